@@ -1,0 +1,67 @@
+"""Errors that end a run, each with the exit code that a scheduler can act on.
+
+The table is part of the interface (README, "Exit codes"): a job script may requeue on 10 and 11 and must not on the
+others. No error path ever exits with 0.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process returns to the shell."""
+
+    FINISHED = 0
+    SAVED_AFTER_SIGNAL = 10  # preempted; a checkpoint was written: requeue
+    SAVED_AT_TIME_LIMIT = 11  # the configured time budget was reached; a checkpoint was written: requeue
+    CONFIG = 20
+    DATA = 21
+    NO_VALID_CHECKPOINT = 22
+    NUMERICS = 23
+    ROLLOUT = 24
+    STORAGE = 30
+
+
+class ProRLError(Exception):
+    """Base of the errors that are shown to the user as one message, without a traceback."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class ConfigError(ProRLError, ValueError):
+    """A setting is wrong or settings contradict each other. The message names the key and what would work."""
+
+
+class ModelError(ConfigError):
+    """A Hugging Face directory is missing, incomplete or of an unsupported architecture."""
+
+
+class DataError(ProRLError, ValueError):
+    """A data file or a problem is broken. The message names the file and the line."""
+
+    exit_code = ExitCode.DATA
+
+
+class CheckpointError(ProRLError):
+    """Checkpoints exist but none of them can be used."""
+
+    exit_code = ExitCode.NO_VALID_CHECKPOINT
+
+
+class NumericsError(ProRLError, ArithmeticError):
+    """A loss, gradient or log-probability is not finite."""
+
+    exit_code = ExitCode.NUMERICS
+
+
+class RolloutError(ProRLError, RuntimeError):
+    """The inference engine cannot produce completions that may be trained on."""
+
+    exit_code = ExitCode.ROLLOUT
+
+
+class WeightSyncError(RolloutError):
+    """What the engine holds is not what the learner sent."""
+
+
+class NoInformativeGroupsError(DataError):
+    """Dynamic sampling found too few groups whose rewards differ; the message gives the counts by reason."""

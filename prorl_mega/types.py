@@ -1,0 +1,149 @@
+"""The nouns of the system. Data only: no torch, no I/O.
+
+Shapes: `L` tokens of a whole sequence, `T` tokens of its completion (`L = prompt + T`), `G` samples of one group.
+Log-probabilities are natural, of the distribution that was sampled from (temperature applied). Tokens are ids: text is
+never tokenised a second time between the engine and the learner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+
+class Finish(str, Enum):
+    """Why a completion ended."""
+
+    STOP = "stop"  # the model emitted its end-of-sequence token
+    LENGTH = "length"  # the response limit was reached; the answer is truncated
+
+
+class Outcome(str, Enum):
+    """What became of an attempt to score a completion."""
+
+    SCORED = "scored"
+    INFRA_ERROR = "infra_error"  # the verifier crashed or hung; says nothing about the answer
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Problem:
+    """One verifiable question.
+
+    `key` is unique and stable over restarts ("gsm/17"); `entry` is plain JSON data that the task's verifier needs
+    (never shown to the model); `solution` is a worked solution for warm starts, where the task knows one.
+    """
+
+    key: str
+    task: str
+    prompt: str
+    entry: dict[str, Any] = field(default_factory=dict)
+    solution: str | None = None
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Completion:
+    """What the engine sampled for one prompt."""
+
+    tokens: np.ndarray  # [T] int32, the end-of-sequence token included when it was emitted
+    logprobs: np.ndarray  # [T] float32, the sampler's own
+    finish: Finish
+    version: int  # of the weights that sampled it
+    text: str  # for verifiers and for people
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Verdict:
+    """A score in [0, 1], or the reason why there is none."""
+
+    reward: float
+    outcome: Outcome = Outcome.SCORED
+    detail: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Sample:
+    """A completion with its verdict; `verdict` is None until the completion has been scored."""
+
+    completion: Completion
+    verdict: Verdict | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class Group:
+    """All samples drawn for one problem at one step."""
+
+    problem: Problem
+    prompt_tokens: np.ndarray  # [P] int32
+    samples: list[Sample]
+
+    def rewards(self) -> list[float]:
+        """Rewards of the samples that have one; infrastructure errors are left out."""
+        return [
+            sample.verdict.reward
+            for sample in self.samples
+            if sample.verdict is not None and sample.verdict.outcome is Outcome.SCORED
+        ]
+
+
+@dataclass(kw_only=True, slots=True)
+class Sequence:
+    """A prompt with one completion: the unit that the learner trains on.
+
+    Per-token arrays cover the completion only (`[T]`). `old_logprobs` and `reference_logprobs` are the learner's and
+    are None until `Learner.annotate` has filled them in.
+    """
+
+    tokens: np.ndarray  # [L] int32, prompt and completion
+    prompt_length: int
+    advantage: float
+    reward: float
+    sampler_logprobs: np.ndarray  # [T] float32
+    version: int
+    old_logprobs: np.ndarray | None = None  # [T] float32
+    reference_logprobs: np.ndarray | None = None  # [T] float32
+
+    @property
+    def completion_length(self) -> int:
+        return len(self.tokens) - self.prompt_length
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Layout:
+    """Where this process stands in the job. Data parallelism is what TP and PP leave over.
+
+    Ranks are Megatron's order, tensor fastest, then data, then pipeline.
+    """
+
+    world_size: int
+    rank: int
+    tensor_size: int
+    tensor_rank: int
+    pipeline_size: int
+    pipeline_rank: int
+    data_size: int
+    data_rank: int
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Coefficients:
+    """What the controller hands to the learner for one step."""
+
+    kl: float  # weight of the KL penalty in the loss
+    entropy: float  # weight of the entropy bonus in the loss
+    learning_rate: float
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Decision:
+    """What the controller wants done after it has seen a step. `reasons` goes to the log and to the console."""
+
+    reset_reference: bool = False
+    reset_optimizer: bool = False
+    reasons: tuple[str, ...] = ()
+
+
+Metrics = dict[str, float]
+"""Flat names with one slash ("loss/kl", "sampler/entropy"); values are global, identical on every rank."""
