@@ -1,0 +1,227 @@
+"""Every setting of a run: its type, its default and what it means. Imports no torch, so that a login node can validate.
+
+Defaults live here and nowhere else; experiments under `configs/` state differences. After composition the tree is
+turned into these objects at once (`prorl_mega.config.compose`) and no `DictConfig` travels further.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+
+class Precision(Enum):
+    auto = "auto"  # bf16 on a GPU, fp32 on a CPU
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+class WeightSource(Enum):
+    pretrained = "pretrained"  # safetensors of `model.path`
+    random = "random"  # for benchmarks and for training from nothing; only config.json is read
+
+
+class Recompute(Enum):
+    none = "none"
+    full = "full"  # every layer is recomputed in the backward pass
+
+
+class PlacementKind(Enum):
+    colocated = "colocated"  # every learner rank is also an inference rank
+
+
+class AdvantageKind(Enum):
+    grpo = "grpo"
+
+
+class KLEstimator(Enum):
+    k1 = "k1"
+    k2 = "k2"
+    k3 = "k3"
+
+
+class LossAggregation(Enum):
+    token_mean = "token_mean"
+    sequence_mean = "sequence_mean"
+
+
+class Resume(Enum):
+    auto = "auto"  # the newest checkpoint that verifies, or a fresh start when there is none
+    never = "never"  # refuse to start when the run directory has checkpoints
+
+
+@dataclass(kw_only=True, slots=True)
+class ModelConfig:
+    """The policy. The base model is also the first reference policy."""
+
+    path: str = MISSING  # Hugging Face directory: config.json, *.safetensors, tokenizer
+    weights: WeightSource = WeightSource.pretrained
+    precision: Precision = Precision.auto
+    recompute: Recompute = Recompute.none
+
+
+@dataclass(kw_only=True, slots=True)
+class ParallelConfig:
+    """How the learner is split; data parallelism is what the number of ranks leaves over."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    sequence: bool = False  # shard activations between tensor-parallel ranks as well
+    max_tokens_per_microbatch: int = 16384  # tokens packed into one forward pass
+
+
+@dataclass(kw_only=True, slots=True)
+class PlacementConfig:
+    kind: PlacementKind = PlacementKind.colocated
+
+
+@dataclass(kw_only=True, slots=True)
+class RolloutConfig:
+    """vLLM. Sampling of training rollouts; evaluation has its own temperature."""
+
+    tensor: int = 1  # tensor parallelism of one engine
+    temperature: float = 1.0
+    max_prompt_tokens: int = 1024
+    max_response_tokens: int = 8192
+    max_concurrent: int = 256  # sequences decoded at once by one engine
+    gpu_memory_fraction: float = 0.6
+    cpu_kv_cache_gib: int = 1
+    enforce_eager: bool = False  # no CUDA graphs; always so on a CPU
+    sync_bucket_mib: int = 512  # most that a weight push holds beyond the learner's shard
+
+
+@dataclass(kw_only=True, slots=True)
+class OptimizerConfig:
+    """AdamW as Megatron-core implements it."""
+
+    learning_rate: float = 2e-6
+    warmup_steps: int = 0  # linear, from a tenth of the learning rate
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+
+
+@dataclass(kw_only=True, slots=True)
+class RecipeConfig:
+    """The method: what is sampled, what is kept and what is optimised."""
+
+    prompts_per_step: int = 256
+    samples_per_prompt: int = 16
+    prompts_per_update: int = 64  # optimizer steps per rollout step = prompts_per_step / prompts_per_update
+    advantage: AdvantageKind = AdvantageKind.grpo
+    clip_low: float = 0.2
+    clip_high: float = 0.4
+    aggregation: LossAggregation = LossAggregation.token_mean
+    kl_coef: float = 1e-4
+    kl_estimator: KLEstimator = KLEstimator.k3
+    kl_clamp: float = 10.0  # bound on |log-ratio| inside the estimator
+    entropy_coef: float = 0.0
+    dynamic_sampling: bool = True  # draw again for prompts whose samples all got the same reward
+    max_sampling_rounds: int = 10  # rounds of drawing per step before it goes on with what it has
+    min_groups_fraction: float = 0.25  # of prompts_per_step; fewer informative groups than that stop the run
+
+
+@dataclass(kw_only=True, slots=True)
+class ResetConfig:
+    """When the reference policy becomes the current policy (hard reset: the optimizer is cleared as well)."""
+
+    every: int = 0  # steps between resets; 0: not on a schedule
+    patience: int = 0  # evaluations without improvement that trigger one; 0: not on a plateau
+    min_delta: float = 0.0  # improvement of the validation score that counts as one
+    min_distance: int = 100  # steps between two resets
+    clear_optimizer: bool = True
+
+
+@dataclass(kw_only=True, slots=True)
+class ScheduleConfig:
+    """How long, and what happens at which step."""
+
+    steps: int = 2000
+    reset: ResetConfig = field(default_factory=ResetConfig)
+    entropy_floor: float = 0.0  # nats; mean entropy below it is reported as a warning, 0 switches it off
+    evaluate_every: int = 10  # steps; 0: only at the end
+    save_every: int = 10  # steps; a checkpoint is also written at the end and after a signal
+    keep_checkpoints: int = 2
+    time_limit_minutes: float = 0.0  # save and stop after it; 0: none
+
+
+@dataclass(kw_only=True, slots=True)
+class TaskConfig:
+    """One entry of the mixture: a registered task, its share and its options (checked by the task itself)."""
+
+    name: str = MISSING
+    weight: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class TasksConfig:
+    mixture: dict[str, TaskConfig] = field(default_factory=dict)
+    workers: int = 2  # verifier processes per engine
+    timeout_s: float = 10.0  # for one answer, then the worker is killed
+    retries: int = 1  # after a crash or time-out of a verifier
+
+
+@dataclass(kw_only=True, slots=True)
+class EvaluationConfig:
+    """Held-out problems: drawn from the same tasks with a seed that training never uses."""
+
+    problems_per_task: int = 32
+    samples: int = 16  # per problem; pass@k is estimated from them for every power of two up to it
+    temperature: float = 0.6
+    top_p: float = 0.95
+    final_problems_per_task: int = 64  # for the comparison of base and trained policy at the end
+
+
+@dataclass(kw_only=True, slots=True)
+class ClusterConfig:
+    """Facts about the machine; `slurm/` and the Slurm launcher read them."""
+
+    nodes: int = 1
+    ranks_per_node: int = 1
+    cpus_per_rank: int = 1
+    partition: str = ""
+    account: str = ""
+    time_minutes: int = 240
+    collective_timeout_s: int = 1800  # a rank that is missing for so long ends the job
+
+
+@dataclass(kw_only=True, slots=True)
+class RunConfig:
+    """The whole run. `python -m prorl_mega.train --help` lists the groups."""
+
+    name: str = MISSING  # of the directory under `root`
+    root: str = "runs"
+    seed: int = 1
+    resume: Resume = Resume.auto
+    model: ModelConfig = field(default_factory=ModelConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+
+
+@dataclass(kw_only=True, slots=True)
+class WarmstartConfig:
+    """Supervised training on worked solutions, by the same learner (`python -m prorl_mega.warmstart`)."""
+
+    output: str = MISSING  # Hugging Face directory to write
+    seed: int = 1
+    model: ModelConfig = field(default_factory=ModelConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    steps: int = 1000
+    problems_per_step: int = 64
+    max_tokens: int = 1024  # longer examples are an error

@@ -1,0 +1,98 @@
+"""What the training loop may call. `build.py` chooses the classes behind these names.
+
+All ranks call every method together, in the same order (one SPMD program), with equal arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from prorl_mega.types import Coefficients, Completion, Layout, Metrics, Problem, Sequence, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+class Learner(Protocol):
+    """The policy that is trained, its optimizer and its reference policy."""
+
+    layout: Layout
+
+    def annotate(self, sequences: list[Sequence]) -> None:
+        """Fill in `old_logprobs` and `reference_logprobs` of every sequence."""
+
+    def update(self, sequences: list[Sequence], coefficients: Coefficients) -> Metrics:
+        """One optimizer step on all `sequences`; the order and the grouping into micro-batches do not matter."""
+
+    def supervise(self, sequences: list[Sequence], learning_rate: float) -> Metrics:
+        """One optimizer step of maximum likelihood on the completions (warm start)."""
+
+    def reset_reference(self, *, clear_optimizer: bool) -> None:
+        """Make the reference policy equal to the policy; optionally forget the optimizer's moments and step count."""
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """This rank's shards by Megatron name with global layer numbers; the live tensors, not copies."""
+
+    def save(self, directory: Path) -> None:
+        """Write this rank's files: parameters, optimizer, reference, random state."""
+
+    def load(self, directory: Path) -> None:
+        """Restore what `save` wrote, bit for bit. Needs the layout that it was saved with."""
+
+
+class Rollout(Protocol):
+    """Inference engines. They start with random weights and refuse to sample before the first verified push."""
+
+    version: int
+
+    def generate(
+        self, prompts: list[np.ndarray], *, samples: int, seeds: list[list[int]], temperature: float, top_p: float = 1.0
+    ) -> list[list[Completion]]:
+        """`samples` completions of each prompt (`[P]` int32), the same list on every rank of this engine."""
+
+    def push(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> str:
+        """Replace all weights by (Hugging Face name, full tensor) pairs; returns the checksum of what was received."""
+
+    def sleep(self) -> None:
+        """Give the GPU memory to the learner."""
+
+    def wake(self) -> None:
+        """Take it back."""
+
+
+class Verifiers(Protocol):
+    """Worker processes that score answers; a worker that hangs is killed and replaced."""
+
+    def score(self, pairs: list[tuple[Problem, str]]) -> list[Verdict]:
+        """One verdict per (problem, answer text), in order. Never raises for what an answer contains."""
+
+    def close(self) -> None: ...
+
+
+class ProblemSource(Protocol):
+    """An endless, resumable stream of training problems and a fixed held-out set."""
+
+    def draw(self, count: int) -> list[Problem]: ...
+
+    def held_out(self, per_task: int) -> list[Problem]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Controller(Protocol):
+    """Decides about the run from global metrics; identical inputs give identical decisions on every rank."""
+
+    def coefficients(self, step: int) -> Coefficients: ...
+
+    def observe(self, step: int, metrics: Metrics) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
