@@ -65,3 +65,9 @@ class WeightSyncError(RolloutError):
 
 class NoInformativeGroupsError(DataError):
     """Dynamic sampling found too few groups whose rewards differ; the message gives the counts by reason."""
+
+
+class StorageError(ProRLError, OSError):
+    """The disk does not take or give back what a run needs: full, read-only, over quota, gone."""
+
+    exit_code = ExitCode.STORAGE
