@@ -1,0 +1,208 @@
+"""From a list of sequences to the packed micro-batches of one data-parallel rank.
+
+Every rank sees the whole list and computes the whole plan, so that no communication is needed to agree on it. The
+weights of the loss are fixed here, on the host, from the global list: the sum over all rows of all micro-batches of
+all ranks is the objective itself, whatever the packing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from prorl_mega.config.schema import LossAggregation
+from prorl_mega.errors import ConfigError
+from prorl_mega.types import Sequence
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class PackedBatch:
+    """Sequences laid end to end, one forward pass of one data-parallel rank.
+
+    A sequence of `L` tokens contributes `L - 1` inputs: the last token predicts nothing. *Rows* are the positions
+    that predict completion tokens; only they reach the LM head. `N` inputs, `R` rows, `S` sequences.
+    """
+
+    tokens: torch.Tensor  # [1, N] int64, inputs
+    position_ids: torch.Tensor  # [1, N] int64, from 0 in every sequence
+    cu_seqlens: torch.Tensor  # [S + 1] int32, where sequences start and end in `tokens`
+    max_length: int  # inputs of the longest sequence
+    rows: torch.Tensor  # [R] int64, indices into N
+    targets: torch.Tensor  # [R] int64, the completion tokens that the rows predict
+    weights: torch.Tensor  # [R] float32, of each token in the loss
+    advantages: torch.Tensor  # [R] float32
+    sampler_logprobs: torch.Tensor  # [R] float32
+    old_logprobs: torch.Tensor | None  # [R] float32; None: the current ones
+    reference_logprobs: torch.Tensor | None  # [R] float32; None: no reference was evaluated
+    slots: torch.Tensor  # [R] int64, where each row belongs in the completion tokens of the global list, end to end
+
+    def to(self, device: torch.device) -> PackedBatch:
+        """The same batch with all tensors on `device`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {
+            name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for name, value in values.items()
+        }
+        return PackedBatch(**moved)
+
+
+def token_weights(sequences: list[Sequence], aggregation: LossAggregation) -> np.ndarray:
+    """The weight of every completion token of each sequence in the loss, `[sequences]` float64.
+
+    `token_mean` weighs all completion tokens of the list alike (1 / sum T, as in DAPO); `sequence_mean` gives each
+    sequence the same share (1 / (S T), as in GRPO).
+    """
+    lengths = np.array([sequence.completion_length for sequence in sequences], dtype=np.float64)
+    if aggregation is LossAggregation.token_mean:
+        return np.full(len(sequences), 1.0 / lengths.sum())
+    return 1.0 / (len(sequences) * lengths)
+
+
+def share_out(lengths: list[int], ranks: int) -> list[list[int]]:
+    """Indices of each data-parallel rank, balanced by tokens: longest first, each to the rank that has least."""
+    shares: list[list[int]] = [[] for _ in range(ranks)]
+    loads = [0] * ranks
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        rank = min(range(ranks), key=loads.__getitem__)
+        shares[rank].append(index)
+        loads[rank] += lengths[index]
+    return shares
+
+
+def _fill(indices: list[int], lengths: list[int], capacity: int) -> list[list[int]]:
+    """`indices`, in their order, cut into the fewest runs of at most `capacity` tokens."""
+    runs: list[list[int]] = []
+    load = 0
+    for index in indices:
+        if not runs or load + lengths[index] > capacity:
+            runs.append([])
+            load = 0
+        runs[-1].append(index)
+        load += lengths[index]
+    return runs
+
+
+def plan_microbatches(lengths: list[int], *, ranks: int, capacity: int) -> list[list[list[int]]]:
+    """Which sequences go into which micro-batch: `[ranks][micro-batches]` lists of indices into `lengths`.
+
+    All ranks get the same number of micro-batches, the fewest with which nobody exceeds `capacity` tokens; a rank
+    without enough sequences gets empty ones. Within a rank sequences are sorted by length, so that neighbours are
+    alike, and the runs are cut as evenly as that order allows.
+    """
+    shares = share_out(lengths, ranks)
+    count = max(1, *(len(_fill(share, lengths, capacity)) for share in shares))
+    plan = []
+    for share in shares:
+        low, high = max((lengths[index] for index in share), default=0), capacity
+        while low < high:
+            middle = (low + high) // 2
+            if len(_fill(share, lengths, middle)) <= count:
+                high = middle
+            else:
+                low = middle + 1
+        runs = _fill(share, lengths, high)
+        plan.append(runs + [[] for _ in range(count - len(runs))])
+    return plan
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Packer:
+    """Packs lists of sequences for one data-parallel rank.
+
+    `multiple` is what the length of a pack must be divisible by: the tensor-parallel size under sequence parallelism,
+    else 1. The missing tokens form a sequence of their own at the tail, which no row looks at.
+    """
+
+    data_size: int
+    data_rank: int
+    capacity: int  # `parallel.max_tokens_per_microbatch`
+    multiple: int
+    valid_vocab: int
+
+    def pack(self, sequences: list[Sequence], aggregation: LossAggregation) -> list[PackedBatch]:
+        """This rank's micro-batches, on the host. Raises ConfigError for a sequence that cannot be processed."""
+        assert sequences, "a step without sequences"
+        self._check(sequences)
+        weights = token_weights(sequences, aggregation)
+        starts = slots_of(sequences)
+        plan = plan_microbatches(
+            [len(sequence.tokens) - 1 for sequence in sequences],
+            ranks=self.data_size,
+            capacity=self.capacity - self.capacity % self.multiple,
+        )
+        annotated = {
+            "old_logprobs": all(sequence.old_logprobs is not None for sequence in sequences),
+            "reference_logprobs": all(sequence.reference_logprobs is not None for sequence in sequences),
+        }
+        return [self._pack_one(sequences, indices, weights, starts, annotated) for indices in plan[self.data_rank]]
+
+    def _check(self, sequences: list[Sequence]) -> None:
+        longest = max(len(sequence.tokens) - 1 for sequence in sequences)
+        usable = self.capacity - self.capacity % self.multiple
+        if longest > usable:
+            raise ConfigError(
+                f"parallel.max_tokens_per_microbatch={self.capacity} is too small for a sequence of {longest + 1} "
+                f"tokens; set it to at least {longest + self.multiple} or shorten prompts and responses"
+            )
+        highest = max(int(sequence.tokens.max()) for sequence in sequences)
+        if highest >= self.valid_vocab:
+            raise ConfigError(
+                f"token id {highest} is outside the vocabulary of {self.valid_vocab}; the tokenizer does not belong to "
+                "the model, or padding rows of the LM head were sampled"
+            )
+        for sequence in sequences:
+            assert sequence.prompt_length > 0, "the first token of a completion needs a token before it"
+            assert sequence.completion_length > 0, "a sequence without completion"
+
+    def _pack_one(
+        self,
+        sequences: list[Sequence],
+        indices: list[int],
+        weights: np.ndarray,
+        starts: np.ndarray,
+        annotated: dict[str, bool],
+    ) -> PackedBatch:
+        chosen = [sequences[index] for index in indices]
+        counts = np.array([sequence.completion_length for sequence in chosen], dtype=np.int64)
+        lengths = [len(sequence.tokens) - 1 for sequence in chosen]
+        tail = -sum(lengths) % self.multiple if chosen else self.multiple
+        if tail:
+            lengths.append(tail)
+        ends = np.cumsum([0, *lengths])
+        first_rows = [end - count for end, count in zip(ends[1:], counts, strict=False)]
+
+        def joined(values: Callable[[Sequence], np.ndarray], dtype: type) -> torch.Tensor:
+            parts = [np.asarray(values(sequence), dtype=dtype) for sequence in chosen]
+            return torch.from_numpy(np.concatenate([np.empty(0, dtype=dtype), *parts]))
+
+        def ranges(firsts: list[int]) -> torch.Tensor:
+            parts = [np.arange(first, first + count) for first, count in zip(firsts, counts, strict=True)]
+            return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
+
+        tokens = [*(sequence.tokens[:-1] for sequence in chosen), np.zeros(tail, dtype=np.int64)]
+        positions = [np.arange(length) for length in lengths]
+        optional = {
+            name: joined(lambda sequence, name=name: getattr(sequence, name), np.float32) if present else None
+            for name, present in annotated.items()
+        }
+        return PackedBatch(
+            tokens=torch.from_numpy(np.concatenate(tokens).astype(np.int64))[None],
+            position_ids=torch.from_numpy(np.concatenate(positions).astype(np.int64))[None],
+            cu_seqlens=torch.from_numpy(ends.astype(np.int32)),
+            max_length=max(lengths),
+            rows=ranges(first_rows),
+            targets=joined(lambda sequence: sequence.tokens[sequence.prompt_length :], np.int64),
+            weights=torch.from_numpy(np.repeat(weights[indices], counts).astype(np.float32)),
+            advantages=torch.from_numpy(np.repeat(np.array([s.advantage for s in chosen], dtype=np.float32), counts)),
+            sampler_logprobs=joined(lambda sequence: sequence.sampler_logprobs, np.float32),
+            slots=ranges([int(starts[index]) for index in indices]),
+            **optional,
+        )
+
+
+def slots_of(sequences: list[Sequence]) -> np.ndarray:
+    """Where the completion of each sequence starts when all completions lie end to end, `[sequences + 1]` int64."""
+    return np.cumsum([0, *(sequence.completion_length for sequence in sequences)])

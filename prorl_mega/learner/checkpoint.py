@@ -1,0 +1,151 @@
+"""The learner's files of a checkpoint: safetensors for tensors, JSON for the rest, nothing that executes.
+
+    learner.json                                   format, layout, step counts, written by rank 0
+    policy-tp00-pp00.safetensors                   one per model shard, written by data rank 0
+    reference-tp00-pp00.safetensors                likewise
+    optimizer-tp00-pp00-dp00.safetensors           one per rank: its part of the state
+    random-tp00-pp00-dp00.safetensors              one per rank: generator states
+
+All ranks write to, and read from, one directory on a shared file system. Whoever calls `save` makes the directory
+appear at once or not at all and checks the files before `load`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from prorl_mega.errors import CheckpointError
+from prorl_mega.types import Layout
+
+FORMAT = 1
+MANIFEST = "learner.json"
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class LearnerState:
+    """What a rank's checkpoint holds: the live tensors on saving, freshly read ones on the host after loading."""
+
+    policy: dict[str, torch.Tensor]
+    reference: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    random: dict[str, torch.Tensor]
+    optimizer_steps: int
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """States of torch's generators, as bytes."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Put torch's generators back into `states`."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _files(layout: Layout) -> Iterator[tuple[str, str, bool]]:
+    """(part of the state, file name, whether this rank writes it)."""
+    shard = f"tp{layout.tensor_rank:02d}-pp{layout.pipeline_rank:02d}"
+    for part in ("policy", "reference"):
+        yield part, f"{part}-{shard}.safetensors", layout.data_rank == 0
+    for part in ("optimizer", "random"):
+        yield part, f"{part}-{shard}-dp{layout.data_rank:02d}.safetensors", True
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_state(directory: Path, layout: Layout, state: LearnerState) -> None:
+    """Write this rank's files into the existing `directory` and force them to disk."""
+    for part, name, writes in _files(layout):
+        if writes:
+            tensors = {key: value.detach().contiguous() for key, value in getattr(state, part).items()}
+            save_file(tensors, directory / name)
+            _sync(directory / name)
+    if layout.rank == 0:
+        manifest = {
+            "format": FORMAT,
+            "tensor": layout.tensor_size,
+            "pipeline": layout.pipeline_size,
+            "data": layout.data_size,
+            "optimizer_steps": state.optimizer_steps,
+        }
+        (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        _sync(directory / MANIFEST)
+    _sync(directory)
+
+
+def load_state(directory: Path, layout: Layout) -> LearnerState:
+    """Read this rank's files. Raises CheckpointError when one is missing or broken or the layout is another."""
+    manifest = _manifest(directory / MANIFEST)
+    saved = tuple(manifest[key] for key in ("tensor", "pipeline", "data"))
+    wanted = (layout.tensor_size, layout.pipeline_size, layout.data_size)
+    if saved != wanted:
+        raise CheckpointError(
+            f"{directory} was saved with {_layout_text(saved)}, this job runs {_layout_text(wanted)}; resume with "
+            f"parallel.tensor={saved[0]} parallel.pipeline={saved[1]} on {saved[0] * saved[1] * saved[2]} ranks, or "
+            "export it to a Hugging Face directory and start a new run from there"
+        )
+    parts = {part: _tensors(directory / name) for part, name, _ in _files(layout)}
+    return LearnerState(optimizer_steps=manifest["optimizer_steps"], **parts)
+
+
+def copy_into(live: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], what: str) -> None:
+    """Copy saved tensors into the live ones. Raises CheckpointError, before anything is copied, if they differ."""
+    if set(live) != set(saved):
+        odd = sorted(set(live) ^ set(saved))
+        raise CheckpointError(f"{what} in the checkpoint is of another model: {', '.join(odd[:3])} ({len(odd)} differ)")
+    for name, value in live.items():
+        if saved[name].shape != value.shape or saved[name].dtype != value.dtype:
+            raise CheckpointError(
+                f"{what} {name} in the checkpoint is {saved[name].dtype} {list(saved[name].shape)}, "
+                f"this run needs {value.dtype} {list(value.shape)}"
+            )
+    with torch.no_grad():
+        for name, value in live.items():
+            value.copy_(saved[name])
+
+
+def _layout_text(sizes: tuple[int, ...]) -> str:
+    return f"tensor={sizes[0]} pipeline={sizes[1]} data={sizes[2]}"
+
+
+def _manifest(path: Path) -> dict[str, int]:
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a learner checkpoint of format {FORMAT}")
+    for key in ("tensor", "pipeline", "data", "optimizer_steps"):
+        if not isinstance(content.get(key), int) or content[key] < 0:
+            raise CheckpointError(f"{path}: {key!r} is {content.get(key)!r}, must be a non-negative integer")
+    return content
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error

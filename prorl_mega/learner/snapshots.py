@@ -1,0 +1,49 @@
+"""Named copies of the policy's weights on the learner's own sharding: the reference policy is one.
+
+A copy is evaluated by the policy's own modules. For that the modules are pointed at the copy's memory for as long as a
+`with` block lasts; nothing is moved and nothing is allocated. A copy holds every parameter of this rank, tied
+embeddings of the last pipeline stage and padding rows of the vocabulary included, and lives on the same device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class Snapshots:
+    """Copies of `parameters` (name -> live tensor of this rank) under names of their own."""
+
+    def __init__(self, parameters: dict[str, torch.nn.Parameter]) -> None:
+        self._parameters = parameters
+        self._copies: dict[str, dict[str, torch.Tensor]] = {}
+
+    @torch.no_grad()
+    def take(self, name: str) -> None:
+        """Make copy `name` equal to the parameters as they are now. Memory is allocated the first time only."""
+        if name not in self._copies:
+            self._copies[name] = {key: torch.empty_like(value) for key, value in self._parameters.items()}
+        for key, value in self._parameters.items():
+            self._copies[name][key].copy_(value)
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        """The tensors of copy `name` by parameter name; writing to them changes the copy."""
+        return self._copies[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._copies
+
+    @contextmanager
+    def active(self, name: str) -> Iterator[None]:
+        """Inside the block the model computes with copy `name`. For forward passes only: gradients and the optimizer
+        belong to the parameters themselves."""
+        own = {key: value.data for key, value in self._parameters.items()}
+        try:
+            for key, value in self._parameters.items():
+                value.data = self._copies[name][key]
+            yield
+        finally:
+            for key, value in self._parameters.items():
+                value.data = own[key]

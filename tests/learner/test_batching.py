@@ -1,0 +1,140 @@
+"""The plan of a step: balance, capacity, alignment of rows and targets, weights of the loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from prorl_mega.config.schema import LossAggregation
+from prorl_mega.errors import ConfigError
+from prorl_mega.learner.batching import PackedBatch, Packer, plan_microbatches, share_out, slots_of, token_weights
+from prorl_mega.types import Sequence
+
+
+def sequences(count: int, *, longest: int = 40, vocab: int = 90, seed: int = 0) -> list[Sequence]:
+    draw = np.random.default_rng(seed)
+    result = []
+    for _ in range(count):
+        prompt, completion = int(draw.integers(1, longest // 2)), int(draw.integers(1, longest // 2))
+        result.append(
+            Sequence(
+                tokens=draw.integers(0, vocab, prompt + completion).astype(np.int32),
+                prompt_length=prompt,
+                advantage=float(draw.normal()),
+                reward=1.0,
+                sampler_logprobs=draw.normal(size=completion).astype(np.float32),
+                version=0,
+            )
+        )
+    return result
+
+
+def packer(**changes: int) -> Packer:
+    settings = {"data_size": 1, "data_rank": 0, "capacity": 64, "multiple": 1, "valid_vocab": 90}
+    return Packer(**(settings | changes))
+
+
+def by_hand(batch: PackedBatch, sequence: Sequence, start: int, row: int) -> None:
+    """One sequence of a pack, position by position."""
+    tokens = batch.tokens[0].numpy()
+    np.testing.assert_array_equal(tokens[start : start + len(sequence.tokens) - 1], sequence.tokens[:-1])
+    for offset in range(sequence.completion_length):
+        position = sequence.prompt_length + offset
+        assert batch.targets[row + offset] == sequence.tokens[position]
+        assert batch.rows[row + offset] == start + position - 1
+        assert batch.position_ids[0, batch.rows[row + offset]] == position - 1
+        assert batch.advantages[row + offset] == np.float32(sequence.advantage)
+        assert batch.sampler_logprobs[row + offset] == sequence.sampler_logprobs[offset]
+
+
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_rows_predict_the_completion(multiple: int) -> None:
+    wanted = sequences(17)
+    starts = slots_of(wanted)
+    seen = set()
+    for batch in packer(multiple=multiple).pack(wanted, LossAggregation.token_mean):
+        assert batch.tokens.shape[1] % multiple == 0
+        assert batch.tokens.shape[1] <= 64
+        assert batch.tokens.shape[1] == int(batch.cu_seqlens[-1])
+        assert batch.max_length == int(batch.cu_seqlens.diff().max())
+        row = 0
+        for start in batch.cu_seqlens[:-1].tolist():
+            if row == len(batch.rows):
+                break  # the dummy sequence at the tail
+            index = int(np.searchsorted(starts, int(batch.slots[row])))
+            assert starts[index] == int(batch.slots[row])
+            by_hand(batch, wanted[index], start, row)
+            seen.add(index)
+            row += wanted[index].completion_length
+        assert row == len(batch.rows) == len(batch.targets) == len(batch.weights)
+    assert seen == set(range(17))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+def test_plan_covers_everything_once_within_capacity(ranks: int) -> None:
+    lengths = [len(sequence.tokens) - 1 for sequence in sequences(50, seed=3)]
+    plan = plan_microbatches(lengths, ranks=ranks, capacity=80)
+    assert len({len(batches) for batches in plan}) == 1, "a collective would hang"
+    assert sorted(index for batches in plan for batch in batches for index in batch) == list(range(50))
+    for batches in plan:
+        assert all(sum(lengths[index] for index in batch) <= 80 for batch in batches)
+    loads = [sum(lengths[index] for batch in batches for index in batch) for batches in plan]
+    assert max(loads) - min(loads) <= max(lengths)
+
+
+def test_neighbours_are_alike_and_runs_are_even() -> None:
+    (batches,) = plan_microbatches([10] * 7 + [5] * 7, ranks=1, capacity=60)
+    assert [[10, 5][index >= 7] for batch in batches for index in batch] == [10] * 7 + [5] * 7
+    assert max(sum([10, 5][index >= 7] for index in batch) for batch in batches) < 60, "cut evenly, not 60 + 45"
+
+
+def test_a_rank_without_sequences_gets_an_empty_micro_batch() -> None:
+    wanted = sequences(2)
+    assert share_out([5, 3], 3) == [[0], [1], []]
+    (batch,) = packer(data_size=3, data_rank=2, multiple=2).pack(wanted, LossAggregation.token_mean)
+    assert batch.tokens.shape == (1, 2)
+    assert len(batch.rows) == 0
+
+
+@pytest.mark.parametrize("aggregation", list(LossAggregation))
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_weights_sum_to_one_over_the_world(aggregation: LossAggregation, ranks: int) -> None:
+    wanted = sequences(11)
+    total = sum(
+        batch.weights.double().sum()
+        for rank in range(ranks)
+        for batch in packer(data_size=ranks, data_rank=rank).pack(wanted, aggregation)
+    )
+    torch.testing.assert_close(total, torch.tensor(1.0, dtype=torch.float64), atol=1e-6, rtol=0.0)
+
+
+def test_weights_by_hand() -> None:
+    short, long = sequences(2)
+    short.tokens, short.prompt_length = np.arange(3, dtype=np.int32), 2
+    long.tokens, long.prompt_length = np.arange(5, dtype=np.int32), 2
+    np.testing.assert_allclose(token_weights([short, long], LossAggregation.token_mean), [1 / 4, 1 / 4])
+    np.testing.assert_allclose(token_weights([short, long], LossAggregation.sequence_mean), [1 / 2, 1 / 6])
+
+
+def test_what_cannot_be_processed_is_named() -> None:
+    wanted = sequences(3)
+    with pytest.raises(ConfigError, match=r"parallel\.max_tokens_per_microbatch=8 is too small"):
+        packer(capacity=8).pack(wanted, LossAggregation.token_mean)
+    wanted[1].tokens[0] = 90
+    with pytest.raises(ConfigError, match="token id 90 is outside the vocabulary of 90"):
+        packer().pack(wanted, LossAggregation.token_mean)
+
+
+def test_log_probabilities_are_carried_only_when_all_sequences_have_them() -> None:
+    wanted = sequences(4)
+    for sequence in wanted:
+        sequence.reference_logprobs = -np.arange(sequence.completion_length, dtype=np.float32)
+    wanted[0].old_logprobs = wanted[0].sampler_logprobs
+    (batch,) = packer(capacity=1000).pack(wanted, LossAggregation.token_mean)
+    assert batch.old_logprobs is None
+    assert batch.reference_logprobs is not None
+    starts = slots_of(wanted)
+    for row, slot in enumerate(batch.slots.tolist()):
+        index = int(np.searchsorted(starts, slot, side="right")) - 1
+        assert batch.reference_logprobs[row] == -(slot - starts[index])
