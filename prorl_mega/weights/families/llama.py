@@ -1,0 +1,44 @@
+"""Llama 3. The other families are this one with a few rows more."""
+
+from __future__ import annotations
+
+from prorl_mega.config.huggingface import ModelDescription
+from prorl_mega.weights.row import Row
+from prorl_mega.weights.rules import REPLICATED, ROW_PARALLEL, VOCABULARY, FusedQKV, GateUp
+
+
+def before_layers(model: ModelDescription) -> list[Row]:
+    embedding = {"model.embed_tokens.weight": (model.vocab_size, model.hidden_size)}
+    return [Row("embedding.word_embeddings.weight", embedding, VOCABULARY)]
+
+
+def layer(model: ModelDescription) -> list[Row]:
+    """The rows of one layer; names are relative to `decoder.layers.N.` and `model.layers.N.`."""
+    hidden, ffn = model.hidden_size, model.ffn_size
+    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    qkv = {
+        "self_attn.q_proj.weight": (queries, hidden),
+        "self_attn.k_proj.weight": (keys, hidden),
+        "self_attn.v_proj.weight": (keys, hidden),
+    }
+    gate_up = {"mlp.gate_proj.weight": (ffn, hidden), "mlp.up_proj.weight": (ffn, hidden)}
+    return [
+        Row("input_layernorm.weight", {"input_layernorm.weight": (hidden,)}, REPLICATED),
+        Row("self_attention.linear_qkv.weight", qkv, fused_qkv(model)),
+        Row("self_attention.linear_proj.weight", {"self_attn.o_proj.weight": (hidden, queries)}, ROW_PARALLEL),
+        Row("pre_mlp_layernorm.weight", {"post_attention_layernorm.weight": (hidden,)}, REPLICATED),
+        Row("mlp.linear_fc1.weight", gate_up, GateUp()),
+        Row("mlp.linear_fc2.weight", {"mlp.down_proj.weight": (hidden, ffn)}, ROW_PARALLEL),
+    ]
+
+
+def after_layers(model: ModelDescription) -> list[Row]:
+    norm = Row("decoder.final_layernorm.weight", {"model.norm.weight": (model.hidden_size,)}, REPLICATED)
+    # With tied embeddings the last of several pipeline stages holds a second copy of the embedding.
+    head = "model.embed_tokens.weight" if model.tied_embeddings else "lm_head.weight"
+    shape = (model.vocab_size, model.hidden_size)
+    return [norm, Row("output_layer.weight", {head: shape}, VOCABULARY, copy=model.tied_embeddings)]
+
+
+def fused_qkv(model: ModelDescription) -> FusedQKV:
+    return FusedQKV(queries_per_group=model.heads // model.kv_heads, head_dim=model.head_dim)

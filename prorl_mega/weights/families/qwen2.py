@@ -1,0 +1,19 @@
+"""Qwen2 and Qwen2.5: Llama's layout, and biases on the three attention projections."""
+
+from __future__ import annotations
+
+from prorl_mega.config.huggingface import ModelDescription
+from prorl_mega.weights.families import llama
+from prorl_mega.weights.row import Row
+
+before_layers, after_layers = llama.before_layers, llama.after_layers
+
+
+def layer(model: ModelDescription) -> list[Row]:
+    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    biases: dict[str, tuple[int, ...]] = {
+        "self_attn.q_proj.bias": (queries,),
+        "self_attn.k_proj.bias": (keys,),
+        "self_attn.v_proj.bias": (keys,),
+    }
+    return [*llama.layer(model), Row("self_attention.linear_qkv.bias", biases, llama.fused_qkv(model))]

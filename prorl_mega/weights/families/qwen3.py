@@ -1,0 +1,19 @@
+"""Qwen3 (dense): Llama's layout, and norms over each query and key head."""
+
+from __future__ import annotations
+
+from prorl_mega.config.huggingface import ModelDescription
+from prorl_mega.weights.families import llama
+from prorl_mega.weights.row import Row
+from prorl_mega.weights.rules import REPLICATED
+
+before_layers, after_layers = llama.before_layers, llama.after_layers
+
+
+def layer(model: ModelDescription) -> list[Row]:
+    size = (model.head_dim,)
+    return [
+        *llama.layer(model),
+        Row("self_attention.q_layernorm.weight", {"self_attn.q_norm.weight": size}, REPLICATED),
+        Row("self_attention.k_layernorm.weight", {"self_attn.k_norm.weight": size}, REPLICATED),
+    ]

@@ -1,0 +1,115 @@
+"""Hugging Face directory -> this rank's shards of the Megatron model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from prorl_mega.config.huggingface import ModelDescription, check_weights_complete
+from prorl_mega.errors import ModelError
+from prorl_mega.types import Layout
+from prorl_mega.weights.table import Table
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+_HARMLESS = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")  # computed from config.json
+
+
+@torch.no_grad()
+def load_weights(
+    path: str | Path, parameters: Mapping[str, Tensor], description: ModelDescription, layout: Layout
+) -> None:
+    """Copy the weights of a Hugging Face directory into the live `parameters` of this rank.
+
+    `parameters` are shards by Megatron name with global layer numbers; padded rows of the vocabulary become zeros and
+    values are cast to the parameters' dtype. Every rank checks the whole checkpoint (names and shapes, from the files'
+    headers) and reads only the data of its own shards, so that all ranks raise the same `ModelError` when a file is
+    missing, damaged, incomplete, or has a tensor that the model does not know.
+    """
+    table = Table(description)
+    _check_parameters(parameters, table, layout)
+    with Checkpoint(Path(path)) as checkpoint:
+        checkpoint.check(table.tensors, tied=description.tied_embeddings)
+        for name, parameter in parameters.items():
+            row = table.row(name)
+            rows = parameter.shape[0]
+            expected = row.shard_shape(layout.tensor_size, rows)
+            assert tuple(parameter.shape) == expected, f"{name}: {tuple(parameter.shape)} in the model, not {expected}"
+            assert not row.rule.padded or rows * layout.tensor_size >= description.vocab_size, name
+            slices = {tensor: checkpoint.slice(tensor) for tensor in row.tensors}
+            try:
+                parameter.copy_(row.split(slices, layout.tensor_rank, layout.tensor_size, rows))
+            except SafetensorError as error:
+                raise ModelError(f"{path}: {', '.join(slices)} cannot be read: {error}") from None
+
+
+def _check_parameters(parameters: Mapping[str, Tensor], table: Table, layout: Layout) -> None:
+    """A stage that lacks a parameter would silently leave a checkpoint's tensor unused."""
+    present = {table.row(name).name for name in parameters}
+    layers = {name.split(".")[2] for name in present if name.startswith("decoder.layers.")}
+    for row in table.rows:
+        if row.name.startswith("decoder.layers."):
+            wanted = row.name.split(".")[2] in layers
+        elif row.name.startswith("embedding."):
+            wanted = layout.pipeline_rank == 0
+        else:
+            wanted = layout.pipeline_rank == layout.pipeline_size - 1 and (not row.copy or layout.pipeline_size > 1)
+        if wanted and row.name not in present:
+            raise ModelError(f"the model of pipeline stage {layout.pipeline_rank} has no parameter {row.name!r}")
+
+
+class Checkpoint:
+    """The safetensors files of a Hugging Face directory, opened lazily; a context manager."""
+
+    def __init__(self, directory: Path) -> None:
+        check_weights_complete(directory)
+        self._directory = directory
+        self._open: dict[str, Any] = {}
+        index = directory / INDEX
+        if index.exists():
+            self._files: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        else:
+            self._files = dict.fromkeys(self._handle(SINGLE).keys(), SINGLE)
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.clear()
+
+    def check(self, tensors: Mapping[str, tuple[int, ...]], *, tied: bool) -> None:
+        """Raise `ModelError` unless the files hold exactly `tensors` (harmless extras aside), in these shapes."""
+        where = self._directory
+        if missing := [name for name in tensors if name not in self._files]:
+            raise ModelError(f"{where}: has no tensor {missing[0]!r} (missing: {len(missing)} of {len(tensors)})")
+        for name, file in self._files.items():
+            if name not in tensors:
+                if name.endswith(_HARMLESS) or (tied and name == "lm_head.weight"):
+                    continue
+                raise ModelError(f"{where / file}: tensor {name!r} is not a part of the model in config.json")
+            stored = self.slice(name)
+            shape, dtype = tuple(stored.get_shape()), stored.get_dtype()
+            if shape != tensors[name]:
+                raise ModelError(f"{where / file}: {name!r} has shape {shape}; config.json says {tensors[name]}")
+            if dtype not in _FLOATS:
+                raise ModelError(f"{where / file}: {name!r} is stored as {dtype}; only {sorted(_FLOATS)} can be loaded")
+
+    def slice(self, name: str) -> Any:
+        """A lazy view: indexing it reads what is asked for."""
+        return self._handle(self._files[name]).get_slice(name)
+
+    def _handle(self, file: str) -> Any:
+        if file not in self._open:
+            try:
+                self._open[file] = safe_open(self._directory / file, framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise ModelError(f"{self._directory / file}: not a whole safetensors file: {error}") from None
+        return self._open[file]

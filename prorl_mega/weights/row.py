@@ -1,0 +1,74 @@
+"""One row of a family's table: a Megatron parameter and the Hugging Face tensors that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from prorl_mega.weights.rules import Rule
+
+
+class Sliceable(Protocol):
+    """A tensor, or a lazy slice of a safetensors file that reads what is asked for."""
+
+    def __getitem__(self, index: Any, /) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`copy` marks a parameter that repeats another row's tensors: it is loaded but not exported."""
+
+    name: str  # Megatron's, with the global number of the layer
+    tensors: Mapping[str, tuple[int, ...]]  # Hugging Face name -> shape of the full tensor
+    rule: Rule
+    copy: bool = False
+
+    def within_layer(self, layer: int) -> Row:
+        """This row, named relative to a layer, as a row of the whole model."""
+        tensors = {f"model.layers.{layer}.{name}": shape for name, shape in self.tensors.items()}
+        return Row(f"decoder.layers.{layer}.{self.name}", tensors, self.rule, self.copy)
+
+    def shard_shape(self, tensor_size: int, vocabulary_rows: int) -> tuple[int, ...]:
+        """Shape of the parameter on each rank; `vocabulary_rows` are a rank's rows of a padded vocabulary."""
+        first = next(iter(self.tensors.values()))
+        if self.rule.padded:
+            return (vocabulary_rows, *first[1:])
+        shape = [sum(shape[0] for shape in self.tensors.values()), *first[1:]]
+        if self.rule.axis is not None:
+            shape[self.rule.axis] //= tensor_size
+        return tuple(shape)
+
+    def split(self, full: Mapping[str, Sliceable], tensor_rank: int, tensor_size: int, vocabulary_rows: int) -> Tensor:
+        """The shard of one rank, reading only its part of the `full` Hugging Face tensors."""
+        pieces = []
+        for name, shape in self.tensors.items():
+            axis = self.rule.axis
+            if axis is None:
+                pieces.append(full[name][:])
+                continue
+            extent = vocabulary_rows if self.rule.padded else shape[axis] // tensor_size
+            begin, end = (min(shape[axis], rank * extent) for rank in (tensor_rank, tensor_rank + 1))
+            piece = full[name][begin:end] if axis == 0 else full[name][:, begin:end]
+            if end - begin < extent:
+                piece = torch.cat([piece, piece.new_zeros(extent - (end - begin), *shape[1:])])
+            pieces.append(piece)
+        return self.rule.fuse(tuple(pieces))
+
+    def join(self, shards: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The full Hugging Face tensors from the shards of all ranks, without padding; the inverse of `split`."""
+        axis = self.rule.axis
+        by_tensor = zip(*(self.rule.unfuse(shard) for shard in shards), strict=True)
+        full = {}
+        for (name, shape), pieces in zip(self.tensors.items(), by_tensor, strict=True):
+            if axis is None:
+                full[name] = pieces[0].reshape(shape)
+                continue
+            local = [*shape]
+            local[axis] = -1
+            whole = torch.cat([piece.reshape(local) for piece in pieces], dim=axis)
+            full[name] = whole.narrow(axis, 0, shape[axis])
+        return full

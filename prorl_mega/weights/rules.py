@@ -1,0 +1,92 @@
+"""How one Megatron parameter is made of Hugging Face tensors, and how tensor parallelism cuts it.
+
+A rule knows two things. `axis`: the dimension along which the ranks divide each Hugging Face tensor (None: every rank
+holds all of it). `fuse` and `unfuse`: how a rank's pieces of those tensors lie in its shard. Both work on one rank's
+data alone, so the same rule serves any number of ranks, and both only move elements: every dtype survives bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Rule(Protocol):
+    """The part of a table's row that knows the layout."""
+
+    @property
+    def axis(self) -> int | None: ...
+
+    @property
+    def padded(self) -> bool:
+        """Whether the ranks together hold more rows than the Hugging Face tensor has (zeros at the end)."""
+
+    def fuse(self, pieces: tuple[Tensor, ...]) -> Tensor:
+        """A rank's shard from its pieces of the Hugging Face tensors, in the row's order."""
+
+    def unfuse(self, shard: Tensor) -> tuple[Tensor, ...]:
+        """Views of `shard` whose elements, in order, are its pieces; leading dimensions may be split in several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """One parameter, one tensor of the same orientation."""
+
+    axis: int | None
+    padded: bool = False
+
+    def fuse(self, pieces: tuple[Tensor, ...]) -> Tensor:
+        (piece,) = pieces
+        return piece
+
+    def unfuse(self, shard: Tensor) -> tuple[Tensor, ...]:
+        return (shard,)
+
+
+REPLICATED = Plain(axis=None)
+ROW_PARALLEL = Plain(axis=1)  # the input dimension of a linear layer's [out, in] weight is divided
+VOCABULARY = Plain(axis=0, padded=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GateUp:
+    """SwiGLU's two projections in one: each rank holds [its part of the gate; its part of the up projection]."""
+
+    axis: int = 0
+    padded: bool = False
+
+    def fuse(self, pieces: tuple[Tensor, ...]) -> Tensor:
+        return torch.cat(pieces)
+
+    def unfuse(self, shard: Tensor) -> tuple[Tensor, ...]:
+        gate, up = shard.chunk(2)
+        return gate, up
+
+
+@dataclass(frozen=True, slots=True)
+class FusedQKV:
+    """Attention's three projections in one, by query group: [its query heads, its key head, its value head] × groups.
+
+    Tensor parallelism divides whole groups. Serves weights `[out, in]` and biases `[out]`.
+    """
+
+    queries_per_group: int
+    head_dim: int
+    axis: int = 0
+    padded: bool = False
+
+    def fuse(self, pieces: tuple[Tensor, ...]) -> Tensor:
+        by_group = [
+            piece.unflatten(0, (-1, heads, self.head_dim)) for piece, heads in zip(pieces, self._heads(), strict=True)
+        ]
+        return torch.cat(by_group, dim=1).flatten(0, 2)
+
+    def unfuse(self, shard: Tensor) -> tuple[Tensor, ...]:
+        heads = self._heads()
+        return shard.unflatten(0, (-1, sum(heads), self.head_dim)).split(heads, dim=1)
+
+    def _heads(self) -> list[int]:
+        return [self.queries_per_group, 1, 1]
