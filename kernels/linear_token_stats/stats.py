@@ -65,7 +65,7 @@ def merge_over_group(statistics: Tensor, group: ProcessGroup | None) -> Tensor:
     if group is None or group.size() == 1:
         return statistics
     gathered = torch.empty(group.size(), *statistics.shape, dtype=statistics.dtype, device=statistics.device)
-    torch.distributed.all_gather_into_tensor(gathered.view(-1, statistics.shape[1]), statistics, group=group)
+    torch.distributed.all_gather(list(gathered.unbind()), statistics, group=group)
     merged = gathered[0]
     for rank in range(1, group.size()):
         merged = merge(merged, gathered[rank])
