@@ -184,9 +184,10 @@ class ClusterConfig:
 
     nodes: int = 1
     ranks_per_node: int = 1
+    gpus_per_node: int = 0
     cpus_per_rank: int = 1
-    partition: str = ""
-    account: str = ""
+    partition: str | None = None  # None: the cluster's own default
+    account: str | None = None
     time_minutes: int = 240
     collective_timeout_s: int = 1800  # a rank that is missing for so long ends the job
 

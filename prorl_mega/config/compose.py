@@ -1,0 +1,189 @@
+"""From `configs/` and the command line to settings objects, and from errors to exit codes. Imports no torch.
+
+An entry point is a function of its settings:
+
+    def main(config: RunConfig) -> ExitCode: ...
+
+    if __name__ == "__main__":
+        run_hydra(main, RunConfig)
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import hydra
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import prorl_mega
+from prorl_mega.config.launch import read_launch
+from prorl_mega.config.messages import explain, unknown_key
+from prorl_mega.config.schema import RunConfig, WarmstartConfig
+from prorl_mega.config.validate import validate, validate_warmstart
+from prorl_mega.errors import ConfigError, ExitCode, ProRLError
+
+Settings = TypeVar("Settings", RunConfig, WarmstartConfig)
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch for tracebacks, kept as ours
+_LONGEST_NAME = 120  # characters; file systems end at 255 and checkpoints add to it
+
+
+def config_directory() -> Path:
+    """The folder `configs/`: beside the package in a checkout, inside it after a normal install."""
+    package = Path(prorl_mega.__file__).resolve().parent
+    for candidate in (package.parent / "configs", package / "configs"):
+        if (candidate / "train.yaml").is_file():
+            return candidate
+    raise ConfigError(f"{package.parent / 'configs'}: no train.yaml there; install the project again from its checkout")
+
+
+def root_config(schema: type) -> str:
+    """Name of the root file in `configs/` whose settings are `schema`."""
+    return {RunConfig: "train", WarmstartConfig: "warmstart"}[schema]
+
+
+def register() -> None:
+    """Make the settings classes known to Hydra; root files name them in their defaults lists."""
+    store = ConfigStore.instance()
+    for schema in (RunConfig, WarmstartConfig):
+        store.store(name=f"{root_config(schema)}_schema", node=schema, provider="prorl_mega")
+
+
+def to_config(settings: DictConfig, schema: type[Settings], world_size: int) -> Settings:
+    """Objects instead of a `DictConfig`, checked for `world_size` learner ranks. Raises only `ConfigError`."""
+    config = to_objects(settings, schema)
+    if isinstance(config, RunConfig):
+        validate(config, world_size)
+    else:
+        validate_warmstart(config, world_size)
+    return config
+
+
+def to_objects(settings: DictConfig, schema: type[Settings]) -> Settings:
+    """Objects that may contradict each other still; `to_config` checks them as well."""
+    _refuse_unknown(settings, schema, "")
+    try:
+        config = OmegaConf.to_object(settings)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error, schema)) from None
+    assert isinstance(config, schema)
+    return config
+
+
+def run_hydra(main: Callable[[Settings], ExitCode], schema: type[Settings]) -> NoReturn:
+    """Compose, validate, call `main` (once, or once per job of `--multirun`) and leave with an exit code.
+
+    Errors of ours and of the settings are shown as one message on stderr; a traceback only with HYDRA_FULL_ERROR=1.
+    The launcher's ranks are put into the environment as `torch.distributed` wants them before `main` is called.
+    """
+    debug = _FULL_ERROR in os.environ
+    codes: list[ExitCode] = []
+    failures: list[ProRLError] = []
+
+    @functools.wraps(main)
+    def job(settings: DictConfig) -> None:
+        try:
+            codes.append(_run_job(settings, main, schema))
+        except ProRLError as error:
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise  # the launcher has to know which job of the sweep failed
+            failures.append(error)
+
+    try:
+        register()
+        with _propagated_errors():
+            hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=root_config(schema))(job)()
+        if failures:
+            raise failures[0]
+    except ProRLError as error:
+        _leave(str(error), error, debug, error.exit_code)
+    except (HydraException, OmegaConfBaseException) as error:
+        _leave(explain(error, schema), error, debug, ExitCode.CONFIG)
+    except yaml.YAMLError as error:
+        _leave(f"not valid YAML: {error}", error, debug, ExitCode.CONFIG)
+    sys.exit(max(codes, default=ExitCode.FINISHED))
+
+
+def sweep_name(name: str, overrides: list[str]) -> str:
+    """`name` with the overrides of one sweep job, so that jobs never share a directory and reruns find theirs.
+
+    `seed=2 recipe.kl_coef=1e-3` gives `name--seed_2--kl_coef_1e-3`; what a path cannot hold becomes part of a hash.
+    """
+    parts = [name]
+    exact = True
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key in ("name", "output", "root") or (key == "experiment" and value == name):
+            continue
+        safe = re.sub(r"[^A-Za-z0-9._-]", "-", value.rpartition("/")[2])
+        exact &= safe == value and "--" not in value
+        parts.append(f"{key.rpartition('.')[2]}_{safe}")
+    joined = "--".join(parts)
+    if exact and len(joined) <= _LONGEST_NAME:
+        return joined
+    digest = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:8]
+    return f"{joined[: _LONGEST_NAME - 10]}--{digest}"
+
+
+def _run_job(settings: DictConfig, main: Callable[[Settings], ExitCode], schema: type[Settings]) -> ExitCode:
+    launch = read_launch(os.environ)
+    os.environ.update(launch.variables())
+    hydra_settings = HydraConfig.get()
+    if hydra_settings.mode is RunMode.MULTIRUN:
+        key = "name" if schema is RunConfig else "output"
+        if not OmegaConf.is_missing(settings, key):
+            settings[key] = sweep_name(str(settings[key]), list(hydra_settings.overrides.task))
+    return main(to_config(settings, schema, launch.world_size))
+
+
+def _refuse_unknown(settings: DictConfig, schema: type, prefix: str) -> None:
+    """Hydra's `+key=value` adds keys that no settings class has."""
+    kind = OmegaConf.get_type(settings)
+    known = OmegaConf.structured(kind) if kind is not None and kind is not dict else None
+    for key in map(str, settings):
+        name = f"{prefix}{key}"
+        if known is not None and key not in known:
+            raise ConfigError(unknown_key(name, schema))
+        if OmegaConf.is_missing(settings, key) or OmegaConf.is_interpolation(settings, key):
+            continue
+        if isinstance(value := settings[key], DictConfig):
+            _refuse_unknown(value, schema, f"{name}.")
+
+
+@contextmanager
+def _propagated_errors() -> Iterator[None]:
+    """Hydra prints errors and exits with 1 unless its debugging switch is on; we map them to exit codes instead."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
+
+
+def _leave(message: str, error: BaseException, debug: bool, code: ExitCode) -> NoReturn:
+    if debug:
+        traceback.print_exception(error)
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    if rank == "0" or not isinstance(error, ConfigError | HydraException | OmegaConfBaseException):
+        # Settings are wrong on every rank alike; other errors may be this rank's own.
+        print(f"error: {message}" if rank == "0" else f"error on rank {rank}: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)

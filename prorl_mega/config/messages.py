@@ -1,0 +1,103 @@
+"""Turns Hydra's and OmegaConf's errors into one message that names the key and what would work."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import typing
+from enum import Enum
+
+from hydra.errors import MissingConfigException
+
+
+def explain(error: BaseException, schema: type) -> str:
+    """One message for an error raised while the settings of `schema` were composed."""
+    text = "\n".join(str(link) for link in _chain(error))
+    where = _where(text)
+    if isinstance(error, MissingConfigException):
+        return where + _missing_option(error)
+    if match := re.search(r"^Key '(?P<key>[^']*)' (?:is )?not in ", text, re.MULTILINE):
+        return where + unknown_key(_full_key(text) or match["key"], schema)
+    if match := re.search(r"^Invalid value '(?P<value>.*)', expected one of \[(?P<options>.*)\]", text, re.MULTILINE):
+        options = match["options"].split(", ")
+        return where + f"{_full_key(text)}={match['value']}: {_choices(match['value'], options)}"
+    if match := re.search(r"^(?:Value|Invalid type|While dereferencing|Interpolation).*", text, re.MULTILINE):
+        return where + f"{_full_key(text)}: {match[0]}{_expected(_full_key(text), schema)}"
+    if "missing mandatory value" in text.lower():
+        key = _full_key(text)
+        return where + f"{key} is required and has no value; give it on the command line: {key}=..."
+    return where + text.split("\nSee https://")[0].strip()
+
+
+def unknown_key(key: str, schema: type) -> str:
+    """Message for a setting that does not exist, with the nearest ones that do."""
+    if key.startswith("tasks.mixture."):
+        return (
+            f"{key}: the mixture has no such entry; only entries of the selected task file can be changed here, "
+            "new ones go into a file under configs/tasks/ (tasks=<file>)"
+        )
+    keys = list(setting_keys(schema))
+    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
+    last = key.rsplit(".", 1)[-1]
+    near += [name for name in keys if name.rsplit(".", 1)[-1] == last and name not in near]
+    if near:
+        return f"{key}: no such setting; did you mean {' or '.join(near[:3])}?"
+    parent = key.rpartition(".")[0]
+    siblings = [name for name in keys if name.rpartition(".")[0] == parent] or keys
+    return f"{key}: no such setting; these exist: {', '.join(siblings)}"
+
+
+def setting_keys(schema: type, prefix: str = "") -> dict[str, object]:
+    """Every dotted key of a settings class with its type, branches included."""
+    keys: dict[str, object] = {}
+    for name, kind in typing.get_type_hints(schema).items():
+        keys[prefix + name] = kind
+        if dataclasses.is_dataclass(kind):
+            keys |= setting_keys(typing.cast(type, kind), f"{prefix}{name}.")
+    return keys
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None:
+        links.append(link)
+        link = link.__cause__
+    return links
+
+
+def _where(text: str) -> str:
+    """The file, when the mistake is in one (`In 'experiment/demo': ...`) and not on the command line."""
+    match = re.match(r"In '(?P<file>[^']+)': (?!Could not find)", text)
+    return f"configs/{match['file']}.yaml: " if match else ""
+
+
+def _full_key(text: str) -> str:
+    matches = re.findall(r"^\s*full_key: (\S+)", text, re.MULTILINE)
+    return str(matches[-1]) if matches else ""
+
+
+def _choices(value: str, options: list[str]) -> str:
+    near = difflib.get_close_matches(value, options, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}These work: {', '.join(options)}"
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    missing = error.missing_cfg_file or ""
+    if not error.options:
+        return str(error).split("\nConfig search path")[0].strip()
+    group, _, option = missing.rpartition("/")
+    options = [name for name in error.options if name]
+    return f"{group}={option}: configs/{group}/{option}.yaml does not exist; {_choices(option, options)}"
+
+
+def _expected(key: str, schema: type) -> str:
+    kind = setting_keys(schema).get(key)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"; these work: {', '.join(member.name for member in kind)}"
+    if isinstance(kind, type) and not dataclasses.is_dataclass(kind):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        return f"; {key} is {names[kind]}" if kind in names else ""
+    return ""

@@ -1,0 +1,225 @@
+"""Refuses settings that cannot work, before anything is allocated. Imports no torch.
+
+Every message starts with the key, shows the numbers and says what would work. All mistakes are reported at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from prorl_mega.config.huggingface import ModelDescription, check_layout, check_weights_complete, describe
+from prorl_mega.config.ranges import RANGES
+from prorl_mega.config.schema import (
+    AdvantageKind,
+    ClusterConfig,
+    ModelConfig,
+    ParallelConfig,
+    RunConfig,
+    TasksConfig,
+    WarmstartConfig,
+    WeightSource,
+)
+from prorl_mega.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def validate(config: RunConfig, world_size: int) -> None:
+    """Raise `ConfigError` (`ModelError` for the model directory) unless the run can start with `world_size` ranks."""
+    _raise_all(
+        [
+            *_ranges(config),
+            *_name(config.name),
+            *_parallel(config.parallel, world_size),
+            *_rollout(config, world_size),
+            *_batches(config, world_size),
+            *_schedule(config),
+            *_tasks(config.tasks),
+            *_cluster(config.cluster),
+        ]
+    )
+    description = _model(config.model, config.parallel)
+    _raise_all([*_engine_layout(config.rollout.tensor, description), *_context(config, description)])
+
+
+def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
+    """The same for a warm start."""
+    longest, fits = config.max_tokens, config.parallel.max_tokens_per_microbatch
+    problems = [
+        *_ranges(config),
+        *_parallel(config.parallel, world_size),
+        *_tasks(config.tasks),
+        *_cluster(config.cluster),
+    ]
+    if longest > fits:
+        problems.append(
+            f"max_tokens={longest} is more than parallel.max_tokens_per_microbatch={fits}; {_fits(longest)}"
+        )
+    _raise_all(problems)
+    description = _model(config.model, config.parallel)
+    if longest > description.max_positions:
+        raise ConfigError(
+            f"max_tokens={longest} is more than the context of the model ({description.max_positions} positions)"
+        )
+
+
+def _raise_all(problems: list[str]) -> None:
+    if len(problems) == 1:
+        raise ConfigError(problems[0])
+    if problems:
+        raise ConfigError(f"{len(problems)} settings cannot work:\n" + "\n".join(f"  - {line}" for line in problems))
+
+
+def _numbers(branch: Any, prefix: str) -> Iterator[tuple[str, float]]:
+    for entry in dataclasses.fields(branch):
+        value = getattr(branch, entry.name)
+        if dataclasses.is_dataclass(value):
+            yield from _numbers(value, f"{prefix}{entry.name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield prefix + entry.name, value
+
+
+def _ranges(config: RunConfig | WarmstartConfig) -> list[str]:
+    return [f"{key}={value:g} must be {RANGES[key]}" for key, value in _numbers(config, "") if value not in RANGES[key]]
+
+
+def _name(name: str) -> list[str]:
+    if _NAME.fullmatch(name):
+        return []
+    return [f"name={name!r} becomes a directory: letters, digits, '.', '_' and '-' work, the first one no sign"]
+
+
+def _parallel(parallel: ParallelConfig, world_size: int) -> list[str]:
+    problems = []
+    tensor, pipeline = parallel.tensor, parallel.pipeline
+    model_ranks = tensor * pipeline
+    if model_ranks < 1 or world_size % model_ranks:
+        splits = [f"{t}×{n // t}" for n in _divisors(world_size) for t in _divisors(n)]
+        problems.append(
+            f"parallel.tensor={tensor} × parallel.pipeline={pipeline} = {model_ranks} does not divide the "
+            f"{world_size} rank{'s' * (world_size > 1)} of this job; tensor×pipeline may be {', '.join(splits)}, "
+            f"or start a multiple of {model_ranks} ranks"
+        )
+    if parallel.sequence and tensor == 1:
+        problems.append(
+            "parallel.sequence=true shards between tensor-parallel ranks; it needs parallel.tensor of 2 or more"
+        )
+    return problems
+
+
+def _rollout(config: RunConfig, world_size: int) -> list[str]:
+    problems = []
+    rollout, fits = config.rollout, config.parallel.max_tokens_per_microbatch
+    if rollout.tensor < 1 or world_size % rollout.tensor:
+        works = ", ".join(str(n) for n in _divisors(world_size))
+        problems.append(
+            f"rollout.tensor={rollout.tensor} does not divide the {world_size} rank{'s' * (world_size > 1)} "
+            f"of this job; these work: {works}"
+        )
+    longest = rollout.max_prompt_tokens + rollout.max_response_tokens
+    if longest > fits:
+        problems.append(
+            f"rollout.max_prompt_tokens={rollout.max_prompt_tokens} + "
+            f"rollout.max_response_tokens={rollout.max_response_tokens} = {longest} is more than "
+            f"parallel.max_tokens_per_microbatch={fits}; {_fits(longest)}"
+        )
+    return problems
+
+
+def _batches(config: RunConfig, world_size: int) -> list[str]:
+    problems = []
+    recipe, parallel = config.recipe, config.parallel
+    step, update, samples = recipe.prompts_per_step, recipe.prompts_per_update, recipe.samples_per_prompt
+    if update < 1 or step % update:
+        works = ", ".join(str(n) for n in _divisors(step))
+        problems.append(
+            f"recipe.prompts_per_step={step} is not a multiple of recipe.prompts_per_update={update}; "
+            f"prompts_per_update may be {works}"
+        )
+    replicas = max(1, world_size // max(1, parallel.tensor * parallel.pipeline))
+    if update * samples < replicas:
+        works = -(-replicas // max(1, samples))
+        problems.append(
+            f"recipe.prompts_per_update={update} × recipe.samples_per_prompt={samples} = {update * samples} sequences "
+            f"cannot be shared by {replicas} data-parallel ranks; prompts_per_update of {works} or more works"
+        )
+    if recipe.advantage is AdvantageKind.grpo and samples < 2:
+        problems.append(f"recipe.samples_per_prompt={samples}: grpo compares samples of one prompt; 2 or more work")
+    return problems
+
+
+def _schedule(config: RunConfig) -> list[str]:
+    problems = []
+    schedule, reset = config.schedule, config.schedule.reset
+    if 0 < reset.every < reset.min_distance:
+        problems.append(
+            f"schedule.reset.every={reset.every} is less than schedule.reset.min_distance={reset.min_distance}; "
+            f"min_distance of at most {reset.every} works"
+        )
+    if reset.patience and not schedule.evaluate_every:
+        problems.append(
+            f"schedule.reset.patience={reset.patience} counts evaluations, and schedule.evaluate_every=0 makes none; "
+            "set evaluate_every, or patience=0"
+        )
+    return problems
+
+
+def _tasks(tasks: TasksConfig) -> list[str]:
+    if not tasks.mixture:
+        return ["tasks.mixture is empty: nothing to learn from; choose a file of configs/tasks/ with tasks=<file>"]
+    return [
+        f"tasks.mixture.{key}.weight={entry.weight:g} must be more than 0; leave the task out instead"
+        for key, entry in tasks.mixture.items()
+        if not 0 < entry.weight < float("inf")
+    ]
+
+
+def _cluster(cluster: ClusterConfig) -> list[str]:
+    words = {"cluster.partition": cluster.partition, "cluster.account": cluster.account}
+    return [
+        f"{key}={value!r} goes to sbatch: letters, digits, '.', '_' and '-' work"
+        for key, value in words.items()
+        if value is not None and not _NAME.fullmatch(value)
+    ]
+
+
+def _model(model: ModelConfig, parallel: ParallelConfig) -> ModelDescription:
+    description = describe(model.path)
+    if model.weights is WeightSource.pretrained:
+        check_weights_complete(model.path)
+    check_layout(description, parallel.tensor, parallel.pipeline)
+    return description
+
+
+def _engine_layout(tensor: int, description: ModelDescription) -> list[str]:
+    """Engines replicate key/value heads when there are fewer of them than ranks; the learner does not."""
+    kv_heads = description.kv_heads
+    divides = {
+        "attention heads": description.heads % tensor,
+        "key/value heads": kv_heads % tensor and tensor % kv_heads,
+        "intermediate_size": description.ffn_size % tensor,
+    }
+    return [f"rollout.tensor={tensor} does not divide the model's {name}" for name, rest in divides.items() if rest]
+
+
+def _context(config: RunConfig, description: ModelDescription) -> list[str]:
+    prompt, response = config.rollout.max_prompt_tokens, config.rollout.max_response_tokens
+    if prompt + response <= description.max_positions:
+        return []
+    left = description.max_positions - prompt
+    works = f"max_response_tokens of at most {left} works" if left > 0 else "use a model with a longer context"
+    return [
+        f"rollout.max_prompt_tokens={prompt} + rollout.max_response_tokens={response} = {prompt + response} is more "
+        f"than the model's context ({description.max_positions} positions); {works}"
+    ]
+
+
+def _fits(longest: int) -> str:
+    return f"a sequence must fit into one micro-batch: max_tokens_per_microbatch of {longest} or more works"
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
