@@ -31,6 +31,7 @@ class Checksum:
         for name, tensor in stream:
             self.add(name, tensor)
             yield name, tensor
+            del tensor  # not to be kept alive while the next one is made
 
     def hexdigest(self) -> str:
         """Of everything so far, 32 characters."""

@@ -1,0 +1,185 @@
+"""Live Megatron shards -> full Hugging Face tensors on every rank, a bucket at a time.
+
+Each tensor is cut into equal pieces by the ranks of a tensor-parallel group, and belongs to one pipeline stage. A
+bucket holds tensors of one stage as `[tensor ranks, elements]`. The owning stage packs its pieces, every tensor rank
+hands its row of the bucket to its peers on the other stages (broadcast), and then each tensor-parallel group completes
+the bucket (all-gather): two collectives per bucket, and the pipeline's links carry every element once per rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from prorl_mega.config.huggingface import ModelDescription
+from prorl_mega.errors import ModelError
+from prorl_mega.types import Layout
+from prorl_mega.weights.row import Row
+from prorl_mega.weights.table import Table
+
+
+@torch.no_grad()
+def stream_weights(
+    parameters: Mapping[str, Tensor],
+    description: ModelDescription,
+    layout: Layout,
+    *,
+    tensor_group: ProcessGroup | None,
+    pipeline_group: ProcessGroup | None,
+    bucket_bytes: int,
+) -> Iterator[tuple[str, Tensor]]:
+    """(Hugging Face name, full tensor) of the whole model, on every rank and in the same order on all of them.
+
+    `parameters` are this rank's live shards by Megatron name with global layer numbers, all of one dtype; a group of
+    one rank may be None. All ranks of the groups have to consume the stream to its end. Beyond the shard, and beside
+    what the consumer keeps, it holds at most one bucket: `max(bucket_bytes, bytes of the largest tensor)`, padding of
+    the vocabulary included. With one tensor rank and one stage nothing is copied: the tensors are views of the shard.
+
+    A yielded tensor is the consumer's to keep until the parameters change and may be non-contiguous; it must not be
+    written to. Rows of the padded vocabulary never appear.
+    """
+    table = Table(description)
+    shards = {table.row(name).name: parameter.detach() for name, parameter in parameters.items()}
+    dtypes = {shard.dtype for shard in shards.values()}
+    assert len(dtypes) == 1, f"parameters of one dtype can be streamed, not {dtypes}"
+    if layout.tensor_size == layout.pipeline_size == 1:
+        for row in table.exported:
+            for (name, shape), piece in zip(row.tensors.items(), row.rule.unfuse(_owned(shards, row)), strict=True):
+                yield name, piece.reshape(-1, *shape[1:])[: shape[0]]
+        return
+    exchange = _Exchange(shards, layout, tensor_group, pipeline_group)
+    for bucket in _buckets(exchange.pieces(table.exported), layout.tensor_size, bucket_bytes // dtypes.pop().itemsize):
+        yield from exchange.run(bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What one rank contributes to one Hugging Face tensor."""
+
+    row: Row
+    index: int  # among the row's tensors
+    name: str
+    rows: int  # of the full tensor, without padding
+    shape: tuple[int, ...]  # of the piece, the divided dimension first
+    axis: int | None  # the divided dimension; None: every rank has the whole tensor
+    stage: int
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+
+def _buckets(pieces: Sequence[_Piece], tensor_size: int, limit: int) -> Iterator[list[_Piece]]:
+    """Consecutive pieces of one stage. A bucket of several needs room for one assembled tensor as well."""
+    limit = max(limit, max(piece.elements for piece in pieces) * tensor_size)
+    bucket: list[_Piece] = []
+    for piece in pieces:
+        sizes = [each.elements for each in (*bucket, piece)]
+        if bucket and (piece.stage != bucket[0].stage or (sum(sizes) + max(sizes)) * tensor_size > limit):
+            yield bucket
+            bucket = []
+        bucket.append(piece)
+    yield bucket
+
+
+class _Exchange:
+    """The collectives of one stream."""
+
+    def __init__(
+        self,
+        shards: Mapping[str, Tensor],
+        layout: Layout,
+        tensor_group: ProcessGroup | None,
+        pipeline_group: ProcessGroup | None,
+    ) -> None:
+        self._shards = shards
+        self._layout = layout
+        self._tensor_group = tensor_group
+        self._pipeline_group = pipeline_group
+        self._like = next(iter(shards.values()))  # dtype and device of everything that is sent
+
+    def pieces(self, rows: Sequence[Row]) -> list[_Piece]:
+        """The plan, identical on all ranks: which stage owns each row is asked, not assumed."""
+        stages, vocabulary_rows = self._owners(rows)
+        size = self._layout.tensor_size
+        plan = []
+        for row, stage in zip(rows, stages, strict=True):
+            for index, (name, shape) in enumerate(row.tensors.items()):
+                axis = row.rule.axis if size > 1 else 0
+                piece = shape if axis is None else (shape[axis] // size, *shape[:axis], *shape[axis + 1 :])
+                if row.rule.padded:
+                    piece = (vocabulary_rows, *shape[1:])
+                plan.append(_Piece(row, index, name, shape[0], piece, axis, stage))
+        return plan
+
+    def run(self, bucket: Sequence[_Piece]) -> Iterator[tuple[str, Tensor]]:
+        """Exchange one bucket and yield its tensors. The bucket is released when the last one has been taken."""
+        layout = self._layout
+        buffer = self._like.new_empty(layout.tensor_size, sum(piece.elements for piece in bucket))
+        own = buffer[layout.tensor_rank]
+        if layout.pipeline_rank == bucket[0].stage:
+            self._pack(bucket, own)
+        if layout.pipeline_size > 1:
+            dist.broadcast(own, group=self._pipeline_group, group_src=bucket[0].stage)
+        if layout.tensor_size > 1:
+            dist.all_gather_into_tensor(buffer.view(-1), own, group=self._tensor_group)
+        if len(bucket) == 1:
+            yield bucket[0].name, _view(buffer, bucket[0])
+            return
+        offset = 0
+        for piece in bucket:
+            yield piece.name, _copy(buffer[:, offset : offset + piece.elements], piece)
+            offset += piece.elements
+
+    def _pack(self, bucket: Sequence[_Piece], own: Tensor) -> None:
+        offset = 0
+        for piece in bucket:
+            pieces = piece.row.rule.unfuse(self._shards[piece.row.name])
+            source = pieces[piece.index].movedim(piece.axis or 0, 0)
+            own[offset : offset + piece.elements].view(source.shape).copy_(source)
+            offset += piece.elements
+
+    def _owners(self, rows: Sequence[Row]) -> tuple[list[int], int]:
+        """The (first) stage that holds each row, and the rows of a rank's shard of the padded vocabulary."""
+        nobody = self._layout.pipeline_size
+        stages = [self._layout.pipeline_rank if row.name in self._shards else nobody for row in rows]
+        padded = [self._shards[row.name].shape[0] for row in rows if row.rule.padded and row.name in self._shards]
+        facts = torch.tensor([*stages, -max(padded, default=0)], device=self._like.device)
+        if self._layout.pipeline_size > 1:
+            dist.all_reduce(facts, op=dist.ReduceOp.MIN, group=self._pipeline_group)
+        *stages, vocabulary_rows = facts.tolist()
+        for row, stage in zip(rows, stages, strict=True):
+            if stage == nobody:
+                raise ModelError(f"no pipeline stage of the model has the parameter {row.name!r}")
+        return stages, -vocabulary_rows
+
+
+def _view(buffer: Tensor, piece: _Piece) -> Tensor:
+    """The only tensor of a bucket, where it is."""
+    by_rank = buffer.view(-1, *piece.shape)
+    if piece.axis is None:
+        return by_rank[0]
+    return by_rank.flatten(0, 1).movedim(0, piece.axis)[: piece.rows]
+
+
+def _copy(columns: Tensor, piece: _Piece) -> Tensor:
+    """One of several tensors of a bucket, `columns` of it, as a tensor that does not keep the bucket alive."""
+    by_rank = columns.view(-1, *piece.shape)
+    if piece.axis is None:
+        return by_rank[0].clone()
+    size, extent, *others = by_rank.shape
+    full = columns.new_empty(*others[: piece.axis], size * extent, *others[piece.axis :])
+    full.movedim(piece.axis, 0).unflatten(0, (size, extent)).copy_(by_rank)
+    return full[: piece.rows]
+
+
+def _owned(shards: Mapping[str, Tensor], row: Row) -> Tensor:
+    if row.name not in shards:
+        raise ModelError(f"the model has no parameter {row.name!r}")
+    return shards[row.name]
