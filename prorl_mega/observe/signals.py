@@ -1,0 +1,49 @@
+"""Requests to stop: a signal from the scheduler or from the keyboard. The loop asks between steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class StopSignals:
+    """Remembers the first stop signal. A second SIGINT ends the process at once: somebody is waiting at a keyboard.
+
+    Ending at once is safe for the run directory, because checkpoints and metrics are complete or absent at any time.
+    """
+
+    def __init__(self, *, announce: bool) -> None:
+        self._announce = announce  # on one rank, or every line appears once per rank
+        self._previous: dict[int, Any] = {}
+        self.received: signal.Signals | None = None
+
+    def install(self) -> None:
+        """Take over the signals. Call it again after a library has installed handlers of its own."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python delivers signals to the main thread only
+        for number in STOPPING:
+            previous = signal.signal(number, self._handle)
+            if previous != self._handle:
+                self._previous[number] = previous
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them before."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, previous in self._previous.items():
+            signal.signal(number, previous if previous is not None else signal.SIG_DFL)
+        self._previous.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received is signal.SIGINT:
+            os._exit(128 + signal.SIGINT)
+        if self.received is None and self._announce:
+            hint = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+            text = f"\n{signal.Signals(number).name}: stopping with a checkpoint when this step is done{hint}\n"
+            os.write(2, text.encode())  # a print could interrupt itself
+        self.received = signal.Signals(number)

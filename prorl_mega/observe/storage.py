@@ -1,0 +1,88 @@
+"""Files that are either there completely or not at all, also after a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from blake3 import blake3
+
+from prorl_mega.errors import ProRLError, StorageError
+
+CHUNK_BYTES = 8 << 20
+
+
+def fsync_path(path: Path) -> None:
+    """Force a file's content, or a directory's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replace `path` by `text`: a reader, or a machine that comes back, sees the old content or the new one."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
+def content_hash(path: Path) -> str:
+    """BLAKE3 of a file's bytes, 64 hexadecimal digits."""
+    digest = blake3()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def forget_cached(path: Path) -> None:
+    """Ask the kernel to drop its cached copy, so that the next read comes from the disk. A hint: may have no effect."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a directory; the name disappears first, so that an interrupted deletion never looks like a checkpoint."""
+    if path.name.endswith(".deleted"):
+        shutil.rmtree(path)
+        return
+    doomed = path.with_name(f"{path.name}.deleted")
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    os.replace(path, doomed)
+    shutil.rmtree(doomed)
+
+
+@contextlib.contextmanager
+def storage_errors(doing: str) -> Iterator[None]:
+    """Turn a failing disk (full, read-only, over quota, gone) into a `StorageError` that says what was being done.
+
+    Libraries written in Rust report input/output errors as their own exceptions; these end in "(os error N)".
+    """
+    try:
+        yield
+    except ProRLError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and "(os error " not in str(error):
+            raise
+        raise StorageError(
+            f"{doing} failed: {error}. Earlier checkpoints are untouched; free space and resume."
+        ) from error

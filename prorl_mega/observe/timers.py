@@ -1,0 +1,49 @@
+"""Where the seconds of a step go. Nested phases count for themselves only, so that the parts add up to the whole."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+TIMING_PREFIX = "seconds/"
+"""Every metric that depends on how fast the machine is starts with it; all others are reproducible bit for bit."""
+
+
+class PhaseTimer:
+    """Seconds per named phase since it was made. `clock` returns seconds and never goes backwards."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._switched = self._started  # when the innermost phase last changed
+        self._open: list[str] = []
+        self._seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Seconds inside count for `name`, except those of phases that are opened inside it."""
+        self._charge()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._open.pop()
+
+    @property
+    def current(self) -> str:
+        """The innermost open phase, or an empty string."""
+        return self._open[-1] if self._open else ""
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds per phase, "other" for what no phase covers, and "step" for their sum."""
+        self._charge()
+        parts = {name: value for name, value in self._seconds.items() if name}
+        total = self._switched - self._started
+        return {**parts, "other": max(0.0, total - sum(parts.values())), "step": total}
+
+    def _charge(self) -> None:
+        now = self._clock()
+        self._seconds[self.current] = self._seconds.get(self.current, 0.0) + now - self._switched
+        self._switched = now
