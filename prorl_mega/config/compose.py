@@ -10,6 +10,7 @@ An entry point is a function of its settings:
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -86,10 +87,25 @@ def to_objects(settings: DictConfig, schema: type[Settings]) -> Settings:
 
 
 def run_hydra(main: Callable[[Settings], ExitCode], schema: type[Settings]) -> NoReturn:
-    """Compose, validate, call `main` (once, or once per job of `--multirun`) and leave with an exit code.
+    """Compose, validate for the ranks of this launch, call `main`, and leave with an exit code.
+
+    With `--multirun` that is once per job. The ranks are put into the environment as `torch.distributed` wants them
+    before `main` is called.
+    """
+
+    @functools.wraps(main)
+    def job(settings: DictConfig) -> ExitCode:
+        launch = read_launch(os.environ)
+        os.environ.update(launch.variables())
+        return main(to_config(settings, schema, launch.world_size))
+
+    run_composed(job, schema)
+
+
+def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig] | type[WarmstartConfig]) -> NoReturn:
+    """`run_hydra` before validation: for entry points that start no ranks.
 
     Errors of ours and of the settings are shown as one message on stderr; a traceback only with HYDRA_FULL_ERROR=1.
-    The launcher's ranks are put into the environment as `torch.distributed` wants them before `main` is called.
     """
     debug = _FULL_ERROR in os.environ
     codes: list[ExitCode] = []
@@ -98,7 +114,8 @@ def run_hydra(main: Callable[[Settings], ExitCode], schema: type[Settings]) -> N
     @functools.wraps(main)
     def job(settings: DictConfig) -> None:
         try:
-            codes.append(_run_job(settings, main, schema))
+            _name_sweep_job(settings, schema)
+            codes.append(main(settings))
         except ProRLError as error:
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 raise  # the launcher has to know which job of the sweep failed
@@ -140,21 +157,17 @@ def sweep_name(name: str, overrides: list[str]) -> str:
     return f"{joined[: _LONGEST_NAME - 10]}--{digest}"
 
 
-def _run_job(settings: DictConfig, main: Callable[[Settings], ExitCode], schema: type[Settings]) -> ExitCode:
-    launch = read_launch(os.environ)
-    os.environ.update(launch.variables())
+def _name_sweep_job(settings: DictConfig, schema: type) -> None:
     hydra_settings = HydraConfig.get()
-    if hydra_settings.mode is RunMode.MULTIRUN:
-        key = "name" if schema is RunConfig else "output"
-        if not OmegaConf.is_missing(settings, key):
-            settings[key] = sweep_name(str(settings[key]), list(hydra_settings.overrides.task))
-    return main(to_config(settings, schema, launch.world_size))
+    key = "name" if schema is RunConfig else "output"
+    if hydra_settings.mode is RunMode.MULTIRUN and not OmegaConf.is_missing(settings, key):
+        settings[key] = sweep_name(str(settings[key]), list(hydra_settings.overrides.task))
 
 
 def _refuse_unknown(settings: DictConfig, schema: type, prefix: str) -> None:
     """Hydra's `+key=value` adds keys that no settings class has."""
     kind = OmegaConf.get_type(settings)
-    known = OmegaConf.structured(kind) if kind is not None and kind is not dict else None
+    known = {entry.name for entry in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
     for key in map(str, settings):
         name = f"{prefix}{key}"
         if known is not None and key not in known:

@@ -8,7 +8,7 @@ import re
 import typing
 from enum import Enum
 
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 
 
 def explain(error: BaseException, schema: type) -> str:
@@ -17,6 +17,13 @@ def explain(error: BaseException, schema: type) -> str:
     where = _where(text)
     if isinstance(error, MissingConfigException):
         return where + _missing_option(error)
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: not a valid override ({text.splitlines()[0]}); values with spaces, commas, brackets or "
+            "'=' need quotes that the shell leaves alone: 'key=\"a value\"'"
+        )
+    if match := re.search(r"^Multiple values for ([^.]+)\.", text, re.MULTILINE):
+        return where + f"{match[1]} has a choice already; replace it with {match[1]}=<option>, without '+'"
     if match := re.search(r"^Key '(?P<key>[^']*)' (?:is )?not in ", text, re.MULTILINE):
         return where + unknown_key(_full_key(text) or match["key"], schema)
     if match := re.search(r"^Invalid value '(?P<value>.*)', expected one of \[(?P<options>.*)\]", text, re.MULTILINE):

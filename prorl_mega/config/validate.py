@@ -141,10 +141,10 @@ def _batches(config: RunConfig, world_size: int) -> list[str]:
         )
     replicas = max(1, world_size // max(1, parallel.tensor * parallel.pipeline))
     if update * samples < replicas:
-        works = -(-replicas // max(1, samples))
+        needed = -(-replicas // max(1, samples))
         problems.append(
             f"recipe.prompts_per_update={update} × recipe.samples_per_prompt={samples} = {update * samples} sequences "
-            f"cannot be shared by {replicas} data-parallel ranks; prompts_per_update of {works} or more works"
+            f"cannot be shared by {replicas} data-parallel ranks; prompts_per_update of {needed} or more works"
         )
     if recipe.advantage is AdvantageKind.grpo and samples < 2:
         problems.append(f"recipe.samples_per_prompt={samples}: grpo compares samples of one prompt; 2 or more work")
