@@ -1,0 +1,82 @@
+"""Small checkpoints and the shards that Megatron makes of them, without Megatron."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+
+from prorl_mega.config.huggingface import Family, ModelDescription
+from prorl_mega.types import Layout
+
+CONFIGS = {Family.llama: LlamaConfig, Family.qwen2: Qwen2Config, Family.qwen3: Qwen3Config}
+LAYERS, HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, VOCAB = 2, 32, 48, 8, 4, 4, 67  # 67: no tensor size divides it
+
+
+def write_checkpoint(
+    directory: Path, family: Family, *, tied: bool, dtype: torch.dtype = torch.float32, max_shard_size: str = "1GB"
+) -> None:
+    """A checkpoint of a real Hugging Face model in which no tensor is constant, norms and biases included."""
+    config = CONFIGS[family](
+        num_hidden_layers=LAYERS, hidden_size=HIDDEN, intermediate_size=FFN, num_attention_heads=HEADS,
+        num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM, vocab_size=VOCAB, max_position_embeddings=64,
+        tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(7)
+    model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    model.to(dtype).save_pretrained(directory, max_shard_size=max_shard_size)
+
+
+def read_checkpoint(directory: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for file in directory.glob("*.safetensors") for name, tensor in load_file(file).items()}
+
+
+def layouts(tensor: int, pipeline: int, data: int = 1) -> Iterator[Layout]:
+    """The layout of every rank, in rank order: tensor fastest, then data, then pipeline."""
+    world = tensor * pipeline * data
+    for rank in range(world):
+        yield Layout(
+            world_size=world, rank=rank, tensor_size=tensor, tensor_rank=rank % tensor, pipeline_size=pipeline,
+            pipeline_rank=rank // (tensor * data), data_size=data, data_rank=rank // tensor % data,
+        )  # fmt: skip
+
+
+def empty_shards(
+    model: ModelDescription, layout: Layout, dtype: torch.dtype = torch.float32, *, fused_norms: bool = False
+) -> dict[str, torch.Tensor]:
+    """One rank's parameters, all NaN, with the names and shapes of Megatron's layers, written down by hand."""
+    tp, hidden = layout.tensor_size, model.hidden_size
+    rows = -(-model.vocab_size // (4 * tp)) * 4  # a rank's, padded
+    group = (model.heads // model.kv_heads + 2) * model.head_dim
+    first, last = layout.pipeline_rank == 0, layout.pipeline_rank == layout.pipeline_size - 1
+    shapes: dict[str, tuple[int, ...]] = {}
+    if first:
+        shapes["embedding.word_embeddings.weight"] = (rows, hidden)
+    per_stage = model.layers // layout.pipeline_size
+    for layer in range(layout.pipeline_rank * per_stage, (layout.pipeline_rank + 1) * per_stage):
+        attention, mlp = "self_attention.linear_qkv", "mlp.linear_fc1"
+        names = {
+            f"{attention}.layer_norm_weight" if fused_norms else "input_layernorm.weight": (hidden,),
+            f"{attention}.weight": (model.kv_heads * group // tp, hidden),
+            "self_attention.linear_proj.weight": (hidden, model.heads * model.head_dim // tp),
+            f"{mlp}.layer_norm_weight" if fused_norms else "pre_mlp_layernorm.weight": (hidden,),
+            f"{mlp}.weight": (2 * model.ffn_size // tp, hidden),
+            "mlp.linear_fc2.weight": (hidden, model.ffn_size // tp),
+        }
+        if model.qkv_bias:
+            names[f"{attention}.bias"] = (model.kv_heads * group // tp,)
+        if model.qk_norm:
+            names |= dict.fromkeys(
+                ("self_attention.q_layernorm.weight", "self_attention.k_layernorm.weight"), (model.head_dim,)
+            )
+        shapes |= {f"decoder.layers.{layer}.{name}": shape for name, shape in names.items()}
+    if last:
+        shapes["decoder.final_layernorm.weight"] = (hidden,)
+        if not (model.tied_embeddings and first):
+            shapes["output_layer.weight"] = (rows, hidden)
+    return {name: torch.full(shape, torch.nan, dtype=dtype) for name, shape in shapes.items()}
