@@ -1,0 +1,263 @@
+"""Where the learner's tensors live, and what lets Megatron-core work where there is no GPU.
+
+Megatron-core takes a CUDA device for granted. On a machine without one, `activate` binds Megatron's modules, and only
+these, to the CPU: whatever else shares the process (the inference engine) sees the plain `torch`. Three things are
+bound: the name `torch` in every Megatron module gets a `cuda` that means the host; literals such as `device="cuda"`
+are respelled in the functions that have them; and the CUDA generators, which a model without dropout never draws
+from, become inert. Every binding is checked, so that another version of Megatron-core ends the run at its start and
+not in its arithmetic. With a GPU nothing is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from prorl_mega.errors import ConfigError
+
+MEGATRON_VERSION = "0.16.1"
+
+_SPELLED = {
+    "cuda": "cpu",
+    "torch.cuda.FloatTensor": "torch.FloatTensor",
+    "torch.cuda.HalfTensor": "torch.HalfTensor",
+    "torch.cuda.BFloat16Tensor": "torch.BFloat16Tensor",
+}
+
+# Modules whose functions name a CUDA device in a literal, with the number of functions that do.
+_LITERALS = {
+    "megatron.core.pipeline_parallel.schedules": 4,
+    "megatron.core.optimizer.clip_grads": 3,
+    "megatron.core.optimizer.optimizer": 3,
+    "megatron.core.optimizer.distrib_optimizer": 2,
+    "megatron.core.distributed.param_and_grad_buffer": 1,
+    "megatron.core.utils": 3,
+}
+
+# Loaded before binding, because a module that Megatron imported afterwards would keep the plain `torch`.
+_LOADED = (
+    "megatron.core.parallel_state",
+    "megatron.core.tensor_parallel",
+    "megatron.core.models.gpt",
+    "megatron.core.models.gpt.gpt_layer_specs",
+    "megatron.core.pipeline_parallel",
+    "megatron.core.distributed",
+    "megatron.core.optimizer",
+    "megatron.core.optimizer_param_scheduler",
+    "megatron.core.transformer.module",
+)
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Launch:
+    """This process among those that were started together."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+
+
+def activate() -> torch.device:
+    """Bind Megatron-core to this machine's device and return it: this rank's GPU, or the CPU. Idempotent.
+
+    Raises `RuntimeError` if the installed Megatron-core is not the one that the CPU binding was written for.
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    _bind_to_host()
+    return torch.device("cpu")
+
+
+def initialize_distributed(timeout_s: int) -> Launch:
+    """Join the job's ranks: NCCL and gloo with GPUs, gloo without.
+
+    Ranks come from torchrun's environment, or from Slurm's; a process that was started by neither is a job of its own
+    and opens no socket to others. `timeout_s` ends the job when a rank goes missing. Raises `ConfigError` if the
+    environment contradicts itself.
+    """
+    launch = read_launch(dict(os.environ))
+    if dist.is_initialized():
+        return launch
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(launch.local_rank % torch.cuda.device_count())
+    if os.environ.get("MASTER_ADDR", "127.0.0.1") in ("127.0.0.1", "localhost"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # The inference engine's external launcher reads ranks from here and knows only torchrun's names.
+    os.environ |= {
+        "RANK": str(launch.rank),
+        "WORLD_SIZE": str(launch.world_size),
+        "LOCAL_RANK": str(launch.local_rank),
+    }
+    dist.init_process_group(
+        backend="cpu:gloo,cuda:nccl" if gpu else "gloo",
+        rank=launch.rank,
+        world_size=launch.world_size,
+        timeout=timedelta(seconds=timeout_s),
+        **({"init_method": "env://"} if "MASTER_ADDR" in os.environ else {"store": dist.HashStore()}),
+    )
+    return launch
+
+
+def read_launch(environment: dict[str, str]) -> Launch:
+    """Ranks from the variables of torchrun (`RANK`) or of srun (`SLURM_PROCID`), else a single process."""
+    if "RANK" in environment:
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    elif "SLURM_PROCID" in environment:
+        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+    else:
+        return Launch(rank=0, world_size=1, local_rank=0)
+    try:
+        rank, world_size, local_rank = (int(environment[name]) for name in names)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"the launcher set {names[0]} but not all of {', '.join(names)} as numbers: {error}"
+        ) from None
+    if not 0 <= rank < world_size:
+        raise ConfigError(f"{names[0]}={rank} is not below {names[1]}={world_size}")
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environment]
+    if world_size > 1 and missing:
+        raise ConfigError(
+            f"{world_size} ranks were started but {' and '.join(missing)} is not set; "
+            "start them with torchrun, or export the first node's address and a free port before srun"
+        )
+    return Launch(rank=rank, world_size=world_size, local_rank=local_rank)
+
+
+@functools.cache
+def _bind_to_host() -> None:
+    megatron = importlib.import_module("megatron.core")
+    if megatron.__version__ != MEGATRON_VERSION:
+        raise RuntimeError(
+            f"megatron-core {megatron.__version__} is installed; without a GPU only {MEGATRON_VERSION} works"
+        )
+    for name in (*_LOADED, *_LITERALS):
+        importlib.import_module(name)
+    for name, expected in _LITERALS.items():
+        respell_module(sys.modules[name], expected)
+    # Copies the tied embedding to the last stage with `weight.data.cuda()`; on the host that is `cpu()`.
+    language_module = importlib.import_module("megatron.core.models.common.language_module.language_module")
+    respell_method(language_module.LanguageModule.setup_embeddings_and_output_layer, "cuda", "cpu")
+    host_torch = _HostTorch()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("megatron.core.") and getattr(module, "torch", None) is torch:
+            module.torch = host_torch  # type: ignore[attr-defined]
+    _silence_generators(importlib.import_module("megatron.core.tensor_parallel.random"))
+
+
+class _HostCuda(ModuleType):
+    """The part of `torch.cuda` that Megatron's training path calls, meaning the host."""
+
+    def __init__(self) -> None:
+        super().__init__("torch.cuda of a machine without a GPU")
+        self.current_device = lambda: torch.device("cpu")
+        self.is_available = lambda: False
+        self.device_count = lambda: 0
+        self.is_current_stream_capturing = lambda: False
+        for name in ("synchronize", "empty_cache", "set_device", "manual_seed"):
+            setattr(self, name, lambda *args, **kwargs: None)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(torch.cuda, name)
+        if inspect.isclass(value) or inspect.ismodule(value):
+            return value  # types in annotations and in `except` clauses
+        raise AttributeError(f"Megatron-core asked for torch.cuda.{name}, which means nothing without a GPU")
+
+
+class _HostTorch(ModuleType):
+    """`torch`, except that `torch.cuda` is the host."""
+
+    def __init__(self) -> None:
+        super().__init__("torch of a machine without a GPU")
+        self.cuda = _HostCuda()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+def respell_module(module: ModuleType, expected: int) -> None:
+    """Respell the CUDA literals of all functions and methods of a module; `expected` is how many have any."""
+    changed = [function for function in _functions(module) if _respell(function)]
+    if len(changed) != expected:
+        names = sorted(function.__qualname__ for function in changed)
+        raise RuntimeError(
+            f"{module.__name__}: expected CUDA literals in {expected} functions and found them in {names}; "
+            f"the CPU backend was written for megatron-core {MEGATRON_VERSION}"
+        )
+
+
+def respell_method(function: FunctionType, old: str, new: str) -> None:
+    """Replace an attribute name that a function looks up, such as the method `cuda` of a tensor."""
+    code = function.__code__
+    if code.co_names.count(old) != 1:
+        raise RuntimeError(
+            f"{function.__qualname__} no longer calls {old}(); "
+            f"the CPU backend was written for megatron-core {MEGATRON_VERSION}"
+        )
+    function.__code__ = code.replace(co_names=tuple(new if name == old else name for name in code.co_names))
+
+
+def _functions(module: ModuleType) -> Iterator[FunctionType]:
+    """Every function that the module itself defines, methods and decorated ones included, each once."""
+    seen: set[int] = set()
+    classes = [
+        value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__
+    ]
+    for value in [*vars(module).values(), *(member for owner in classes for member in vars(owner).values())]:
+        value = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        function = inspect.unwrap(value) if callable(value) else value
+        if inspect.isfunction(function) and function.__module__ == module.__name__ and id(function) not in seen:
+            seen.add(id(function))
+            yield function
+
+
+def _respell(function: FunctionType) -> bool:
+    code = _respelled(function.__code__)
+    changed = code is not function.__code__
+    function.__code__ = code
+    return changed
+
+
+def _respelled(constant: Any) -> Any:
+    """`constant` itself when it holds no CUDA literal, else a copy with the host's spelling."""
+    if isinstance(constant, str):
+        return _SPELLED.get(constant, constant)
+    if isinstance(constant, tuple):
+        items = tuple(_respelled(item) for item in constant)
+        return constant if all(new is old for new, old in zip(items, constant, strict=True)) else items
+    if isinstance(constant, CodeType):
+        constants = _respelled(constant.co_consts)
+        return constant if constants is constant.co_consts else constant.replace(co_consts=constants)
+    return constant
+
+
+def _silence_generators(random: ModuleType) -> None:
+    """Without dropout nothing draws from the CUDA generators; weights are drawn from the CPU's."""
+
+    class InertTracker(random.CudaRNGStatesTracker):  # type: ignore[name-defined, misc]
+        def add(self, name: str, seed: int) -> None:
+            self._is_initialized = True
+
+        def fork(self, name: str = "") -> contextlib.AbstractContextManager[None]:
+            return contextlib.nullcontext()
+
+    for name in ("_get_cuda_rng_state", "_set_cuda_rng_state", "_CUDA_RNG_STATE_TRACKER_INITIALIZED"):
+        if not hasattr(random, name):
+            raise RuntimeError(f"{random.__name__} has no {name}; the CPU backend is for {MEGATRON_VERSION}")
+    inert: Callable[..., None] = lambda *args, **kwargs: None  # noqa: E731
+    random._get_cuda_rng_state = inert  # type: ignore[attr-defined]
+    random._set_cuda_rng_state = inert  # type: ignore[attr-defined]
+    random._CUDA_RNG_STATE_TRACKER = InertTracker()  # type: ignore[attr-defined]
+    random._CUDA_RNG_STATE_TRACKER_INITIALIZED = True  # type: ignore[attr-defined]

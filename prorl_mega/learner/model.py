@@ -1,0 +1,218 @@
+"""The policy as a Megatron-core model, from the description of a Hugging Face checkpoint.
+
+The last pipeline stage returns hidden states, not logits: log-probabilities come from `prorl_kernels`, which take the
+hidden states and this rank's rows of the LM head, so that a `[tokens, vocabulary]` tensor never exists.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
+from megatron.core.models.gpt import GPTModel
+from megatron.core.parallel_state import is_pipeline_first_stage, is_pipeline_last_stage
+from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear, gather_from_sequence_parallel_region
+from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
+from megatron.core.transformer.enums import AttnMaskType
+from megatron.core.transformer.identity_op import IdentityOp
+from megatron.core.transformer.mlp import MLP, MLPSubmodules
+from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
+from megatron.core.transformer.transformer_config import TransformerConfig
+from megatron.core.transformer.transformer_layer import TransformerLayer, TransformerLayerSubmodules
+from torch import Tensor, nn
+
+from prorl_mega.config.huggingface import ModelDescription, check_layout
+from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
+from prorl_mega.errors import ConfigError
+from prorl_mega.learner.attention import PackedAttention, PackedSequences, RotaryPositions
+from prorl_mega.learner.backend import activate
+from prorl_mega.learner.norm import RMSNorm
+
+
+class PolicyModel(GPTModel):
+    """One pipeline stage of the policy. Parameters have the same names with and without Transformer Engine."""
+
+    def __init__(self, config: TransformerConfig, description: ModelDescription, *, valid_vocab: int) -> None:
+        super().__init__(
+            config=config,
+            transformer_layer_spec=_block_spec(config),
+            vocab_size=padded_vocab(description, config.tensor_model_parallel_size),
+            max_sequence_length=description.max_positions,
+            pre_process=is_pipeline_first_stage(),
+            post_process=is_pipeline_last_stage(),
+            share_embeddings_and_output_weights=description.tied_embeddings,
+            position_embedding_type="none",  # `PackedAttention` applies the rotary positions
+        )
+        self.valid_vocab = valid_vocab  # ids from here on are padding and get no probability
+        self.rotary = RotaryPositions(description)
+
+    def forward(self, tokens: Tensor, packed: PackedSequences) -> Tensor:
+        """`tokens` `[tokens]` int64, as many as the pack has, its padding included.
+
+        The last stage returns the hidden states after the final norm, `[tokens, hidden]`, of all tokens also under
+        sequence parallelism. Their gradient must be complete on every tensor-parallel rank, as `linear_token_stats`
+        returns it: nothing is summed here. The other stages return what the next one takes.
+        """
+        return super().forward(
+            input_ids=tokens.unsqueeze(0),
+            position_ids=None,
+            attention_mask=None,
+            packed_seq_params=self.rotary(packed),
+        )
+
+    def _postprocess(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not self.post_process:
+            return hidden_states
+        if self.config.sequence_parallel:
+            hidden_states = gather_from_sequence_parallel_region(hidden_states, tensor_parallel_output_grad=False)
+        return hidden_states.squeeze(1)
+
+    def output_weight(self) -> Tensor:
+        """This rank's rows of the LM head, `[padded_vocab / tensor, hidden]`; the embedding's own when tied."""
+        assert self.post_process, "only the last pipeline stage has the LM head"
+        if self.share_embeddings_and_output_weights:
+            return self.shared_embedding_or_output_weight()
+        return self.output_layer.weight
+
+
+def build_model(
+    description: ModelDescription,
+    parallel: ParallelConfig,
+    *,
+    precision: Precision,
+    recompute: Recompute,
+    valid_vocab: int,
+) -> list[PolicyModel]:
+    """This rank's stage of the model, with random weights, on this rank's device: a list of one chunk.
+
+    Needs `backend.activate` and `parallel.initialize_parallel`. `valid_vocab` is the number of ids that the tokenizer
+    knows; rows of the LM head beyond it exist but are never sampled or scored. Raises `ModelError` if the model cannot
+    be cut that way and `ConfigError` if `valid_vocab` does not fit.
+    """
+    check_layout(description, parallel.tensor, parallel.pipeline)
+    if not 0 < valid_vocab <= description.vocab_size:
+        raise ConfigError(
+            f"the tokenizer knows {valid_vocab} ids but the model has vocab_size={description.vocab_size}; "
+            "use the tokenizer of the model, or a model with at least as many rows"
+        )
+    device = activate()
+    config = _transformer_config(description, parallel, _dtype(precision, device), recompute, device)
+    return [PolicyModel(config, description, valid_vocab=valid_vocab).to(device)]
+
+
+def padded_vocab(description: ModelDescription, tensor: int) -> int:
+    """Rows of embedding and LM head over all ranks: the next multiple of `tensor`, so that shards are even."""
+    return -(-description.vocab_size // tensor) * tensor
+
+
+def global_names(model: PolicyModel) -> dict[str, nn.Parameter]:
+    """Parameters of this stage by Megatron name, layers numbered from 0 over the whole model."""
+    names = {}
+    for name, parameter in model.named_parameters():
+        if name.startswith("decoder.layers."):
+            local, rest = name.removeprefix("decoder.layers.").split(".", 1)
+            name = f"decoder.layers.{model.decoder.layers[int(local)].layer_number - 1}.{rest}"
+        names[name] = parameter
+    return names
+
+
+def spec_name() -> str:
+    """Which layer implementation a model built here uses, for the console and the log."""
+    return "transformer-engine" if _has_transformer_engine() else "local"
+
+
+def _has_transformer_engine() -> bool:
+    return torch.cuda.is_available() and importlib.util.find_spec("transformer_engine") is not None
+
+
+def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    if precision is Precision.auto:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {Precision.bf16: torch.bfloat16, Precision.fp32: torch.float32}[precision]
+
+
+def _transformer_config(
+    description: ModelDescription,
+    parallel: ParallelConfig,
+    dtype: torch.dtype,
+    recompute: Recompute,
+    device: torch.device,
+) -> TransformerConfig:
+    gpu = device.type == "cuda"
+    checkpointing: dict[str, Any] = {
+        Recompute.none: {},
+        Recompute.full: {
+            "recompute_granularity": "full",
+            "recompute_method": "uniform",
+            "recompute_num_layers": 1,
+        },
+    }[recompute]
+    return TransformerConfig(
+        num_layers=description.layers,
+        hidden_size=description.hidden_size,
+        ffn_hidden_size=description.ffn_size,
+        num_attention_heads=description.heads,
+        num_query_groups=description.kv_heads,
+        kv_channels=description.head_dim,
+        normalization="RMSNorm",
+        layernorm_epsilon=description.norm_eps,
+        gated_linear_unit=True,
+        activation_func=F.silu,
+        add_bias_linear=False,
+        add_qkv_bias=description.qkv_bias,
+        qk_layernorm=description.qk_norm,
+        attention_dropout=0.0,
+        hidden_dropout=0.0,
+        init_method_std=0.02,
+        tensor_model_parallel_size=parallel.tensor,
+        pipeline_model_parallel_size=parallel.pipeline,
+        sequence_parallel=parallel.sequence,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=dtype is torch.bfloat16,
+        variable_seq_lengths=True,  # packs differ in length, and stages send them to each other
+        moe_token_dispatcher_type="alltoall",  # checked with variable lengths even without experts
+        calculate_per_token_loss=True,  # gradients are summed over data-parallel ranks; the loss is already global
+        use_cpu_initialization=not gpu,
+        bias_activation_fusion=gpu,
+        bias_dropout_fusion=gpu,
+        masked_softmax_fusion=False,
+        apply_rope_fusion=False,
+        gradient_accumulation_fusion=_has_transformer_engine(),
+        persist_layer_norm=False,
+        **checkpointing,
+    )
+
+
+def _block_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
+    """The layers of this stage. Norms stay modules of their own also with Transformer Engine, so that parameters keep
+    one set of names; attention is ours in both, because it takes packs and applies the rotary positions."""
+    column, row, norm = ColumnParallelLinear, RowParallelLinear, RMSNorm
+    if _has_transformer_engine():
+        from megatron.core.extensions import transformer_engine as engine
+
+        column, row, norm = engine.TEColumnParallelLinear, engine.TERowParallelLinear, engine.TENorm
+    head_norm = norm if config.qk_layernorm else IdentityOp
+    attention = SelfAttentionSubmodules(
+        linear_qkv=column,
+        core_attention=PackedAttention,
+        linear_proj=row,
+        q_layernorm=head_norm,
+        k_layernorm=head_norm,
+    )
+    layer = TransformerLayerSubmodules(
+        input_layernorm=norm,
+        self_attention=ModuleSpec(
+            module=SelfAttention, params={"attn_mask_type": AttnMaskType.causal}, submodules=attention
+        ),
+        self_attn_bda=get_bias_dropout_add,
+        pre_mlp_layernorm=norm,
+        mlp=ModuleSpec(module=MLP, submodules=MLPSubmodules(linear_fc1=column, linear_fc2=row)),
+        mlp_bda=get_bias_dropout_add,
+    )
+    layers = [ModuleSpec(module=TransformerLayer, submodules=layer)] * get_num_layers_to_build(config)
+    return TransformerBlockSubmodules(layer_specs=layers, layer_norm=norm)

@@ -1,0 +1,87 @@
+"""Megatron's process groups and where this rank stands in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state, tensor_parallel
+
+from prorl_mega.config.schema import ParallelConfig
+from prorl_mega.errors import ConfigError
+from prorl_mega.types import Layout
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class ProcessGroups:
+    """The groups that this rank belongs to. `*_host` groups carry CPU tensors on any machine (gloo)."""
+
+    tensor: dist.ProcessGroup
+    pipeline: dist.ProcessGroup
+    data: dist.ProcessGroup
+    data_host: dist.ProcessGroup
+    model: dist.ProcessGroup  # tensor × pipeline: the ranks that hold one copy of the model
+    embedding: dist.ProcessGroup | None  # first and last stage; None on the stages between them
+
+
+def initialize_parallel(config: ParallelConfig, *, seed: int) -> Layout:
+    """Split the ranks into tensor-, pipeline- and data-parallel groups and seed every generator.
+
+    Needs `backend.initialize_distributed` first. Ranks that hold the same pipeline stage draw the same initial
+    weights, which tensor-parallel ranks then slice. Raises `ConfigError` if the ranks do not come out even.
+    """
+    world_size = dist.get_world_size()
+    check_world_size(config, world_size)
+    if config.sequence and config.tensor == 1:
+        raise ConfigError("parallel.sequence=true needs parallel.tensor > 1: it splits tokens between those ranks")
+    if parallel_state.is_initialized():
+        parallel_state.destroy_model_parallel()
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=config.tensor,
+        pipeline_model_parallel_size=config.pipeline,
+        create_gloo_process_groups=True,
+    )
+    layout = Layout(
+        world_size=world_size,
+        rank=dist.get_rank(),
+        tensor_size=config.tensor,
+        tensor_rank=parallel_state.get_tensor_model_parallel_rank(),
+        pipeline_size=config.pipeline,
+        pipeline_rank=parallel_state.get_pipeline_model_parallel_rank(),
+        data_size=parallel_state.get_data_parallel_world_size(),
+        data_rank=parallel_state.get_data_parallel_rank(),
+    )
+    _seed(seed, layout)
+    return layout
+
+
+def check_world_size(config: ParallelConfig, world_size: int) -> None:
+    """Raise `ConfigError` unless `world_size` ranks hold a whole number of copies of the model."""
+    per_copy = config.tensor * config.pipeline
+    if config.tensor < 1 or config.pipeline < 1 or world_size % per_copy:
+        lower = world_size // max(per_copy, 1) * per_copy
+        works = [str(count) for count in (lower, lower + per_copy) if count > 0]
+        raise ConfigError(
+            f"{world_size} ranks cannot hold copies of parallel.tensor={config.tensor} × "
+            f"parallel.pipeline={config.pipeline}; start {' or '.join(works)} ranks, or change the two settings"
+        )
+
+
+def process_groups() -> ProcessGroups:
+    """The groups made by the last `initialize_parallel`."""
+    return ProcessGroups(
+        tensor=parallel_state.get_tensor_model_parallel_group(),
+        pipeline=parallel_state.get_pipeline_model_parallel_group(),
+        data=parallel_state.get_data_parallel_group(),
+        data_host=parallel_state.get_data_parallel_group_gloo(),
+        model=parallel_state.get_model_parallel_group(),
+        embedding=parallel_state.get_embedding_group(check_initialized=False),
+    )
+
+
+def _seed(seed: int, layout: Layout) -> None:
+    """Stages must not repeat each other's draws; tensor-parallel ranks slice one draw; replicas are equal."""
+    stage_seed = seed + 100 * layout.pipeline_rank  # Megatron's own spacing
+    torch.manual_seed(stage_seed)
+    tensor_parallel.model_parallel_cuda_manual_seed(stage_seed, force_reset_rng=torch.cuda.is_available())
