@@ -1,0 +1,135 @@
+"""From settings to the objects that the loop works with: the only place that picks implementations."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prorl_mega.collect import Collector
+from prorl_mega.config.huggingface import ModelDescription, describe
+from prorl_mega.config.schema import (
+    ModelConfig,
+    OptimizerConfig,
+    ParallelConfig,
+    RecipeConfig,
+    RunConfig,
+    WarmstartConfig,
+    WeightSource,
+)
+from prorl_mega.exchange import job_ranks
+from prorl_mega.learner.backend import initialize_distributed
+from prorl_mega.learner.learner import MegatronLearner
+from prorl_mega.learner.model import build_model, spec_name
+from prorl_mega.learner.parallel import initialize_parallel, process_groups
+from prorl_mega.observe.ranks import Ranks
+from prorl_mega.observe.run_directory import Run
+from prorl_mega.protocols import Controller, ProblemSource, Rollout, Verifiers
+from prorl_mega.recipe.control import ProRLController
+from prorl_mega.rollout.engine import VllmRollout
+from prorl_mega.tasks.mixture import Mixture
+from prorl_mega.tasks.verifier import VerifierPool
+from prorl_mega.tokenizer import Tokenizer
+from prorl_mega.weight_sync import WeightSync
+from prorl_mega.weights.load import load_weights
+
+
+@dataclass(kw_only=True, slots=True)
+class Parts:
+    """What the loop calls."""
+
+    learner: MegatronLearner
+    rollout: Rollout
+    sync: WeightSync
+    problems: ProblemSource
+    verifiers: Verifiers
+    collector: Collector
+    controller: Controller
+
+    def save(self, directory: Path) -> dict[str, Any]:
+        """This rank's files into `directory`; returns the rest of the state, which is equal on all ranks."""
+        self.learner.save(directory)
+        return {"controller": self.controller.state_dict(), "problems": self.problems.state_dict()}
+
+    def restore(self, directory: Path, state: dict[str, Any]) -> None:
+        """Continue exactly where `save` was called."""
+        self.learner.load(directory)
+        self.controller.load_state_dict(state["controller"])
+        self.problems.load_state_dict(state["problems"])
+
+
+def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
+    """Join the processes that were started together. The first thing that a program does after validation."""
+    initialize_distributed(config.cluster.collective_timeout_s)
+    return job_ranks()
+
+
+@contextlib.contextmanager
+def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
+    """Everything for a run, with the policy's weights loaded but not pushed yet. Leaving it stops the workers."""
+    problems = Mixture(config.tasks, seed=config.seed)
+    tokenizer = Tokenizer(config.model.path)
+    with run.phase(f"building the learner ({spec_name()} layers)"):
+        learner = build_learner(
+            config.model,
+            config.parallel,
+            config.optimizer,
+            config.recipe,
+            temperature=config.rollout.temperature,
+            valid_vocab=len(tokenizer),
+            seed=config.seed,
+        )
+    with VerifierPool(config.tasks) as verifiers:
+        with run.phase("starting the inference engine"):
+            rollout = build_rollout(config, tokenizer, learner)
+        description = describe(config.model.path)
+        yield Parts(
+            learner=learner,
+            rollout=rollout,
+            sync=WeightSync(learner, rollout, description, bucket_mib=config.rollout.sync_bucket_mib, ranks=ranks),
+            problems=problems,
+            verifiers=verifiers,
+            collector=Collector(
+                rollout=rollout,
+                verifiers=verifiers,
+                tokenizer=tokenizer,
+                layout=learner.layout,
+                engine_size=config.rollout.tensor,
+                seed=config.seed,
+            ),
+            controller=ProRLController(config.schedule, config.recipe, config.optimizer),
+        )
+
+
+def build_learner(
+    model: ModelConfig,
+    parallel: ParallelConfig,
+    optimizer: OptimizerConfig,
+    recipe: RecipeConfig,
+    *,
+    temperature: float,
+    valid_vocab: int,
+    seed: int,
+) -> MegatronLearner:
+    """A learner with the weights of `model.path`, or with random ones, and its reference policy equal to it."""
+    description: ModelDescription = describe(model.path)
+    layout = initialize_parallel(parallel, seed=seed)
+    chunks = build_model(
+        description, parallel, precision=model.precision, recompute=model.recompute, valid_vocab=valid_vocab
+    )
+    learner = MegatronLearner(
+        model=chunks,
+        layout=layout,
+        groups=process_groups(),
+        parallel=parallel,
+        optimizer=optimizer,
+        recipe=recipe,
+        temperature=temperature,
+        valid_vocab=valid_vocab,
+    )
+    if model.weights is WeightSource.pretrained:
+        load_weights(model.path, learner.parameters(), description, layout)
+    learner.adopt_parameters()
+    return learner

@@ -1,0 +1,63 @@
+"""Held-out problems: how many does the policy solve, and how many could it solve with more attempts?
+
+    python -m prorl_mega.evaluate experiment=demo model.path=runs/base name=base
+
+evaluates a Hugging Face directory and writes `runs/<name>/evaluation/policy.json`. The training loop calls the same
+function.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prorl_mega.build import Parts, build, join_job
+from prorl_mega.collect import Sampling
+from prorl_mega.config.compose import run_hydra
+from prorl_mega.config.schema import RunConfig
+from prorl_mega.errors import ExitCode
+from prorl_mega.evaluation.summary import problem_records, summarise
+from prorl_mega.observe.run_directory import Run, open_run
+from prorl_mega.types import Group, Metrics
+
+
+def evaluate(parts: Parts, config: RunConfig, problems_per_task: int) -> tuple[Metrics, list[Group]]:
+    """Sample and score the first `problems_per_task` held-out problems of every task with the pushed weights.
+
+    The problems and the seeds are the same at every call, so that two evaluations differ by the policy alone.
+    """
+    sampling = Sampling(
+        samples=config.evaluation.samples,
+        temperature=config.evaluation.temperature,
+        top_p=config.evaluation.top_p,
+        stream="evaluation",
+    )
+    groups = parts.collector.collect(parts.problems.held_out(problems_per_task), sampling)
+    return summarise(groups), groups
+
+
+def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Run) -> Metrics:
+    """The large evaluation, written to the run directory under `label`, unless it is there already."""
+    if run.evaluated(label):
+        return {}
+    with run.phase(f"evaluating the {label} policy on held-out problems"):
+        metrics, groups = evaluate(parts, config, config.evaluation.final_problems_per_task)
+    records: list[dict[str, Any]] = problem_records(groups)
+    run.evaluation(label, step=step, metrics=metrics, problems=records)
+    scores = "  ".join(
+        f"{name.removeprefix('evaluation/')} {metrics[name]:.3f}"
+        for name in ("evaluation/pass@1", f"evaluation/pass@{config.evaluation.samples}")
+    )
+    run.message(f"{label} policy: {scores}")
+    return metrics
+
+
+def main(config: RunConfig) -> ExitCode:
+    ranks = join_job(config)
+    with open_run(config, ranks) as run, build(config, run, ranks) as parts:
+        parts.sync.push(version=run.resume(parts.restore))
+        evaluate_as("policy", 0, parts, config, run)
+    return ExitCode.FINISHED
+
+
+if __name__ == "__main__":
+    run_hydra(main, RunConfig)

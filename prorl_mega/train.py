@@ -1,0 +1,66 @@
+"""Prolonged reinforcement learning (ProRL, arXiv 2505.24864): the whole method, top to bottom.
+
+Per step: draw verifiable problems, sample a group of answers to each with the inference engines, verify them, keep the
+groups whose rewards differ, turn rewards into advantages, add the log-probabilities of the policy and of the reference
+policy, take the optimizer steps, push the new weights to the engines, and let the controller look at the result. When it
+says so, the reference policy becomes the current policy and the optimizer starts afresh: that reset is what lets a run
+go on for thousands of steps.
+
+    python -m prorl_mega.train experiment=demo                          one process
+    torchrun --nproc-per-node 4 -m prorl_mega.train experiment=demo parallel.tensor=2 parallel.pipeline=2
+    sbatch --nodes 4 slurm/train.sbatch experiment=prorl_v1_1p5b        a cluster
+"""
+
+from __future__ import annotations
+
+from prorl_mega.build import Parts, build, join_job
+from prorl_mega.collect import Sampling, collect_informative
+from prorl_mega.config.compose import run_hydra
+from prorl_mega.config.schema import RunConfig
+from prorl_mega.errors import ExitCode
+from prorl_mega.evaluate import evaluate
+from prorl_mega.observe.run_directory import Run
+from prorl_mega.recipe.sequences import split_updates, to_sequences
+
+
+def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
+    """The loop. Everything it does to the outside goes through `run`; everything it decides comes from `controller`."""
+    learner, rollout, controller = parts.learner, parts.rollout, parts.controller
+    step = run.resume(parts.restore)  # 0 when starting fresh
+    parts.sync.push(version=step)
+
+    while step < config.schedule.steps and not run.should_stop():
+        with run.step(step + 1) as log:
+            with log.phase("rollout"):
+                sampling = Sampling(
+                    samples=config.recipe.samples_per_prompt,
+                    temperature=config.rollout.temperature,
+                    stream=f"step {step}",
+                )
+                groups, sampled, counts = collect_informative(parts.collector, parts.problems, config.recipe, sampling)
+            log.add(counts)
+            log.samples(sampled)
+            rollout.sleep()
+
+            with log.phase("reference"):
+                sequences = to_sequences(groups, config.recipe.advantage)
+                learner.annotate(sequences)
+            with log.phase("update"):
+                for part in split_updates(sequences, config.recipe):
+                    log.add(learner.update(part, controller.coefficients(step)))
+            step += 1
+
+            with log.phase("push"):
+                rollout.wake()
+                parts.sync.push(version=step)
+            if run.due(step, config.schedule.evaluate_every):
+                with log.phase("evaluate"):
+                    log.add(evaluate(parts, config, problems_per_task=config.evaluation.problems_per_task).metrics)
+
+            decision = controller.observe(step, log.metrics)
+            if decision.reset_reference:
+                learner.reset_reference(clear_optimizer=decision.reset_optimizer)
+            log.decide(decision)
+        if run.due(step, config.schedule.save_every):
+            run.save(step, parts.save)
+    return run.finish(step)

@@ -1,0 +1,123 @@
+"""Supervised training on worked solutions: the cold start before reinforcement learning.
+
+    python -m prorl_mega.warmstart experiment=demo_base                                    a base model from nothing
+    python -m prorl_mega.warmstart model.path=/models/base tasks=arithmetic output=runs/warm     from an existing one
+
+The same Megatron learner that reinforcement learning uses maximises the likelihood of the solutions that tasks give
+with their problems; `output` is a Hugging Face directory, with the tokenizer of `model.path`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+
+from prorl_mega.build import build_learner, join_job
+from prorl_mega.config.compose import run_hydra
+from prorl_mega.config.huggingface import describe
+from prorl_mega.config.schema import RecipeConfig, ScheduleConfig, WarmstartConfig
+from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.learner.learner import MegatronLearner
+from prorl_mega.observe.console import Console, duration
+from prorl_mega.observe.progress import Progress
+from prorl_mega.observe.storage import storage_errors
+from prorl_mega.tasks.mixture import Mixture
+from prorl_mega.tokenizer import Tokenizer
+from prorl_mega.types import Problem, Sequence
+from prorl_mega.weights.directory import check_target, save_directory
+from prorl_mega.weights.reshard import stream_weights
+
+FINAL_LEARNING_RATE = 0.1  # of the peak, reached by a cosine
+SECONDS_BETWEEN_LINES = 5.0
+BUCKET_BYTES = 512 << 20
+SHARD_BYTES = 5 << 30  # of one safetensors file
+
+
+def worked_example(problem: Problem, tokenizer: Tokenizer, max_tokens: int) -> Sequence:
+    """The prompt as at rollout time, followed by the task's solution and the end-of-sequence token."""
+    if problem.solution is None:
+        raise ConfigError(
+            f"tasks.mixture: the task {problem.task!r} gives no worked solutions ({problem.key}); warm start with others"
+        )
+    prompt = tokenizer.encode_prompt(problem.prompt)
+    solution = tokenizer.encode(problem.solution)
+    tokens = np.concatenate([prompt, solution, [tokenizer.eos_id]]).astype(np.int32)
+    if len(tokens) > max_tokens:
+        raise ConfigError(
+            f"max_tokens={max_tokens}, but {problem.key} has {len(tokens)} tokens; raise it or make the task shorter"
+        )
+    nothing = np.zeros(len(tokens) - len(prompt), dtype=np.float32)
+    return Sequence(
+        tokens=tokens, prompt_length=len(prompt), advantage=0.0, reward=1.0, sampler_logprobs=nothing, version=0
+    )
+
+
+def learning_rate(step: int, config: WarmstartConfig) -> float:
+    """Linear warm-up, then a cosine to a tenth of the peak."""
+    peak, warmup = config.optimizer.learning_rate, config.optimizer.warmup_steps
+    if step <= warmup:
+        return peak * step / warmup
+    progress = (step - warmup) / max(1, config.steps - warmup)
+    return peak * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def main(config: WarmstartConfig) -> ExitCode:
+    ranks = join_job(config)
+    check_target(config.output)
+    output = Path(config.output)
+    with storage_errors(f"creating {output.parent}"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    console = Console(output.with_name(f"{output.name}.log") if ranks.is_first else None)
+    tokenizer = Tokenizer(config.model.path)
+    problems = Mixture(config.tasks, seed=config.seed)
+    with console.phase("building the learner"):
+        learner = build_learner(
+            config.model,
+            config.parallel,
+            config.optimizer,
+            RecipeConfig(kl_coef=0.0),  # no reference policy in supervised training
+            temperature=1.0,
+            valid_vocab=len(tokenizer),
+            seed=config.seed,
+        )
+    progress = Progress(ScheduleConfig(steps=config.steps, evaluate_every=0, save_every=0))
+    shown = time.monotonic()
+    for step in range(1, config.steps + 1):
+        started = time.monotonic()
+        examples = [
+            worked_example(problem, tokenizer, config.max_tokens) for problem in problems.draw(config.problems_per_step)
+        ]
+        metrics = learner.supervise(examples, learning_rate(step, config))
+        now = time.monotonic()
+        progress.step_done({"step": now - started})
+        if now - shown > SECONDS_BETWEEN_LINES or step in (1, config.steps):
+            shown = now
+            left = duration(progress.seconds_left(step) or 0.0)
+            console.line(
+                f"warm start {step:>{len(str(config.steps))}}/{config.steps}  loss {metrics['loss/total']:.4f}  "
+                f"{now - started:.2f} s/step  left {left}"
+            )
+    with console.phase(f"writing {output}"):
+        write_huggingface(learner, config, writes=ranks.is_first)
+    console.close()
+    return ExitCode.FINISHED
+
+
+def write_huggingface(learner: MegatronLearner, config: WarmstartConfig, *, writes: bool) -> None:
+    """The learner's weights as a Hugging Face directory at `config.output`. Collective."""
+    stream = stream_weights(
+        learner.parameters(),
+        describe(config.model.path),
+        learner.layout,
+        learner.groups.tensor,
+        learner.groups.pipeline,
+        BUCKET_BYTES,
+    )
+    save_directory(stream, config.model.path, config.output, max_shard_bytes=SHARD_BYTES, writes=writes)
+
+
+if __name__ == "__main__":
+    run_hydra(main, WarmstartConfig)

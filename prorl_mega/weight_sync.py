@@ -1,0 +1,55 @@
+"""The learner's weights become the engine's: stream, verify, stamp with a version."""
+
+from __future__ import annotations
+
+from prorl_mega.config.huggingface import ModelDescription
+from prorl_mega.errors import WeightSyncError
+from prorl_mega.learner.learner import MegatronLearner
+from prorl_mega.observe.ranks import Ranks
+from prorl_mega.protocols import Rollout
+from prorl_mega.weights.checksum import Checksum
+from prorl_mega.weights.reshard import stream_weights
+
+
+class WeightSync:
+    """Pushes from any TP×PP×DP of the learner to the engines that live in the same ranks.
+
+    Every rank streams the same full tensors (Hugging Face names, one bucket at a time) into its engine shard. After a
+    push all engines hold the same version, or WeightSyncError is raised on every rank and nothing may be sampled.
+    """
+
+    def __init__(
+        self,
+        learner: MegatronLearner,
+        rollout: Rollout,
+        description: ModelDescription,
+        *,
+        bucket_mib: int,
+        ranks: Ranks,
+    ) -> None:
+        self._learner = learner
+        self._rollout = rollout
+        self._description = description
+        self._bucket_bytes = bucket_mib << 20
+        self._ranks = ranks
+
+    def push(self, version: int) -> str:
+        """Hand over the current weights as `version`; returns their checksum, equal on all ranks."""
+        learner = self._learner
+        stream = stream_weights(
+            learner.parameters(),
+            self._description,
+            learner.layout,
+            learner.groups.tensor,
+            learner.groups.pipeline,
+            self._bucket_bytes,
+        )
+        sent = Checksum()
+        received = self._rollout.push(sent.observe(stream), version)
+        digests = set(self._ranks.gather(sent.hexdigest())) | set(self._ranks.gather(received))
+        if len(digests) != 1:
+            raise WeightSyncError(
+                f"weights of version {version} did not arrive as they were sent (checksums: "
+                f"{', '.join(sorted(digests))}); no completion may be sampled from them"
+            )
+        return received
