@@ -15,6 +15,7 @@ import torch
 
 from prorl_mega.config.schema import LossAggregation
 from prorl_mega.errors import ConfigError
+from prorl_mega.recipe.loss import token_weights
 from prorl_mega.types import Sequence
 
 
@@ -26,10 +27,8 @@ class PackedBatch:
     that predict completion tokens; only they reach the LM head. `N` inputs, `R` rows, `S` sequences.
     """
 
-    tokens: torch.Tensor  # [1, N] int64, inputs
-    position_ids: torch.Tensor  # [1, N] int64, from 0 in every sequence
-    cu_seqlens: torch.Tensor  # [S + 1] int32, where sequences start and end in `tokens`
-    max_length: int  # inputs of the longest sequence
+    lengths: tuple[int, ...]  # [S] inputs of each sequence, a padding sequence at the tail included
+    tokens: torch.Tensor  # [N] int64, inputs
     rows: torch.Tensor  # [R] int64, indices into N
     targets: torch.Tensor  # [R] int64, the completion tokens that the rows predict
     weights: torch.Tensor  # [R] float32, of each token in the loss
@@ -47,18 +46,6 @@ class PackedBatch:
             for name, value in values.items()
         }
         return PackedBatch(**moved)
-
-
-def token_weights(sequences: list[Sequence], aggregation: LossAggregation) -> np.ndarray:
-    """The weight of every completion token of each sequence in the loss, `[sequences]` float64.
-
-    `token_mean` weighs all completion tokens of the list alike (1 / sum T, as in DAPO); `sequence_mean` gives each
-    sequence the same share (1 / (S T), as in GRPO).
-    """
-    lengths = np.array([sequence.completion_length for sequence in sequences], dtype=np.float64)
-    if aggregation is LossAggregation.token_mean:
-        return np.full(len(sequences), 1.0 / lengths.sum())
-    return 1.0 / (len(sequences) * lengths)
 
 
 def share_out(lengths: list[int], ranks: int) -> list[list[int]]:
@@ -126,7 +113,7 @@ class Packer:
         """This rank's micro-batches, on the host. Raises ConfigError for a sequence that cannot be processed."""
         assert sequences, "a step without sequences"
         self._check(sequences)
-        weights = token_weights(sequences, aggregation)
+        weights = token_weights([sequence.completion_length for sequence in sequences], aggregation)
         starts = slots_of(sequences)
         plan = plan_microbatches(
             [len(sequence.tokens) - 1 for sequence in sequences],
@@ -138,6 +125,11 @@ class Packer:
             "reference_logprobs": all(sequence.reference_logprobs is not None for sequence in sequences),
         }
         return [self._pack_one(sequences, indices, weights, starts, annotated) for indices in plan[self.data_rank]]
+
+    def empty(self) -> PackedBatch:
+        """A micro-batch of padding only."""
+        absent = {"old_logprobs": False, "reference_logprobs": False}
+        return self._pack_one([], [], np.empty(0), np.empty(0), absent)
 
     def _check(self, sequences: list[Sequence]) -> None:
         longest = max(len(sequence.tokens) - 1 for sequence in sequences)
@@ -183,19 +175,16 @@ class Packer:
             return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
 
         tokens = [*(sequence.tokens[:-1] for sequence in chosen), np.zeros(tail, dtype=np.int64)]
-        positions = [np.arange(length) for length in lengths]
         optional = {
             name: joined(lambda sequence, name=name: getattr(sequence, name), np.float32) if present else None
             for name, present in annotated.items()
         }
         return PackedBatch(
-            tokens=torch.from_numpy(np.concatenate(tokens).astype(np.int64))[None],
-            position_ids=torch.from_numpy(np.concatenate(positions).astype(np.int64))[None],
-            cu_seqlens=torch.from_numpy(ends.astype(np.int32)),
-            max_length=max(lengths),
+            lengths=tuple(lengths),
+            tokens=torch.from_numpy(np.concatenate(tokens).astype(np.int64)),
             rows=ranges(first_rows),
             targets=joined(lambda sequence: sequence.tokens[sequence.prompt_length :], np.int64),
-            weights=torch.from_numpy(np.repeat(weights[indices], counts).astype(np.float32)),
+            weights=torch.from_numpy(np.repeat([weights[index] for index in indices], counts).astype(np.float32)),
             advantages=torch.from_numpy(np.repeat(np.array([s.advantage for s in chosen], dtype=np.float32), counts)),
             sampler_logprobs=joined(lambda sequence: sequence.sampler_logprobs, np.float32),
             slots=ranges([int(starts[index]) for index in indices]),

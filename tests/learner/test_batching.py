@@ -8,7 +8,7 @@ import torch
 
 from prorl_mega.config.schema import LossAggregation
 from prorl_mega.errors import ConfigError
-from prorl_mega.learner.batching import PackedBatch, Packer, plan_microbatches, share_out, slots_of, token_weights
+from prorl_mega.learner.batching import PackedBatch, Packer, plan_microbatches, share_out, slots_of
 from prorl_mega.types import Sequence
 
 
@@ -37,13 +37,12 @@ def packer(**changes: int) -> Packer:
 
 def by_hand(batch: PackedBatch, sequence: Sequence, start: int, row: int) -> None:
     """One sequence of a pack, position by position."""
-    tokens = batch.tokens[0].numpy()
+    tokens = batch.tokens.numpy()
     np.testing.assert_array_equal(tokens[start : start + len(sequence.tokens) - 1], sequence.tokens[:-1])
     for offset in range(sequence.completion_length):
         position = sequence.prompt_length + offset
         assert batch.targets[row + offset] == sequence.tokens[position]
         assert batch.rows[row + offset] == start + position - 1
-        assert batch.position_ids[0, batch.rows[row + offset]] == position - 1
         assert batch.advantages[row + offset] == np.float32(sequence.advantage)
         assert batch.sampler_logprobs[row + offset] == sequence.sampler_logprobs[offset]
 
@@ -54,12 +53,10 @@ def test_rows_predict_the_completion(multiple: int) -> None:
     starts = slots_of(wanted)
     seen = set()
     for batch in packer(multiple=multiple).pack(wanted, LossAggregation.token_mean):
-        assert batch.tokens.shape[1] % multiple == 0
-        assert batch.tokens.shape[1] <= 64
-        assert batch.tokens.shape[1] == int(batch.cu_seqlens[-1])
-        assert batch.max_length == int(batch.cu_seqlens.diff().max())
+        assert len(batch.tokens) == sum(batch.lengths) <= 64
+        assert len(batch.tokens) % multiple == 0
         row = 0
-        for start in batch.cu_seqlens[:-1].tolist():
+        for start in np.cumsum([0, *batch.lengths[:-1]]).tolist():
             if row == len(batch.rows):
                 break  # the dummy sequence at the tail
             index = int(np.searchsorted(starts, int(batch.slots[row])))
@@ -93,7 +90,7 @@ def test_a_rank_without_sequences_gets_an_empty_micro_batch() -> None:
     wanted = sequences(2)
     assert share_out([5, 3], 3) == [[0], [1], []]
     (batch,) = packer(data_size=3, data_rank=2, multiple=2).pack(wanted, LossAggregation.token_mean)
-    assert batch.tokens.shape == (1, 2)
+    assert batch.tokens.shape == (2,)
     assert len(batch.rows) == 0
 
 
@@ -107,14 +104,6 @@ def test_weights_sum_to_one_over_the_world(aggregation: LossAggregation, ranks: 
         for batch in packer(data_size=ranks, data_rank=rank).pack(wanted, aggregation)
     )
     torch.testing.assert_close(total, torch.tensor(1.0, dtype=torch.float64), atol=1e-6, rtol=0.0)
-
-
-def test_weights_by_hand() -> None:
-    short, long = sequences(2)
-    short.tokens, short.prompt_length = np.arange(3, dtype=np.int32), 2
-    long.tokens, long.prompt_length = np.arange(5, dtype=np.int32), 2
-    np.testing.assert_allclose(token_weights([short, long], LossAggregation.token_mean), [1 / 4, 1 / 4])
-    np.testing.assert_allclose(token_weights([short, long], LossAggregation.sequence_mean), [1 / 2, 1 / 6])
 
 
 def test_what_cannot_be_processed_is_named() -> None:

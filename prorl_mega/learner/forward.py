@@ -1,0 +1,94 @@
+"""Forward and backward passes of packed micro-batches through Megatron's schedules.
+
+The schedule (1F1B when there are pipeline stages) calls `forward_step` for every micro-batch. On the last stage only
+the rows that predict completion tokens go through the LM head, tile by tile, into log-probability and entropy; the
+caller turns those into a loss or keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.distributed import DistributedDataParallel, finalize_model_grads
+from megatron.core.pipeline_parallel import get_forward_backward_func
+
+from prorl_kernels.linear_token_stats import TokenStats, linear_token_stats
+from prorl_mega.learner.attention import pack_lengths
+from prorl_mega.learner.batching import PackedBatch
+
+Loss = Callable[[TokenStats, PackedBatch], tuple[torch.Tensor, Any]]
+"""From the statistics of a micro-batch's rows to its part of the global loss (scalar) and anything worth keeping."""
+
+
+def finalize_gradients(models: list[DistributedDataParallel], _: torch.Tensor | None, **groups: Any) -> None:
+    """Megatron's reductions over data-parallel ranks and tied weights, without its division by a token count."""
+    finalize_model_grads(models, None, **groups)
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Passes:
+    """Runs the micro-batches of this rank. Log-probabilities are those at `temperature`, over `valid_vocab` ids."""
+
+    model: DistributedDataParallel
+    temperature: float
+    valid_vocab: int
+    device: torch.device
+
+    def train(self, batches: list[PackedBatch], loss: Loss) -> list[Any]:
+        """Add the gradient of the summed losses to the gradient buffers, reduced over all ranks.
+
+        Returns what `loss` kept, per micro-batch, on the last stage; an empty list elsewhere.
+        """
+        return self._run(batches, loss, forward_only=False)
+
+    @torch.no_grad()
+    def evaluate(self, batches: list[PackedBatch]) -> list[TokenStats]:
+        """The statistics of every micro-batch's rows on the last stage; an empty list elsewhere."""
+        return self._run(batches, lambda stats, _: (stats.logprob.new_zeros(()), stats), forward_only=True)
+
+    def _run(self, batches: list[PackedBatch], loss: Loss, *, forward_only: bool) -> list[Any]:
+        schedule = get_forward_backward_func()
+        return schedule(
+            forward_step_func=partial(self._forward_step, loss),
+            data_iterator=iter(batches),
+            model=[self.model],
+            num_microbatches=len(batches),
+            seq_length=max(len(batch.tokens) for batch in batches),
+            micro_batch_size=1,
+            forward_only=forward_only,
+        )
+
+    def _forward_step(
+        self, loss: Loss, batches: Iterator[PackedBatch], model: DistributedDataParallel
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, Any]]]:
+        batch = next(batches).to(self.device)
+        hidden = model(batch.tokens, pack_lengths(batch.lengths, multiple=1, device=self.device))
+        return hidden, partial(self._finish, loss, batch)
+
+    def _finish(self, loss: Loss, batch: PackedBatch, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """Megatron's loss function: (loss, number of tokens, what to keep). Called on the last stage only."""
+        part, kept = loss(self._statistics(hidden, batch), batch)
+        return part, torch.zeros((), dtype=torch.int, device=self.device), kept
+
+    def _statistics(self, hidden: torch.Tensor, batch: PackedBatch) -> TokenStats:
+        """Of the rows of `batch`, `[R]` each, equal on all tensor-parallel ranks; `hidden` is `[N, d]`."""
+        group = parallel_state.get_tensor_model_parallel_group()
+        head = self.model.module.output_weight()
+        rows = hidden.index_select(0, batch.rows)
+        if not len(rows):
+            # Nothing to evaluate here, but stages and gradient buffers still wait for this micro-batch.
+            nothing = rows.float().sum(1) + head[:0].float().sum()
+            return TokenStats(nothing, nothing)
+        return linear_token_stats(
+            rows,
+            head,
+            batch.targets,
+            self.temperature,
+            valid_vocab=self.valid_vocab,
+            tensor_group=group if group.size() > 1 else None,
+        )

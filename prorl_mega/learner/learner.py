@@ -1,0 +1,240 @@
+"""The policy that is trained: what the loop calls, in the order in which the loop calls it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from prorl_kernels.linear_token_stats import TokenStats
+from prorl_mega.config.huggingface import ModelDescription, describe
+from prorl_mega.config.schema import LossAggregation, ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
+from prorl_mega.errors import NumericsError
+from prorl_mega.learner.backend import activate
+from prorl_mega.learner.batching import PackedBatch, Packer, slots_of
+from prorl_mega.learner.checkpoint import (
+    LearnerState,
+    copy_into,
+    load_state,
+    random_state,
+    save_state,
+    set_random_state,
+)
+from prorl_mega.learner.forward import Passes, finalize_gradients
+from prorl_mega.learner.model import build_model, global_names
+from prorl_mega.learner.optimizer import Optimizer, with_gradient_buffers
+from prorl_mega.learner.parallel import initialize_parallel, process_groups
+from prorl_mega.learner.reduction import everywhere, named, reduce_metrics
+from prorl_mega.learner.snapshots import Snapshots
+from prorl_mega.recipe.loss import LossInputs, policy_loss
+from prorl_mega.types import Coefficients, Metrics, Sequence
+
+REFERENCE = "reference"
+
+
+class Measured(NamedTuple):
+    """What one micro-batch leaves behind: tensors on the device, nothing has been waited for."""
+
+    sums: dict[str, torch.Tensor]
+    maxima: dict[str, torch.Tensor]
+    logprobs: torch.Tensor  # [R] of the policy before the update
+
+
+Measure = Callable[[TokenStats, PackedBatch], tuple[torch.Tensor, Measured]]
+
+
+class MegatronLearner:
+    """`protocols.Learner` on Megatron-core. Every method is collective over the whole job.
+
+    Needs `backend.initialize_distributed`. A new learner has arbitrary weights and no reference: write the weights
+    into `parameters()`, then call `adopt_parameters`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ModelConfig,
+        parallel: ParallelConfig,
+        optimizer: OptimizerConfig,
+        recipe: RecipeConfig,
+        temperature: float,
+        valid_vocab: int,
+        seed: int,
+    ) -> None:
+        """`temperature` is the sampler's; ids from `valid_vocab` on (the tokenizer's length) have no probability."""
+        self.device = activate()
+        self.description: ModelDescription = describe(model.path)
+        self.layout = initialize_parallel(parallel, seed=seed)
+        self.groups = process_groups()
+        self._recipe = recipe
+        (policy,) = build_model(
+            self.description,
+            parallel,
+            precision=model.precision,
+            recompute=model.recompute,
+            valid_vocab=valid_vocab,
+        )
+        self._model = with_gradient_buffers(policy)
+        policy.config.finalize_model_grads_func = finalize_gradients
+        policy.config.no_sync_func = self._model.no_sync
+        self._optimizer = Optimizer(self._model, optimizer)
+        self._parameters = global_names(policy)
+        self._snapshots = Snapshots(self._parameters)
+        self._packer = Packer(
+            data_size=self.layout.data_size,
+            data_rank=self.layout.data_rank,
+            capacity=parallel.max_tokens_per_microbatch,
+            multiple=parallel.tensor if parallel.sequence else 1,
+            valid_vocab=valid_vocab,
+        )
+        self._passes = Passes(model=self._model, temperature=temperature, valid_vocab=valid_vocab, device=self.device)
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """This rank's shards by Megatron name with global layer numbers; the live tensors, not copies."""
+        return {name: parameter.data for name, parameter in self._parameters.items()}
+
+    def adopt_parameters(self) -> None:
+        """Start from what was written into `parameters()`: a fresh optimizer, the reference equal to the policy."""
+        self._optimizer.adopt_parameters()
+        self.reset_reference(clear_optimizer=True)
+
+    def annotate(self, sequences: list[Sequence]) -> None:
+        """Fill in `old_logprobs` and `reference_logprobs`, with two exceptions that save a forward pass each.
+
+        With one update per step (`prompts_per_update >= prompts_per_step`) the policy of the update is the policy that
+        is asked here: `old_logprobs` stay None and `update` fills them in. Without a KL penalty (`kl_coef` 0) nobody
+        reads `reference_logprobs`, and they stay None.
+        """
+        for sequence in sequences:
+            sequence.old_logprobs = sequence.reference_logprobs = None
+        batches = self._packer.pack(sequences, self._recipe.aggregation)
+        if self._recipe.prompts_per_update < self._recipe.prompts_per_step:
+            self._fill("old_logprobs", sequences, batches, [stats.logprob for stats in self._passes.evaluate(batches)])
+        if self._recipe.kl_coef > 0.0:
+            with self._snapshots.active(REFERENCE):
+                statistics = self._passes.evaluate(batches)
+            self._fill("reference_logprobs", sequences, batches, [stats.logprob for stats in statistics])
+
+    def update(self, sequences: list[Sequence], coefficients: Coefficients) -> Metrics:
+        """One optimizer step on all `sequences`; the order and the grouping into micro-batches do not matter.
+
+        Sequences without `old_logprobs` are taken to be sampled from the policy as it is now, and get them. Raises
+        NumericsError on all ranks, and changes nothing, when the loss or the gradient is not finite.
+        """
+        batches = self._packer.pack(sequences, self._recipe.aggregation)
+        on_policy = batches[0].old_logprobs is None
+        has_reference = batches[0].reference_logprobs is not None
+        assert has_reference or not coefficients.kl, "a KL penalty without reference log-probabilities"
+
+        def measure(stats: TokenStats, batch: PackedBatch) -> tuple[torch.Tensor, Measured]:
+            current = stats.logprob.detach()
+            outputs = policy_loss(
+                LossInputs(
+                    logprobs=stats.logprob,
+                    entropy=stats.entropy,
+                    old_logprobs=current if batch.old_logprobs is None else batch.old_logprobs,
+                    reference_logprobs=current if batch.reference_logprobs is None else batch.reference_logprobs,
+                    sampler_logprobs=batch.sampler_logprobs,
+                    advantages=batch.advantages,
+                    weights=batch.weights,
+                ),
+                self._recipe,
+                coefficients,
+            )
+            return outputs.loss, Measured(outputs.sums, outputs.maxima, current)
+
+        metrics, logprobs = self._step(batches, measure, coefficients.learning_rate)
+        if on_policy:
+            self._fill("old_logprobs", sequences, batches, logprobs)
+        if not has_reference:
+            del metrics["loss/kl"]
+        return metrics | _sizes(sequences, batches)
+
+    def supervise(self, sequences: list[Sequence], learning_rate: float) -> Metrics:
+        """One optimizer step of maximum likelihood on the completions (warm start): mean over all their tokens."""
+        batches = self._packer.pack(sequences, LossAggregation.token_mean)
+
+        def measure(stats: TokenStats, batch: PackedBatch) -> tuple[torch.Tensor, Measured]:
+            loss = -(batch.weights @ stats.logprob)
+            entropy = batch.weights @ stats.entropy.detach()
+            return loss, Measured({"loss/total": loss.detach(), "policy/entropy": entropy}, {}, stats.logprob.detach())
+
+        metrics, _ = self._step(batches, measure, learning_rate)
+        return metrics | _sizes(sequences, batches)
+
+    def reset_reference(self, *, clear_optimizer: bool) -> None:
+        """Make the reference policy equal to the policy; optionally forget the optimizer's moments and step count."""
+        self._snapshots.take(REFERENCE)
+        if clear_optimizer:
+            self._optimizer.clear()
+
+    def save(self, directory: Path) -> None:
+        """Write this rank's files into the existing `directory`; see `checkpoint.py` for their names."""
+        state = LearnerState(
+            policy=self.parameters(),
+            reference=self._snapshots.tensors(REFERENCE),
+            optimizer=self._optimizer.state(),
+            random=random_state(self.device),
+            optimizer_steps=self._optimizer.steps,
+        )
+        save_state(directory, self.layout, state)
+
+    def load(self, directory: Path) -> None:
+        """Restore what `save` wrote, bit for bit. Raises CheckpointError when it does not fit this run."""
+        state = load_state(directory, self.layout)
+        self._snapshots.take(REFERENCE)
+        copy_into(self.parameters(), state.policy, "policy")
+        copy_into(self._snapshots.tensors(REFERENCE), state.reference, "reference")
+        self._optimizer.load_state(state.optimizer, state.optimizer_steps)
+        set_random_state(state.random, self.device)
+
+    def _step(
+        self, batches: list[PackedBatch], measure: Measure, learning_rate: float
+    ) -> tuple[Metrics, list[torch.Tensor]]:
+        """Backward pass, reductions, check, optimizer. Returns metrics and the rows' log-probs before the step."""
+        self._model.zero_grad_buffer()
+        self._optimizer.zero_grad()
+        measured: list[Measured] = self._passes.train(batches, measure)
+        # What no rows measure is the neutral element, and tells stages without an LM head the keys.
+        nothing = torch.zeros(0, device=self.device)
+        total = measure(TokenStats(nothing, nothing), self._packer.empty().to(self.device))[1]
+        for each in measured:
+            for key, value in each.sums.items():
+                total.sums[key] = total.sums[key] + value
+            for key, value in each.maxima.items():
+                total.maxima[key] = torch.maximum(total.maxima[key], value)
+        reduced = reduce_metrics(total.sums, total.maxima, self.layout, self.device)
+        norm = self._optimizer.gradient_norm()
+        metrics = named([*total.sums, *total.maxima], reduced)
+        metrics |= {"optimizer/grad_norm": norm, "optimizer/learning_rate": learning_rate}
+        broken = [key for key, value in metrics.items() if not math.isfinite(value)]
+        if broken:
+            values = ", ".join(f"{key}={metrics[key]}" for key in broken)
+            raise NumericsError(
+                f"not finite: {values}; the step was not applied and the last checkpoint is intact. "
+                "Lower optimizer.learning_rate, or look for extreme log-probabilities in the metrics before this step"
+            )
+        self._optimizer.step(norm=norm, learning_rate=learning_rate)
+        return metrics, [each.logprobs for each in measured]
+
+    def _fill(
+        self, field: str, sequences: list[Sequence], batches: list[PackedBatch], rows: list[torch.Tensor]
+    ) -> None:
+        """Bring per-row values from the last stages to every rank and hand each sequence its own."""
+        starts = slots_of(sequences)
+        values = everywhere(rows, batches, int(starts[-1]), self.layout, self.device).numpy()
+        for sequence, start, end in zip(sequences, starts[:-1], starts[1:], strict=True):
+            setattr(sequence, field, values[start:end])
+
+
+def _sizes(sequences: list[Sequence], batches: list[PackedBatch]) -> Metrics:
+    """Of the update, over all ranks; known on the host."""
+    return {
+        "learner/sequences": float(len(sequences)),
+        "learner/tokens": float(sum(len(sequence.tokens) for sequence in sequences)),
+        "learner/completion_tokens": float(sum(sequence.completion_length for sequence in sequences)),
+        "learner/microbatches": float(len(batches)),
+    }

@@ -1,0 +1,48 @@
+"""From what the last pipeline stage measured to what every rank knows: one collective each, no pickled objects."""
+
+from __future__ import annotations
+
+import torch
+
+from prorl_mega.learner.batching import PackedBatch
+from prorl_mega.types import Layout, Metrics
+
+
+def speaks(layout: Layout) -> bool:
+    """Whether this rank contributes: one tensor-parallel rank of the last stage of every data-parallel replica."""
+    return layout.pipeline_rank == layout.pipeline_size - 1 and layout.tensor_rank == 0
+
+
+def everywhere(
+    values: list[torch.Tensor], batches: list[PackedBatch], total: int, layout: Layout, device: torch.device
+) -> torch.Tensor:
+    """Per-row values of all micro-batches of all replicas in the order of the global list, `[total]` float32, on the
+    host of every rank. `values` are those of this rank's micro-batches, empty where there is no LM head."""
+    result = torch.zeros(total, dtype=torch.float32, device=device)
+    if speaks(layout):
+        for value, batch in zip(values, batches, strict=True):
+            result[batch.slots.to(device)] = value.float()
+    if layout.world_size > 1:
+        torch.distributed.all_reduce(result)
+    return result.cpu()
+
+
+def reduce_metrics(
+    sums: dict[str, torch.Tensor], maxima: dict[str, torch.Tensor], layout: Layout, device: torch.device
+) -> torch.Tensor:
+    """Sums and maxima over the job, `[sums + maxima]` float64, still on the device. Keys are equal on all ranks;
+    maxima are not negative."""
+    added = torch.stack([value.to(device, torch.float64) for value in sums.values()])
+    largest = torch.stack([value.to(device, torch.float64) for value in maxima.values()]) if maxima else added[:0]
+    if layout.world_size > 1:
+        if not speaks(layout):
+            added, largest = torch.zeros_like(added), torch.zeros_like(largest)
+        torch.distributed.all_reduce(added)
+        if maxima:
+            torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
+    return torch.cat([added, largest])
+
+
+def named(keys: list[str], values: torch.Tensor) -> Metrics:
+    """Metrics on the host: the one place where values are waited for."""
+    return dict(zip(keys, values.tolist(), strict=True))
