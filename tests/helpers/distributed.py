@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import multiprocessing
 import os
+import pickle
 import queue
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 
 def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout_s: float = 120.0) -> list[Any]:
     """Call `function(*args)` in `world_size` spawned processes that see torchrun's environment; results by rank.
 
-    `function` is a module-level function; arguments and results are pickled. Fails with the traceback of every rank
+    `function` is a module-level function, of a test file too; arguments and results are pickled. Fails with the traceback of every rank
     that raised, or that died, or with a list of the ranks that were still running after `timeout_s`.
     """
     context = multiprocessing.get_context("spawn")
+    call = (inspect.getfile(function), function.__module__, function.__qualname__, pickle.dumps(args))
     results: Any = context.Queue()
     port = _free_port()
     processes = [
-        context.Process(target=_call, args=(function, args, rank, world_size, port, results), daemon=True)
+        context.Process(target=_call, args=(call, rank, world_size, port, results), daemon=True)
         for rank in range(world_size)
     ]
     for process in processes:
@@ -63,7 +69,7 @@ def _collect(results: Any, processes: list[Any], timeout_s: float) -> dict[int, 
     return outcomes
 
 
-def _call(function: Callable[..., Any], args: tuple, rank: int, world_size: int, port: int, results: Any) -> None:
+def _call(call: tuple[str, str, str, bytes], rank: int, world_size: int, port: int, results: Any) -> None:
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -77,12 +83,25 @@ def _call(function: Callable[..., Any], args: tuple, rank: int, world_size: int,
 
     torch.set_num_threads(1)
     try:
-        results.put((rank, True, function(*args)))
+        file, module_name, name, arguments = call
+        function = getattr(_module(file, module_name), name)
+        results.put((rank, True, function(*pickle.loads(arguments))))
     except BaseException:
         results.put((rank, False, traceback.format_exc()))
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _module(file: str, name: str) -> ModuleType:
+    """A test file under the name that pytest gave it: test files belong to no package that could be imported."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 def _free_port() -> int:

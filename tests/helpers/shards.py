@@ -6,30 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from helpers.tiny import tiny_checkpoint
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
-from prorl_mega.config.huggingface import Family, ModelDescription
+from prorl_mega.config.huggingface import ModelDescription
 from prorl_mega.types import Layout
 
-CONFIGS = {Family.llama: LlamaConfig, Family.qwen2: Qwen2Config, Family.qwen3: Qwen3Config}
-LAYERS, HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, VOCAB = 2, 32, 48, 8, 4, 4, 67  # 67: no tensor size divides it
+SIZES = {
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 4,
+    "vocab_size": 67,  # no tensor size divides it
+}
+CHECKPOINTS = [(family, tied) for family in ("llama3", "qwen2", "qwen3") for tied in (False, True)]
 
 
-def write_checkpoint(
-    directory: Path, family: Family, *, tied: bool, dtype: torch.dtype = torch.float32, max_shard_size: str = "1GB"
-) -> None:
-    """A checkpoint of a real Hugging Face model in which no tensor is constant, norms and biases included."""
-    config = CONFIGS[family](
-        num_hidden_layers=LAYERS, hidden_size=HIDDEN, intermediate_size=FFN, num_attention_heads=HEADS,
-        num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM, vocab_size=VOCAB, max_position_embeddings=64,
-        tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    generator = torch.Generator().manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    model.to(dtype).save_pretrained(directory, max_shard_size=max_shard_size)
+def write_checkpoint(directory: Path, family: str, *, tied: bool) -> Path:
+    """A checkpoint that four tensor ranks and two stages can share."""
+    return tiny_checkpoint(directory, family, tie_word_embeddings=tied, **SIZES)
 
 
 def read_checkpoint(directory: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,142 @@
+"""Learners on tiny checkpoints, and the same step by Hugging Face and autograd in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from prorl_mega.config.schema import LossAggregation, ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
+from prorl_mega.learner.backend import initialize_distributed
+from prorl_mega.learner.learner import MegatronLearner
+from prorl_mega.types import Coefficients, Sequence
+from prorl_mega.weights.load import load_weights
+from prorl_mega.weights.reshard import stream_weights
+
+VALID_VOCAB = 250  # below the 259 rows of the tiny checkpoints: the others are padding
+TEMPERATURE = 0.7
+
+
+def make_sequences(count: int, *, seed: int = 0, longest: int = 40) -> list[Sequence]:
+    """Random prompts and completions of very different lengths, with log-probabilities still to be found out."""
+    draw = np.random.default_rng(seed)
+    sequences = []
+    for _ in range(count):
+        prompt, completion = int(draw.integers(1, longest // 2)), int(draw.integers(1, longest // 2))
+        sequences.append(
+            Sequence(
+                tokens=draw.integers(0, VALID_VOCAB, prompt + completion).astype(np.int32),
+                prompt_length=prompt,
+                advantage=float(draw.normal()),
+                reward=1.0,
+                sampler_logprobs=draw.normal(-5.0, 0.3, completion).astype(np.float32),
+                version=0,
+            )
+        )
+    return sequences
+
+
+def make_off_policy(sequences: list[Sequence], logprobs: list[np.ndarray], *, seed: int = 0) -> None:
+    """Old and reference log-probabilities at a distance from `logprobs` that reaches both bounds of the clip."""
+    draw = np.random.default_rng(seed)
+    for sequence, values in zip(sequences, logprobs, strict=True):
+        sequence.old_logprobs = (values + draw.normal(0.0, 0.4, len(values))).astype(np.float32)
+        sequence.reference_logprobs = (values + draw.normal(0.0, 0.5, len(values))).astype(np.float32)
+
+
+def make_learner(
+    path: Path,
+    *,
+    tensor: int = 1,
+    pipeline: int = 1,
+    sequence: bool = False,
+    capacity: int = 10_000,
+    optimizer: dict[str, Any] | None = None,
+    recipe: dict[str, Any] | None = None,
+) -> MegatronLearner:
+    """A learner with the weights of `path`, in a process started by `run_ranks`."""
+    initialize_distributed(60)
+    parallel = ParallelConfig(tensor=tensor, pipeline=pipeline, sequence=sequence, max_tokens_per_microbatch=capacity)
+    learner = MegatronLearner(
+        model=ModelConfig(path=str(path)),
+        parallel=parallel,
+        optimizer=OptimizerConfig(**({"max_grad_norm": 1e9} | (optimizer or {}))),
+        recipe=RecipeConfig(**({"kl_coef": 0.1} | (recipe or {}))),
+        temperature=TEMPERATURE,
+        valid_vocab=VALID_VOCAB,
+        seed=1,
+    )
+    load_weights(path, learner.parameters(), learner.description, learner.layout)
+    learner.adopt_parameters()
+    return learner
+
+
+def full_tensors(learner: MegatronLearner, shards: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Shards by Megatron name, assembled under their Hugging Face names on every rank."""
+    groups = learner.groups
+    stream = stream_weights(
+        shards,
+        learner.description,
+        learner.layout,
+        tensor_group=groups.tensor,
+        pipeline_group=groups.pipeline,
+        bucket_bytes=1 << 24,
+    )
+    return {name: tensor.clone() for name, tensor in stream}
+
+
+def full_gradients(learner: MegatronLearner, *, beta1: float = 0.9) -> dict[str, torch.Tensor]:
+    """The gradient of the learner's first step by Hugging Face name, read off Adam's first moment, (1 - β₁) g."""
+    sharded = learner._optimizer._sharded
+    state = learner._optimizer.state()
+    names = {parameter: name for name, parameter in learner._model.module.named_parameters()}
+    shards = {}
+    for name, parameter in learner._parameters.items():
+        full = torch.zeros_like(parameter)
+        if parameter in sharded.model_param_group_index_map:
+            part = sharded._get_model_param_range_map(parameter)["param"]
+            full.view(-1)[part.start : part.end] = state[f"{names[parameter]}/exp_avg"] / (1 - beta1)
+        torch.distributed.all_reduce(full, group=learner.groups.data)
+        shards[name] = full
+    return full_tensors(learner, shards)
+
+
+def plain_logprobs(model: Any, sequence: Sequence) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies `[T]` of a completion, one sequence at a time, full logits."""
+    tokens = torch.from_numpy(sequence.tokens.astype(np.int64))[None]
+    logits = model(tokens).logits[0, sequence.prompt_length - 1 : -1, :VALID_VOCAB] / TEMPERATURE
+    logprobs = logits.log_softmax(-1)
+    entropy = -(logprobs.exp() * logprobs).sum(-1)
+    return logprobs.gather(1, tokens[0, sequence.prompt_length :, None])[:, 0], entropy
+
+
+def plain_step(
+    path: Path, sequences: list[Sequence], recipe: RecipeConfig, coefficients: Coefficients
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradients of the clipped objective with k3 penalty and entropy bonus, written down from the papers."""
+    model = AutoModelForCausalLM.from_pretrained(path).double()
+    tokens = sum(sequence.completion_length for sequence in sequences)
+    total = torch.zeros((), dtype=torch.float64)
+    for sequence in sequences:
+        assert sequence.old_logprobs is not None
+        assert sequence.reference_logprobs is not None
+        logprobs, entropy = plain_logprobs(model, sequence)
+        ratio = (logprobs - torch.from_numpy(sequence.old_logprobs)).exp()
+        bounded = ratio.clamp(1 - recipe.clip_low, 1 + recipe.clip_high)
+        gain = torch.minimum(ratio * sequence.advantage, bounded * sequence.advantage)
+        delta = torch.from_numpy(sequence.reference_logprobs) - logprobs
+        per_token = -gain + coefficients.kl * (delta.exp() - 1 - delta) - coefficients.entropy * entropy
+        if recipe.aggregation is LossAggregation.token_mean:
+            total = total + per_token.sum() / tokens
+        else:
+            total = total + per_token.mean() / len(sequences)
+    total.backward()
+    return float(total), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def relative(left: torch.Tensor, right: torch.Tensor) -> float:
+    """‖left − right‖ / ‖right‖."""
+    return float((left.double() - right.double()).norm() / right.double().norm().clamp(min=1e-30))
