@@ -180,7 +180,7 @@ class Run:
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[StepLog]:
-        """Step number `step` (from 1). When it ends without an exception its row is on disk."""
+        """Step number `step` (from 1). When it ends without an exception its row is on disk. Collective."""
         heading = f"step {step}/{self._schedule.steps}"
         left = self._progress.seconds_left(step - 1)
         log = StepLog(
@@ -197,11 +197,12 @@ class Run:
         self._resets = log.resets
         metrics = log.all_metrics(seconds | self._save_seconds)
         self._save_seconds = {}
-        if self._ranks.is_first:
-            self._metrics.append(step, metrics)
-            self._write_samples(step, log)
-            if self._tensorboard is not None:
-                self._tensorboard.add(step, metrics)
+        with self._ranks.together(f"recording step {step}"):
+            if self._ranks.is_first:
+                self._metrics.append(step, metrics)
+                self._write_samples(step, log)
+                if self._tensorboard is not None:
+                    self._tensorboard.add(step, metrics)
         self._console.line(self._progress.line(step, metrics, seconds["step"]))
 
     def due(self, step: int, every: int) -> bool:
@@ -214,12 +215,13 @@ class Run:
         if self.exit_code is not ExitCode.FINISHED:
             return True
         limit = self._schedule.time_limit_minutes
-        elapsed = (time.monotonic() - self._opened) / 60
-        wishes = [(self._signals.received.name if self._signals.received else "", 0 < limit <= elapsed)]
-        votes = self._ranks.gather(wishes[0])
-        if any(name for name, _ in votes):
+        received = self._signals.received.name if self._signals.received else ""
+        late = 0 < limit <= (time.monotonic() - self._opened) / 60
+        votes = self._ranks.gather([received, late])
+        signals = [name for name, _ in votes if name]
+        if signals:
             self.exit_code = ExitCode.SAVED_AFTER_SIGNAL
-            self.message(f"stopping: {next(name for name, _ in votes if name)} was received")
+            self.message(f"stopping: {signals[0]} was received")
         elif any(late for _, late in votes):
             self.exit_code = ExitCode.SAVED_AT_TIME_LIMIT
             self.message(f"stopping: schedule.time_limit_minutes={limit:g} has been reached")
