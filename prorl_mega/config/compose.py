@@ -15,6 +15,7 @@ import functools
 import hashlib
 import os
 import re
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -114,7 +115,11 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
     @functools.wraps(main)
     def job(settings: DictConfig) -> None:
         try:
-            _name_sweep_job(settings, schema)
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                _name_sweep_job(settings, schema)
+                if _launched_locally():
+                    codes.append(_run_in_own_process(settings, schema, debug))
+                    return
             codes.append(main(settings))
         except ProRLError as error:
             if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -157,11 +162,38 @@ def sweep_name(name: str, overrides: list[str]) -> str:
     return f"{joined[: _LONGEST_NAME - 10]}--{digest}"
 
 
+def _directory_key(schema: type) -> str:
+    """The setting that says where a job writes."""
+    return {RunConfig: "name", WarmstartConfig: "output"}[schema]
+
+
 def _name_sweep_job(settings: DictConfig, schema: type) -> None:
-    hydra_settings = HydraConfig.get()
-    key = "name" if schema is RunConfig else "output"
-    if hydra_settings.mode is RunMode.MULTIRUN and not OmegaConf.is_missing(settings, key):
-        settings[key] = sweep_name(str(settings[key]), list(hydra_settings.overrides.task))
+    key = _directory_key(schema)
+    if not OmegaConf.is_missing(settings, key):
+        settings[key] = sweep_name(str(settings[key]), list(HydraConfig.get().overrides.task))
+
+
+def _launched_locally() -> bool:
+    return str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher")
+
+
+def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> ExitCode:
+    """Hydra runs the jobs of a local sweep one after the other in one process, whose memory and groups are not clean.
+
+    The child gets this job's overrides as they were written. A job that fails ends the sweep with its exit code.
+    """
+    key = _directory_key(schema)
+    overrides = [text for text in HydraConfig.get().overrides.task if not text.startswith(f"{key}=")]
+    if not OmegaConf.is_missing(settings, key):
+        overrides.append(f"{key}={settings[key]}")
+    specification = sys.modules["__main__"].__spec__
+    program = ["-m", specification.name] if specification is not None else [sys.argv[0]]
+    environ = {name: value for name, value in os.environ.items() if debug or name != _FULL_ERROR}
+    code = subprocess.run([sys.executable, *program, *overrides], env=environ, check=False).returncode
+    if code != ExitCode.FINISHED:
+        print(f"error: the sweep stops, {key}={settings[key]} failed", file=sys.stderr, flush=True)
+        sys.exit(code if code > 0 else 128 - code)
+    return ExitCode.FINISHED
 
 
 def _refuse_unknown(settings: DictConfig, schema: type, prefix: str) -> None:

@@ -1,0 +1,100 @@
+"""What a run would do, on a login node: validates, prints the settings and the numbers that follow. Starts nothing.
+
+python -m prorl_mega.plan experiment=prorl_v1_1p5b model.path=/models/DeepSeek-R1-Distill-Qwen-1.5B
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import DictConfig, OmegaConf
+
+from prorl_mega.config.compose import run_composed, to_config, to_objects
+from prorl_mega.config.huggingface import ModelDescription, describe
+from prorl_mega.config.schema import Precision, Recompute, RunConfig
+from prorl_mega.errors import ExitCode
+
+_GIB = 2**30
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Memory:
+    """A rough bound for one learner rank, in bytes; fragmentation, NCCL and CUDA contexts come on top."""
+
+    weights: float  # policy shard
+    gradients: float  # fp32
+    optimizer: float  # AdamW moments and, with bf16, the fp32 copy of the weights; divided over data-parallel ranks
+    reference: float  # second copy of the policy's shard
+    activations: float  # of one micro-batch
+    engine: float  # vLLM's weights; its cache takes what `rollout.gpu_memory_fraction` leaves
+
+
+def parameter_count(model: ModelDescription) -> int:
+    """Weights of embedding, attention, MLP and norms; biases and query/key norms are negligible and left out."""
+    attention = model.hidden_size * model.head_dim * (2 * model.heads + 2 * model.kv_heads)
+    layer = attention + 3 * model.hidden_size * model.ffn_size + 2 * model.hidden_size
+    embeddings = model.vocab_size * model.hidden_size * (1 if model.tied_embeddings else 2)
+    return model.layers * layer + embeddings + model.hidden_size
+
+
+def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int) -> Memory:
+    """Megatron-core's distributed optimizer; activations after Korthikanti et al. (arXiv 2205.05198), eq. 2 and 5,
+    with flash attention: 34 · hidden bytes per token and layer at two bytes per number, 2 · hidden when recomputed.
+    """
+    parallel = config.parallel
+    size = 4 if config.model.precision is Precision.fp32 else 2
+    shard = parameter_count(model) / (parallel.tensor * parallel.pipeline)
+    replicas = world_size // (parallel.tensor * parallel.pipeline)
+    per_layer = 2 if config.model.recompute is Recompute.full else 34
+    tokens = parallel.max_tokens_per_microbatch
+    layers = model.layers  # 1F1B holds `pipeline` micro-batches of layers/pipeline layers on the first stage
+    return Memory(
+        weights=size * shard,
+        gradients=4 * shard,
+        optimizer=(8 if size == 4 else 12) * shard / replicas,
+        reference=size * shard,
+        activations=per_layer * size / 2 * tokens * model.hidden_size * layers / parallel.tensor,
+        engine=size * parameter_count(model) / config.rollout.tensor,
+    )
+
+
+def derived(config: RunConfig, model: ModelDescription, world_size: int) -> dict[str, str]:
+    """Name and value of everything that follows from the settings."""
+    recipe, parallel, rollout = config.recipe, config.parallel, config.rollout
+    replicas = world_size // (parallel.tensor * parallel.pipeline)
+    samples = recipe.prompts_per_step * recipe.samples_per_prompt
+    longest = rollout.max_prompt_tokens + rollout.max_response_tokens
+    memory = estimate_memory(config, model, world_size)
+    updates = recipe.prompts_per_step // recipe.prompts_per_update
+    resident = memory.weights + memory.gradients + memory.optimizer + memory.reference
+    return {
+        "model": f"{parameter_count(model) / 1e6:,.1f} M parameters, {model.layers} layers, {model.family.name}",
+        "ranks": f"{world_size} = tensor {parallel.tensor} × pipeline {parallel.pipeline} × data {replicas}",
+        "engines": f"{world_size // rollout.tensor} with tensor {rollout.tensor}",
+        "samples per step": f"{samples:,} = {recipe.prompts_per_step} prompts × {recipe.samples_per_prompt}",
+        "updates per step": f"{updates} of {samples // updates:,} samples",
+        "tokens per step": f"at most {samples * longest:,}, {samples * longest // replicas:,} per data-parallel rank",
+        "updates in all": f"{updates * config.schedule.steps:,} in {config.schedule.steps:,} steps",
+        "memory per rank": f"learner {_gib(resident)} (weights {_gib(memory.weights)}, gradients "
+        f"{_gib(memory.gradients)}, optimizer {_gib(memory.optimizer)}, reference {_gib(memory.reference)}) "
+        f"+ activations up to {_gib(memory.activations)}; engine weights {_gib(memory.engine)}; rough, without caches",
+    }
+
+
+def main(settings: DictConfig) -> ExitCode:
+    """Checked for the ranks of `cluster`: nothing is launched, so there is no other number to take."""
+    cluster = to_objects(settings, RunConfig).cluster
+    world_size = cluster.nodes * cluster.ranks_per_node
+    config = to_config(settings, RunConfig, world_size)
+    print(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    for name, value in derived(config, describe(config.model.path), world_size).items():
+        print(f"{name:>18}: {value}")
+    return ExitCode.FINISHED
+
+
+def _gib(size: float) -> str:
+    return f"{size / _GIB:.1f} GiB"
+
+
+if __name__ == "__main__":
+    run_composed(main, RunConfig)

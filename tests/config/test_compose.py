@@ -1,0 +1,214 @@
+"""Composition: what users can type, what they can mistype, and what reaches the program."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.settings import compose_settings, model_directory, run_config
+from omegaconf import OmegaConf
+
+from prorl_mega.config.compose import config_directory, sweep_name, to_config, to_objects
+from prorl_mega.config.schema import KLEstimator, RunConfig, WarmstartConfig
+from prorl_mega.errors import ConfigError, ExitCode
+
+CONFIGS = config_directory()
+EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
+GROUPS = sorted(
+    str(file.relative_to(CONFIGS).with_suffix(""))
+    for file in CONFIGS.glob("*/*.yaml")
+    if file.parent.name not in ("experiment", "hydra")
+)
+PROGRAM = """
+import sys
+from prorl_mega.config.compose import run_hydra
+from prorl_mega.config.schema import RunConfig
+from prorl_mega.errors import ExitCode, RolloutError
+
+def main(config: RunConfig) -> ExitCode:
+    assert not {"torch", "megatron", "vllm"} & set(sys.modules), "composition imported the stack"
+    if config.seed == 7:
+        raise RolloutError("the engine broke")
+    if config.seed == 10:
+        return ExitCode.SAVED_AFTER_SIGNAL
+    print("ran", config.name, config.seed, repr(config.recipe.kl_coef), type(config.recipe.kl_estimator).__name__)
+    return ExitCode.FINISHED
+
+if __name__ == "__main__":
+    run_hydra(main, RunConfig)
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return model_directory(tmp_path / "model")
+
+
+def start(tmp_path: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that only composes, from a directory that is not the checkout."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    return subprocess.run(
+        [sys.executable, str(program), *overrides], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+
+def schema_of(experiment: str) -> type:
+    """Experiments say in their header when they are for another program than train."""
+    text = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
+    return WarmstartConfig if "prorl_mega.warmstart" in text.split("\nname:")[0].split("\noutput:")[0] else RunConfig
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_validates_and_round_trips(experiment: str, model: Path) -> None:
+    schema = schema_of(experiment)
+    settings = compose_settings(f"experiment={experiment}", "model=random", f"model.path={model}", schema=schema)
+    ranks = 32 if "1p5b" in experiment else 1
+    config = to_config(settings, schema, ranks)
+    text = OmegaConf.to_yaml(settings, resolve=True)
+    again = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(text))
+    assert to_objects(again, schema) == config
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_file_composes_by_itself(group: str) -> None:
+    name, option = group.split("/")
+    schemas = [RunConfig] if name in RunConfig.__dataclass_fields__ else []
+    assert schemas, f"configs/{group}.yaml is in a group that no settings class has"
+    settings = compose_settings(f"{name}={option}", "name=x", "model.path=x")
+    assert to_objects(settings, RunConfig).name == "x"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_group_files_change_only_their_own_branch(group: str) -> None:
+    name, option = group.split("/")
+    before = compose_settings("name=x", "model.path=x")
+    after = compose_settings(f"{name}={option}", "name=x", "model.path=x")
+    assert {key for key in before if before[key] != after[key]} <= {name}
+
+
+def test_paper_values_of_prorl_v1(model: Path) -> None:
+    settings = compose_settings("experiment=prorl_v1_1p5b", "model=random", f"model.path={model}")
+    config = to_config(settings, RunConfig, 32)
+    recipe = config.recipe
+    assert (recipe.prompts_per_step, recipe.samples_per_prompt, recipe.prompts_per_update) == (256, 16, 64)
+    assert (recipe.clip_low, recipe.clip_high, recipe.kl_coef, recipe.kl_estimator) == (0.2, 0.4, 1e-4, KLEstimator.k3)
+    assert (config.rollout.temperature, config.rollout.max_response_tokens) == (1.2, 8192)
+    assert (config.optimizer.learning_rate, config.optimizer.warmup_steps) == (2e-6, 0)
+    assert (config.cluster.nodes, config.cluster.ranks_per_node) == (4, 8)
+    assert config.schedule.reset.patience > 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["recipe.kl_cof=1"], r"recipe\.kl_cof: no such setting; did you mean recipe\.kl_coef"),
+        (["steps=3"], r"steps: no such setting; did you mean .*schedule\.steps"),
+        (["recip.kl_coef=1"], r"recip: no such setting; did you mean recipe"),
+        (["+recipe.kl_cof=1"], r"recipe\.kl_cof: no such setting; did you mean recipe\.kl_coef"),
+        (["recipe.kl_estimator=k33"], r"recipe\.kl_estimator=k33: did you mean k3\? These work: k1, k2, k3"),
+        (["model.weights=randm"], r"did you mean random\? These work: pretrained, random"),
+        (["seed=1.5"], r"seed: .*'1\.5'.*; seed is a whole number"),
+        (["recipe.kl_coef=abc"], r"recipe\.kl_coef: .*'abc'.*; recipe\.kl_coef is a number"),
+        (["parallel.sequence=maybe"], r"parallel\.sequence: .*'maybe'.*is true or false"),
+        (["experiment=dmeo"], r"configs/experiment/dmeo\.yaml does not exist; did you mean demo\?"),
+        (["recipe=prorl_v9"], r"did you mean prorl_v1\? These work: grpo, prorl_v1"),
+        (["+recipe=grpo"], r"recipe has a choice already; replace it with recipe=<option>"),
+        (["recipe.kl_coef=[1"], r"recipe\.kl_coef=\[1: not a valid override .*quotes"),
+        (["recipe.kl_coef=${nowhere}"], r"recipe\.kl_coef: Interpolation key 'nowhere' not found"),
+        (["tasks.mixture.nope.weight=2"], r"tasks\.mixture\.nope.*: the mixture has no such entry.*configs/tasks"),
+        (["model.path=???"], r"model\.path is required and has no value.*model\.path=\.\.\."),
+        (["rollout.temperature=0"], r"rollout\.temperature=0 must be more than 0 and at most 10"),
+    ],
+)
+def test_mistakes_end_with_one_helpful_line(overrides: list[str], message: str, model: Path, tmp_path: Path) -> None:
+    base = ["experiment=demo", "model=random", f"model.path={model}"]
+    base = [entry for entry in base if entry.partition("=")[0] not in {o.partition("=")[0] for o in overrides}]
+    done = start(tmp_path, *base, *overrides)
+    assert done.returncode == ExitCode.CONFIG, done.stderr
+    assert re.search(message, done.stderr), done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_mistake_in_a_file_names_the_file(tmp_path: Path, model: Path) -> None:
+    group = tmp_path / "more" / "experiment"
+    group.mkdir(parents=True)
+    (group / "mine.yaml").write_text("# @package _global_\nrecipe:\n  clip_hihg: 0.3\n")
+    done = start(tmp_path, f"hydra.searchpath=[file://{tmp_path / 'more'}]", "experiment=mine", f"model.path={model}")
+    assert done.returncode == ExitCode.CONFIG
+    assert "experiment/mine.yaml: recipe.clip_hihg: no such setting; did you mean recipe.clip_high" in done.stderr
+
+
+def test_a_run_gets_objects_and_leaves_nothing_behind(tmp_path: Path, model: Path) -> None:
+    done = start(tmp_path, "experiment=demo", "model=random", f"model.path={model}", "recipe.kl_coef=1e-3")
+    assert (done.returncode, done.stdout) == (0, "ran demo 1 0.001 KLEstimator\n"), done.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model", "program.py"]
+
+
+def test_exit_codes_of_the_program_reach_the_shell(tmp_path: Path, model: Path) -> None:
+    base = ["experiment=demo", "model=random", f"model.path={model}"]
+    broken = start(tmp_path, *base, "seed=7")
+    assert (broken.returncode, broken.stderr) == (ExitCode.ROLLOUT, "error: the engine broke\n")
+    assert start(tmp_path, *base, "seed=10").returncode == ExitCode.SAVED_AFTER_SIGNAL
+
+
+def test_cfg_job_prints_settings(tmp_path: Path) -> None:
+    done = start(tmp_path, "experiment=demo", "recipe.kl_coef=1e-3", "--cfg", "job")
+    assert done.returncode == 0
+    assert OmegaConf.create(done.stdout).recipe.kl_coef == 1e-3
+
+
+def test_sweep_jobs_have_directories_of_their_own(tmp_path: Path, model: Path) -> None:
+    base = ["experiment=demo", "model=random", f"model.path={model}"]
+    done = start(tmp_path, "-m", *base, "seed=1,2")
+    assert done.returncode == 0, done.stderr
+    names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ran")]
+    assert len(set(names)) == 2
+    assert all(name.startswith("demo--") for name in names)
+    failed = start(tmp_path, "-m", *base, "seed=7,1")
+    assert failed.returncode == ExitCode.ROLLOUT
+    assert "Traceback" not in failed.stderr
+
+
+def test_sweep_names() -> None:
+    assert sweep_name("demo", ["experiment=demo", "seed=2", "recipe.kl_coef=1e-3"]) == "demo--seed_2--kl_coef_1e-3"
+    assert sweep_name("runs/base", ["output=x"]) == "runs/base"
+    hostile = [
+        sweep_name("demo", [f"model.path={value}"]) for value in ("a b", "a-b", "a/b", "../../x", "$(x)", "a\nb")
+    ]
+    assert len(set(hostile)) == len(hostile)
+    long = [sweep_name("demo", [f"model.path={'x' * 300}{n}"]) for n in range(2)]
+    assert len(set(long)) == 2
+    for name in hostile + long:
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", name)
+
+
+def test_installed_package_finds_its_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site-packages" / "prorl_mega"
+    (package / "configs").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.setattr("prorl_mega.__file__", str(package / "__init__.py"))
+    with pytest.raises(ConfigError, match="install the project again"):
+        config_directory()
+    (package / "configs" / "train.yaml").touch()
+    assert config_directory() == package / "configs"
+
+
+def test_plan_needs_no_torch_and_prints_derived_numbers(model: Path) -> None:
+    program = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('prorl_mega.plan', run_name='__main__')"
+    arguments = ["experiment=prorl_v1_1p5b", "model=random", f"model.path={model}", "parallel=tp2"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "ranks: 32 = tensor 2 × pipeline 1 × data 16" in done.stdout
+    assert "samples per step: 4,096" in done.stdout
+    assert "updates per step: 4 of 1,024" in done.stdout
+    assert "1,777.0 M parameters" in done.stdout
+
+
+def test_run_config_helper_is_what_programs_get(model: Path) -> None:
+    assert run_config(model, "seed=3").seed == 3
