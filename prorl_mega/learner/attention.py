@@ -43,7 +43,8 @@ def pack_lengths(lengths: Sequence[int], *, multiple: int, device: torch.device)
     The number of tokens is rounded up to `multiple` (sequence parallelism splits the pack between the tensor-parallel
     ranks) by a trailing sequence of padding, which no real token can see.
     """
-    assert lengths and min(lengths) > 0, "a pack holds at least one sequence, and none is empty"
+    assert len(lengths) > 0, "a pack holds at least one sequence"
+    assert min(lengths) > 0, "no sequence of a pack is empty"
     padding = -sum(lengths) % multiple
     sizes = torch.tensor([*lengths, padding] if padding else list(lengths))
     ends = sizes.cumsum(0)

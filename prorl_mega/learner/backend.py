@@ -16,6 +16,7 @@ import importlib
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -92,6 +93,7 @@ def initialize_distributed(timeout_s: int) -> Launch:
         return launch
     gpu = torch.cuda.is_available()
     if gpu:
+        # The modulus is for launchers that show each rank its own GPU only.
         torch.cuda.set_device(launch.local_rank % torch.cuda.device_count())
     if os.environ.get("MASTER_ADDR", "127.0.0.1") in ("127.0.0.1", "localhost"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -138,6 +140,9 @@ def read_launch(environment: dict[str, str]) -> Launch:
 
 @functools.cache
 def _bind_to_host() -> None:
+    # Advice about CUDA settings; what Megatron deprecates is not for the user to mend either.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"megatron\.core\.")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\.c10d_logger")
     megatron = importlib.import_module("megatron.core")
     if megatron.__version__ != MEGATRON_VERSION:
         raise RuntimeError(
@@ -246,7 +251,7 @@ def _respelled(constant: Any) -> Any:
 def _silence_generators(random: ModuleType) -> None:
     """Without dropout nothing draws from the CUDA generators; weights are drawn from the CPU's."""
 
-    class InertTracker(random.CudaRNGStatesTracker):  # type: ignore[name-defined, misc]
+    class InertTracker(random.CudaRNGStatesTracker):  # type: ignore[name-defined]
         def add(self, name: str, seed: int) -> None:
             self._is_initialized = True
 

@@ -182,7 +182,8 @@ def _transformer_config(
         bias_dropout_fusion=gpu,
         masked_softmax_fusion=False,
         apply_rope_fusion=False,
-        gradient_accumulation_fusion=_has_transformer_engine(),
+        # Megatron's own linear layers (the LM head is one) need Apex's kernel for it, with Transformer Engine too.
+        gradient_accumulation_fusion=gpu and importlib.util.find_spec("fused_weight_gradient_mlp_cuda") is not None,
         persist_layer_norm=False,
         **checkpointing,
     )

@@ -41,6 +41,7 @@ def initialize_parallel(config: ParallelConfig, *, seed: int) -> Layout:
         tensor_model_parallel_size=config.tensor,
         pipeline_model_parallel_size=config.pipeline,
         create_gloo_process_groups=True,
+        distributed_timeout_minutes=_world_timeout_minutes(),
     )
     layout = Layout(
         world_size=world_size,
@@ -58,9 +59,13 @@ def initialize_parallel(config: ParallelConfig, *, seed: int) -> Layout:
 
 def check_world_size(config: ParallelConfig, world_size: int) -> None:
     """Raise `ConfigError` unless `world_size` ranks hold a whole number of copies of the model."""
+    if config.tensor < 1 or config.pipeline < 1:
+        raise ConfigError(
+            f"parallel.tensor={config.tensor} and parallel.pipeline={config.pipeline} must both be at least 1"
+        )
     per_copy = config.tensor * config.pipeline
-    if config.tensor < 1 or config.pipeline < 1 or world_size % per_copy:
-        lower = world_size // max(per_copy, 1) * per_copy
+    if world_size % per_copy:
+        lower = world_size // per_copy * per_copy
         works = [str(count) for count in (lower, lower + per_copy) if count > 0]
         raise ConfigError(
             f"{world_size} ranks cannot hold copies of parallel.tensor={config.tensor} × "
@@ -78,6 +83,13 @@ def process_groups() -> ProcessGroups:
         model=parallel_state.get_model_parallel_group(),
         embedding=parallel_state.get_embedding_group(check_initialized=False),
     )
+
+
+def _world_timeout_minutes() -> float:
+    """What `initialize_distributed` was given; groups do not inherit it, and their own default is half an hour."""
+    world = dist.group.WORLD
+    assert world is not None
+    return world._get_backend(torch.device("cpu")).options._timeout.total_seconds() / 60
 
 
 def _seed(seed: int, layout: Layout) -> None:
