@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.distributed import ProcessGroup
 
 from prorl_kernels.linear_token_stats.stats import (
     FAR,
@@ -120,7 +121,7 @@ def _shard_statistics(problem: _Problem) -> Tensor:
     return total
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
+@dataclass(slots=True, frozen=True)
 class _Upstream:
     """Per row, `[rows]`: the forward's results and the upstream gradients (already divided by the temperature)."""
 
@@ -190,36 +191,37 @@ class _ChunkedTokenStats(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, logprob_grad: Tensor | None, entropy_grad: Tensor | None) -> tuple[Tensor | None, ...]:
-        hidden, weight, targets, inverse_temperature, top, log_sum, entropy = ctx.saved_tensors
-        grads = torch.stack([torch.zeros_like(top) if g is None else g for g in (logprob_grad, entropy_grad)])
+        hidden, weight, targets, inverse_temperature, *results = ctx.saved_tensors
+        grads = torch.stack([torch.zeros_like(results[0]) if g is None else g for g in (logprob_grad, entropy_grad)])
         active = (grads != 0).any(0).nonzero().squeeze(1)  # NaN is active: it must reach the weights and be seen
-        hidden_grad = torch.zeros_like(hidden) if ctx.needs_input_grad[0] else None
-        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-        if len(active) and (hidden_grad is not None or weight_grad is not None):
-            if len(active) < len(hidden):
-                hidden, targets, top, log_sum, entropy = (
-                    tensor.index_select(0, active) for tensor in (hidden, targets, top, log_sum, entropy)
-                )
-                grads = grads.index_select(1, active)
-                if inverse_temperature is not None:
-                    inverse_temperature = inverse_temperature.index_select(0, active)
+        inputs = hidden
+        if len(active) < len(hidden):
+            hidden, targets, *results = (t.index_select(0, active) for t in (hidden, targets, *results))
+            grads = grads.index_select(1, active)
             if inverse_temperature is not None:
-                grads = grads * inverse_temperature.t()
+                inverse_temperature = inverse_temperature.index_select(0, active)
+        if inverse_temperature is not None:
+            grads = grads * inverse_temperature.t()
+        top, log_sum, entropy = results
+        entropy_grad = grads[1] if bool((grads[1] != 0).any()) else None
+        upstream = _Upstream(top, log_sum, entropy, grads[0], entropy_grad)
+        hidden_grad = torch.zeros_like(hidden, dtype=upstream.top.dtype) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        if len(active):
             problem = _problem(hidden, weight, targets, inverse_temperature, ctx.shard, ctx.chunk_bytes)
-            upstream = _Upstream(
-                top=top,
-                log_sum=log_sum,
-                entropy=entropy,
-                logprob_grad=grads[0],
-                entropy_grad=grads[1] if bool((grads[1] != 0).any()) else None,
-            )
-            partial = None if hidden_grad is None else torch.zeros_like(hidden, dtype=top.dtype)
-            _gradients(problem, upstream, partial, weight_grad)
-            if hidden_grad is not None and partial is not None:
-                if ctx.shard.group is not None and ctx.shard.group.size() > 1:
-                    torch.distributed.all_reduce(partial, group=ctx.shard.group)
-                hidden_grad.index_copy_(0, active, partial.to(hidden_grad.dtype))
+            _gradients(problem, upstream, hidden_grad, weight_grad)
+        if hidden_grad is not None:
+            hidden_grad = _sum_over_group(hidden_grad, ctx.shard.group).to(inputs.dtype)
+            if len(active) < len(inputs):
+                hidden_grad = torch.zeros_like(inputs).index_copy_(0, active, hidden_grad)
         return hidden_grad, weight_grad, None, None, None, None
+
+
+def _sum_over_group(partial: Tensor, group: ProcessGroup | None) -> Tensor:
+    """In place. Ranks agree on the rows, so a part without rows needs no message."""
+    if group is not None and group.size() > 1 and len(partial):
+        torch.distributed.all_reduce(partial, group=group)
+    return partial
 
 
 def chunked_token_stats(
