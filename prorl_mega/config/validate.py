@@ -6,6 +6,7 @@ Every message starts with the key, shows the numbers and says what would work. A
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -222,4 +223,5 @@ def _fits(longest: int) -> str:
 
 
 def _divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]
+    small = [n for n in range(1, math.isqrt(max(number, 0)) + 1) if number % n == 0]
+    return sorted({*small, *(number // n for n in small)})

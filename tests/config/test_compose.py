@@ -11,7 +11,7 @@ import pytest
 from helpers.settings import compose_settings, model_directory, run_config
 from omegaconf import OmegaConf
 
-from prorl_mega.config.compose import config_directory, sweep_name, to_config, to_objects
+from prorl_mega.config.compose import config_directory, run_hydra, sweep_name, to_config, to_objects
 from prorl_mega.config.schema import KLEstimator, RunConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError, ExitCode
 
@@ -124,15 +124,26 @@ def test_paper_values_of_prorl_v1(model: Path) -> None:
         (["rollout.temperature=0"], r"rollout\.temperature=0 must be more than 0 and at most 10"),
     ],
 )
-def test_mistakes_end_with_one_helpful_line(overrides: list[str], message: str, model: Path, tmp_path: Path) -> None:
+def test_mistakes_end_with_one_helpful_line(
+    overrides: list[str],
+    message: str,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main(config: RunConfig) -> ExitCode:
+        raise AssertionError(f"started {config}")
+
     base = ["experiment=demo", "model=random", f"model.path={model}"]
     base = [entry for entry in base if entry.partition("=")[0] not in {o.partition("=")[0] for o in overrides}]
-    done = start(tmp_path, *base, *overrides)
-    assert done.returncode == ExitCode.CONFIG, done.stderr
-    assert re.search(message, done.stderr), done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert "Traceback" not in done.stderr
+    monkeypatch.setattr(sys, "argv", ["program", *base, *overrides])
+    with pytest.raises(SystemExit) as stopped:
+        run_hydra(main, RunConfig)
+    printed = capsys.readouterr()
+    assert stopped.value.code == ExitCode.CONFIG
+    assert re.search(message, printed.err), printed.err
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
 
 
 def test_mistake_in_a_file_names_the_file(tmp_path: Path, model: Path) -> None:
@@ -154,6 +165,9 @@ def test_exit_codes_of_the_program_reach_the_shell(tmp_path: Path, model: Path) 
     base = ["experiment=demo", "model=random", f"model.path={model}"]
     broken = start(tmp_path, *base, "seed=7")
     assert (broken.returncode, broken.stderr) == (ExitCode.ROLLOUT, "error: the engine broke\n")
+    mistaken = start(tmp_path, *base, "recipe.kl_cof=1")
+    assert mistaken.returncode == ExitCode.CONFIG
+    assert len(mistaken.stderr.splitlines()) == 1
     assert start(tmp_path, *base, "seed=10").returncode == ExitCode.SAVED_AFTER_SIGNAL
 
 
