@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from prorl_mega.collect import Collector
-from prorl_mega.config.huggingface import ModelDescription, describe
 from prorl_mega.config.schema import (
     ModelConfig,
     OptimizerConfig,
@@ -22,8 +21,7 @@ from prorl_mega.config.schema import (
 from prorl_mega.exchange import job_ranks
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
-from prorl_mega.learner.model import build_model, spec_name
-from prorl_mega.learner.parallel import initialize_parallel, process_groups
+from prorl_mega.learner.model import spec_name
 from prorl_mega.observe.ranks import Ranks
 from prorl_mega.observe.run_directory import Run
 from prorl_mega.protocols import Controller, ProblemSource, Rollout, Verifiers
@@ -33,6 +31,7 @@ from prorl_mega.tasks.mixture import Mixture
 from prorl_mega.tasks.verifier import VerifierPool
 from prorl_mega.tokenizer import Tokenizer
 from prorl_mega.weight_sync import WeightSync
+from prorl_mega.weights.checksum import Checksum
 from prorl_mega.weights.load import load_weights
 
 
@@ -71,7 +70,7 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
     """Everything for a run, with the policy's weights loaded but not pushed yet. Leaving it stops the workers."""
     problems = Mixture(config.tasks, seed=config.seed)
     tokenizer = Tokenizer(config.model.path)
-    with run.phase(f"building the learner ({spec_name()} layers)"):
+    with run.phase(f"building the learner ({spec_name()} layers, {ranks.world_size} ranks)"):
         learner = build_learner(
             config.model,
             config.parallel,
@@ -83,12 +82,21 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
         )
     with VerifierPool(config.tasks) as verifiers:
         with run.phase("starting the inference engine"):
-            rollout = build_rollout(config, tokenizer, learner)
-        description = describe(config.model.path)
+            rollout = VllmRollout(
+                Path(config.model.path),
+                config.rollout,
+                world_size=ranks.world_size,
+                precision=config.model.precision,
+                valid_vocab=len(tokenizer),
+                eos_id=tokenizer.eos_id,
+                seed=config.seed,
+                decode=tokenizer.decode_batch,
+                new_digest=Checksum,
+            )
         yield Parts(
             learner=learner,
             rollout=rollout,
-            sync=WeightSync(learner, rollout, description, bucket_mib=config.rollout.sync_bucket_mib, ranks=ranks),
+            sync=WeightSync(learner, rollout, bucket_mib=config.rollout.sync_bucket_mib, ranks=ranks),
             problems=problems,
             verifiers=verifiers,
             collector=Collector(
@@ -114,22 +122,16 @@ def build_learner(
     seed: int,
 ) -> MegatronLearner:
     """A learner with the weights of `model.path`, or with random ones, and its reference policy equal to it."""
-    description: ModelDescription = describe(model.path)
-    layout = initialize_parallel(parallel, seed=seed)
-    chunks = build_model(
-        description, parallel, precision=model.precision, recompute=model.recompute, valid_vocab=valid_vocab
-    )
     learner = MegatronLearner(
-        model=chunks,
-        layout=layout,
-        groups=process_groups(),
+        model=model,
         parallel=parallel,
         optimizer=optimizer,
         recipe=recipe,
         temperature=temperature,
         valid_vocab=valid_vocab,
+        seed=seed,
     )
     if model.weights is WeightSource.pretrained:
-        load_weights(model.path, learner.parameters(), description, layout)
+        load_weights(model.path, learner.parameters(), learner.description, learner.layout)
     learner.adopt_parameters()
     return learner

@@ -18,8 +18,8 @@ from prorl_mega.collect import Sampling, collect_informative
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
-from prorl_mega.evaluate import evaluate
-from prorl_mega.observe.run_directory import Run
+from prorl_mega.evaluate import evaluate, evaluate_as
+from prorl_mega.observe.run_directory import Run, open_run
 from prorl_mega.recipe.sequences import split_updates, to_sequences
 
 
@@ -28,6 +28,8 @@ def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
     learner, rollout, controller = parts.learner, parts.rollout, parts.controller
     step = run.resume(parts.restore)  # 0 when starting fresh
     parts.sync.push(version=step)
+    if step == 0:
+        evaluate_as("base", step, parts, config, run)
 
     while step < config.schedule.steps and not run.should_stop():
         with run.step(step + 1) as log:
@@ -55,7 +57,7 @@ def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
                 parts.sync.push(version=step)
             if run.due(step, config.schedule.evaluate_every):
                 with log.phase("evaluate"):
-                    log.add(evaluate(parts, config, problems_per_task=config.evaluation.problems_per_task).metrics)
+                    log.add(evaluate(parts, config, config.evaluation.problems_per_task)[0])
 
             decision = controller.observe(step, log.metrics)
             if decision.reset_reference:
@@ -63,4 +65,19 @@ def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
             log.decide(decision)
         if run.due(step, config.schedule.save_every):
             run.save(step, parts.save)
-    return run.finish(step)
+
+    code = run.finish(step, parts.save)
+    if code is ExitCode.FINISHED:
+        evaluate_as("final", step, parts, config, run)
+    return code
+
+
+def main(config: RunConfig) -> ExitCode:
+    """One rank of the job: join the others, open the run directory, build the parts, train."""
+    ranks = join_job(config)
+    with open_run(config, ranks) as run, build(config, run, ranks) as parts:
+        return train(config, run, parts)
+
+
+if __name__ == "__main__":
+    run_hydra(main, RunConfig)

@@ -17,7 +17,6 @@ import numpy as np
 
 from prorl_mega.build import build_learner, join_job
 from prorl_mega.config.compose import run_hydra
-from prorl_mega.config.huggingface import describe
 from prorl_mega.config.schema import RecipeConfig, ScheduleConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.learner.learner import MegatronLearner
@@ -40,7 +39,7 @@ def worked_example(problem: Problem, tokenizer: Tokenizer, max_tokens: int) -> S
     """The prompt as at rollout time, followed by the task's solution and the end-of-sequence token."""
     if problem.solution is None:
         raise ConfigError(
-            f"tasks.mixture: the task {problem.task!r} gives no worked solutions ({problem.key}); warm start with others"
+            f"tasks.mixture: the task {problem.task!r} gives no worked solutions ({problem.key}); leave it out"
         )
     prompt = tokenizer.encode_prompt(problem.prompt)
     solution = tokenizer.encode(problem.solution)
@@ -110,7 +109,7 @@ def write_huggingface(learner: MegatronLearner, config: WarmstartConfig, *, writ
     """The learner's weights as a Hugging Face directory at `config.output`. Collective."""
     stream = stream_weights(
         learner.parameters(),
-        describe(config.model.path),
+        learner.description,
         learner.layout,
         learner.groups.tensor,
         learner.groups.pipeline,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from prorl_mega.config.huggingface import ModelDescription
 from prorl_mega.errors import WeightSyncError
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.observe.ranks import Ranks
@@ -22,14 +21,12 @@ class WeightSync:
         self,
         learner: MegatronLearner,
         rollout: Rollout,
-        description: ModelDescription,
         *,
         bucket_mib: int,
         ranks: Ranks,
     ) -> None:
         self._learner = learner
         self._rollout = rollout
-        self._description = description
         self._bucket_bytes = bucket_mib << 20
         self._ranks = ranks
 
@@ -38,7 +35,7 @@ class WeightSync:
         learner = self._learner
         stream = stream_weights(
             learner.parameters(),
-            self._description,
+            learner.description,
             learner.layout,
             learner.groups.tensor,
             learner.groups.pipeline,
