@@ -1,0 +1,156 @@
+"""Calculations with whole numbers, worked digit by digit. Answers are checked by the rules of `mathematics`.
+
+The worked solutions show every carry, so that a character-level model can learn the procedure:
+`37+45=` is solved as `7+5=12,1+3+4=8` and then `82`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from prorl_mega.tasks import extract, mathematics
+from prorl_mega.tasks.registry import Style, Task, register
+from prorl_mega.types import Problem, Verdict
+
+
+class Operation(Enum):
+    add = "+"
+    subtract = "-"
+    multiply = "*"
+
+
+@dataclass(kw_only=True, slots=True)
+class ArithmeticOptions:
+    """Difficulty is set by digits per number, numbers per expression and the operations."""
+
+    operations: list[Operation] = field(default_factory=lambda: [Operation.add, Operation.subtract])
+    min_digits: int = 1
+    max_digits: int = 3
+    min_terms: int = 2
+    max_terms: int = 2
+    negative: bool = True  # whether results below zero may occur
+    style: Style = Style.full
+    answer: extract.Form = extract.Form.boxed
+
+    def __post_init__(self) -> None:
+        if not self.operations:
+            raise ValueError("operations: must name at least one of +, -, *")
+        if not 1 <= self.min_digits <= self.max_digits <= 18:
+            given = f"{self.min_digits} and {self.max_digits}"
+            raise ValueError(f"min_digits: need 1 <= min_digits <= max_digits <= 18, not {given}")
+        if not 2 <= self.min_terms <= self.max_terms <= 16:
+            raise ValueError(
+                f"min_terms: need 2 <= min_terms <= max_terms <= 16, not {self.min_terms} and {self.max_terms}"
+            )
+        if not self.negative and self.max_terms > 2 and set(self.operations) == {Operation.subtract}:
+            raise ValueError("negative: differences of more than two numbers are mostly below zero; set it to true")
+
+
+@register("arithmetic")
+class Arithmetic(Task):
+    """Sums, differences, products and expressions of them (products before sums)."""
+
+    options_type = ArithmeticOptions
+    options: ArithmeticOptions
+
+    def problem(self, index: int, seed: int) -> Problem:
+        options, random = self.options, self.generator(index, seed)
+        while True:
+            numbers = []
+            for _ in range(random.randint(options.min_terms, options.max_terms)):
+                digits = random.randint(options.min_digits, options.max_digits)
+                numbers.append(random.randrange(0 if digits == 1 else 10 ** (digits - 1), 10**digits))
+            signs = [random.choice(options.operations).value for _ in numbers[1:]]
+            if not options.negative and len(numbers) == 2 and signs[0] == "-":
+                numbers.sort(reverse=True)
+            steps, result = worked(numbers, signs)
+            if options.negative or result >= 0:
+                break
+        separator = "" if options.style is Style.short else " "
+        expression = str(numbers[0]) + "".join(
+            f"{separator}{sign}{separator}{number}" for sign, number in zip(signs, numbers[1:], strict=True)
+        )
+        return Problem(
+            key=self.key(index, seed),
+            task=self.entry,
+            prompt=f"{expression}=" if options.style is Style.short else self._sentence(expression),
+            entry={"expression": expression, "answer": str(result)},
+            solution=extract.mark(steps, str(result), options.answer),
+        )
+
+    def warm_up(self) -> None:
+        mathematics.prepare()
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        found = extract.answer(answer, self.options.answer)
+        if found is None:
+            return Verdict(reward=0.0, detail="no answer found")
+        return Verdict(reward=float(mathematics.equivalent(problem.entry["answer"], found)), detail=found[:64])
+
+    def _sentence(self, expression: str) -> str:
+        return f"Calculate {expression}. {extract.request(self.options.answer)}"
+
+
+def worked(numbers: list[int], signs: list[str]) -> tuple[str, int]:
+    """Steps of the calculation, comma-separated, and its result: products first, then sums from left to right."""
+    steps: list[str] = []
+    terms, rest = [numbers[0]], []
+    for sign, number in zip(signs, numbers[1:], strict=True):
+        if sign == "*":
+            terms[-1] = _product(terms[-1], number, steps)
+        else:
+            terms.append(number)
+            rest.append(sign)
+    total = terms[0]
+    for sign, term in zip(rest, terms[1:], strict=True):
+        total = _sum(total, term if sign == "+" else -term, steps, whole=len(numbers) > 2)
+    return ",".join(steps), total
+
+
+def _product(a: int, b: int, steps: list[str]) -> int:
+    """One partial product per digit of `b`, then their sum."""
+    parts = [int(digit) * 10**place for place, digit in enumerate(reversed(str(b))) if digit != "0"] or [0]
+    if len(parts) == 1:
+        steps.append(f"{a}*{b}={a * b}")
+        return a * b
+    total = 0
+    for part in parts:
+        steps.append(f"{a}*{part}={a * part}")
+        if total:
+            steps.append(f"{total}+{a * part}={total + a * part}")
+        total += a * part
+    return total
+
+
+def _sum(a: int, b: int, steps: list[str], whole: bool) -> int:
+    """Digit by digit with carries or borrows when two numbers stand alone (`whole` false), else in one step."""
+    if whole or min(abs(a), abs(b)) < 10 > max(abs(a), abs(b)):
+        steps.append(f"{a}{'+' if b >= 0 else '-'}{abs(b)}={a + b}")
+    elif b >= 0:
+        steps.extend(_carrying(a, b))
+    elif a >= -b:
+        steps.extend(_borrowing(a, -b))
+    else:
+        steps.extend([f"{a}<{-b}", *_borrowing(-b, a)])
+    return a + b
+
+
+def _carrying(a: int, b: int) -> list[str]:
+    steps, carry = [], 0
+    for place in range(max(len(str(a)), len(str(b)))):
+        x, y = a // 10**place % 10, b // 10**place % 10
+        steps.append(f"{'1+' if carry else ''}{x}+{y}={x + y + carry}")
+        carry = (x + y + carry) // 10
+    return steps
+
+
+def _borrowing(a: int, b: int) -> list[str]:
+    """a >= b. A digit that is too small takes ten from the next, which then loses one: `13-8=5,4-1-3=0`."""
+    steps, borrow = [], 0
+    for place in range(len(str(a))):
+        x, y = a // 10**place % 10, b // 10**place % 10
+        lent = 10 if x - borrow < y else 0
+        steps.append(f"{x + lent}{'-1' if borrow else ''}-{y}={x + lent - borrow - y}")
+        borrow = lent // 10
+    return steps

@@ -1,0 +1,127 @@
+"""The stream of training problems and the held-out set, from the weighted entries of `tasks.mixture`.
+
+Which entry comes next depends on the number of problems drawn so far and on the weights, nothing else; which problem of
+the entry, on that entry's own cursor. So the cursors are the whole state, every rank draws the same, and a resumed run
+goes on where it stopped.
+
+Held-out problems are never trained on, exactly: a hash of the prompt's text sends one prompt in `SPLIT` to the held-out
+class. Training passes over those and evaluation uses no others, whatever entry, seed or index made them.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from typing import Any
+
+from prorl_mega.config.schema import TasksConfig
+from prorl_mega.errors import CheckpointError, ConfigError, DataError
+from prorl_mega.tasks.registry import Task, create, digest
+from prorl_mega.types import Problem
+
+SPLIT = 8
+HELD_OUT_SEED = 0x5EED  # the same held-out set for every seed of a run, so that runs can be compared
+_SEARCH = 4  # times the expected number of tries, then the search for more problems of one kind ends
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio
+
+
+class Mixture:
+    """Implements `protocols.ProblemSource`. Construction loads and checks every data file and data set."""
+
+    def __init__(self, tasks: TasksConfig, seed: int) -> None:
+        """Raises ConfigError (unknown task, wrong option, bad weight) and DataError (broken file)."""
+        if not tasks.mixture:
+            raise ConfigError("tasks.mixture: is empty; choose a group (tasks=reasoning) or add an entry")
+        self._seed = seed
+        self._tasks: dict[str, Task] = {}
+        for entry, config in tasks.mixture.items():
+            if not (math.isfinite(config.weight) and config.weight >= 0):
+                raise ConfigError(f"tasks.mixture.{entry}.weight: must be a number >= 0, not {config.weight}")
+            self._tasks[entry] = create(config.name, entry, config.options)
+        self._cumulative = list(itertools.accumulate(config.weight for config in tasks.mixture.values()))
+        if self._cumulative[-1] <= 0:
+            raise ConfigError("tasks.mixture: at least one weight must be above 0")
+        for task in self._tasks.values():
+            task.load()
+        self._drawn = 0
+        self._cursors = dict.fromkeys(self._tasks, 0)
+        self._held_out: dict[str, list[Problem]] = {}
+        self._searched = 0  # per_task of the largest search so far
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        return tuple(self._tasks)
+
+    def draw(self, count: int) -> list[Problem]:
+        """The next `count` training problems."""
+        return [self._next() for _ in range(count)]
+
+    def held_out(self, per_task: int) -> list[Problem]:
+        """The first `per_task` held-out problems of every entry, grouped by entry, no prompt twice.
+
+        Fewer where an entry has not so many different prompts; DataError where it has none.
+        """
+        if per_task > self._searched:
+            self._held_out = {entry: self._search(task, per_task) for entry, task in self._tasks.items()}
+            self._searched = per_task
+        problems: list[Problem] = []
+        taken: set[str] = set()
+        for entry in self._tasks:
+            fresh = [problem for problem in self._held_out[entry][:per_task] if problem.prompt not in taken]
+            if not fresh:
+                raise DataError(
+                    f"tasks.mixture.{entry}: has no held-out problem: one prompt in {SPLIT} is held out, and it has too "
+                    "few different prompts. Add problems, or make them more varied (more digits, more words)"
+                )
+            taken.update(problem.prompt for problem in fresh)
+            problems += fresh
+        return problems
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"drawn": self._drawn, "cursors": dict(self._cursors)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`. Entries that it does not know start at their beginning."""
+        cursors = state.get("cursors")
+        if not isinstance(state.get("drawn"), int) or not isinstance(cursors, dict):
+            raise CheckpointError(f"the state of the problem mixture is broken: {str(state)[:200]}")
+        if not all(isinstance(value, int) and value >= 0 for value in (state["drawn"], *cursors.values())):
+            raise CheckpointError(f"the state of the problem mixture has a wrong cursor: {str(state)[:200]}")
+        self._drawn = state["drawn"]
+        self._cursors = {entry: cursors.get(entry, 0) for entry in self._tasks}
+
+    def _next(self) -> Problem:
+        """One problem of the entry whose turn it is.
+
+        Turns follow a Weyl sequence (multiples of the golden ratio, modulo 1): in any stretch of the stream every entry
+        has its share to within a few problems, without a period.
+        """
+        point = ((self._drawn * _GOLDEN + digest(f"turns {self._seed}")) % 2**64) / 2**64
+        place = bisect.bisect_right(self._cumulative, point * self._cumulative[-1])
+        entry = list(self._tasks)[min(place, len(self._tasks) - 1)]
+        self._drawn += 1
+        task = self._tasks[entry]
+        for _ in range(SPLIT * 100 + 2 * (task.size() or 0)):
+            problem = task.problem(self._cursors[entry], self._seed)
+            self._cursors[entry] += 1
+            if not is_held_out(problem.prompt):
+                return problem
+        raise DataError(f"tasks.mixture.{entry}: has no problem outside the held-out share; make it more varied")
+
+    def _search(self, task: Task, wanted: int) -> list[Problem]:
+        """Up to `wanted` different held-out problems of one task, always the same ones in the same order."""
+        tries = task.size() or (wanted * SPLIT * _SEARCH + SPLIT * 16)
+        found: dict[str, Problem] = {}
+        for index in range(tries):
+            problem = task.problem(index, HELD_OUT_SEED)
+            if is_held_out(problem.prompt):
+                found.setdefault(problem.prompt, problem)
+                if len(found) == wanted:
+                    break
+        return list(found.values())
+
+
+def is_held_out(prompt: str) -> bool:
+    """Whether a prompt belongs to evaluation; a property of the text alone."""
+    return digest(f"split {prompt}") % SPLIT == 0

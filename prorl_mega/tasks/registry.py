@@ -1,0 +1,155 @@
+"""What a task is, and the table of all tasks.
+
+A task is one file: a settings dataclass, a class with `problem` and `score`, and `@register("name")` on it. Problems are
+pure functions of (options, index, seed), so that a run can be resumed and repeated. `score` runs in worker processes
+only (see `verifier.py`): it may be slow, crash or hang.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from enum import Enum
+from random import Random
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+
+from prorl_mega.errors import ConfigError
+from prorl_mega.types import Problem, Verdict
+
+
+class Style(Enum):
+    """How a problem is put into words."""
+
+    full = "full"  # sentences, for models that read English
+    short = "short"  # a few characters, for tiny models trained from nothing
+
+
+class Task(ABC):
+    """One entry of a mixture: a registered kind of problem with its options.
+
+    `entry` is the entry's name in `tasks.mixture`; it prefixes the keys of the problems. Construction checks the options
+    and must be cheap; files and heavy libraries wait for `load` and `warm_up`.
+    """
+
+    options_type: ClassVar[type]
+
+    def __init__(self, entry: str, options: Any) -> None:
+        self.entry = entry
+        self.options = options
+
+    def load(self) -> None:  # noqa: B027 (most tasks have nothing to load)
+        """Prepare for `problem`: read data files, import generators. Raises ConfigError or DataError."""
+
+    def warm_up(self) -> None:  # noqa: B027
+        """Prepare for `score` in a worker: import what is slow to import."""
+
+    def size(self) -> int | None:
+        """Number of different problems when it is finite: any `size()` consecutive indexes cover them all."""
+        return None
+
+    @abstractmethod
+    def problem(self, index: int, seed: int) -> Problem:
+        """The problem number `index` >= 0 of the stream `seed`; always the same one."""
+
+    @abstractmethod
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        """Judge a completion's text. Must not raise for what `answer` contains."""
+
+    def key(self, index: int, seed: int) -> str:
+        return f"{self.entry}/{seed}-{index}"
+
+    def generator(self, index: int, seed: int) -> Random:
+        """Random numbers of one problem, independent of all other problems, entries and seeds."""
+        return Random(digest(f"{self.entry}\n{seed}\n{index}"))
+
+
+TaskClass = TypeVar("TaskClass", bound=type[Task])
+_TASKS: dict[str, type[Task]] = {}
+
+
+def register(name: str) -> Callable[[TaskClass], TaskClass]:
+    """Class decorator: make a task available as `tasks.mixture.<entry>.name: <name>`."""
+
+    def add(cls: TaskClass) -> TaskClass:
+        assert name not in _TASKS, f"two tasks are called {name!r}"
+        _TASKS[name] = cls
+        return cls
+
+    return add
+
+
+def names() -> tuple[str, ...]:
+    return tuple(sorted(_TASKS))
+
+
+def task_class(name: str, where: str) -> type[Task]:
+    """The class registered as `name`; `where` is the key that an error message names."""
+    if name not in _TASKS:
+        raise ConfigError(f"{where}: no task is called {name!r}{_nearest(name, names())}. Known: {', '.join(names())}")
+    return _TASKS[name]
+
+
+def create(name: str, entry: str, options: Mapping[str, Any]) -> Task:
+    """The task `name` for the mixture entry `entry`. Raises ConfigError for an unknown task or wrong options."""
+    where = f"tasks.mixture.{entry}"
+    cls = task_class(name, f"{where}.name")
+    return cls(entry, parse_options(cls.options_type, options, f"{where}.options"))
+
+
+def digest(text: str) -> int:
+    """64 bits that depend on every character, the same in every process (unlike `hash`)."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def parse_options(options_type: type, given: Mapping[str, Any], where: str) -> Any:
+    """Build a settings dataclass from plain data. Raises ConfigError naming `<where>.<key>` and what is valid.
+
+    A dataclass may check ranges in `__post_init__` and raise ValueError("key: what is wrong").
+    """
+    hints = get_type_hints(options_type)
+    valid = [field.name for field in fields(options_type)]
+    for key in given:
+        if key not in valid:
+            raise ConfigError(f"{where}.{key}: no such option{_nearest(key, valid)}. Valid: {', '.join(valid)}")
+    for field in fields(options_type):
+        if field.name not in given and field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigError(f"{where}.{field.name}: must be set")
+    values = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in given.items()}
+    try:
+        return options_type(**values)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{where}.{error}") from None
+
+
+def _convert(value: Any, wanted: Any, where: str) -> Any:
+    """Plain data as the annotated type, or a ConfigError. No silent coercion but int to float and tuple to list."""
+    if get_origin(wanted) is list:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}: must be a list, not {value!r}")
+        return [_convert(item, get_args(wanted)[0], f"{where}[{i}]") for i, item in enumerate(value)]
+    if get_origin(wanted) is dict:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise ConfigError(f"{where}: must be a mapping with names as keys, not {value!r}")
+        return dict(value)
+    if issubclass(wanted, Enum):
+        choices = [member.value for member in wanted]
+        if isinstance(value, wanted):
+            return value
+        if value not in choices:
+            raise ConfigError(f"{where}: must be one of {', '.join(map(str, choices))}, not {value!r}")
+        return wanted(value)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise ConfigError(f"{where}: must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
+    return value
+
+
+def _nearest(word: str, known: tuple[str, ...] | list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
