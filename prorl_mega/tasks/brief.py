@@ -1,7 +1,8 @@
 """Short wordings and worked solutions for some reasoning-gym data sets; scoring stays reasoning-gym's own.
 
-reasoning-gym asks in paragraphs. A model of a few million parameters, trained from nothing in minutes, reads characters:
-it gets `sort up: tie,bad,old` and answers `bad,old,tie`. Steps are short enough to imitate and long enough to help.
+reasoning-gym asks in paragraphs. A model of a few million parameters, trained from nothing in minutes, reads
+characters: it gets `sort up: tie,bad,old:` and answers `bad,old,tie`. Steps are short enough to imitate and long enough
+to help.
 """
 
 from __future__ import annotations

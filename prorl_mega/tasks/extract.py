@@ -12,10 +12,10 @@ from enum import Enum
 MAX_TEXT = 1 << 18  # characters of a completion that are looked at; the end is kept, because answers stand there
 MAX_ANSWER = 4096  # characters of an extracted answer; a longer one is no answer
 
-_CONTROL = {code: None for code in (*range(0x00, 0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0))}
-_INVISIBLE = {code: None for code in (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)}
-_SURROGATES = {code: None for code in range(0xD800, 0xE000)}
-_REMOVED = {**_CONTROL, **_INVISIBLE, **_SURROGATES}
+_CONTROL = dict.fromkeys((*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)))
+_INVISIBLE = dict.fromkeys((*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF))
+_SURROGATES = dict.fromkeys(range(0xD800, 0xE000))
+_REMOVED: dict[int, None] = {**_CONTROL, **_INVISIBLE, **_SURROGATES}
 _BRACES = re.compile(r"\\boxed\s{0,8}\{|\\.|[{}]", re.DOTALL)
 _LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?\s{0,8}[:=]?\s{1,8}|(?:final )?answer:", re.IGNORECASE)
 

@@ -3,8 +3,8 @@
 Several of its scorers `eval` what the model wrote. They are called in worker processes only, on text that has been
 stripped, bounded and refused when it reaches for Python's internals; the worker itself is confined (`worker.py`).
 
-A problem carries no answer key but the data set's coordinates: the worker makes the item again and compares fingerprints.
-So every Python type inside an item survives, and a scorer can never be fed with somebody else's reference.
+A problem carries no answer key but the data set's coordinates: the worker makes the item again and compares
+fingerprints. So every Python type inside an item survives, and a scorer never gets somebody else's reference.
 """
 
 from __future__ import annotations

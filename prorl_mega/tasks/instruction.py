@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 
 from prorl_mega.tasks import extract
@@ -129,7 +130,7 @@ def _frame(chosen: list[str], wanted: dict[str, Constraint]) -> str:
     if "bullets" in wanted:
         lines = min(wanted["bullets"]["count"], len(chosen))
         cuts = [len(chosen) * i // lines for i in range(lines + 1)]
-        text = "\n".join("* " + " ".join(chosen[a:b]) for a, b in zip(cuts, cuts[1:], strict=False))
+        text = "\n".join("* " + " ".join(chosen[a:b]) for a, b in pairwise(cuts))
     if "json" in wanted:
         text = json.dumps({wanted["json"]["word"]: text})
     if "quotes" in wanted:

@@ -86,7 +86,17 @@ def prepare() -> None:
 
 
 def _too_wild(text: str) -> bool:
-    """Towers of powers, huge exponents and huge numbers: no answer has them, and sympy would compute for hours."""
+    """Towers of powers, huge exponents and huge numbers: no answer has them, and sympy would compute for hours.
+
+    Also braces that do not match: they would close the box in which the answer is handed on.
+    """
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", text):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return True
+    if depth:
+        return True
     towers = text.count("^") > 6 or re.search(r"\^\{?[^{}^]{0,32}\^", text)
     return bool(towers or re.search(r"\^\{?[+-]?\d{4}", text) or re.search(r"\d{65}", text))
 

@@ -71,8 +71,8 @@ class Mixture:
             fresh = [problem for problem in self._held_out[entry][:per_task] if problem.prompt not in taken]
             if not fresh:
                 raise DataError(
-                    f"tasks.mixture.{entry}: has no held-out problem: one prompt in {SPLIT} is held out, and it has too "
-                    "few different prompts. Add problems, or make them more varied (more digits, more words)"
+                    f"tasks.mixture.{entry}: has no held-out problem: one prompt in {SPLIT} is held out, and it has "
+                    "too few different prompts. Add problems, or make them more varied (more digits, more words)"
                 )
             taken.update(problem.prompt for problem in fresh)
             problems += fresh

@@ -1,8 +1,8 @@
 """What a task is, and the table of all tasks.
 
-A task is one file: a settings dataclass, a class with `problem` and `score`, and `@register("name")` on it. Problems are
-pure functions of (options, index, seed), so that a run can be resumed and repeated. `score` runs in worker processes
-only (see `verifier.py`): it may be slow, crash or hang.
+A task is one file: a settings dataclass, a class with `problem` and `score`, and `@register("name")` on it. Problems
+are pure functions of (options, index, seed), so that a run can be resumed and repeated. `score` runs in worker
+processes only (see `verifier.py`): it may be slow, crash or hang.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Style(Enum):
 class Task(ABC):
     """One entry of a mixture: a registered kind of problem with its options.
 
-    `entry` is the entry's name in `tasks.mixture`; it prefixes the keys of the problems. Construction checks the options
-    and must be cheap; files and heavy libraries wait for `load` and `warm_up`.
+    `entry` is the entry's name in `tasks.mixture`; it prefixes the keys of the problems. Construction must be cheap;
+    files and heavy libraries wait for `load` and `warm_up`.
     """
 
     options_type: ClassVar[type]

@@ -3,7 +3,7 @@
 The pool is a single-threaded loop over pipes. A worker gets a chunk of answers and returns one verdict after the other;
 the clock of an answer starts when the verdict before it has arrived. A worker that is late, dies, or talks nonsense is
 killed, the answer that it was working on is tried again elsewhere, and the rest of its chunk goes back to the queue. An
-answer that uses up its attempts is an infrastructure error: it says nothing about the answer and never becomes a reward.
+answer that uses up its attempts is an infrastructure error: nothing is known about it and it never becomes a reward.
 """
 
 from __future__ import annotations

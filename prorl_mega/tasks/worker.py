@@ -1,4 +1,4 @@
-"""A verifier process: reads answers from its standard input, scores them one by one, writes verdicts to standard output.
+"""A verifier process: reads answers from standard input, scores them one by one, writes verdicts to standard output.
 
 Started by `verifier.VerifierPool` as `python -m prorl_mega.tasks.worker PARENT_PID`. Scorers of third parties evaluate
 what a model wrote, so the process gives up what it does not need before the first answer: memory and file-size limits,
