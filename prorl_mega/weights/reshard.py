@@ -24,7 +24,6 @@ from prorl_mega.weights.row import Row
 from prorl_mega.weights.table import Table
 
 
-@torch.no_grad()
 def stream_weights(
     parameters: Mapping[str, Tensor],
     description: ModelDescription,
@@ -45,6 +44,7 @@ def stream_weights(
     written to. Rows of the padded vocabulary never appear.
     """
     table = Table(description)
+    # Detached, so that no gradient is recorded. (`torch.no_grad` on a generator would keep the last tensor alive.)
     shards = {table.row(name).name: parameter.detach() for name, parameter in parameters.items()}
     dtypes = {shard.dtype for shard in shards.values()}
     assert len(dtypes) == 1, f"parameters of one dtype can be streamed, not {dtypes}"

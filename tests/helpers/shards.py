@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from helpers.tiny import tiny_checkpoint
 from safetensors.torch import load_file
 
 from prorl_mega.config.huggingface import ModelDescription
@@ -26,6 +25,8 @@ CHECKPOINTS = [(family, tied) for family in ("llama3", "qwen2", "qwen3") for tie
 
 def write_checkpoint(directory: Path, family: str, *, tied: bool) -> Path:
     """A checkpoint that four tensor ranks and two stages can share."""
+    from helpers.tiny import tiny_checkpoint  # imports transformers, which ranks that only read have no use for
+
     return tiny_checkpoint(directory, family, tie_word_embeddings=tied, **SIZES)
 
 

@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.shards import HEAD_DIM, VOCAB, empty_shards, layouts, read_checkpoint, write_checkpoint
+from helpers.shards import CHECKPOINTS, SIZES, empty_shards, layouts, read_checkpoint, write_checkpoint
 from safetensors.torch import save_file
 
 from prorl_mega.config.huggingface import Family, describe
 from prorl_mega.errors import ModelError
+from prorl_mega.weights.directory import save_directory
 from prorl_mega.weights.load import load_weights
 from prorl_mega.weights.table import Table
 
-SIZES = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)]
+LAYOUTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)]
 
 
-@pytest.fixture(scope="module", params=[(family, tied) for family in Family for tied in (False, True)], ids=str)
+@pytest.fixture(scope="module", params=CHECKPOINTS, ids=str)
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     family, tied = request.param
-    directory = tmp_path_factory.mktemp(f"{family.name}-{'tied' if tied else 'untied'}")
-    write_checkpoint(directory, family, tied=tied)
-    return directory
+    directory = tmp_path_factory.mktemp(f"{family}-{'tied' if tied else 'untied'}")
+    return write_checkpoint(directory, family, tied=tied)
 
 
 @pytest.fixture
 def broken(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     """An untied Qwen2 directory and its tensors, to be changed and written back."""
-    write_checkpoint(tmp_path, Family.qwen2, tied=False)
+    write_checkpoint(tmp_path, "qwen2", tied=False)
     return tmp_path, read_checkpoint(tmp_path)
 
 
@@ -41,7 +41,7 @@ def load_one_rank(directory: Path) -> dict[str, torch.Tensor]:
     return shards
 
 
-@pytest.mark.parametrize(("tensor", "pipeline"), SIZES)
+@pytest.mark.parametrize(("tensor", "pipeline"), LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_shards_join_to_the_checkpoint_bit_for_bit(
     checkpoint: Path, tensor: int, pipeline: int, dtype: torch.dtype
@@ -71,10 +71,10 @@ def test_query_groups_and_gate_up_lie_as_megatron_reads_them(checkpoint: Path) -
     load_weights(checkpoint, shards, model, layout)
 
     q, k, v = (full[f"model.layers.1.self_attn.{name}_proj.weight"] for name in "qkv")
-    blocks = []
+    blocks, d = [], SIZES["head_dim"]
     for group in (2, 3):
-        blocks += [q[group * 2 * HEAD_DIM : (group + 1) * 2 * HEAD_DIM]]
-        blocks += [projection[group * HEAD_DIM : (group + 1) * HEAD_DIM] for projection in (k, v)]
+        blocks += [q[group * 2 * d : (group + 1) * 2 * d]]
+        blocks += [projection[group * d : (group + 1) * d] for projection in (k, v)]
     assert torch.equal(shards["decoder.layers.1.self_attention.linear_qkv.weight"], torch.cat(blocks))
 
     gate, up = (full[f"model.layers.1.mlp.{name}_proj.weight"] for name in ("gate", "up"))
@@ -89,17 +89,18 @@ def test_padded_rows_are_zero(checkpoint: Path) -> None:
         shards = empty_shards(model, layout)
         load_weights(checkpoint, shards, model, layout)
         weight = shards["embedding.word_embeddings.weight"]
-        valid = min(max(VOCAB - layout.tensor_rank * len(weight), 0), len(weight))
+        valid = min(max(SIZES["vocab_size"] - layout.tensor_rank * len(weight), 0), len(weight))
         assert weight[valid:].eq(0).all()
         assert weight[:valid].ne(0).any(dim=1).all()
 
 
 def test_an_index_with_several_files(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "one", Family.qwen3, tied=False)
-    write_checkpoint(tmp_path / "many", Family.qwen3, tied=False, max_shard_size="20KB")
-    assert len(list((tmp_path / "many").glob("*.safetensors"))) > 2
-    one, many = load_one_rank(tmp_path / "one"), load_one_rank(tmp_path / "many")
-    assert all(torch.equal(one[name], many[name]) for name in one)
+    one = write_checkpoint(tmp_path / "one", "qwen3", tied=False)
+    many = tmp_path / "many"
+    save_directory(iter(read_checkpoint(one).items()), one, many, max_shard_bytes=20_000, writes=True)
+    assert len(list(many.glob("*.safetensors"))) > 2
+    expected, loaded = load_one_rank(one), load_one_rank(many)
+    assert all(torch.equal(expected[name], loaded[name]) for name in expected)
 
 
 def test_missing_tensor(broken: tuple[Path, dict[str, torch.Tensor]]) -> None:
@@ -140,7 +141,7 @@ def test_harmless_tensors_are_ignored(broken: tuple[Path, dict[str, torch.Tensor
 
 
 def test_a_tied_checkpoint_may_repeat_its_head(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, Family.llama, tied=True)
+    write_checkpoint(tmp_path, "llama3", tied=True)
     tensors = read_checkpoint(tmp_path)
     save_file(tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"] + 0}, tmp_path / "model.safetensors")
     load_one_rank(tmp_path)
@@ -181,7 +182,7 @@ def test_a_model_that_lacks_a_parameter(checkpoint: Path) -> None:
 
 
 def test_a_config_of_another_family(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, Family.qwen2, tied=False)
+    write_checkpoint(tmp_path, "qwen2", tied=False)
     (layout,) = layouts(1, 1)
     llama = replace(describe(tmp_path), family=Family.llama, qkv_bias=False)
     with pytest.raises(ModelError, match=r"_proj\.bias' is not a part of the model"):
