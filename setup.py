@@ -15,7 +15,8 @@ setup(
     version="0.1.0",
     description="Prolonged reinforcement learning for reasoning: Megatron-core learner, vLLM rollouts, fused kernels",
     python_requires=">=3.11,<3.12",
-    packages=find_packages(include=["prorl_mega", "prorl_mega.*"]) + kernel_packages,
-    package_dir={"prorl_kernels": "kernels"},
+    packages=[*find_packages(include=["prorl_mega", "prorl_mega.*"]), "prorl_mega.configs", *kernel_packages],
+    package_dir={"prorl_kernels": "kernels", "prorl_mega.configs": "configs"},
+    package_data={"prorl_mega.configs": ["*.yaml", "**/*.yaml"]},
     install_requires=[],  # exact pins live in requirements/*.lock and are installed with --no-deps
 )

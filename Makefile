@@ -1,0 +1,49 @@
+# `make` lists the targets. Everything runs in .venv, which `make setup` builds from requirements/cpu.lock.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+SOURCES := prorl_mega kernels tests benchmarks
+READY := .venv/.ready-$(shell cat requirements/cpu.lock requirements/install.sh setup.py | sha256sum | cut -c1-16)
+
+.PHONY: help setup demo test test-slurm test-gpu bench lint types format clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with exactly the pinned packages (minutes the first time, then nothing)
+
+$(READY):
+	@requirements/install.sh "$(PYTHON)"
+	@rm -f .venv/.ready-*
+	@touch $@
+
+demo: setup ## train a tiny model by ProRL on this machine, in minutes; report in runs/demo/report.html
+	@test -f runs/base/config.json || $(PY) -m prorl_mega.warmstart experiment=demo_base
+	@$(PY) -m prorl_mega.train experiment=demo
+
+test: setup lint types ## lint, types and all tests that need neither a GPU nor Slurm
+	@$(PY) -m pytest -q -m "not gpu and not slurm"
+
+test-slurm: setup ## the tests on a private two-node Slurm on this machine (as root; Debian's slurm-wlm and munge)
+	@$(PY) -m pytest -q -m slurm tests/slurm
+
+test-gpu: setup ## the tests that need a CUDA device
+	@$(PY) -m pytest -q -m gpu
+
+bench: setup ## measurements against peers; results under benchmarks/results
+	@$(PY) benchmarks/run.py
+
+lint: setup ## ruff: rules and format
+	@$(PY) -m ruff check --quiet $(SOURCES)
+	@$(PY) -m ruff format --check --quiet $(SOURCES)
+
+types: setup ## mypy over the packages
+	@$(PY) -m mypy --no-error-summary prorl_mega
+
+format: setup ## rewrite the sources as ruff wants them
+	@$(PY) -m ruff check --quiet --fix $(SOURCES)
+	@$(PY) -m ruff format --quiet $(SOURCES)
+
+clean: ## remove caches and build files; keeps .venv and runs
+	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
