@@ -53,7 +53,7 @@ class ProRLController:
         )
 
     def observe(self, step: int, metrics: Metrics) -> Decision:
-        """Take in the metrics of step `step` (the first is 1). A metric that is missing or not finite decides nothing."""
+        """Take in the metrics of step `step` (the first is 1). What is missing or not finite decides nothing."""
         reasons = self._watch_entropy(step, metrics.get(ENTROPY))
         evaluated = SCORE in metrics
         if evaluated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -52,4 +53,4 @@ def split_updates(sequences: list[Sequence], recipe: RecipeConfig) -> list[list[
     largest = recipe.prompts_per_update * recipe.samples_per_prompt
     parts = math.ceil(len(sequences) / largest)
     bounds = [len(sequences) * part // max(parts, 1) for part in range(parts + 1)]
-    return [sequences[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [sequences[start:stop] for start, stop in itertools.pairwise(bounds)]

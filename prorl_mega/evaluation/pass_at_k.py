@@ -1,0 +1,58 @@
+"""pass@k: the probability that at least one of k samples of a problem is correct.
+
+The unbiased estimator from n ≥ k samples of which c are correct (Chen et al., arXiv 2107.03374):
+
+    pass@k = 1 − C(n − c, k) / C(n, k) = 1 − Π_{i = n−c+1}^{n} (1 − k / i)
+
+The product never forms the huge binomials and has no cancellation. Over several problems it is the mean; its interval
+is a percentile bootstrap over the problems, because samples of one problem are not independent evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Estimate(NamedTuple):
+    """A mean over problems with the ends of its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def pass_at_k(samples: int, solved: int, k: int) -> float:
+    """Estimate for one problem from `solved` correct ones among `samples`. ValueError unless 1 ≤ k ≤ samples."""
+    if not 0 <= solved <= samples:
+        raise ValueError(f"solved={solved} must be between 0 and samples={samples}")
+    if not 1 <= k <= samples:
+        raise ValueError(f"k={k} must be between 1 and samples={samples}: more samples are needed for a larger k")
+    if samples - solved < k:
+        return 1.0  # any k samples contain a correct one
+    return float(1 - np.prod(1 - k / np.arange(samples - solved + 1, samples + 1, dtype=np.float64)))
+
+
+def mean_pass_at_k(
+    counts: Sequence[tuple[int, int]], k: int, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """pass@k over problems, each (samples, solved) with samples ≥ k. ValueError when there is no problem."""
+    return bootstrap([pass_at_k(n, c, k) for n, c in counts], confidence=confidence, resamples=resamples, seed=seed)
+
+
+def bootstrap(values: Sequence[float], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Estimate:
+    """Mean of one value per problem with its percentile interval; the same input gives the same interval."""
+    if not len(values):
+        raise ValueError("a mean over no problems does not exist")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence} must be between 0 and 1")
+    observed = np.asarray(values, dtype=np.float64)
+    # Resampling problems with replacement is drawing how often each of them occurs.
+    counts = np.random.default_rng(seed).multinomial(
+        len(observed), np.full(len(observed), 1 / len(observed)), size=resamples
+    )
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(counts @ observed / len(observed), [tail, 1 - tail])
+    return Estimate(mean=float(observed.mean()), low=float(low), high=float(high))
