@@ -18,6 +18,7 @@ from prorl_mega.observe.samples import shortened
 from prorl_mega.observe.storage import write_durably
 from prorl_mega.types import Metrics
 
+BASE, FINAL = "base", "final"  # labels of the comparison at the end of a run
 REQUIRED = ("key", "task", "samples", "solved", "mean_reward")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -54,11 +55,11 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def remove_after(directory: Path, step: int) -> None:
-    """Delete the results of steps that a resumed run has yet to do."""
+def remove_after(directory: Path, step: int, *, is_last: bool) -> None:
+    """Delete the results of steps that a resumed run has yet to do, and a final one if there are any such steps."""
     for path in directory.glob("*.json"):
         content = read_evaluation(path)
-        if content is None or content["step"] > step:
+        if content is None or content["step"] > step or (path.stem == FINAL and not is_last):
             path.unlink()
 
 

@@ -151,7 +151,9 @@ class Run:
         with self._ranks.together("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
                 last = self._metrics.cut(step)
-                evaluations.remove_after(self.directory / "evaluation", step if self._newest is not None else -1)
+                done = -1 if self._newest is None else step  # a fresh start keeps nothing, not even step 0
+                last_step = self._schedule.steps
+                evaluations.remove_after(self.directory / "evaluation", done, is_last=step >= last_step)
                 for path in (self.directory / "samples").glob("step_*.jsonl"):
                     if path.stem > f"step_{step:06d}":
                         path.unlink()
