@@ -1,0 +1,187 @@
+"""The CPU backend binds Megatron and nothing else, notices another Megatron, and starts ranks from any launcher."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from helpers.distributed import run_ranks
+
+from prorl_mega.errors import ConfigError
+from prorl_mega.learner.backend import Launch, read_launch, respell_method, respell_module
+
+ADDRESS = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "launch"),
+    [
+        ({}, Launch(rank=0, world_size=1, local_rank=0)),
+        ({"SLURM_NTASKS": "4"}, Launch(rank=0, world_size=1, local_rank=0)),  # in an allocation, outside srun
+        (
+            {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", **ADDRESS},
+            Launch(rank=3, world_size=8, local_rank=1),
+        ),
+        (
+            {"SLURM_PROCID": "5", "SLURM_NTASKS": "6", "SLURM_LOCALID": "2", **ADDRESS},
+            Launch(rank=5, world_size=6, local_rank=2),
+        ),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}, Launch(rank=0, world_size=1, local_rank=0)),
+    ],
+)
+def test_reads_ranks_of_every_launcher(environment: dict[str, str], launch: Launch) -> None:
+    assert read_launch(environment) == launch
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "0"}, "RANK, WORLD_SIZE, LOCAL_RANK"),
+        ({"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0", **ADDRESS}, "as numbers"),
+        ({"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0", **ADDRESS}, "RANK=2 is not below WORLD_SIZE=2"),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0"}, "MASTER_ADDR and MASTER_PORT is not set"),
+    ],
+)
+def test_refuses_launches_that_contradict_themselves(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_launch(environment)
+
+
+MOVED = """
+class A:
+    @classmethod
+    def kinds(cls): return "torch.FloatTensor" in ["torch.cuda.HalfTensor", "torch.cuda.FloatTensor"], ["cuda"]
+    def nested(self): return (lambda: "cuda")()
+
+def plain(): return "cuda graphs stay"
+
+def method(tensor): return tensor.cpu()
+"""
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> ModuleType:
+    """A module of another Megatron: literals in two functions."""
+    (tmp_path / "moved.py").write_text(MOVED)
+    spec = importlib.util.spec_from_file_location("moved", tmp_path / "moved.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_respells_literals_wherever_they_are(moved: ModuleType) -> None:
+    assert moved.A.kinds() == (False, ["cuda"])
+    respell_module(moved, 2)
+    assert moved.A.kinds() == (True, ["cpu"])
+    assert moved.A().nested() == "cpu"
+    assert moved.plain() == "cuda graphs stay"
+
+
+def test_notices_when_megatron_has_moved_something(moved: ModuleType) -> None:
+    with pytest.raises(RuntimeError, match=r"expected CUDA literals in 3 functions and found them in \['A.kinds', "):
+        respell_module(moved, 3)
+    with pytest.raises(RuntimeError, match="method no longer calls cuda"):
+        respell_method(moved.method, "cuda", "cpu")
+
+
+def activate_everything(variables: dict[str, list[str]]) -> dict[str, object]:
+    """On every rank, with its own value of `variables` in place of torchrun's."""
+    import megatron.core
+    import torch.distributed as dist
+
+    from prorl_mega.config.schema import ParallelConfig
+    from prorl_mega.learner import backend, parallel
+
+    torchrun = {name: os.environ.pop(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    os.environ |= {name: values[int(torchrun["RANK"])] for name, values in variables.items()}
+
+    found: dict[str, object] = {}
+    found["genuine"], megatron.core.__version__ = megatron.core.__version__, "0.99.0"
+    try:
+        backend.activate()
+    except RuntimeError as error:
+        found["other version"] = str(error)
+    megatron.core.__version__ = found["genuine"]
+    functions = (torch.Tensor.cuda, torch.Tensor.type, torch.zeros, torch.cuda.current_device)
+    found["devices"] = [str(backend.activate()), str(backend.activate())]
+    found["torch untouched"] = (
+        functions
+        == (
+            torch.Tensor.cuda,
+            torch.Tensor.type,
+            torch.zeros,
+            torch.cuda.current_device,
+        )
+        and not torch.overrides._get_current_function_mode_stack()
+    )
+
+    from megatron.core.tensor_parallel import layers
+
+    found["megatron's device"] = str(layers.torch.cuda.current_device())
+    try:
+        layers.torch.cuda.memory_allocated()
+    except AttributeError as error:
+        found["unknown call"] = str(error)
+    launch = backend.initialize_distributed(60)
+    total = torch.ones(1)
+    dist.all_reduce(total)
+    found["launch"] = (launch.rank, launch.world_size, int(total))
+    found["exported"] = [os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+    try:
+        parallel.initialize_parallel(ParallelConfig(tensor=3), seed=1)
+    except ConfigError as error:
+        found["uneven"] = str(error)
+    layout = parallel.initialize_parallel(ParallelConfig(pipeline=2), seed=1)
+    timeout = parallel.process_groups().pipeline._get_backend(torch.device("cpu")).options._timeout
+    found["layout"] = (layout.pipeline_rank, layout.data_size, timeout.total_seconds())
+    return found
+
+
+def test_binds_megatron_and_starts_under_srun() -> None:
+    variables = {"SLURM_PROCID": ["0", "1"], "SLURM_NTASKS": ["2", "2"], "SLURM_LOCALID": ["0", "0"]}
+    for rank, found in enumerate(run_ranks(activate_everything, 2, variables)):
+        assert found["genuine"] == "0.16.1"
+        assert "megatron-core 0.99.0 is installed" in str(found["other version"])
+        assert found["devices"] == ["cpu", "cpu"]
+        assert found["torch untouched"]
+        assert found["megatron's device"] == "cpu"
+        assert "torch.cuda.memory_allocated" in str(found["unknown call"])
+        assert found["launch"] == (rank, 2, 2)
+        assert found["exported"] == [str(rank), "2", "0"]
+        assert "2 ranks cannot hold copies of parallel.tensor=3" in str(found["uneven"])
+        assert "start 3 ranks" in str(found["uneven"])
+        assert found["layout"] == (rank, 1, 60.0)
+
+
+ALONE = """
+import os, torch, torch.distributed as dist
+from pathlib import Path
+from prorl_mega.learner.backend import initialize_distributed
+assert initialize_distributed(60).world_size == dist.get_world_size() == 1
+dist.all_reduce(torch.ones(1))
+mine = {os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
+rows = [row.split() for table in ("tcp", "tcp6") for row in Path("/proc/net", table).read_text().splitlines()[1:]]
+listening = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in mine]
+print([address for address in listening if not address.startswith("0100007F:")])
+"""
+
+
+def test_a_single_process_listens_to_nobody_else() -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "MASTER_ADDR")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ALONE],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
