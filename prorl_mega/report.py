@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from prorl_mega.errors import ProRLError
+from prorl_mega.evaluation.comparison import ALL_TASKS, Comparison, compare
+from prorl_mega.evaluation.pass_at_k import Estimate
 from prorl_mega.observe.charts import Line, line_chart, stacked_chart
-from prorl_mega.observe.comparison import ALL_TASKS, Comparison, Estimate, compare
 from prorl_mega.observe.console import duration, printable
 from prorl_mega.observe.evaluations import BASE, FINAL
 from prorl_mega.observe.history import History, read_history
@@ -68,10 +69,10 @@ def _heading(history: History) -> str:
 def _facts(history: History, rows: list[Comparison]) -> str:
     facts = []
     for row in (row for row in rows if row.task == ALL_TASKS or len({each.task for each in rows}) == 1):
-        times = f", {row.trained.value / row.base.value:.1f}×" if row.base.value > 0 else ""
+        times = f", {row.trained.mean / row.base.mean:.1f}×" if row.base.mean > 0 else ""
         tone = "good" if row.gain.low > 0 else "bad" if row.gain.high < 0 else ""
-        change = f"{row.base.value:.1%} → {row.trained.value:.1%}"
-        facts.append(fact(f"held-out pass@{row.k}", change, f"{row.gain.value:+.1%}{times}", tone))
+        change = f"{row.base.mean:.0%} → {row.trained.mean:.0%}"
+        facts.append(fact(f"held-out pass@{row.k}", change, f"{100 * row.gain.mean:+.1f} points{times}", tone))
     for name, label in (("reward/mean", "reward in training"), ("policy/entropy", "entropy")):
         if history.has(name):
             first, last = _ends(history.column(name))
@@ -95,15 +96,12 @@ def _training(history: History) -> str:
 
     def chart(names: dict[str, str], unit: str, **options: Any) -> str:
         lines = [
-            Line(label=label, values=history.column(name), smooth=not name.startswith("evaluation/"))
+            Line(label=label, values=history.column(name), smooth=not name.startswith(("evaluation/", "policy/kl")))
             for name, label in names.items()
         ]
         return line_chart(history.steps, lines, unit=unit, resets=history.resets(), **options)
 
-    largest_k = max((int(name[5:]) for name in history.below("evaluation/") if name[5:].isdigit()), default=1)
-    passes = {"pass/train": "training", "evaluation/pass@1": "held-out pass@1"}
-    if largest_k > 1:
-        passes[f"evaluation/pass@{largest_k}"] = f"held-out pass@{largest_k}"
+    passes = {"pass/train": "training"} | {name: f"held-out {name[11:]}" for name in history.held_out_passes()}
     tasks = {f"reward/{task}": task for task in history.below("reward/") if task != "mean"}
     truncated = {"length/truncated": "cut off at the limit"}
     mismatch = {
@@ -112,13 +110,17 @@ def _training(history: History) -> str:
     }
     clipped = {"policy/clip_low": "from below", "policy/clip_high": "from above"}
     phases = {name: values for name, values in history.below("seconds/").items() if name not in NOT_A_PHASE}
-    dropped = history.below("groups/dropped/")
+    dropped = {name.replace("_", " "): values for name, values in history.below("groups/dropped/").items()}
     cards = (
         card("Reward", "Mean over all sampled answers", chart({"reward/mean": "mean"}, "reward")),
         card("Pass rates", "Share of answers that are right", chart(passes, "share", bounds=SHARE)),
         card("Reward by task", "Mean over the answers of each task", chart(tasks, "reward") if len(tasks) > 1 else ""),
         card("Entropy", "Of the next token, mean over completions", chart({"policy/entropy": "entropy"}, "nats")),
-        card("KL to the reference policy", "Falls to zero at a reset", chart({"policy/kl": "KL"}, "nats per token")),
+        card(
+            "KL to the reference policy",
+            "Falls to zero at a reset",
+            chart({"policy/kl": "KL"}, "nats per token", name_resets=True),
+        ),
         card("Completion length", "Mean over all sampled answers", chart({"length/mean": "mean"}, "tokens")),
         card(
             "Truncated answers", "Share that reached the length limit", chart(truncated, "share", bounds=(0.0, np.nan))
@@ -161,7 +163,7 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
 
 def _comparison(history: History) -> list[Comparison]:
     before, after = history.evaluations.get(BASE), history.evaluations.get(FINAL)
-    return compare(before, after) if before is not None and after is not None else []
+    return compare(before["problems"], after["problems"]) if before is not None and after is not None else []
 
 
 def _table(rows: list[Comparison]) -> str:
@@ -174,7 +176,7 @@ def _table(rows: list[Comparison]) -> str:
         lines.append(
             f"<tr{style}><td>{escape(printable(row.task))}</td><td>pass@{row.k}</td><td>{row.problems}</td>"
             f"<td>{_cell(row.base)}</td><td>{_cell(row.trained)}</td>"
-            f'<td class="{tone}">{row.gain.value:+.3f}<small>[{row.gain.low:+.3f}, {row.gain.high:+.3f}]</small></td>'
+            f'<td class="{tone}">{row.gain.mean:+.3f}<small>[{row.gain.low:+.3f}, {row.gain.high:+.3f}]</small></td>'
             f"<td>{_dumbbell(row)}</td></tr>"
         )
     head = "<tr><th>task</th><th></th><th>problems</th><th>base</th><th>trained</th><th>gain</th><th>0 … 1</th></tr>"
@@ -187,7 +189,7 @@ def _table(rows: list[Comparison]) -> str:
 
 
 def _cell(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f}<small>[{estimate.low:.3f}, {estimate.high:.3f}]</small>"
+    return f"{estimate.mean:.3f}<small>[{estimate.low:.3f}, {estimate.high:.3f}]</small>"
 
 
 def _dumbbell(row: Comparison) -> str:
@@ -198,7 +200,7 @@ def _dumbbell(row: Comparison) -> str:
 
     marks = "".join(
         f'<g class="{colour}"><line class="span" x1="{x(each.low):.1f}" x2="{x(each.high):.1f}" y1="{y}" y2="{y}"/>'
-        f'<circle class="dot" cx="{x(each.value):.1f}" cy="{y}" r="4.5"/></g>'
+        f'<circle class="dot" cx="{x(each.mean):.1f}" cy="{y}" r="4.5"/></g>'
         for colour, each, y in (("c6", row.base, 7), ("c0", row.trained, 15))
     )
     return f'<svg viewBox="0 0 190 22"><line class="track" x1="6" x2="184" y1="11" y2="11"/>{marks}</svg>'

@@ -13,7 +13,7 @@ from html import escape
 import numpy as np
 
 WIDTH, HEIGHT = 480, 270
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 68, 14, 14, 40
 MOST_POINTS = 400  # per line; longer runs are averaged in buckets
 COLOURS = 8
 
@@ -53,10 +53,12 @@ def line_chart(
     resets: list[int],
     bounds: tuple[float, float] | None = None,
     logarithmic: bool = False,
+    name_resets: bool = False,
 ) -> str:
     """A `<div class="chart">` with legend and axes; "" when there is nothing to draw.
 
-    `bounds` fixes the range of the y axis; `resets` are steps to mark.
+    `bounds` fixes the range of the y axis (NaN leaves an end free); `resets` are steps to mark, and `name_resets` says
+    in the legend what the marks mean.
     """
     lines = [line for line in lines if np.isfinite(line.values).any()]
     if len(steps) == 0 or not lines:
@@ -73,7 +75,7 @@ def line_chart(
     for index, line in enumerate(lines):
         body.append(_draw_line(line, steps, x, y, index))
     shown = [(line.label, line.values) for line in lines]
-    return _chart(steps, shown, body, x, with_resets=bool(resets))
+    return _chart(steps, shown, body, x, name_resets=name_resets and bool(resets))
 
 
 def stacked_chart(steps: np.ndarray, layers: dict[str, np.ndarray], *, unit: str, resets: list[int]) -> str:
@@ -93,7 +95,7 @@ def stacked_chart(steps: np.ndarray, layers: dict[str, np.ndarray], *, unit: str
         shapes.append(f'<path class="area c{index % COLOURS}" d="{_stairs(steps, floor, upper, x, y)}"/>')
         floor = upper
     body = [_grid(x, y, unit), *shapes, *(_reset_mark(x(step)) for step in resets)]
-    return _chart(steps, list(zip(layers, columns, strict=True)), body, x, with_resets=False)
+    return _chart(steps, list(zip(layers, columns, strict=True)), body, x, name_resets=False)
 
 
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:
@@ -196,7 +198,7 @@ def _grid(x: Scale, y: Scale, unit: str) -> str:
     parts.append(f'<text class="unit" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">step</text>')
     centre = (TOP + base) / 2
     parts.append(
-        f'<text class="unit" transform="translate(11 {centre}) rotate(-90)" text-anchor="middle">{escape(unit)}</text>'
+        f'<text class="unit" transform="translate(12 {centre}) rotate(-90)" text-anchor="middle">{escape(unit)}</text>'
     )
     return "".join(parts)
 
@@ -238,7 +240,7 @@ def _stairs(steps: np.ndarray, lower: np.ndarray, upper: np.ndarray, x: Scale, y
 
 
 def _chart(
-    steps: np.ndarray, shown: list[tuple[str, np.ndarray]], body: list[str], x: Scale, *, with_resets: bool
+    steps: np.ndarray, shown: list[tuple[str, np.ndarray]], body: list[str], x: Scale, *, name_resets: bool
 ) -> str:
     numbers = {
         "steps": [int(step) for step in steps],
@@ -246,9 +248,10 @@ def _chart(
         "lines": [{"label": label, "values": [short(float(value)) for value in values]} for label, values in shown],
     }
     legend = [f'<li class="c{index % COLOURS}">{escape(label)}</li>' for index, (label, _) in enumerate(shown)]
-    if with_resets:
+    legend = legend if len(legend) > 1 else []
+    if name_resets:
         legend.append('<li class="resets">reference reset</li>')
-    keys = f'<ul class="legend">{"".join(legend)}</ul>' if len(legend) > 1 else ""
+    keys = f'<ul class="legend">{"".join(legend)}</ul>' if legend else ""
     cross = f'<line class="cross" x1="0" x2="0" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(body)}{cross}</svg>'
     return f'<div class="chart" data-chart="{escape(json.dumps(numbers))}">{keys}{svg}<div class="tip"></div></div>'

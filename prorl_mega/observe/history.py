@@ -37,6 +37,12 @@ class History:
         """Columns `<prefix><rest>` by `<rest>`, those with at least one number, in alphabetical order."""
         return {name[len(prefix) :]: self.columns[name] for name in sorted(self.columns) if name.startswith(prefix)}
 
+    def held_out_passes(self) -> list[str]:
+        """Metric names of pass@1 and of the largest k on held-out problems, as far as they were measured."""
+        measured = [name[5:] for name in self.below("evaluation/") if name.startswith("pass@") and name[5:].isdigit()]
+        ks = sorted(map(int, measured))
+        return [f"evaluation/pass@{k}" for k in dict.fromkeys(ks[:1] + ks[-1:])]
+
     def resets(self) -> list[int]:
         """Steps after which the reference policy was reset."""
         return [int(step) for step in self.steps[self.column("reference/reset") > 0]]

@@ -25,10 +25,13 @@ h2 { font-size: 20px; letter-spacing: -.01em; margin: 44px 0 14px }
 h3 { font-size: 15px; margin: 0 0 2px }
 p { margin: 0 }
 .soft { color: var(--soft) }
-.facts { display: grid; gap: 12px; margin-top: 24px; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)) }
+.facts { display: grid; gap: 12px; margin-top: 24px;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 190px), 1fr)) }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 12px; padding: 16px 18px; min-width: 0 }
+.grid .card { display: flex; flex-direction: column } .grid .chart { margin-top: auto }
 .fact .label { font-size: 13px; color: var(--soft) }
-.fact .value { font-size: 24px; font-weight: 650; letter-spacing: -.02em; font-variant-numeric: tabular-nums }
+.fact .value { font-size: 21px; font-weight: 650; letter-spacing: -.02em; white-space: nowrap;
+  font-variant-numeric: tabular-nums }
 .fact .note { font-size: 13px; color: var(--soft); font-variant-numeric: tabular-nums }
 .good { color: var(--good) } .bad { color: var(--bad) }
 .grid { display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 390px), 1fr)) }
@@ -77,7 +80,7 @@ pre { margin: 6px 0 0; padding: 10px 12px; background: var(--page); border-radiu
 details summary { cursor: pointer; font-weight: 600 }
 footer { margin-top: 40px; font-size: 13px; color: var(--soft) }
 @media (max-width: 520px) { main { padding: 24px 12px 48px } h1 { font-size: 25px } .card { padding: 14px 12px }
-  .chart text { font-size: 14px } .facts { grid-template-columns: 1fr 1fr } .fact .value { font-size: 21px } }
+  .chart text { font-size: 14px } .facts { grid-template-columns: 1fr 1fr } .fact .value { font-size: 17px } }
 """
 
 SCRIPT = """

@@ -37,15 +37,15 @@ def write_picture(history: History, path: Path) -> None:
         "axes.grid.axis": "y",
         "grid.color": "#eceff3",
         "axes.axisbelow": True,
-        "legend.frameon": False,
+        "legend.framealpha": 0.9,
+        "legend.edgecolor": "none",
         "legend.fontsize": 10,
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=(13, 7.2), dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         panels = figure.subplots(2, 3).flatten()
         _lines(panels[0], history, "Reward", {"reward/mean": "mean of all answers"}, "reward")
-        passes = {"pass/train": "training", "evaluation/pass@1": "held-out pass@1"}
-        passes |= {name: f"held-out {name[11:]}" for name in _largest_pass(history)}
+        passes = {"pass/train": "training"} | {name: f"held-out {name[11:]}" for name in history.held_out_passes()}
         _lines(panels[1], history, "Pass rates", passes, "share of answers")
         _lines(panels[2], history, "Entropy", {"policy/entropy": "entropy"}, "nats")
         _lines(panels[3], history, "KL to the reference policy", {"policy/kl": "KL"}, "nats per token")
@@ -53,11 +53,6 @@ def write_picture(history: History, path: Path) -> None:
         _phases(panels[5], history)
         with storage_errors(f"writing {path}"):
             figure.savefig(path)
-
-
-def _largest_pass(history: History) -> list[str]:
-    ks = [int(name[5:]) for name in history.below("evaluation/") if name.startswith("pass@") and name[5:].isdigit()]
-    return [f"evaluation/pass@{max(ks)}"] if ks and max(ks) > 1 else []
 
 
 def _lines(panel: Any, history: History, title: str, names: dict[str, str], unit: str) -> None:
@@ -70,6 +65,8 @@ def _lines(panel: Any, history: History, title: str, names: dict[str, str], unit
         colour = COLOURS[index]
         if name.startswith("evaluation/"):
             panel.plot(history.steps[known], values[known], color=colour, marker="o", markersize=4, label=label)
+        elif name == "policy/kl":  # an average would blur the resets
+            panel.plot(history.steps[known], values[known], color=colour, linewidth=2.2, label=label)
         else:
             panel.plot(history.steps[known], values[known], color=colour, alpha=0.28, linewidth=1)
             average = moving_average(values, smoothing_width(len(values)))
@@ -80,7 +77,7 @@ def _lines(panel: Any, history: History, title: str, names: dict[str, str], unit
     if resets and title.startswith("KL"):
         panel.plot([], [], color=INK, linestyle=(0, (2, 3)), linewidth=1, alpha=0.6, label="reference reset")
     if len(panel.get_legend_handles_labels()[1]) > 1:
-        panel.legend()
+        panel.legend(loc="upper left" if resets and title.startswith("KL") else "best")
 
 
 def _phases(panel: Any, history: History) -> None:
@@ -94,11 +91,12 @@ def _phases(panel: Any, history: History) -> None:
     layers = [np.nan_to_num(phases[name]) for name in names]
     colours = [COLOURS[index % len(COLOURS)] for index in range(len(names))]
     panel.stackplot(history.steps, layers, labels=names, colors=colours, alpha=0.88, step="mid")
-    panel.legend(ncols=2)
+    panel.set_ylim(0, 1.45 * float(np.sum(layers, axis=0).max()))  # room for the legend
+    panel.legend(ncols=3, loc="upper left")
 
 
 def _frame(panel: Any, title: str, unit: str) -> None:
-    panel.set_title(title, loc="left", fontsize=12.5, fontweight="semibold", color=INK)
+    panel.set_title(title, loc="left", fontsize=12.5, fontweight="bold", color=INK)
     panel.set_xlabel("step")
     panel.set_ylabel(unit)
     panel.tick_params(length=0)
