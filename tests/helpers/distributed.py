@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 
-def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout_s: float = 120.0) -> list[Any]:
+def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout_s: float = 300.0) -> list[Any]:
     """Call `function(*args)` in `world_size` spawned processes that see torchrun's environment; results by rank.
 
     `function` is a module-level function, of a test file too; arguments and results are pickled. Fails with the traceback of every rank
