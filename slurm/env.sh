@@ -21,14 +21,14 @@ export HF_HUB_OFFLINE=1
 export VLLM_NO_USAGE_STATS=1
 
 # Compiled kernels are kept per node: thousands of small files are slow on a shared file system, and ranks race there.
-export TRITON_CACHE_DIR="${TMPDIR:-/tmp}/$USER-triton"
-export TORCHINDUCTOR_CACHE_DIR="${TMPDIR:-/tmp}/$USER-inductor"
+TRITON_CACHE_DIR="${TMPDIR:-/tmp}/triton-$(id -u)"
+TORCHINDUCTOR_CACHE_DIR="${TMPDIR:-/tmp}/inductor-$(id -u)"
+export TRITON_CACHE_DIR TORCHINDUCTOR_CACHE_DIR
 
 # Megatron's tensor parallelism overlaps communication with computation only if kernels are launched in order.
 export CUDA_DEVICE_MAX_CONNECTIONS=1
 
-# Segments that grow instead of fragments: learner and engine take turns with the same memory.
-export PYTORCH_CUDA_ALLOC_CONF="${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}"
+# No PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True here: vLLM's sleep mode refuses to work with it.
 
 # An error in a collective ends the rank at once instead of at the watchdog's time-out.
 export TORCH_NCCL_ASYNC_ERROR_HANDLING=1
