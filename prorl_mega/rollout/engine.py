@@ -1,0 +1,153 @@
+"""vLLM in the learner's ranks, behind the interface that the training loop calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prorl_mega.config.schema import Precision, RolloutConfig
+from prorl_mega.errors import ConfigError, ProRLError, RolloutError
+from prorl_mega.rollout.isolation import global_state_kept
+from prorl_mega.rollout.loading import Digest, checkpoint_names, load_weights
+from prorl_mega.rollout.requests import check_prompts, read_output, sampling_params
+from prorl_mega.rollout.startup import start_engine
+from prorl_mega.types import Completion, Finish
+
+NO_WEIGHTS = -1  # `version` of an engine that holds nothing to sample from
+
+
+class VllmRollout:
+    """One engine: this rank and its `config.tensor - 1` neighbours. The job's ranks hold world / tensor replicas.
+
+    Every rank calls every method together, the ranks of one engine with equal arguments; engines may be given
+    different prompts. It starts with random weights and refuses to sample until a push is complete, and again after
+    `sleep`.
+
+    Sampling is a function of weights, prompt, seed and settings. The same call gives the same tokens and the same bits.
+    In another batch, or at another tensor parallelism, the arithmetic of a forward pass is grouped differently: in fp32
+    on a CPU log-probabilities then agree to about 1e-6, and a sample takes another course only where two tokens were
+    that close to each other.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        config: RolloutConfig,
+        *,
+        world_size: int,
+        precision: Precision,
+        valid_vocab: int,
+        eos_id: int,
+        seed: int,
+        decode: Callable[[Sequence[np.ndarray]], list[str]],
+        new_digest: Callable[[], Digest],
+    ) -> None:
+        """`model` is a Hugging Face directory of which only config.json is read.
+
+        Ids from `valid_vocab` on are padding of the output projection: they have no probability. `decode` turns the
+        tokens of many completions (`[T]` int32 each) into their texts; `new_digest` starts the checksum of a push.
+        """
+        if config.tensor < 1 or world_size % config.tensor:
+            raise ConfigError(f"rollout.tensor={config.tensor} does not divide the {world_size} ranks of the job")
+        self.version = NO_WEIGHTS
+        self._config = config
+        self._valid_vocab = valid_vocab
+        self._eos_id = eos_id
+        self._decode = decode
+        self._new_digest = new_digest
+        with global_state_kept():
+            self._engine = start_engine(model, config, precision=precision, valid_vocab=valid_vocab, seed=seed)
+            (self._names,) = self._engine.apply_model(checkpoint_names)
+
+    def generate(
+        self, prompts: list[np.ndarray], *, samples: int, seeds: list[list[int]], temperature: float, top_p: float = 1.0
+    ) -> list[list[Completion]]:
+        """`samples` completions of each prompt (`[P]` int32), `seeds[prompt][sample]` each; by prompt, in order.
+
+        Log-probabilities are of the distribution that was sampled from, with `temperature` applied. With `top_p` below
+        1 it is truncated and renormalised: right for evaluation, and no estimate of the policy to train on.
+
+        Raises `DataError` for a prompt that does not fit, before anything is generated, and `RolloutError` if there are
+        no weights or what comes back must not be used.
+        """
+        if self.version == NO_WEIGHTS:
+            raise RolloutError("the engine has no weights: push them before sampling, and again after sleep")
+        assert len(seeds) == len(prompts) and all(len(each) == samples for each in seeds), "one seed for each sample"
+        check_prompts(prompts, max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab)
+        with global_state_kept():
+            sampled = self._sample(prompts, seeds, temperature, top_p)
+        texts = self._decode([tokens for tokens, _, _ in sampled])
+        completions = [
+            Completion(tokens=tokens, logprobs=logprobs, finish=finish, version=self.version, text=text)
+            for (tokens, logprobs, finish), text in zip(sampled, texts, strict=True)
+        ]
+        return [completions[start : start + samples] for start in range(0, len(completions), samples)]
+
+    def push(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> str:
+        """Replace all weights by (Hugging Face name, full tensor) pairs; returns the checksum of what was received.
+
+        The iterator is consumed once, tensor by tensor. Raises `WeightSyncError` if a tensor is missing, unknown, sent
+        twice or of the wrong shape; the engine then holds no weights. It is for the caller to compare the checksum with
+        the sender's, and the checksums of all ranks, before anything is sampled.
+        """
+        assert version > NO_WEIGHTS, f"versions count from 0, not {version}"
+        self.version = NO_WEIGHTS
+        digest = self._new_digest()
+        with global_state_kept():
+            load_weights(self._engine, weights, self._names, digest)
+        self.version = version
+        return digest.hexdigest()
+
+    def sleep(self) -> None:
+        """Give the GPU memory of weights and cache to the learner; the weights are dropped, the next push brings new ones.
+
+        Without a GPU there is nothing to give, but a push is needed all the same.
+        """
+        self.version = NO_WEIGHTS
+        if torch.cuda.is_available():
+            self._engine.sleep(level=2)
+
+    def wake(self) -> None:
+        """Take the GPU memory back. The engine has no weights until they are pushed."""
+        if torch.cuda.is_available():
+            self._engine.wake_up()
+
+    def _sample(
+        self, prompts: list[np.ndarray], seeds: list[list[int]], temperature: float, top_p: float
+    ) -> list[tuple[np.ndarray, np.ndarray, Finish]]:
+        """Every sample of every prompt, flat, in order."""
+        engine = self._engine
+        # Blocks of earlier calls would change how this one is batched, and blocks of earlier weights are wrong.
+        engine.reset_prefix_cache()
+        names: dict[str, int] = {}
+        outputs: dict[int, tuple[np.ndarray, np.ndarray, Finish]] = {}
+        try:
+            for prompt, prompt_seeds in zip(prompts, seeds, strict=True):
+                tokens = prompt.tolist()
+                for seed in prompt_seeds:
+                    name = str(len(names))
+                    names[name] = len(names)
+                    params = sampling_params(
+                        seed=seed,
+                        temperature=temperature,
+                        top_p=top_p,
+                        max_tokens=self._config.max_response_tokens,
+                        eos_id=self._eos_id,
+                    )
+                    engine.add_request(name, {"prompt_token_ids": tokens}, params)
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    outputs[names[output.request_id]] = read_output(output, valid_vocab=self._valid_vocab)
+        except (ValueError, RuntimeError) as error:
+            if isinstance(error, ProRLError):
+                raise
+            raise RolloutError(f"vLLM failed while sampling: {error}") from error
+        finally:
+            if engine.has_unfinished_requests():
+                engine.abort_request(list(names))
+        if len(outputs) != len(names):
+            raise RolloutError(f"the engine returned {len(outputs)} of {len(names)} samples")
+        return [outputs[index] for index in range(len(names))]

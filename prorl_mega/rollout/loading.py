@@ -1,0 +1,75 @@
+"""Full tensors with Hugging Face names into an engine that is running, each of them exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+
+from prorl_mega.errors import WeightSyncError
+
+
+class Digest(Protocol):
+    """What accumulates the checksum of a stream of tensors."""
+
+    def add(self, name: str, tensor: torch.Tensor) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+def checkpoint_names(model: torch.nn.Module) -> frozenset[str]:
+    """The tensors of a checkpoint of `model`: vLLM's own parameters, with fused projections taken apart."""
+    packed: dict[str, list[str]] = getattr(model, "packed_modules_mapping", {})
+    names = set()
+    for name, _ in model.named_parameters():
+        *path, module, kind = name.split(".")
+        names.update(".".join([*path, part, kind]) for part in packed.get(module, [module]))
+    return frozenset(names)
+
+
+def load_weights(
+    engine: Any, weights: Iterator[tuple[str, torch.Tensor]], expected: frozenset[str], digest: Digest
+) -> None:
+    """Stream `weights` into the engine's shards. Raises `WeightSyncError` unless all of `expected` came, once each.
+
+    vLLM keeps at most the tensors of one module before it slices, packs and copies them into place.
+    """
+    remaining = set(expected)
+
+    def received() -> Iterator[tuple[str, torch.Tensor]]:
+        for name, tensor in weights:
+            if name not in remaining:
+                raise WeightSyncError(f"{name} was sent twice" if name in expected else f"the engine has no {name}")
+            remaining.remove(name)
+            digest.add(name, tensor)
+            yield name, tensor
+
+    _reload(engine, received)
+    engine.apply_model(_repack_shared)
+    if remaining:
+        raise WeightSyncError(
+            f"{len(remaining)} of {len(expected)} tensors were not sent to the engine, first {min(remaining)}"
+        )
+
+
+def _reload(engine: Any, received: Callable[[], Iterator[tuple[str, torch.Tensor]]]) -> None:
+    try:
+        engine.collective_rpc("reload_weights", kwargs={"weights_iterator": received()})
+    except (AssertionError, KeyError, ValueError, RuntimeError) as error:
+        if isinstance(error, WeightSyncError):
+            raise
+        raise WeightSyncError(f"the engine does not take the weights: {error!r}") from error
+
+
+def _repack_shared(model: torch.nn.Module) -> None:
+    """Prepare a tied output projection for its new weights.
+
+    It shares its parameter with the embedding, so vLLM's reload sees nothing to load for it; on a CPU it multiplies by a
+    packed copy, which would stay the old one.
+    """
+    owners: dict[int, torch.nn.Module] = {}
+    for module in model.modules():
+        weight = module._parameters.get("weight")
+        if weight is not None and owners.setdefault(id(weight), module) is not module:
+            module.quant_method.process_weights_after_loading(module)

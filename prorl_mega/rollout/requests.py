@@ -1,0 +1,76 @@
+"""Prompts to vLLM requests, and vLLM's answers to completions that have been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from prorl_mega.errors import DataError, RolloutError
+from prorl_mega.types import Finish
+
+_FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
+
+
+def check_prompts(prompts: Sequence[np.ndarray], *, max_tokens: int, valid_vocab: int) -> None:
+    """Raise `DataError` for a prompt that is empty, too long or holds an id that is no token."""
+    for index, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise DataError(
+                f"prompt {index} of {len(prompts)} is empty; an engine needs at least one token to go on from"
+            )
+        if len(prompt) > max_tokens:
+            raise DataError(
+                f"prompt {index} of {len(prompts)} has {len(prompt)} tokens and rollout.max_prompt_tokens is "
+                f"{max_tokens}; raise the setting or leave the problem out"
+            )
+        if prompt.min() < 0 or prompt.max() >= valid_vocab:
+            raise DataError(
+                f"prompt {index} of {len(prompts)} holds token {prompt.max() if prompt.min() >= 0 else prompt.min()}; "
+                f"the tokenizer has ids 0 to {valid_vocab - 1}"
+            )
+
+
+def sampling_params(*, seed: int, temperature: float, top_p: float, max_tokens: int, eos_id: int) -> Any:
+    """`vllm.SamplingParams` of one sample: token ids and their own log-probabilities, nothing else."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        ignore_eos=True,
+        stop_token_ids=[eos_id],  # ends the sample and stays in it
+        logprobs=0,  # of the sampled token only
+        flat_logprobs=True,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def read_output(output: Any, *, valid_vocab: int) -> tuple[np.ndarray, np.ndarray, Finish]:
+    """Tokens `[T]` int32, log-probabilities `[T]` float32 and finish reason of a finished `vllm.RequestOutput`.
+
+    Raises `RolloutError` for what must not be trained on.
+    """
+    sampled = output.outputs[0]
+    if sampled.finish_reason not in _FINISH:
+        raise RolloutError(f"sample {output.request_id} ended with {sampled.finish_reason!r} instead of stop or length")
+    tokens = np.asarray(sampled.token_ids, dtype=np.int32)
+    logprobs = np.asarray(sampled.logprobs.logprobs, dtype=np.float32)
+    if len(tokens) == 0 or len(tokens) != len(logprobs):
+        raise RolloutError(f"sample {output.request_id} has {len(tokens)} tokens and {len(logprobs)} log-probabilities")
+    if not np.isfinite(logprobs).all():
+        where = int(np.flatnonzero(~np.isfinite(logprobs))[0])
+        raise RolloutError(
+            f"token {where} of sample {output.request_id} has log-probability {logprobs[where]}; "
+            "the weights that were pushed are not finite, or the model overflows in this precision"
+        )
+    if tokens.min() < 0 or tokens.max() >= valid_vocab:
+        raise RolloutError(
+            f"sample {output.request_id} holds token {tokens.max()}; the tokenizer has {valid_vocab} ids"
+        )
+    return tokens, logprobs, _FINISH[sampled.finish_reason]

@@ -1,0 +1,122 @@
+"""Starting vLLM: its environment, its arguments, and an engine that holds no weights worth sampling from."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from prorl_mega.config.schema import Precision, RolloutConfig
+from prorl_mega.errors import ModelError, ProRLError, RolloutError
+
+_CPU_PREFILL_TOKENS = 8192  # of one forward pass; more would only cost memory
+
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives in the learner's process
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # and shares its threads
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_PLUGINS": "",  # what else is installed does not join the run
+}
+
+
+def prepare_environment() -> None:
+    """Set the variables that vLLM reads when it is imported, where the user has not set them."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def start_engine(model: Path, config: RolloutConfig, *, precision: Precision, valid_vocab: int, seed: int) -> Any:
+    """A `vllm.v1.engine.llm_engine.LLMEngine` with random weights. Raises `RolloutError` with vLLM's reason.
+
+    Every rank of the job calls it together when `torch.distributed` is initialised; then consecutive
+    `config.tensor` ranks form one engine.
+    """
+    prepare_environment()
+    try:
+        # What vLLM prints and warns about at import concerns its developers; its errors are raised.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            _run_helpers_uncompiled()
+            from vllm.engine.arg_utils import EngineArgs
+            from vllm.v1.engine.llm_engine import LLMEngine
+
+            vllm_config = EngineArgs(**_arguments(model, config, precision, seed)).create_engine_config()
+            _check_head_size(model, vllm_config.model_config.get_head_size())
+            engine = LLMEngine.from_vllm_config(vllm_config, disable_log_stats=True)
+    except ProRLError:
+        raise
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
+        raise RolloutError(f"vLLM could not start an engine for {model}: {error}") from error
+    engine.apply_model(lambda module: _forbid_padding(module, valid_vocab))
+    return engine
+
+
+def _arguments(model: Path, config: RolloutConfig, precision: Precision, seed: int) -> dict[str, Any]:
+    gpu = torch.cuda.is_available()
+    half = precision is Precision.bf16 or (precision is Precision.auto and gpu)
+    length = config.max_prompt_tokens + config.max_response_tokens
+    arguments: dict[str, Any] = {
+        "model": str(model),
+        "skip_tokenizer_init": True,  # tokens in, tokens out
+        "generation_config": "vllm",  # the model's own sampling defaults and stop tokens do not apply
+        "load_format": "dummy",
+        "dtype": "bfloat16" if half else "float32",
+        "seed": seed,
+        "tensor_parallel_size": config.tensor,
+        "distributed_executor_backend": "external_launcher" if dist.is_initialized() else "uni",
+        "max_model_len": length,
+        "max_num_seqs": config.max_concurrent,
+        "logprobs_mode": "processed_logprobs",
+        "enable_prefix_caching": True,
+        "enforce_eager": config.enforce_eager or not gpu,
+    }
+    if gpu:
+        return arguments | {"gpu_memory_utilization": config.gpu_memory_fraction, "enable_sleep_mode": True}
+    return arguments | {
+        "kv_cache_memory_bytes": config.cpu_kv_cache_gib << 30,
+        # A prompt that is processed in parts makes vLLM rewind the sample's generator, which a CPU's cannot do.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(_CPU_PREFILL_TOKENS, length),
+        "worker_cls": "prorl_mega.rollout.worker.ColocatedCPUWorker",
+    }
+
+
+def _check_head_size(model: Path, size: int) -> None:
+    from vllm.platforms import current_platform
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    supported = CPUAttentionBackend.get_supported_head_sizes()
+    if current_platform.is_cpu() and size not in supported:
+        raise ModelError(
+            f"{model}/config.json: attention heads of size {size}; vLLM's attention on a CPU has sizes "
+            f"{', '.join(map(str, supported))}"
+        )
+
+
+def _run_helpers_uncompiled() -> None:
+    """Without a GPU, run vLLM's small helpers of the sampler as written.
+
+    It compiles them with a C++ compiler, which takes seconds in the first call and which a plain machine does not have.
+    """
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        type(current_platform).simple_compile_backend = "eager"
+
+
+def _forbid_padding(model: torch.nn.Module, valid_vocab: int) -> None:
+    """Give no probability to rows of the output projection that are no token: they are -inf before the sampler."""
+
+    def mask(_module: torch.nn.Module, _inputs: Any, logits: torch.Tensor | None) -> torch.Tensor | None:
+        if logits is not None:
+            logits[..., valid_vocab:] = float("-inf")
+        return logits
+
+    model.get_submodule("logits_processor").register_forward_hook(mask)

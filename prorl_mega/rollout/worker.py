@@ -1,0 +1,29 @@
+"""vLLM's CPU worker with a name of its own in shared memory. vLLM imports this module by its qualified name."""
+
+from __future__ import annotations
+
+import os
+
+from vllm.config import VllmConfig
+from vllm.v1.worker.cpu_worker import CPUWorker
+
+
+class ColocatedCPUWorker(CPUWorker):
+    """A worker whose tensor-parallel ranks meet under the port of their job.
+
+    vLLM names the shared memory of a tensor-parallel group by the end of the rendezvous address, which is the same
+    `env://` in every job that the learner's launcher started: two jobs on one machine would share their sums. The
+    address serves for nothing else, because the ranks have joined already.
+    """
+
+    def __init__(
+        self,
+        vllm_config: VllmConfig,
+        local_rank: int,
+        rank: int,
+        distributed_init_method: str,
+        is_driver_worker: bool = False,
+    ) -> None:
+        if distributed_init_method == "env://" and "MASTER_PORT" in os.environ:
+            distributed_init_method = f"tcp://{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        super().__init__(vllm_config, local_rank, rank, distributed_init_method, is_driver_worker)
