@@ -1,15 +1,15 @@
-"""Learners on tiny checkpoints, and the same step by Hugging Face and autograd in float64."""
+"""Learners on tiny checkpoints, in processes started by `run_ranks`. Imports no transformers: that takes seconds."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
 
-from prorl_mega.config.schema import LossAggregation, ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
+from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.types import Coefficients, Sequence
@@ -18,6 +18,16 @@ from prorl_mega.weights.reshard import stream_weights
 
 VALID_VOCAB = 250  # below the 259 rows of the tiny checkpoints: the others are padding
 TEMPERATURE = 0.7
+
+
+@dataclass(kw_only=True, frozen=True)
+class Step:
+    """What one update and one `annotate` of one learner returned."""
+
+    metrics: dict[str, float]
+    gradients: dict[str, torch.Tensor]  # by Hugging Face name; rank 0 only
+    old: list[np.ndarray]
+    reference: list[np.ndarray]
 
 
 def make_sequences(count: int, *, seed: int = 0, longest: int = 40) -> list[Sequence]:
@@ -104,39 +114,24 @@ def full_gradients(learner: MegatronLearner, *, beta1: float = 0.9) -> dict[str,
     return full_tensors(learner, shards)
 
 
-def plain_logprobs(model: Any, sequence: Sequence) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities and entropies `[T]` of a completion, one sequence at a time, full logits."""
-    tokens = torch.from_numpy(sequence.tokens.astype(np.int64))[None]
-    logits = model(tokens).logits[0, sequence.prompt_length - 1 : -1, :VALID_VOCAB] / TEMPERATURE
-    logprobs = logits.log_softmax(-1)
-    entropy = -(logprobs.exp() * logprobs).sum(-1)
-    return logprobs.gather(1, tokens[0, sequence.prompt_length :, None])[:, 0], entropy
-
-
-def plain_step(
-    path: Path, sequences: list[Sequence], recipe: RecipeConfig, coefficients: Coefficients
-) -> tuple[float, dict[str, torch.Tensor]]:
-    """Loss and gradients of the clipped objective with k3 penalty and entropy bonus, written down from the papers."""
-    model = AutoModelForCausalLM.from_pretrained(path).double()
-    tokens = sum(sequence.completion_length for sequence in sequences)
-    total = torch.zeros((), dtype=torch.float64)
-    for sequence in sequences:
-        assert sequence.old_logprobs is not None
-        assert sequence.reference_logprobs is not None
-        logprobs, entropy = plain_logprobs(model, sequence)
-        ratio = (logprobs - torch.from_numpy(sequence.old_logprobs)).exp()
-        bounded = ratio.clamp(1 - recipe.clip_low, 1 + recipe.clip_high)
-        gain = torch.minimum(ratio * sequence.advantage, bounded * sequence.advantage)
-        delta = torch.from_numpy(sequence.reference_logprobs) - logprobs
-        per_token = -gain + coefficients.kl * (delta.exp() - 1 - delta) - coefficients.entropy * entropy
-        if recipe.aggregation is LossAggregation.token_mean:
-            total = total + per_token.sum() / tokens
-        else:
-            total = total + per_token.mean() / len(sequences)
-    total.backward()
-    return float(total), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-
-
-def relative(left: torch.Tensor, right: torch.Tensor) -> float:
-    """‖left − right‖ / ‖right‖."""
-    return float((left.double() - right.double()).norm() / right.double().norm().clamp(min=1e-30))
+def measure_steps(
+    prepared: list[tuple[Path, list[Sequence]]], cases: dict[str, dict[str, Any]], coefficients: Coefficients
+) -> list[dict[str, Step]]:
+    """By checkpoint and case, one update of a fresh learner with the given sequences, and what `annotate` says."""
+    results: list[dict[str, Step]] = []
+    for path, sequences in prepared:
+        results.append({})
+        for name, settings in cases.items():
+            recipe = {"prompts_per_step": 2, "prompts_per_update": 1} | settings.get("recipe", {})
+            learner = make_learner(path, **(settings | {"recipe": recipe}))
+            asked = [replace(sequence) for sequence in sequences]
+            learner.annotate(asked)
+            metrics = learner.update([replace(sequence) for sequence in sequences], coefficients)
+            gradients = full_gradients(learner)
+            results[-1][name] = Step(
+                metrics=metrics,
+                gradients={} if learner.layout.rank else gradients,  # equal on all ranks, and long
+                old=[sequence.old_logprobs for sequence in asked],
+                reference=[sequence.reference_logprobs for sequence in asked],
+            )
+    return results
