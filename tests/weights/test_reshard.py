@@ -132,4 +132,4 @@ def check_bounds(stream: Stream, model: ModelDescription, layout: Layout, shards
 
 def test_every_rank_receives_the_checkpoint_in_buckets(tmp_path: Path) -> None:
     checkpoints = [write_checkpoint(tmp_path / f"{family}-{tied}", family, tied=tied) for family, tied in CHECKPOINTS]
-    run_ranks(check_rank, RANKS, checkpoints)
+    run_ranks(check_rank, RANKS, checkpoints, timeout_s=300.0)
