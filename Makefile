@@ -11,6 +11,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv with exactly the pinned packages (minutes the first time, then nothing)
+	@:
 
 $(READY):
 	@requirements/install.sh "$(PYTHON)"

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from prorl_mega.config.compose import config_directory, run_hydra, sweep_name, to_config, to_objects
 from prorl_mega.config.schema import KLEstimator, RunConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.tasks import Mixture
 
 CONFIGS = config_directory()
 EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
@@ -57,9 +58,9 @@ def start(tmp_path: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 
 
 def schema_of(experiment: str) -> type:
-    """Experiments say in their header when they are for another program than train."""
+    """Experiments for the warm start name the directory that it writes; those for training have a name."""
     text = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
-    return WarmstartConfig if "prorl_mega.warmstart" in text.split("\nname:")[0].split("\noutput:")[0] else RunConfig
+    return WarmstartConfig if "\noutput:" in text else RunConfig
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -88,6 +89,13 @@ def test_group_files_change_only_their_own_branch(group: str) -> None:
     before = compose_settings("name=x", "model.path=x")
     after = compose_settings(f"{name}={option}", "name=x", "model.path=x")
     assert {key for key in before if before[key] != after[key]} <= {name}
+
+
+@pytest.mark.parametrize("option", sorted(file.stem for file in (CONFIGS / "tasks").glob("*.yaml")))
+def test_every_task_file_names_tasks_and_options_that_exist(option: str) -> None:
+    config = to_objects(compose_settings(f"tasks={option}", "name=x", "model.path=x"), RunConfig)
+    problems = Mixture(config.tasks, seed=1).draw(2 * len(config.tasks.mixture))
+    assert {problem.key.split("/")[0] for problem in problems} <= set(config.tasks.mixture)
 
 
 def test_paper_values_of_prorl_v1(model: Path) -> None:
