@@ -75,7 +75,7 @@ def line_chart(
     for index, line in enumerate(lines):
         body.append(_draw_line(line, steps, x, y, index))
     shown = [(line.label, line.values) for line in lines]
-    return _chart(steps, shown, body, x, name_resets=name_resets and bool(resets))
+    return _chart(steps, shown, body, x, name_lines=len(shown) > 1, name_resets=name_resets and bool(resets))
 
 
 def stacked_chart(steps: np.ndarray, layers: dict[str, np.ndarray], *, unit: str, resets: list[int]) -> str:
@@ -95,7 +95,7 @@ def stacked_chart(steps: np.ndarray, layers: dict[str, np.ndarray], *, unit: str
         shapes.append(f'<path class="area c{index % COLOURS}" d="{_stairs(steps, floor, upper, x, y)}"/>')
         floor = upper
     body = [_grid(x, y, unit), *shapes, *(_reset_mark(x(step)) for step in resets)]
-    return _chart(steps, list(zip(layers, columns, strict=True)), body, x, name_resets=False)
+    return _chart(steps, list(zip(layers, columns, strict=True)), body, x, name_lines=True, name_resets=False)
 
 
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:
@@ -129,10 +129,9 @@ def short(value: float) -> str:
     """A number for an axis or a tooltip: 4 significant digits, exponents for the very small and large."""
     if not math.isfinite(value):
         return "–"
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        mantissa, _, exponent = f"{value:.3g}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
-    return f"{value:.4g}"
+    digits = 4 if value == 0 or 1e-3 <= abs(value) < 99_995 else 3
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def _value_scale(finite: np.ndarray, bounds: tuple[float, float] | None, logarithmic: bool) -> Scale:
@@ -240,7 +239,13 @@ def _stairs(steps: np.ndarray, lower: np.ndarray, upper: np.ndarray, x: Scale, y
 
 
 def _chart(
-    steps: np.ndarray, shown: list[tuple[str, np.ndarray]], body: list[str], x: Scale, *, name_resets: bool
+    steps: np.ndarray,
+    shown: list[tuple[str, np.ndarray]],
+    body: list[str],
+    x: Scale,
+    *,
+    name_lines: bool,
+    name_resets: bool,
 ) -> str:
     numbers = {
         "steps": [int(step) for step in steps],
@@ -248,7 +253,7 @@ def _chart(
         "lines": [{"label": label, "values": [short(float(value)) for value in values]} for label, values in shown],
     }
     legend = [f'<li class="c{index % COLOURS}">{escape(label)}</li>' for index, (label, _) in enumerate(shown)]
-    legend = legend if len(legend) > 1 else []
+    legend = legend if name_lines else []
     if name_resets:
         legend.append('<li class="resets">reference reset</li>')
     keys = f'<ul class="legend">{"".join(legend)}</ul>' if legend else ""
