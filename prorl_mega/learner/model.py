@@ -179,7 +179,7 @@ def _transformer_config(
         calculate_per_token_loss=True,  # gradients are summed over data-parallel ranks; the loss is already global
         use_cpu_initialization=not gpu,
         bias_activation_fusion=gpu,
-        bias_dropout_fusion=gpu,
+        bias_dropout_fusion=False,  # without bias and dropout it is one addition
         masked_softmax_fusion=False,
         apply_rope_fusion=False,
         # Megatron's own linear layers (the LM head is one) need Apex's kernel for it, with Transformer Engine too.
