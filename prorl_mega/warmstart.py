@@ -111,9 +111,9 @@ def write_huggingface(learner: MegatronLearner, config: WarmstartConfig, *, writ
         learner.parameters(),
         learner.description,
         learner.layout,
-        learner.groups.tensor,
-        learner.groups.pipeline,
-        BUCKET_BYTES,
+        tensor_group=learner.groups.tensor,
+        pipeline_group=learner.groups.pipeline,
+        bucket_bytes=BUCKET_BYTES,
     )
     save_directory(stream, config.model.path, config.output, max_shard_bytes=SHARD_BYTES, writes=writes)
 

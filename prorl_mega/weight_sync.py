@@ -37,9 +37,9 @@ class WeightSync:
             learner.parameters(),
             learner.description,
             learner.layout,
-            learner.groups.tensor,
-            learner.groups.pipeline,
-            self._bucket_bytes,
+            tensor_group=learner.groups.tensor,
+            pipeline_group=learner.groups.pipeline,
+            bucket_bytes=self._bucket_bytes,
         )
         sent = Checksum()
         received = self._rollout.push(sent.observe(stream), version)
