@@ -1,0 +1,45 @@
+"""Shards in files -> full Hugging Face tensors, in one process and without the model that wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from prorl_mega.config.huggingface import ModelDescription
+from prorl_mega.errors import CheckpointError
+from prorl_mega.weights.table import Table
+
+
+def stream_saved(files: Sequence[Sequence[Path]], description: ModelDescription) -> Iterator[tuple[str, Tensor]]:
+    """(Hugging Face name, full tensor) of the whole model, in the order of `stream_weights`.
+
+    `files[stage][tensor rank]` are safetensors with the shards of that rank by Megatron name. One parameter is in
+    memory at a time. Raises `CheckpointError` for files that are damaged or are not of this model.
+    """
+    table = Table(description)
+    stages = [[_open(file) for file in stage] for stage in files]
+    places = {table.row(name).name: (stage, name) for stage in stages for name in list(stage[0].keys())}
+    for row in table.exported:
+        if row.name not in places:
+            raise CheckpointError(f"{files[0][0].parent}: no file has the parameter {row.name!r}")
+        stage, name = places[row.name]
+        try:
+            shards = [file.get_tensor(name) for file in stage]
+        except SafetensorError as error:
+            raise CheckpointError(f"{files[0][0].parent}: {name!r} cannot be read: {error}") from None
+        rows = max(shards[0].shape[0], -(-description.vocab_size // len(shards))) if row.rule.padded else 0
+        expected = row.shard_shape(len(shards), rows)
+        if any(tuple(shard.shape) != expected for shard in shards):
+            raise CheckpointError(f"{files[0][0].parent}: {name!r} has shape {tuple(shards[0].shape)}, not {expected}")
+        yield from row.join(shards).items()
+
+
+def _open(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: not a whole safetensors file: {error}") from None

@@ -1,0 +1,84 @@
+"""`prorl_mega.export`: a run's checkpoint becomes the Hugging Face directory that it started from, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers.shards import CHECKPOINTS, empty_shards, layouts, read_checkpoint, write_checkpoint
+
+from prorl_mega.config.huggingface import describe
+from prorl_mega.errors import ExitCode
+from prorl_mega.export import main
+from prorl_mega.learner.checkpoint import LearnerState, save_state
+from prorl_mega.observe.checkpoints import STATE, Checkpoints
+from prorl_mega.observe.ranks import Ranks
+from prorl_mega.weights.load import load_weights
+
+
+def write_run(run: Path, base: Path, tensor: int, pipeline: int) -> None:
+    """Checkpoints after steps 1 and 2, as the ranks of a job write them; the second has all weights doubled."""
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(yaml.safe_dump({"model": {"path": str(base)}}))
+    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), settings="", keep=2, report=print)
+    for step in (1, 2):
+        with checkpoints.writing(step) as directory:
+            for layout in layouts(tensor, pipeline, 2):
+                policy = empty_shards(describe(base), layout, fused_norms=layout.pipeline_rank == 1)
+                load_weights(base, policy, describe(base), layout)
+                policy = {name: shard * step for name, shard in policy.items()}
+                state = LearnerState(policy=policy, reference={}, optimizer={}, random={}, optimizer_steps=step)
+                save_state(directory, layout, state)
+            (directory / STATE).write_text("{}")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    base = write_checkpoint(tmp_path / "base", "qwen2", tied=False)
+    write_run(tmp_path / "run", base, 2, 1)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(("family", "tied"), CHECKPOINTS)
+@pytest.mark.parametrize(("tensor", "pipeline"), [(1, 1), (2, 2), (4, 1)])
+def test_the_newest_checkpoint_is_exported(tmp_path: Path, family: str, tied: bool, tensor: int, pipeline: int) -> None:
+    base = write_checkpoint(tmp_path / "base", family, tied=tied)
+    write_run(tmp_path / "run", base, tensor, pipeline)
+    assert main([str(tmp_path / "run"), str(tmp_path / "exported")]) == 0
+    expected, written = read_checkpoint(base), read_checkpoint(tmp_path / "exported")
+    assert written.keys() == expected.keys()
+    assert all(torch.equal(written[name], expected[name] * 2) for name in expected)
+    assert describe(tmp_path / "exported") == describe(base)
+
+
+def test_a_checkpoint_that_is_named(run: Path, tmp_path: Path) -> None:
+    assert main([str(run / "checkpoints" / "step_000001"), str(tmp_path / "exported")]) == 0
+    expected, written = read_checkpoint(tmp_path / "base"), read_checkpoint(tmp_path / "exported")
+    assert all(torch.equal(written[name], expected[name]) for name in expected)
+
+
+def test_damage_is_passed_over_or_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    newest = run / "checkpoints" / "step_000002"
+    file = newest / "policy-tp01-pp00.safetensors"
+    file.write_bytes(file.read_bytes()[:-8] + b"\1" * 8)
+    assert main([str(newest), str(tmp_path / "exported")]) == ExitCode.NO_VALID_CHECKPOINT
+    assert "policy-tp01-pp00.safetensors has changed" in capsys.readouterr().err
+    assert not (tmp_path / "exported").exists()
+
+    assert main([str(run), str(tmp_path / "exported")]) == 0
+    assert "step_000001" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["base", "run/checkpoints", "nowhere"])
+def test_what_is_not_a_run(run: Path, tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / source), str(tmp_path / "exported")]) == ExitCode.CONFIG
+    assert source in capsys.readouterr().err
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_target_that_is_something_else(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run), str(run / "checkpoints")]) == ExitCode.CONFIG
+    assert "is not a checkpoint" in capsys.readouterr().err
+    assert (run / "checkpoints" / "step_000001").exists()
