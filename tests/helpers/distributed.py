@@ -20,8 +20,8 @@ from typing import Any
 def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout_s: float = 300.0) -> list[Any]:
     """Call `function(*args)` in `world_size` spawned processes that see torchrun's environment; results by rank.
 
-    `function` is a module-level function, of a test file too; arguments and results are pickled. Fails with the traceback of every rank
-    that raised, or that died, or with a list of the ranks that were still running after `timeout_s`.
+    `function` is a module-level function, of a test file too; arguments and results are pickled. Fails with the
+    traceback of every rank that raised or died, and names the ranks that were still running after `timeout_s`.
     """
     context = multiprocessing.get_context("spawn")
     call = (inspect.getfile(function), function.__module__, function.__qualname__, pickle.dumps(args))
