@@ -18,6 +18,8 @@ from prorl_mega.weights.reshard import stream_weights
 
 VALID_VOCAB = 250  # below the 259 rows of the tiny checkpoints: the others are padding
 TEMPERATURE = 0.7
+ONE_UPDATE = {"prompts_per_step": 4, "prompts_per_update": 4}
+TWO_UPDATES = {"prompts_per_step": 4, "prompts_per_update": 2}
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -74,7 +76,7 @@ def make_learner(
         model=ModelConfig(path=str(path)),
         parallel=parallel,
         optimizer=OptimizerConfig(**({"max_grad_norm": 1e9} | (optimizer or {}))),
-        recipe=RecipeConfig(**({"kl_coef": 0.1} | (recipe or {}))),
+        recipe=RecipeConfig(**(ONE_UPDATE | {"kl_coef": 0.1} | (recipe or {}))),
         temperature=TEMPERATURE,
         valid_vocab=VALID_VOCAB,
         seed=1,
@@ -122,7 +124,7 @@ def measure_steps(
     for path, sequences in prepared:
         results.append({})
         for name, settings in cases.items():
-            recipe = {"prompts_per_step": 2, "prompts_per_update": 1} | settings.get("recipe", {})
+            recipe = TWO_UPDATES | settings.get("recipe", {})
             learner = make_learner(path, **(settings | {"recipe": recipe}))
             asked = [replace(sequence) for sequence in sequences]
             learner.annotate(asked)
@@ -135,3 +137,15 @@ def measure_steps(
                 reference=[sequence.reference_logprobs for sequence in asked],
             )
     return results
+
+
+def bits(learner: MegatronLearner) -> dict[str, torch.Tensor]:
+    """Copies of everything that a checkpoint must bring back."""
+    state = {f"policy/{name}": value for name, value in learner.parameters().items()}
+    state |= {f"reference/{name}": value for name, value in learner._snapshots.tensors("reference").items()}
+    state |= {f"optimizer/{name}": value for name, value in learner._optimizer.state().items()}
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def same_bits(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return set(left) == set(right) and all(torch.equal(left[name], right[name]) for name in left)

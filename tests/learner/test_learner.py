@@ -1,0 +1,196 @@
+"""What one learner promises to the loop, on one rank and, where ranks could disagree, on two."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.distributed import run_ranks
+from helpers.learning import TWO_UPDATES, bits, make_learner, make_sequences, same_bits
+from helpers.tiny import tiny_checkpoint
+
+from prorl_mega.errors import NumericsError
+from prorl_mega.types import Coefficients
+
+COEFFICIENTS = Coefficients(kl=0.1, entropy=0.0, learning_rate=1e-2)
+
+
+def promises(path: Path) -> dict[str, Any]:
+    """Everything is tried in one process; the tests below look at one result each."""
+    return {
+        "on policy": on_policy(path),
+        "reset": reset(path),
+        "supervise": supervise(path),
+        "numerics": numerics(path),
+        "no penalty": no_penalty(path),
+        "weight decay": weight_decay(path),
+        "clipping": clipping(path),
+    }
+
+
+def on_policy(path: Path) -> dict[str, Any]:
+    """One update per step: `annotate` leaves the old log-probabilities to `update`."""
+    learner = make_learner(path)
+    sequences = make_sequences(10)
+    learner.annotate(sequences)
+    left_out = all(sequence.old_logprobs is None for sequence in sequences)
+    metrics = learner.update(sequences, COEFFICIENTS)
+    twice = make_learner(path, recipe=TWO_UPDATES)
+    asked = make_sequences(10)
+    twice.annotate(asked)
+    return {
+        "left out": left_out,
+        "metrics": metrics,
+        "filled in": [sequence.old_logprobs for sequence in sequences],
+        "asked": [sequence.old_logprobs for sequence in asked],
+        "same step": twice.update(asked, COEFFICIENTS),
+    }
+
+
+def reset(path: Path) -> dict[str, Any]:
+    learner = make_learner(path)
+    kl = []
+    for step in range(4):
+        sequences = make_sequences(10, seed=step)
+        learner.annotate(sequences)
+        kl.append(learner.update(sequences, COEFFICIENTS)["loss/kl"])
+        if step == 1:
+            learner.reset_reference(clear_optimizer=True)
+            cleared = (learner._optimizer.steps, learner._optimizer.state())
+    fresh = make_learner(path)
+    fresh.parameters()["decoder.final_layernorm.weight"].mul_(1.5)
+    fresh.adopt_parameters()
+    sequences = make_sequences(10)
+    fresh.annotate(sequences)
+    return {"kl": kl, "cleared": cleared, "adopted": fresh.update(sequences, COEFFICIENTS)["loss/kl"]}
+
+
+def supervise(path: Path) -> list[dict[str, float]]:
+    learner = make_learner(path)
+    sequences = make_sequences(10)
+    return [learner.supervise(sequences, 3e-3) for _ in range(8)]
+
+
+def numerics(path: Path) -> dict[str, Any]:
+    learner = make_learner(path)
+    sequences = make_sequences(10)
+    learner.annotate(sequences)
+    learner.update(sequences, COEFFICIENTS)
+    before = bits(learner)
+    broken = make_sequences(10, seed=1)
+    learner.annotate(broken)
+    broken[3].advantage = math.nan
+    message = ""
+    try:
+        learner.update(broken, COEFFICIENTS)
+    except NumericsError as error:
+        message = str(error)
+    unchanged = same_bits(bits(learner), before)
+    sequences = make_sequences(10, seed=2)
+    learner.annotate(sequences)
+    return {"message": message, "unchanged": unchanged, "next": learner.update(sequences, COEFFICIENTS)}
+
+
+def no_penalty(path: Path) -> dict[str, Any]:
+    learner = make_learner(path, recipe={"kl_coef": 0.0})
+    sequences = make_sequences(4)
+    learner.annotate(sequences)
+    metrics = learner.update(sequences, Coefficients(kl=0.0, entropy=0.0, learning_rate=1e-3))
+    return {"metrics": metrics, "reference": [sequence.reference_logprobs for sequence in sequences]}
+
+
+def weight_decay(path: Path) -> dict[str, float]:
+    """How much parameters shrink by decay alone: the difference that `weight_decay` makes in one step."""
+    after = []
+    for decay in (0.0, 0.5):
+        learner = make_learner(path, optimizer={"weight_decay": decay})
+        before = {name: value.clone() for name, value in learner.parameters().items()}
+        sequences = make_sequences(4)
+        learner.annotate(sequences)
+        learner.update(sequences, COEFFICIENTS)
+        after.append(learner.parameters())
+    return {
+        name: float((after[1][name] - after[0][name]).norm() / (COEFFICIENTS.learning_rate * 0.5 * value).norm())
+        for name, value in before.items()
+    }
+
+
+def clipping(path: Path) -> tuple[dict[str, float], float]:
+    """Metrics of a clipped update, and the norm of the gradient that Adam saw."""
+    learner = make_learner(path, optimizer={"max_grad_norm": 0.01})
+    sequences = make_sequences(4)
+    learner.annotate(sequences)
+    metrics = learner.update(sequences, COEFFICIENTS)
+    moments = [value for name, value in learner._optimizer.state().items() if name.endswith("/exp_avg")]
+    return metrics, float(torch.stack([moment.norm() for moment in moments]).norm() / 0.1)
+
+
+@pytest.fixture(scope="module")
+def by_rank(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    path = tiny_checkpoint(tmp_path_factory.mktemp("model"), "qwen2")
+    return run_ranks(promises, 2, path, timeout_s=150)
+
+
+@pytest.fixture
+def found(by_rank: list[dict[str, Any]]) -> dict[str, Any]:
+    return by_rank[0]
+
+
+def test_one_update_per_step_needs_no_pass_for_old_log_probabilities(found: dict[str, Any]) -> None:
+    result = found["on policy"]
+    assert result["left out"]
+    assert result["metrics"]["policy/log_ratio_max"] == 0.0
+    for filled, asked in zip(result["filled in"], result["asked"], strict=True):
+        np.testing.assert_allclose(filled, asked, atol=1e-6, rtol=0)
+    for key, value in result["metrics"].items():
+        assert value == pytest.approx(result["same step"][key], rel=1e-5, abs=1e-6), key
+
+
+def test_metrics_are_equal_on_all_ranks(by_rank: list[dict[str, Any]]) -> None:
+    assert by_rank[0]["on policy"]["metrics"] == by_rank[1]["on policy"]["metrics"]
+    assert by_rank[0]["supervise"] == by_rank[1]["supervise"]
+
+
+def test_after_a_reset_the_policy_is_its_own_reference(found: dict[str, Any]) -> None:
+    kl = found["reset"]["kl"]
+    assert kl[0] == 0.0
+    assert kl[1] > 1e-4
+    assert kl[2] == 0.0, "the update after the reset"
+    assert kl[3] > 1e-4
+    assert found["reset"]["adopted"] == 0.0
+    assert found["reset"]["cleared"] == (0, {}), "the optimizer starts afresh"
+
+
+def test_supervision_lowers_the_loss(found: dict[str, Any]) -> None:
+    losses = [metrics["loss/total"] for metrics in found["supervise"]]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_what_is_not_finite_is_not_applied(by_rank: list[dict[str, Any]]) -> None:
+    for found in by_rank:
+        assert "loss/total=nan" in found["numerics"]["message"]
+        assert found["numerics"]["unchanged"]
+        assert math.isfinite(found["numerics"]["next"]["loss/total"]), "the learner can go on"
+
+
+def test_without_a_penalty_nobody_asks_the_reference(found: dict[str, Any]) -> None:
+    assert found["no penalty"]["reference"] == [None] * 4
+    assert "loss/kl" not in found["no penalty"]["metrics"]
+
+
+def test_weight_decay_spares_norms_and_biases(found: dict[str, Any]) -> None:
+    for name, share in found["weight decay"].items():
+        spared = name.endswith(".bias") or "norm" in name
+        assert share == pytest.approx(0.0 if spared else 1.0, abs=1e-3), name
+
+
+def test_gradients_are_clipped_by_their_global_norm(by_rank: list[dict[str, Any]]) -> None:
+    metrics = by_rank[0]["clipping"][0]
+    assert metrics["optimizer/grad_norm"] > 1.0, "reported before clipping"
+    seen = math.hypot(*(found["clipping"][1] for found in by_rank))  # each rank holds half of the moments
+    assert seen == pytest.approx(0.01, rel=1e-3)
