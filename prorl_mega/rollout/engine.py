@@ -53,6 +53,7 @@ class VllmRollout:
         if config.tensor < 1 or world_size % config.tensor:
             raise ConfigError(f"rollout.tensor={config.tensor} does not divide the {world_size} ranks of the job")
         self.version = NO_WEIGHTS
+        self._loadable = True
         self._config = config
         self._valid_vocab = valid_vocab
         self._eos_id = eos_id
@@ -75,7 +76,7 @@ class VllmRollout:
         """
         if self.version == NO_WEIGHTS:
             raise RolloutError("the engine has no weights: push them before sampling, and again after sleep")
-        assert len(seeds) == len(prompts) and all(len(each) == samples for each in seeds), "one seed for each sample"
+        assert [len(each) for each in seeds] == [samples] * len(prompts), "one seed for each sample of each prompt"
         check_prompts(prompts, max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab)
         with global_state_kept():
             sampled = self._sample(prompts, seeds, temperature, top_p)
@@ -90,19 +91,21 @@ class VllmRollout:
         """Replace all weights by (Hugging Face name, full tensor) pairs; returns the checksum of what was received.
 
         The iterator is consumed once, tensor by tensor. Raises `WeightSyncError` if a tensor is missing, unknown, sent
-        twice or of the wrong shape; the engine then holds no weights. It is for the caller to compare the checksum with
-        the sender's, and the checksums of all ranks, before anything is sampled.
+        twice or of the wrong shape; the engine then takes no further push. It is for the caller to compare the checksum
+        with the sender's, and the checksums of all ranks, before anything is sampled.
         """
         assert version > NO_WEIGHTS, f"versions count from 0, not {version}"
-        self.version = NO_WEIGHTS
+        if not self._loadable:
+            raise RolloutError("an earlier push to the engine broke off half-way; start a new engine")
+        self.version, self._loadable = NO_WEIGHTS, False
         digest = self._new_digest()
         with global_state_kept():
             load_weights(self._engine, weights, self._names, digest)
-        self.version = version
+        self.version, self._loadable = version, True
         return digest.hexdigest()
 
     def sleep(self) -> None:
-        """Give the GPU memory of weights and cache to the learner; the weights are dropped, the next push brings new ones.
+        """Give the GPU memory of weights and cache to the learner. The weights are dropped; a push brings new ones.
 
         Without a GPU there is nothing to give, but a push is needed all the same.
         """

@@ -21,7 +21,7 @@ class Digest(Protocol):
 def checkpoint_names(model: torch.nn.Module) -> frozenset[str]:
     """The tensors of a checkpoint of `model`: vLLM's own parameters, with fused projections taken apart."""
     packed: dict[str, list[str]] = getattr(model, "packed_modules_mapping", {})
-    names = set()
+    names: set[str] = set()
     for name, _ in model.named_parameters():
         *path, module, kind = name.split(".")
         names.update(".".join([*path, part, kind]) for part in packed.get(module, [module]))
@@ -65,8 +65,8 @@ def _reload(engine: Any, received: Callable[[], Iterator[tuple[str, torch.Tensor
 def _repack_shared(model: torch.nn.Module) -> None:
     """Prepare a tied output projection for its new weights.
 
-    It shares its parameter with the embedding, so vLLM's reload sees nothing to load for it; on a CPU it multiplies by a
-    packed copy, which would stay the old one.
+    It shares its parameter with the embedding, so vLLM's reload sees nothing to load for it; on a CPU it multiplies by
+    a packed copy, which would stay the old one.
     """
     owners: dict[int, torch.nn.Module] = {}
     for module in model.modules():

@@ -1,0 +1,88 @@
+"""A small engine on a tiny checkpoint, and Hugging Face's opinion of what it sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from helpers.tiny import tiny_checkpoint
+from safetensors.torch import load_file
+from torch import Tensor
+
+from prorl_mega.config.schema import Precision, RolloutConfig
+from prorl_mega.rollout.engine import VllmRollout
+from prorl_mega.types import Completion
+from prorl_mega.weights.checksum import Checksum
+
+VOCABULARY, VALID_VOCABULARY, EOS = 259, 250, 2  # the last nine rows of the output projection are padding
+TEMPERATURE = 1.2
+SETTINGS = RolloutConfig(max_prompt_tokens=24, max_response_tokens=20, max_concurrent=32)
+
+
+def engine_checkpoint(directory: Path, family: str, *, seed: int = 0) -> Path:
+    """A tiny checkpoint with heads of the smallest size that vLLM's attention on a CPU has."""
+    heads = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 2}
+    if family == "qwen3":
+        heads |= {"num_attention_heads": 4, "head_dim": 32}
+    return tiny_checkpoint(directory, family, seed=seed, vocab_size=VOCABULARY, eos_token_id=EOS, **heads)
+
+
+def start_rollout(checkpoint: Path, *, world_size: int = 1, tensor: int = 1, seed: int = 1) -> VllmRollout:
+    config = RolloutConfig(
+        tensor=tensor,
+        max_prompt_tokens=SETTINGS.max_prompt_tokens,
+        max_response_tokens=SETTINGS.max_response_tokens,
+        max_concurrent=SETTINGS.max_concurrent,
+    )
+    return VllmRollout(
+        checkpoint,
+        config,
+        world_size=world_size,
+        precision=Precision.fp32,
+        valid_vocab=VALID_VOCABULARY,
+        eos_id=EOS,
+        seed=seed,
+        decode=lambda batch: [" ".join(map(str, tokens)) for tokens in batch],
+        new_digest=Checksum,
+    )
+
+
+def checkpoint_tensors(checkpoint: Path) -> dict[str, Tensor]:
+    return load_file(checkpoint / "model.safetensors")
+
+
+def stream(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    return iter(tensors.items())
+
+
+def some_prompts(count: int = 5, *, seed: int = 0) -> list[np.ndarray]:
+    """Prompts of different lengths, up to the longest that is allowed."""
+    random = np.random.default_rng(seed)
+    lengths = [SETTINGS.max_prompt_tokens, *random.integers(1, SETTINGS.max_prompt_tokens, count - 1)]
+    return [random.integers(3, VALID_VOCABULARY, length).astype(np.int32) for length in lengths]
+
+
+def some_seeds(prompts: int, samples: int, *, first: int = 0) -> list[list[int]]:
+    return [[first + prompt * samples + sample for sample in range(samples)] for prompt in range(prompts)]
+
+
+def huggingface_error(
+    tensors: dict[str, Tensor], checkpoint: Path, prompts: Sequence[np.ndarray], completions: list[list[Completion]]
+) -> float:
+    """Largest difference between an engine's log-probabilities and those of Hugging Face with weights `tensors`."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    tied = {"lm_head.weight": tensors["model.embed_tokens.weight"]} | tensors
+    model.load_state_dict(tied)
+    worst = 0.0
+    for prompt, group in zip(prompts, completions, strict=True):
+        for completion in group:
+            ids = torch.from_numpy(np.concatenate([prompt, completion.tokens]).astype(np.int64))
+            with torch.no_grad():
+                logits = model(ids[None]).logits[0, len(prompt) - 1 : -1, :VALID_VOCABULARY]
+            expected = (logits / TEMPERATURE).log_softmax(-1).gather(-1, ids[len(prompt) :, None])[:, 0]
+            worst = max(worst, float((expected - torch.from_numpy(completion.logprobs)).abs().max()))
+    return worst

@@ -1,0 +1,250 @@
+"""One engine in one process: real vLLM on a tiny model with tied embeddings. What it did is judged afterwards.
+
+The engine works in a process of its own, because vLLM joins process groups that other tests must not find.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.distributed import run_ranks
+from helpers.rollouts import (
+    SETTINGS,
+    TEMPERATURE,
+    VALID_VOCABULARY,
+    checkpoint_tensors,
+    engine_checkpoint,
+    huggingface_error,
+    some_prompts,
+    some_seeds,
+    start_rollout,
+    stream,
+)
+
+from prorl_mega.errors import DataError, ProRLError
+from prorl_mega.rollout.engine import VllmRollout
+from prorl_mega.types import Completion, Finish
+from prorl_mega.weights.checksum import Checksum
+
+SAMPLES = 12
+
+
+def _error(call: Any) -> tuple[str, str]:
+    try:
+        call()
+    except ProRLError as error:
+        return type(error).__name__, str(error)
+    return "nothing", ""
+
+
+def _learner_like() -> torch.Tensor:
+    torch.manual_seed(11)
+    layer = torch.nn.Linear(96, 96)
+    out = torch.nn.functional.silu(layer(torch.randn(33, 96))).pow(2).sum()
+    out.backward()
+    return torch.cat([layer.weight.grad.flatten(), out.detach().view(1), torch.rand(3)])
+
+
+def _switches() -> list[Any]:
+    torch.set_num_threads(2)
+    settable = torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    return [
+        settable,
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_grad_enabled(),
+    ]
+
+
+def observe(checkpoint: str) -> dict[str, Any]:
+    """Everything that the tests below look at, in one life of an engine."""
+    import random
+
+    directory = Path(checkpoint)
+    tensors = checkpoint_tensors(directory)
+    others = {name: tensor * 1.1 for name, tensor in tensors.items()}
+    prompts, seeds = some_prompts(), some_seeds(5, SAMPLES)
+    seen: dict[str, Any] = {"switches before": _switches(), "computed before": _learner_like()}
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    rollout = start_rollout(directory)
+
+    def sample(**changes: Any) -> list[list[Completion]]:
+        arguments = {"samples": SAMPLES, "seeds": seeds, "temperature": TEMPERATURE} | changes
+        return rollout.generate(prompts, **arguments)
+
+    seen["before a push"] = _error(sample)
+    sent = Checksum()
+    seen["received"] = rollout.push(sent.observe(stream(tensors)), 0)
+    seen["sent"] = sent.hexdigest()
+    seen["first"] = first = sample()
+    now = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    seen["generators kept"] = torch.equal(now[0], states[0]) and now[1:] == states[1:]
+    seen["switches after"], seen["computed after"] = _switches(), _learner_like()
+    seen["error"] = huggingface_error(tensors, directory, prompts, first)
+    seen["again"] = sample()
+    seen["other seeds"] = sample(seeds=some_seeds(5, SAMPLES, first=10_000))
+    seen["alone"] = [
+        rollout.generate([prompt], samples=1, seeds=[[seed[0]]], temperature=TEMPERATURE)[0][0]
+        for prompt, seed in zip(prompts, seeds, strict=True)
+    ]
+    seen["nucleus"] = sample(top_p=0.3)
+    seen["bad prompts"] = [_error(lambda p=prompt: _one(rollout, p)) for prompt in _bad_prompts()]
+    rollout.push(stream(others), 7)
+    seen["second push"] = sample()
+    seen["second error"] = huggingface_error(others, directory, prompts, seen["second push"])
+    rollout.sleep()
+    rollout.wake()
+    seen["after sleep"] = _error(sample)
+    rollout.push(stream(tensors), 8)
+    seen["back"] = sample()
+    rollout.push(stream(tensors | {"model.norm.weight": torch.full((64,), torch.nan)}), 9)
+    seen["not finite"] = _error(sample)
+    short = tensors | {"model.embed_tokens.weight": tensors["model.embed_tokens.weight"][:-1]}
+    seen["broken push"] = _error(lambda: rollout.push(stream(short), 10))
+    seen["after a broken push"] = _error(sample)
+    seen["push after a broken push"] = _error(lambda: rollout.push(stream(tensors), 11))
+    return seen
+
+
+def _one(rollout: VllmRollout, prompt: np.ndarray) -> None:
+    rollout.generate([some_prompts()[0], prompt], samples=1, seeds=[[1], [2]], temperature=1.0)
+
+
+def _bad_prompts() -> list[np.ndarray]:
+    too_long = np.full(SETTINGS.max_prompt_tokens + 1, 3, np.int32)
+    return [too_long, np.array([], np.int32), np.array([3, VALID_VOCABULARY], np.int32), np.array([-1], np.int32)]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    checkpoint = engine_checkpoint(tmp_path_factory.mktemp("model"), "qwen2_tied")
+    return _with_tempting_padding(checkpoint)
+
+
+def _with_tempting_padding(checkpoint: Path) -> dict[str, Any]:
+    """Give the padding rows of the vocabulary logits that would win nearly every draw, then run the engine."""
+    from safetensors.torch import save_file
+
+    tensors = checkpoint_tensors(checkpoint)
+    row = tensors["model.embed_tokens.weight"][VALID_VOCABULARY]
+    tensors["model.embed_tokens.weight"][VALID_VOCABULARY:] = 50 * row
+    tensors["model.embed_tokens.weight"][VALID_VOCABULARY] = -50 * row
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    return run_ranks(observe, 1, str(checkpoint), timeout_s=400)[0]
+
+
+def _equal(left: list[list[Completion]], right: list[list[Completion]]) -> bool:
+    return all(
+        np.array_equal(a.tokens, b.tokens) and np.array_equal(a.logprobs, b.logprobs)
+        for group, other in zip(left, right, strict=True)
+        for a, b in zip(group, other, strict=True)
+    )
+
+
+def _flat(groups: list[list[Completion]]) -> list[Completion]:
+    return [completion for group in groups for completion in group]
+
+
+def test_refuses_to_sample_without_weights(seen: dict[str, Any]) -> None:
+    for moment in ("before a push", "after sleep", "after a broken push"):
+        kind, message = seen[moment]
+        assert kind == "RolloutError"
+        assert "push" in message
+
+
+def test_log_probabilities_are_hugging_faces(seen: dict[str, Any]) -> None:
+    assert seen["error"] <= 1e-5
+    assert seen["second error"] <= 1e-5
+
+
+def test_a_push_replaces_all_weights_and_can_be_taken_back(seen: dict[str, Any]) -> None:
+    assert not _equal(seen["first"], seen["second push"])
+    assert _equal(seen["first"], seen["back"])
+    versions = [{each.version for each in _flat(seen[key])} for key in ("first", "second push", "back")]
+    assert versions == [{0}, {7}, {8}]
+
+
+def test_checksum_is_the_senders(seen: dict[str, Any]) -> None:
+    assert seen["received"] == seen["sent"]
+
+
+def test_seeds_decide(seen: dict[str, Any]) -> None:
+    assert _equal(seen["first"], seen["again"])
+    assert not _equal(seen["first"], seen["other seeds"])
+    tokens = [tuple(each.tokens) for each in seen["first"][0]]
+    assert len(set(tokens)) == SAMPLES  # of one prompt, seeds apart
+
+
+def test_other_requests_do_not_matter(seen: dict[str, Any]) -> None:
+    for alone, group in zip(seen["alone"], seen["first"], strict=True):
+        assert np.array_equal(alone.tokens, group[0].tokens)
+        np.testing.assert_allclose(alone.logprobs, group[0].logprobs, rtol=0, atol=1e-5)
+
+
+def test_padding_of_the_vocabulary_is_never_sampled(seen: dict[str, Any]) -> None:
+    for key in ("first", "other seeds", "nucleus"):
+        assert max(each.tokens.max() for each in _flat(seen[key])) < VALID_VOCABULARY
+
+
+def test_samples_end_at_the_end_token_or_at_the_limit(seen: dict[str, Any]) -> None:
+    completions = _flat(seen["first"] + seen["other seeds"] + seen["second push"])
+    stopped = [each for each in completions if each.finish is Finish.STOP]
+    assert stopped
+    assert all(each.tokens[-1] == 2 and 2 not in each.tokens[:-1] for each in stopped)
+    cut = [each for each in completions if each.finish is Finish.LENGTH]
+    assert cut
+    assert all(len(each.tokens) == SETTINGS.max_response_tokens and 2 not in each.tokens for each in cut)
+
+
+def test_completions_hold_arrays_and_text(seen: dict[str, Any]) -> None:
+    assert [len(group) for group in seen["first"]] == [SAMPLES] * 5
+    for each in _flat(seen["first"]):
+        assert each.tokens.dtype == np.int32
+        assert each.logprobs.dtype == np.float32
+        assert each.tokens.shape == each.logprobs.shape
+        assert each.text == " ".join(map(str, each.tokens))
+
+
+def test_nucleus_sampling_reports_the_truncated_distribution(seen: dict[str, Any]) -> None:
+    """With a nucleus of 0.3 every token's own probability is at least what it was before the rest was cut off."""
+    full = np.concatenate([each.logprobs for each in _flat(seen["first"])]).mean()
+    cut = np.concatenate([each.logprobs for each in _flat(seen["nucleus"])]).mean()
+    assert cut > full + 0.5
+
+
+def test_bad_prompts_are_named_before_anything_is_generated(seen: dict[str, Any]) -> None:
+    kinds, messages = zip(*seen["bad prompts"], strict=True)
+    assert set(kinds) == {DataError.__name__}
+    assert "prompt 1 of 2 has 25 tokens and rollout.max_prompt_tokens is 24" in messages[0]
+    assert "empty" in messages[1]
+    assert "token 250" in messages[2]
+    assert "token -1" in messages[3]
+
+
+def test_an_engine_takes_nothing_after_a_push_that_broke_off(seen: dict[str, Any]) -> None:
+    assert seen["broken push"][0] == "WeightSyncError"
+    kind, message = seen["push after a broken push"]
+    assert kind == "RolloutError"
+    assert "start a new engine" in message
+
+
+def test_log_probabilities_that_are_not_finite_stop_the_run(seen: dict[str, Any]) -> None:
+    kind, message = seen["not finite"]
+    assert kind == "RolloutError"
+    assert "not finite" in message
+
+
+def test_the_learner_does_not_notice_the_engine(seen: dict[str, Any]) -> None:
+    assert seen["generators kept"]
+    assert seen["switches after"] == seen["switches before"]
+    assert torch.equal(seen["computed after"], seen["computed before"])
