@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import TemplateError, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
@@ -100,7 +102,10 @@ class Tokenizer:
             if self._settings.get(key) is not None
         }
         messages = [{"role": "user", "content": prompt}]
-        return self._template.render(messages=messages, add_generation_prompt=True, tools=None, **named)
+        try:
+            return self._template.render(messages=messages, add_generation_prompt=True, **named)
+        except TemplateError as error:
+            raise ModelError(f"{self._directory}: the chat template cannot be rendered: {error}") from None
 
     def _read_template(self) -> Any:
         """The compiled chat template, or None. It comes with a model, so it is rendered in a sandbox."""
@@ -110,9 +115,6 @@ class Tokenizer:
             source = next((each["template"] for each in source if each.get("name") == "default"), None)
         if not source:
             return None
-        from jinja2 import TemplateSyntaxError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )

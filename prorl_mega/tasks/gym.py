@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from prorl_mega.errors import ConfigError
+from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.brief import BRIEFS
 from prorl_mega.tasks.registry import Style, Task, digest, register
@@ -25,6 +25,7 @@ from prorl_mega.types import Outcome, Problem, Verdict
 
 BLOCK = 512  # problems per data set object; some data sets prepare a pool of this size
 CACHED_BLOCKS, CACHED_ITEMS = 4, 128
+ATTEMPTS = 64  # seeds for one problem
 HASH_DEPENDENT = ("isomorphic_strings", "knight_swap", "polynomial_multiplication", "ransom_note", "word_ladder")
 """Their problems depend on the hash seed of the interpreter (reasoning-gym 0.1.25 iterates over sets)."""
 IRREPRODUCIBLE = ("list_functions",)
@@ -40,7 +41,7 @@ _TOWER = re.compile(
 
 @dataclass(kw_only=True, slots=True)
 class ReasoningGymOptions:
-    """`config` holds the data set's own settings (`python -m prorl_mega.tasks show reasoning_gym` lists them)."""
+    """`config` holds the data set's own settings (`python -m prorl_mega.tasks show reasoning_gym dataset=NAME`)."""
 
     dataset: str
     config: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +79,11 @@ class ReasoningGym(Task):
     def warm_up(self) -> None:
         self._item(0, 0)
 
+    def describe(self) -> str:
+        settings = dataclasses.fields(_datasets()[self.options.dataset])
+        lines = [f"  {item.name} = {item.default}" for item in settings if item.name not in ("seed", "size")]
+        return f"settings of {self.options.dataset} (options.config) and their defaults:\n" + "\n".join(lines)
+
     def problem(self, index: int, seed: int) -> Problem:
         item = self._item(index, seed)
         reference = item["answer"] if isinstance(item["answer"], str) else None
@@ -109,7 +115,7 @@ class ReasoningGym(Task):
             return Verdict(reward=0.0, detail="refused: a computation without end")
         if self.options.style is Style.short:
             found = BRIEFS[self.options.dataset].expand(found)
-        block = self._block(problem.entry["index"] // BLOCK, problem.entry["seed"])
+        block = self._block(problem.entry["index"] // BLOCK, problem.entry["seed"], attempt=0)
         return Verdict(reward=block.score_answer(answer=found, entry=item), detail=found[:64])
 
     def _solution(self, steps: str, reference: str | None) -> str | None:
@@ -123,14 +129,26 @@ class ReasoningGym(Task):
         """Item `index` of the endless stream `seed`; the last few are kept, as many samples answer the same problem."""
         at = (index, seed)
         if at not in self._items:
-            self._items[at] = self._block(index // BLOCK, seed)[index % BLOCK]
+            self._items[at] = self._generate(index, seed)
             if len(self._items) > CACHED_ITEMS:
                 self._items.popitem(last=False)
         return self._items[at]
 
-    def _block(self, number: int, seed: int) -> Any:
+    def _generate(self, index: int, seed: int) -> dict[str, Any]:
+        """Some generators fail on some seeds (a maze without a floor): then the next of a fixed sequence is taken."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._block(index // BLOCK, seed, attempt)[index % BLOCK]
+            except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+                reason = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"tasks.mixture.{self.entry}: reasoning-gym could not make a {self.options.dataset} problem in {ATTEMPTS} "
+            f"attempts with {self.options.config}; make the settings less tight ({reason})"
+        )
+
+    def _block(self, number: int, seed: int, attempt: int) -> Any:
         """The data set object that holds problems [number * BLOCK, (number + 1) * BLOCK) of the stream."""
-        origin = digest(f"{self.entry}\n{seed}\n{number}") >> 32  # numpy generators want 32 bits
+        origin = digest(f"{self.entry}\n{seed}\n{number}\n{attempt}") >> 32  # numpy generators want 32 bits
         if origin not in self._blocks:
             from reasoning_gym import create_dataset
 

@@ -50,6 +50,10 @@ class Task(ABC):
         """Number of different problems when it is finite: any `size()` consecutive indexes cover them all."""
         return None
 
+    def describe(self) -> str:
+        """What a person should know about these options beyond their names; may be empty."""
+        return ""
+
     @abstractmethod
     def problem(self, index: int, seed: int) -> Problem:
         """The problem number `index` >= 0 of the stream `seed`; always the same one."""

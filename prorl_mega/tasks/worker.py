@@ -21,7 +21,7 @@ from prorl_mega.tasks.channel import Inbox, encode
 from prorl_mega.tasks.registry import Task, create
 from prorl_mega.types import Problem
 
-MEMORY = 4 << 30  # bytes of address space
+MEMORY = 2 << 30  # bytes of address space
 FILE_SIZE = 1 << 20  # bytes that may be written to one file (the error log)
 _PR_SET_PDEATHSIG = 1
 _FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.kill", "os.killpg",
@@ -52,7 +52,6 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
-    sys.setrecursionlimit(10_000)
 
 
 def serve(source: int, sink: int) -> None:

@@ -1,0 +1,90 @@
+"""What counts as the answer, and that no text makes the search slow."""
+
+import pytest
+
+from prorl_mega.tasks import extract
+from prorl_mega.tasks.extract import Form, answer
+
+BOXES = [
+    (r"so \boxed{4}", "4"),
+    (r"\boxed{1} no, \boxed{2}", "2"),
+    (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    (r"\boxed {7}", "7"),
+    (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+    (r"\boxed{\boxed{5}}", r"\boxed{5}"),
+    (r"\boxed{1 \boxed{2} 3}", r"1 \boxed{2} 3"),
+    (r"\boxed{1 and \boxed{2}", "2"),
+    (r"{ unclosed \boxed{3}", "3"),
+    (r"} stray \boxed{3} }", "3"),
+    (r"\boxed{1} then \boxed{2", "1"),
+    (r"<think>\boxed{1}</think> \boxed{2}", "2"),
+    (r"<think>\boxed{1}</think> two", None),
+    (r"\boxed{}", None),
+    (r"\boxed{" + "9" * 5000 + "}", None),
+    ("", None),
+    ("boxed{4}", None),
+    ("\\boxed{4\u202e\x00\x1b[31m}", "4[31m"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BOXES)
+def test_boxes(text, expected):
+    assert answer(text, Form.boxed) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<answer> 4 </answer>", "4"),
+        ("<answer>1</answer> <answer>2</answer>", "2"),
+        ("<answer>1</answer> <answer>2", "1"),
+        ("<answer>a <answer>b</answer>", "b"),
+        ("</answer>4<answer>", None),
+        ("<answer></answer>", None),
+        ("<answer>line\nline</answer>", "line\nline"),
+        ("4", None),
+    ],
+)
+def test_tags(text, expected):
+    assert answer(text, Form.tags) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("7+5=12\n82", "82"),
+        ("82\n\n \n", "82"),
+        ("Answer: 82", "82"),
+        ("The final answer is 82", "82"),
+        ("answers", "answers"),
+        ("  ", None),
+        ("a b", "a b"),
+        ("</think>", None),
+    ],
+)
+def test_final_line(text, expected):
+    assert answer(text, Form.line) == expected
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_marked_answers_are_found_again(form):
+    assert answer(extract.mark("1+1=2", "2", form), form) == "2"
+    assert answer(extract.mark("", "a{b}c", form), form) == "a{b}c"
+
+
+@pytest.mark.parametrize(
+    "piece", ["\\", "{", "}", r"\boxed{", r"\boxed{}", "<answer>", "</answer>", "\n", "a", "\x00", " "]
+)
+@pytest.mark.parametrize("form", list(Form))
+def test_a_megabyte_of_anything_ends(piece, form):
+    """A quadratic search would take hours here, and the runner's time limit would end it."""
+    found = answer(piece * (1_000_000 // len(piece)), form)
+    assert found is None or len(found) <= extract.MAX_ANSWER
+
+
+def test_the_end_of_a_long_text_counts():
+    assert answer("x" * 2_000_000 + r"\boxed{4}", Form.boxed) == "4"
+
+
+def test_lone_surrogates_and_invisible_characters_are_removed():
+    assert extract.clean("a\ud800b\u200bc\x07d\te\n") == "abcd\te\n"

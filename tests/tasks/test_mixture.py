@@ -1,0 +1,173 @@
+"""The stream of problems: reproducible, resumable, in the given shares, and apart from the held-out set."""
+
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from prorl_mega.config.schema import TaskConfig, TasksConfig
+from prorl_mega.errors import CheckpointError, ConfigError, DataError
+from prorl_mega.tasks import Mixture, names
+from prorl_mega.tasks.mixture import is_held_out
+
+
+def config(**weights: float) -> TasksConfig:
+    weights = weights or {"sums": 2.0, "words": 1.0}
+    entries = {
+        "sums": ("arithmetic", {"style": "short", "max_digits": 2}),
+        "words": ("instruction", {"style": "short", "min_constraints": 2}),
+        "tiny": ("arithmetic", {"style": "short", "max_digits": 1, "operations": ["+"]}),
+    }
+    return TasksConfig(
+        mixture={e: TaskConfig(name=entries[e][0], weight=w, options=entries[e][1]) for e, w in weights.items()}
+    )
+
+
+def entry(name: str, options: dict[str, Any]) -> TasksConfig:
+    return TasksConfig(mixture={"x": TaskConfig(name=name, options=options)})
+
+
+def rg(**options: Any) -> TasksConfig:
+    return entry("reasoning_gym", options)
+
+
+def gcd(settings: dict[str, Any]) -> TasksConfig:
+    return rg(dataset="gcd", config=settings)
+
+
+def test_same_seed_same_stream_and_other_seed_another():
+    first = Mixture(config(), seed=1).draw(100)
+    assert first == Mixture(config(), seed=1).draw(100)
+    assert first != Mixture(config(), seed=2).draw(100)
+    assert len({problem.key for problem in first}) == 100
+
+
+@pytest.mark.parametrize("cut", [0, 1, 37, 99])
+def test_a_resumed_stream_goes_on_exactly(cut):
+    whole = Mixture(config(), seed=5)
+    expected = whole.draw(100)
+    before = Mixture(config(), seed=5)
+    head = before.draw(cut)
+    after = Mixture(config(), seed=5)
+    after.load_state_dict(before.state_dict())
+    assert head + after.draw(100 - cut) == expected
+    assert after.state_dict() == whole.state_dict()
+
+
+def test_the_state_is_cursors_only():
+    mixture = Mixture(config(), seed=1)
+    mixture.draw(30)
+    state = mixture.state_dict()
+    assert state["drawn"] == 30
+    assert set(state["cursors"]) == {"sums", "words"}
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"drawn": 1}, {"drawn": "1", "cursors": {}}, {"drawn": 1, "cursors": {"sums": -1}}]
+)
+def test_a_broken_state_is_refused(state):
+    with pytest.raises(CheckpointError):
+        Mixture(config(), seed=1).load_state_dict(state)
+
+
+def test_shares_follow_the_weights_closely():
+    mixture = Mixture(config(sums=3.0, words=1.0, tiny=0.0), seed=1)
+    for _ in range(10):
+        counts = Counter(problem.task for problem in mixture.draw(40))
+        assert abs(counts["sums"] - 30) <= 2
+        assert counts["tiny"] == 0
+
+
+def test_held_out_prompts_are_never_drawn():
+    mixture = Mixture(config(sums=1.0, words=1.0, tiny=1.0), seed=1)
+    held_out = {problem.prompt for problem in mixture.held_out(64)}
+    everything = {problem.prompt for problem in mixture.draw(3000)}
+    assert held_out
+    assert not held_out & everything
+    assert all(map(is_held_out, held_out))
+    assert not any(map(is_held_out, everything))
+
+
+def test_the_held_out_set_is_fixed_distinct_and_a_prefix_of_a_larger_one():
+    mixture = Mixture(config(), seed=1)
+    small, large = mixture.held_out(8), mixture.held_out(32)
+    other = Mixture(config(), seed=2)
+    other.draw(10)
+    assert other.held_out(32) == large
+    for entry in ("sums", "words"):
+        of_entry = [problem for problem in large if problem.task == entry]
+        assert len({problem.prompt for problem in of_entry}) == 32
+        assert [problem for problem in small if problem.task == entry] == of_entry[:8]
+    assert mixture.held_out(8) == small
+
+
+def test_evaluation_does_not_move_the_stream():
+    quiet, busy = Mixture(config(), seed=1), Mixture(config(), seed=1)
+    busy.held_out(16)
+    assert quiet.draw(20) == busy.draw(20)
+
+
+def test_a_small_space_gives_what_it_has():
+    held_out = Mixture(config(tiny=1.0), seed=1).held_out(64)
+    assert 1 <= len(held_out) < 64
+
+
+def test_a_file_too_small_to_split_is_an_error(tmp_path):
+    path = tmp_path / "one.jsonl"
+    path.write_text('{"prompt": "p", "answer": "1"}')
+    mixture = Mixture(TasksConfig(mixture={"one": TaskConfig(name="jsonl", options={"path": str(path)})}), seed=1)
+    split = [mixture.held_out, mixture.draw]
+    unlucky = split[0] if not is_held_out("p") else split[1]
+    with pytest.raises(DataError, match=r"tasks\.mixture\.one"):
+        unlucky(1)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        (TasksConfig(), r"tasks\.mixture: is empty"),
+        (config(sums=0.0), "at least one weight"),
+        (config(sums=-1.0), r"sums\.weight"),
+        (config(sums=float("nan")), r"sums\.weight"),
+        (entry("arithmetic", {"digits": 3}), r"x\.options\.digits.*Valid: .*max_digits"),
+        (entry("arithmetic", {"max_digits": "3"}), r"max_digits: must be of type int"),
+        (entry("arithmetic", {"max_digits": True}), r"max_digits: must be of type int"),
+        (entry("arithmetic", {"operations": ["/"]}), r"operations\[0\]: must be one of"),
+        (entry("arithmetic", {"min_digits": 5}), r"x\.options\.min_digits: need"),
+        (entry("instruction", {"kinds": ["wrods"]}), r"kinds: unknown wrods"),
+        (rg(dataset="gdc"), r"dataset: reasoning-gym has no 'gdc'"),
+        (gcd({"a": 1}), r"config\.a: no such setting"),
+        (gcd({"seed": 1}), r"config\.seed"),
+        (gcd({"min_numbers": 0}), r"gcd refuses"),
+        (rg(dataset="sudoku", style="short"), r"style: there is no short"),
+        (rg(dataset="list_functions"), r"at every call"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_named(tasks, message):
+    with pytest.raises(ConfigError, match=message):
+        Mixture(tasks, seed=1)
+
+
+def test_hash_dependent_data_sets_need_a_fixed_hash_seed(monkeypatch):
+    tasks = TasksConfig(mixture={"x": TaskConfig(name="reasoning_gym", options={"dataset": "ransom_note"})})
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    with pytest.raises(ConfigError, match="PYTHONHASHSEED=0"):
+        Mixture(tasks, seed=1)
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    Mixture(tasks, seed=1)
+
+
+def test_importing_the_tasks_is_light():
+    """No torch anywhere; reasoning-gym and math-verify only when they are used."""
+    code = (
+        "import sys, prorl_mega.tasks, prorl_mega.tasks.worker\n"
+        "heavy = {'torch', 'transformers', 'megatron', 'vllm', 'reasoning_gym', 'math_verify', 'sympy'}\n"
+        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_all_tasks_are_registered():
+    assert {"arithmetic", "instruction", "jsonl", "reasoning_gym"} <= set(names())
