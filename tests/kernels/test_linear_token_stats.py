@@ -1,0 +1,321 @@
+"""The chunked implementation against an independent fp64 definition, its invariances, its memory and its errors."""
+
+import math
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from prorl_kernels.linear_token_stats import TokenStats, linear_token_stats
+
+ODD_SHAPES = [(1, 8, 1), (1, 8, 2), (7, 16, 100), (37, 33, 507), (130, 24, 4099), (64, 16, 9001)]
+
+
+@pytest.fixture(autouse=True)
+def poisoned_allocations():
+    """torch.empty is full of NaN: nothing may be read before it has been written."""
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # thousands of tiny operations: waking a second thread costs more than it does
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+def problem(tokens: int, width: int, vocab: int, *, scale: float = 4.0, dtype: torch.dtype = torch.float32):
+    hidden = torch.randn(tokens, width).to(dtype).requires_grad_()
+    weight = (torch.randn(vocab, width) * scale / math.sqrt(width)).to(dtype).requires_grad_()
+    return hidden, weight, torch.randint(0, vocab, (tokens,))
+
+
+def exact(hidden, weight, targets, temperature=1.0) -> TokenStats:
+    """fp64, from the definition, sharing nothing with the package."""
+    temperature = torch.as_tensor(temperature, dtype=torch.float64).reshape(-1, 1)
+    logits = hidden.double() @ weight.double().T / temperature
+    probabilities = torch.softmax(logits, 1)
+    logprobs = logits - torch.logsumexp(logits, 1, keepdim=True)
+    return TokenStats(
+        logprobs[torch.arange(len(targets)), targets.long()], -torch.special.xlogy(probabilities, probabilities).sum(1)
+    )
+
+
+def gradients(stats: TokenStats, upstream: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad([stats.logprob, stats.entropy], inputs, [*upstream.to(stats.logprob.dtype)])
+
+
+def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((actual.double() - expected).norm() / expected.norm().clamp(min=1e-12))
+
+
+@pytest.mark.parametrize(("tokens", "width", "vocab"), ODD_SHAPES)
+@pytest.mark.parametrize("chunk_bytes", [None, 20_000])
+@pytest.mark.parametrize("implementation", ["chunked", "reference"])
+def test_matches_fp64(tokens: int, width: int, vocab: int, chunk_bytes: int | None, implementation: str) -> None:
+    hidden, weight, targets = problem(tokens, width, vocab)
+    temperature = torch.rand(tokens) + 0.5
+    upstream = torch.randn(2, tokens)
+    stats = linear_token_stats(
+        hidden, weight, targets, temperature, chunk_bytes=chunk_bytes, implementation=implementation
+    )
+    truth = exact(hidden, weight, targets, temperature)
+    assert stats.logprob.dtype is stats.entropy.dtype is torch.float32
+    assert (stats.logprob - truth.logprob).abs().max() <= 1e-5
+    assert (stats.entropy - truth.entropy).abs().max() <= 1e-5
+    if vocab > 1:
+        pairs = zip(gradients(stats, upstream, hidden, weight), gradients(truth, upstream, hidden, weight), strict=True)
+        assert all(relative(actual, expected) <= 1e-5 for actual, expected in pairs)
+
+
+def test_bfloat16_inputs_are_accumulated_in_fp32() -> None:
+    hidden, weight, targets = problem(96, 64, 3001, dtype=torch.bfloat16)
+    upstream = torch.randn(2, 96)
+    stats = linear_token_stats(hidden, weight, targets, 0.7, chunk_bytes=1 << 18)
+    truth = exact(hidden, weight, targets, 0.7)
+    assert stats.logprob.dtype is torch.float32
+    assert (stats.logprob - truth.logprob).abs().max() <= 1e-4
+    assert (stats.entropy - truth.entropy).abs().max() <= 1e-4
+    for actual, expected in zip(
+        gradients(stats, upstream, hidden, weight), gradients(truth, upstream, hidden, weight), strict=True
+    ):
+        assert actual.dtype is torch.bfloat16
+        assert relative(actual, expected) <= 3e-3  # one rounding to bf16, none in between
+
+
+def test_head_in_fp32_with_hidden_in_bfloat16() -> None:
+    hidden, weight, targets = problem(20, 16, 300)
+    hidden = hidden.detach().bfloat16().requires_grad_()
+    stats = linear_token_stats(hidden, weight, targets)
+    assert (stats.logprob - exact(hidden, weight, targets).logprob).abs().max() <= 1e-5
+    of_hidden, of_weight = gradients(stats, torch.randn(2, 20), hidden, weight)
+    assert (of_hidden.dtype, of_weight.dtype) == (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("which", [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+def test_gradcheck(which: tuple[float, float]) -> None:
+    hidden, weight, targets = (
+        tensor.double() if tensor.is_floating_point() else tensor for tensor in problem(6, 5, 23)
+    )
+
+    def weighted(hidden, weight):
+        stats = linear_token_stats(hidden, weight, targets, 0.8, valid_vocab=23, chunk_bytes=300)
+        return which[0] * stats.logprob + which[1] * stats.entropy
+
+    inputs = (hidden.detach().requires_grad_(), weight.detach().requires_grad_())
+    assert torch.autograd.gradcheck(weighted, inputs)
+
+
+def test_gradients_of_the_logits_sum_to_zero() -> None:
+    hidden, weight, targets = problem(50, 16, 777)
+    with torch.no_grad():
+        weight[:, 0] = 1.0  # adds the same number to all logits of a token: must not matter
+    stats = linear_token_stats(hidden, weight, targets, chunk_bytes=50_000)
+    of_hidden, _ = gradients(stats, torch.randn(2, 50), hidden, weight)
+    assert of_hidden[:, 0].abs().max() <= 1e-5 * of_hidden.abs().max()
+
+
+def test_rows_without_upstream_gradient_get_exact_zeros_and_change_nothing() -> None:
+    hidden, weight, targets = problem(40, 16, 500)
+    with torch.no_grad():
+        hidden[::2] *= 1e30  # logits at the end of fp32: any arithmetic on them would show
+    upstream = torch.randn(2, 40)
+    upstream[:, ::2] = 0
+    of_hidden, of_weight = gradients(linear_token_stats(hidden, weight, targets), upstream, hidden, weight)
+    assert (of_hidden[::2] == 0).all()
+    some, targets = hidden.detach()[1::2].requires_grad_(), targets[1::2]
+    expected = gradients(linear_token_stats(some, weight, targets), upstream[:, 1::2], some, weight)
+    torch.testing.assert_close(of_hidden[1::2], expected[0], rtol=0, atol=0)
+    torch.testing.assert_close(of_weight, expected[1], rtol=0, atol=0)
+
+
+def test_only_one_output_used_and_upstream_with_zero_stride() -> None:
+    hidden, weight, targets = problem(9, 8, 60)
+    for name in ("logprob", "entropy"):
+        actual = torch.autograd.grad(getattr(linear_token_stats(hidden, weight, targets), name).sum(), (hidden, weight))
+        expected = torch.autograd.grad(getattr(exact(hidden, weight, targets), name).sum(), (hidden, weight))
+        assert all(relative(a, e) <= 1e-5 for a, e in zip(actual, expected, strict=True))
+
+
+def test_backward_twice_with_retained_graph_and_no_second_derivative() -> None:
+    hidden, weight, targets = problem(9, 8, 60)
+    loss = linear_token_stats(hidden, weight, targets).logprob @ torch.ones(9, requires_grad=True)
+    first = torch.autograd.grad(loss, (hidden, weight), retain_graph=True)
+    second = torch.autograd.grad(loss, (hidden, weight), create_graph=True)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        second[0].sum().backward()
+
+
+def test_non_contiguous_inputs() -> None:
+    base, weights, targets = problem(16, 24, 80)
+    hidden = base.detach().T.contiguous().T.requires_grad_()
+    weight = weights.detach().repeat(1, 2)[:, ::2].requires_grad_()
+    assert not hidden.is_contiguous()
+    assert not weight.is_contiguous()
+    upstream = torch.randn(2, 16)
+    actual = gradients(linear_token_stats(hidden, weight, targets), upstream, hidden, weight)
+    expected = gradients(exact(hidden, weight, targets), upstream, hidden, weight)
+    assert all(relative(a, e) <= 1e-5 for a, e in zip(actual, expected, strict=True))
+
+
+@pytest.mark.parametrize("offset", [-1e4, -120.0, 0.0, 1e4])
+@pytest.mark.parametrize("chunk_bytes", [None, 4_000])
+def test_a_common_offset_of_all_logits_changes_nothing(offset: float, chunk_bytes: int | None) -> None:
+    hidden = torch.cat([torch.randint(-8, 9, (30, 4)) / 4, torch.ones(30, 1)], 1)
+    weight = torch.cat([torch.randint(-8, 9, (130, 4)) / 4, torch.full((130, 1), offset)], 1).requires_grad_()
+    hidden.requires_grad_()
+    targets = torch.randint(0, 130, (30,))
+    stats = linear_token_stats(hidden, weight, targets, chunk_bytes=chunk_bytes)  # logits are exact in fp32
+    truth = exact(hidden, weight, targets)
+    assert (stats.logprob - truth.logprob).abs().max() <= 3e-6
+    assert (stats.entropy - truth.entropy).abs().max() <= 3e-6
+    assert all(grad.isfinite().all() for grad in gradients(stats, torch.randn(2, 30), hidden, weight))
+
+
+@pytest.mark.parametrize("chunk_bytes", [None, 400])
+def test_one_logit_far_above_the_rest(chunk_bytes: int | None) -> None:
+    hidden = torch.ones(2, 1, requires_grad=True)
+    weight = torch.zeros(300, 1)
+    weight[137] = 1e4
+    weight.requires_grad_()
+    stats = linear_token_stats(hidden, weight, torch.tensor([137, 5]), chunk_bytes=chunk_bytes)
+    assert stats.logprob.tolist() == [0.0, -1e4]
+    assert stats.entropy.tolist() == [0.0, 0.0]
+    of_hidden, of_weight = gradients(stats, torch.ones(2, 2), hidden, weight)
+    assert of_hidden.squeeze(1).tolist() == [0.0, -1e4]
+    assert of_weight[5] == 1
+    assert of_weight[137] == -1
+
+
+@pytest.mark.parametrize("chunk_bytes", [None, 400])
+def test_columns_of_minus_infinity_have_no_mass_and_no_nan(chunk_bytes: int | None) -> None:
+    hidden = (torch.rand(12, 3) + 0.5).requires_grad_()
+    weight = torch.randn(100, 3)
+    weight[20:90] = -torch.inf
+    weight.requires_grad_()
+    targets = torch.randint(0, 20, (12,))
+    stats = linear_token_stats(hidden, weight, targets, chunk_bytes=chunk_bytes)
+    kept = torch.cat([weight[:20], weight[90:]]).detach().requires_grad_()
+    truth = exact(hidden, kept, targets)
+    assert (stats.logprob - truth.logprob).abs().max() <= 1e-5
+    assert (stats.entropy - truth.entropy).abs().max() <= 1e-5
+    of_weight = gradients(stats, torch.ones(2, 12), weight)[0]
+    assert (of_weight[20:90] == 0).all()
+    assert of_weight.isfinite().all()
+    assert linear_token_stats(hidden, weight, torch.full((12,), 30)).logprob.eq(-torch.inf).all()
+
+
+def test_padding_has_no_mass_and_no_gradient() -> None:
+    hidden, weight, targets = problem(25, 16, 128)
+    targets %= 101
+    with torch.no_grad():
+        weight[101:] = 1e6  # would swallow all probability
+    upstream = torch.randn(2, 25)
+    stats = linear_token_stats(hidden, weight, targets, valid_vocab=101, chunk_bytes=5_000)
+    truth = exact(hidden, weight[:101], targets)
+    assert (stats.logprob - truth.logprob).abs().max() <= 1e-5
+    assert (stats.entropy - truth.entropy).abs().max() <= 1e-5
+    of_hidden, of_weight = gradients(stats, upstream, hidden, weight)
+    assert relative(of_hidden, gradients(truth, upstream, hidden)[0]) <= 1e-5
+    assert (of_weight[101:] == 0).all()
+
+
+def test_ranges_hold_and_a_tile_boundary_is_no_different() -> None:
+    hidden, weight, _ = problem(64, 8, 64, scale=30.0)
+    targets = torch.arange(64)  # the first and the last column of every tile are somebody's target
+    whole = linear_token_stats(hidden, weight, targets)
+    for chunk_bytes in (64, 512, 8 * 64 * 7, 8 * 64 * 16):
+        tiled = linear_token_stats(hidden, weight, targets, chunk_bytes=chunk_bytes)
+        torch.testing.assert_close(tiled.logprob, whole.logprob, rtol=1e-6, atol=2e-5)
+        torch.testing.assert_close(tiled.entropy, whole.entropy, rtol=1e-6, atol=2e-5)
+        assert (tiled.logprob <= 0).all()
+        assert (tiled.entropy >= 0).all()
+        again = linear_token_stats(hidden, weight, targets, chunk_bytes=chunk_bytes)
+        assert torch.equal(again.logprob, tiled.logprob)
+
+
+def test_no_tokens() -> None:
+    hidden, weight, _ = problem(3, 8, 20)
+    stats = linear_token_stats(hidden[:0], weight, torch.zeros(0, dtype=torch.int64), 0.5)
+    assert stats.logprob.shape == stats.entropy.shape == (0,)
+    (stats.logprob.sum() + stats.entropy.sum()).backward()
+    assert (weight.grad == 0).all()
+    assert (hidden.grad == 0).all()
+
+
+class Recorder(TorchDispatchMode):
+    """Sizes of all results and the number of matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+        self.products = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.largest = max(self.largest, tensor.untyped_storage().nbytes())
+        self.products += "mm" in func.name()
+        return result
+
+
+@pytest.mark.parametrize("chunk_bytes", [100_000, 1_000_000])
+def test_no_tensor_exceeds_the_stated_memory(chunk_bytes: int) -> None:
+    hidden, weight, targets = problem(600, 4, 20_000)
+    inputs = [tensor.untyped_storage().nbytes() for tensor in (hidden, weight, targets)]
+    with Recorder() as recorder:
+        stats = linear_token_stats(hidden, weight, targets, chunk_bytes=chunk_bytes)
+        stats.logprob.sum().backward()
+    assert recorder.largest <= max(chunk_bytes // 2, *inputs)
+    assert recorder.largest < 600 * 20_000 * 4 / 20
+
+
+def test_a_frozen_input_costs_no_matrix_product() -> None:
+    products = {}
+    for frozen in ("none", "hidden", "weight"):
+        hidden, weight, targets = problem(8, 4, 50)
+        hidden.requires_grad_(frozen != "hidden")
+        weight.requires_grad_(frozen != "weight")
+        with Recorder() as recorder:
+            linear_token_stats(hidden, weight, targets).logprob.sum().backward()
+        products[frozen] = recorder.products
+        assert (hidden.grad is None) == (frozen == "hidden")
+        assert (weight.grad is None) == (frozen == "weight")
+    assert products == {"none": 4, "hidden": 3, "weight": 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": torch.zeros(2, 3, 4)}, r"hidden \[2, 3, 4\]"),
+        ({"weight": torch.zeros(10, 5)}, r"same width d; got hidden \[3, 4\], weight \[10, 5\]"),
+        ({"targets": torch.zeros(2, dtype=torch.int64)}, "same number of tokens"),
+        ({"targets": torch.zeros(3)}, "int32 or int64; got torch.float32"),
+        ({"hidden": torch.zeros(3, 4, dtype=torch.int32)}, "floating point; got torch.int32"),
+        ({"hidden": torch.zeros(3, 4, device="meta")}, "on one device; got hidden on meta"),
+        ({"targets": torch.tensor([0, 1, 10])}, r"targets must be in \[0, 10\); got values from 0 to 10"),
+        ({"targets": torch.tensor([0, -1, 3])}, "got values from -1 to 3"),
+        ({"targets": torch.tensor([0, 1, 8]), "valid_vocab": 8}, r"\[0, 8\)"),
+        ({"temperature": 0.0}, "temperature must be positive; got 0.0"),
+        ({"temperature": math.nan}, "temperature must be positive"),
+        ({"temperature": torch.tensor([1.0, -0.5, 1.0])}, "its minimum is -0.5"),
+        ({"temperature": torch.ones(2)}, r"floating point \[3\]"),
+        ({"temperature": torch.ones(3, requires_grad=True)}, "not differentiable"),
+        ({"valid_vocab": 11}, "valid_vocab=11 exceeds the 10 rows"),
+        ({"valid_vocab": 0}, "valid_vocab must be positive"),
+        ({"vocab_start": 5}, "pass the tensor_group"),
+        ({"vocab_start": -5}, "must not be negative"),
+        ({"implementation": "fastest"}, r"implementation='fastest' is unknown; choose from \['chunked', 'reference'\]"),
+        ({"chunk_bytes": 0}, "chunk_bytes must be positive"),
+    ],
+)
+def test_misuse_is_named(change: dict, message: str) -> None:
+    arguments = {
+        "hidden": torch.zeros(3, 4),
+        "weight": torch.zeros(10, 4),
+        "targets": torch.zeros(3, dtype=torch.int64),
+    }
+    with pytest.raises(ValueError, match=message):
+        linear_token_stats(**(arguments | change))
