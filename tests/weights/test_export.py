@@ -41,8 +41,13 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize(("family", "tied"), CHECKPOINTS)
-@pytest.mark.parametrize(("tensor", "pipeline"), [(1, 1), (2, 2), (4, 1)])
+@pytest.mark.parametrize(
+    ("family", "tied", "tensor", "pipeline"),
+    [
+        (*checkpoint, *sizes)
+        for checkpoint, sizes in zip(CHECKPOINTS, [(2, 2), (1, 2), (4, 1), (2, 2), (1, 1), (2, 1)], strict=True)
+    ],
+)
 def test_the_newest_checkpoint_is_exported(tmp_path: Path, family: str, tied: bool, tensor: int, pipeline: int) -> None:
     base = write_checkpoint(tmp_path / "base", family, tied=tied)
     write_run(tmp_path / "run", base, tensor, pipeline)
