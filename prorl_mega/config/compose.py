@@ -227,8 +227,7 @@ def _propagated_errors() -> Iterator[None]:
 def _leave(message: str, error: BaseException, debug: bool, code: ExitCode) -> NoReturn:
     if debug:
         traceback.print_exception(error)
+    # Every rank speaks: the launcher may end rank 0 for another rank's failure before it has said anything.
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
-    if rank == "0" or not isinstance(error, ConfigError | HydraException | OmegaConfBaseException):
-        # Settings are wrong on every rank alike; other errors may be this rank's own.
-        print(f"error: {message}" if rank == "0" else f"error on rank {rank}: {message}", file=sys.stderr, flush=True)
+    print(f"error: {message}" if rank == "0" else f"error on rank {rank}: {message}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -24,7 +24,7 @@ GROUPS = sorted(
     if file.parent.name not in ("experiment", "hydra")
 )
 PROGRAM = """
-import sys
+import logging, sys
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode, RolloutError
@@ -35,6 +35,7 @@ def main(config: RunConfig) -> ExitCode:
         raise RolloutError("the engine broke")
     if config.seed == 10:
         return ExitCode.SAVED_AFTER_SIGNAL
+    logging.getLogger("a library").info("chatter of a library")
     print("ran", config.name, config.seed, repr(config.recipe.kl_coef), type(config.recipe.kl_estimator).__name__)
     return ExitCode.FINISHED
 
@@ -189,6 +190,8 @@ def test_sweep_jobs_have_directories_of_their_own(tmp_path: Path, model: Path) -
     base = ["experiment=demo", "model=random", f"model.path={model}"]
     done = start(tmp_path, "-m", *base, "seed=1,2")
     assert done.returncode == 0, done.stderr
+    assert "Launching 2 jobs" in done.stdout
+    assert "chatter" not in done.stdout + done.stderr
     names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ran")]
     assert len(set(names)) == 2
     assert all(name.startswith("demo--") for name in names)

@@ -17,6 +17,20 @@ from prorl_mega.errors import ExitCode
 pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).resolve().parents[2]
 JOB_LIMIT_S = 150
+TRAINING_LIMIT_S = 600
+ONE_STEP = [
+    "experiment=demo",
+    "model=random",
+    "schedule.steps=1",
+    "recipe.prompts_per_step=2",
+    "recipe.prompts_per_update=2",
+    "recipe.samples_per_prompt=2",
+    "recipe.dynamic_sampling=false",
+    "rollout.max_response_tokens=16",
+    "evaluation.problems_per_task=1",
+    "evaluation.final_problems_per_task=1",
+    "evaluation.samples=2",
+]
 HOSTILE = [
     "experiment=demo",
     "name=a b",
@@ -167,6 +181,24 @@ def test_sweep_submits_one_job_per_combination(cluster: SlurmCluster, tmp_path: 
     assert {record["root"] for record in records.values()} == {root}
     assert sorted(record["node"] for record in records.values()) == ["n1", "n1", "n2", "n2"]
     assert not list(tmp_path.rglob("canary"))
+
+
+def test_training_on_two_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """The real program: Megatron and vLLM, tensor-parallel over the two nodes, one step, random weights."""
+    (tmp_path / "slurm").mkdir()
+    interpreter = f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
+    (tmp_path / "slurm" / "env.sh").write_text(f'source "{ROOT}/slurm/env.sh"\n{interpreter}')
+    state = cluster.submit(
+        *batch(tmp_path, "experiment=demo", "model.path=x", "name='two nodes'"), cwd=tmp_path, timeout=JOB_LIMIT_S
+    )
+    assert state == "FAILED"
+    assert "error: name='two nodes' becomes a directory" in output(tmp_path)
+    arguments = [*ONE_STEP, f"model.path={ROOT / 'examples' / 'tiny_qwen2'}", "parallel.tensor=2"]
+    state = cluster.submit(*batch(tmp_path, *arguments), cwd=tmp_path, timeout=TRAINING_LIMIT_S)
+    assert state == "COMPLETED", output(tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "demo" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 1
+    print(output(tmp_path))
 
 
 def logs(directory: Path) -> str:
