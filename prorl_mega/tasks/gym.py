@@ -35,7 +35,8 @@ _INTERNALS = re.compile(
     r"__|\blambda\b|\b(?:eval|exec|compile|open|input|globals|locals|vars|getattr|setattr|breakpoint|exit|quit)\s{0,8}\("
 )
 _TOWER = re.compile(
-    r"(?:\*\*|\^)[\s(+-]{0,16}(?:\d{4}|\d{1,3}[\s)]{0,16}(?:\*\*|\^))|<<|\d{400}|!!!|\bfactorial\b", re.IGNORECASE
+    r"(?:\*\*|\^)[\s(+-]{0,16}(?:\d{4}|\d{1,3}[\s)]{0,16}(?:\*\*|\^))|\de\+?\d{4}|<<|\d{400}|!!!|\bfactorial\b",
+    re.IGNORECASE,
 )
 
 
@@ -116,7 +117,12 @@ class ReasoningGym(Task):
         if self.options.style is Style.short:
             found = BRIEFS[self.options.dataset].expand(found)
         block = self._block(problem.entry["index"] // BLOCK, problem.entry["seed"], attempt=0)
-        return Verdict(reward=block.score_answer(answer=found, entry=item), detail=found[:64])
+        try:
+            return Verdict(reward=block.score_answer(answer=found, entry=item), detail=found[:64])
+        except MemoryError:
+            raise
+        except Exception as error:  # several scorers raise for what they cannot read: then it is no answer
+            return Verdict(reward=0.0, detail=f"unreadable: {type(error).__name__}")
 
     def _solution(self, steps: str, reference: str | None) -> str | None:
         """None when reasoning-gym has no reference, or one that the chosen form cannot express."""

@@ -105,8 +105,13 @@ def _math_verify(reference: str, answer: str) -> bool:
     from math_verify import verify
 
     gold = _parsed(reference)
-    # No time-out of its own: it uses SIGALRM, and the worker that runs this is killed from outside.
-    return bool(gold) and bool(verify(gold, _parse(answer), timeout_seconds=None))
+    try:
+        # No time-out of its own: it uses SIGALRM, and the worker that runs this is killed from outside.
+        return bool(gold) and bool(verify(gold, _parse(answer), timeout_seconds=None))
+    except MemoryError:
+        raise
+    except Exception:  # sympy raises nearly everything for what it cannot compare
+        return False
 
 
 def _parse(text: str) -> Any:

@@ -4,6 +4,7 @@ The pool is a single-threaded loop over pipes. A worker gets a chunk of answers 
 the clock of an answer starts when the verdict before it has arrived. A worker that is late, dies, or talks nonsense is
 killed, the answer that it was working on is tried again elsewhere, and the rest of its chunk goes back to the queue. An
 answer that uses up its attempts is an infrastructure error: nothing is known about it and it never becomes a reward.
+On a busy machine a worker that wants to run and is not let is given up to `PATIENCE` times as long.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from prorl_mega.types import Metrics, Outcome, Problem, Verdict
 CHUNK = 32  # answers per message
 STARTUP_S = 120.0  # for the start of a worker and for the imports of one task, on a loaded machine
 RECYCLE = 20_000  # answers, then a worker is replaced: libraries leak
+PATIENCE = 30  # times the time-out, for a worker that is ready to run and gets no processor
 MAX_FAILED_STARTS = 3  # in a row, then the remaining answers of a call are given up
 
 
@@ -61,6 +63,8 @@ class _Worker:
     sink: int
     outgoing: bytes
     deadline: float
+    last_deadline: float = 0.0  # of the current answer, however busy the machine
+    processor: float = 0.0  # seconds it had used when the current answer began
     ready: bool = False
     answered: int = 0
     inbox: Inbox = field(default_factory=Inbox)
@@ -151,7 +155,11 @@ class VerifierPool:
         while len(worker.jobs) < count and queue and not worker.jobs[0].attempts and not queue[0].attempts:
             worker.jobs.append(queue.popleft())
         worker.outgoing += encode({"jobs": [job.message for job in worker.jobs]})
-        worker.deadline = time.monotonic() + self._timeout
+        self._start_clock(worker)
+
+    def _start_clock(self, worker: _Worker) -> None:
+        now = time.monotonic()
+        worker.deadline, worker.last_deadline = now + self._timeout, now + PATIENCE * self._timeout
 
     def _give_up(self, queue: deque[_Job], verdicts: dict[int, Verdict]) -> None:
         while queue:
@@ -180,9 +188,18 @@ class VerifierPool:
                 self._read(worker, queue, verdicts)
         now = time.monotonic()
         for worker in list(self._workers):
-            if (worker.jobs or not worker.ready) and now >= worker.deadline:
+            if (worker.jobs or not worker.ready) and now >= worker.deadline and not self._starved(worker, now):
                 self.counters.timeouts += 1
                 self._fail(worker, f"no verdict within {self._timeout:g} s", queue, verdicts)
+
+    def _starved(self, worker: _Worker, now: float) -> bool:
+        """Whether a late worker only waits for a processor. Its deadline is then put off by what it has left to use."""
+        used = _processor_time(worker.process.pid)
+        left = 0.0 if used is None else worker.processor + self._timeout - used
+        if left <= 0.0 or now >= worker.last_deadline:
+            return False
+        worker.deadline = min(worker.last_deadline, now + max(left, 0.05))
+        return True
 
     def _write(self, worker: _Worker) -> None:
         try:
@@ -207,18 +224,19 @@ class VerifierPool:
 
     def _take(self, worker: _Worker, message: dict[str, Any], queue: deque[_Job], verdicts: dict[int, Verdict]) -> None:
         """One message of a worker: it is ready, it imports something slow, or it has a verdict."""
-        now = time.monotonic()
+        processor = message.get("processor")
+        worker.processor = processor if isinstance(processor, float) else 0.0
         if message.get("ready") is True:
             worker.ready = True
             self._failed_starts = 0
         elif "warming" in message:
-            worker.deadline = now + STARTUP_S
+            worker.deadline = worker.last_deadline = time.monotonic() + STARTUP_S
         elif "warm" in message:
-            worker.deadline = now + self._timeout
+            self._start_clock(worker)
         elif worker.jobs and message.get("id") == worker.jobs[0].index:
             job = worker.jobs.popleft()
             worker.answered += 1
-            worker.deadline = now + self._timeout
+            self._start_clock(worker)
             self._settle(job, _verdict(message), queue, verdicts)
         else:
             raise BrokenMessageError("a verdict that nobody asked for")
@@ -295,6 +313,18 @@ def _message(index: int, problem: Problem, text: str) -> dict[str, Any]:
     """What a worker is told: not the prompt's solution, and the end of an overlong answer."""
     fields = {"key": problem.key, "task": problem.task, "prompt": problem.prompt, "entry": problem.entry}
     return {"id": index, "problem": fields, "answer": text[-MAX_TEXT:]}
+
+
+def _processor_time(pid: int) -> float | None:
+    """Seconds of processor time of a process that is running or ready to; None when it sleeps, or cannot be seen."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if fields[0] != b"R":
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _verdict(message: dict[str, Any]) -> Verdict:

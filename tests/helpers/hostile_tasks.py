@@ -44,6 +44,13 @@ def _spin() -> None:
         pass
 
 
+def _work() -> None:
+    """Half a second of computing, honestly."""
+    start = time.process_time()
+    while time.process_time() < start + 0.5:
+        pass
+
+
 def _allocate() -> None:
     hoard = []
     while True:
@@ -71,6 +78,7 @@ def _print() -> None:
 MISDEEDS = {
     "sleep": _sleep,
     "spin": _spin,
+    "work": _work,
     "allocate": _allocate,
     "recurse": _recurse,
     "forge": _forge,

@@ -104,7 +104,9 @@ def test_worked_solutions_score_one(problems, pool):
     verdicts = pool.score([(problem, problem.solution) for problem in solved])
     failed = [(p.key, p.solution, v) for p, v in zip(solved, verdicts, strict=True) if v.reward < 1 - 1e-6]
     assert not failed
-    assert {problem.task for problem in solved} == set(problems) - {"file_exact"}, "every one of these entries knows solutions"
+    assert {problem.task for problem in solved} == set(problems) - {"file_exact"}, (
+        "every one of these entries knows solutions"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "I do not know.", r"\boxed{} <answer></answer>" + "\n\n"])

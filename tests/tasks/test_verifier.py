@@ -56,6 +56,17 @@ def test_a_hanging_verifier_is_killed(answer):
         assert pool.counters.timeouts == 2
 
 
+def test_a_verifier_that_gets_no_processor_is_waited_for():
+    """Four of them want one processor; each answer needs half of its time limit when it runs alone."""
+    only = {min(os.sched_getaffinity(0))}
+    with VerifierPool(hostile_config(workers=4, timeout_s=1.0, retries=0)) as pool:
+        pool.score([(PROBLEM, "good")] * 400)
+        for worker in pool._workers:
+            os.sched_setaffinity(worker.process.pid, only)
+        verdicts = pool.score([(PROBLEM, "work")] * 8)
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.SCORED}
+
+
 @pytest.mark.parametrize("answer", ["allocate", "recurse"])
 def test_memory_and_recursion_are_bounded(answer):
     with VerifierPool(hostile_config(workers=1, timeout_s=20.0, retries=0)) as pool:
