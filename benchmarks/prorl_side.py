@@ -1,0 +1,108 @@
+"""The workload with this system: the parts that `train.py` uses, in its order. Arguments: workload, result."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+
+from benchmarks.workload import Workload, reward, write_result
+from prorl_mega.build import build, join_job
+from prorl_mega.collect import Collector, Sampling
+from prorl_mega.config.schema import (
+    ModelConfig,
+    OptimizerConfig,
+    ParallelConfig,
+    RecipeConfig,
+    RolloutConfig,
+    RunConfig,
+    ScheduleConfig,
+    TaskConfig,
+    TasksConfig,
+)
+from prorl_mega.observe.metrics import read_rows
+from prorl_mega.observe.run_directory import open_run
+from prorl_mega.observe.timers import TIMING_PREFIX
+from prorl_mega.recipe.sequences import split_updates, to_sequences
+from prorl_mega.tokenizer import Tokenizer
+from prorl_mega.types import Problem, Verdict
+
+
+class Rewards:
+    """The workload's reward in place of the worker processes, as TRL calls it in its own process too."""
+
+    def score(self, pairs: list[tuple[Problem, str]]) -> list[Verdict]:
+        return [Verdict(reward=reward(text)) for _, text in pairs]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def settings(workload: Workload, root: str) -> RunConfig:
+    return RunConfig(
+        name="benchmark",
+        root=root,
+        seed=workload.seed,
+        model=ModelConfig(path=workload.model),
+        parallel=ParallelConfig(max_tokens_per_microbatch=8192),
+        rollout=RolloutConfig(
+            temperature=workload.temperature, max_prompt_tokens=128, max_response_tokens=workload.tokens
+        ),
+        recipe=RecipeConfig(
+            prompts_per_step=workload.prompts,
+            samples_per_prompt=workload.samples,
+            prompts_per_update=workload.prompts,
+            kl_coef=workload.kl_coef,
+        ),
+        optimizer=OptimizerConfig(learning_rate=workload.learning_rate),
+        schedule=ScheduleConfig(steps=workload.steps, evaluate_every=0, save_every=0),
+        tasks=TasksConfig(mixture={"sums": TaskConfig(name="arithmetic")}),
+    )
+
+
+def main(workload: Workload, result: Path) -> None:
+    problems = [Problem(key=f"sums/{i}", task="sums", prompt=text) for i, text in enumerate(workload.texts())]
+    tokens = []
+    with tempfile.TemporaryDirectory() as root:
+        config = settings(workload, root)
+        ranks = join_job(config)
+        with open_run(config, ranks) as run, build(config, run, ranks) as parts:
+            collector = Collector(
+                rollout=parts.rollout,
+                verifiers=Rewards(),
+                tokenizer=Tokenizer(workload.model),
+                layout=parts.learner.layout,
+                engine_size=1,
+                seed=workload.seed,
+            )
+            parts.sync.push(version=run.resume(parts.restore))
+            for step in range(1, workload.steps + 1):
+                drawn = problems[(step - 1) * workload.prompts : step * workload.prompts]
+                sampling = Sampling(samples=workload.samples, temperature=workload.temperature, stream=f"step {step}")
+                with run.step(step) as log:
+                    with log.phase("rollout"):
+                        groups = collector.collect(drawn, sampling)
+                    with log.phase("reference"):
+                        sequences = to_sequences(groups, config.recipe.advantage)
+                        parts.learner.annotate(sequences)
+                    with log.phase("update"):
+                        for part in split_updates(sequences, config.recipe):
+                            log.add(parts.learner.update(part, parts.controller.coefficients(step)))
+                    with log.phase("push"):
+                        parts.sync.push(version=step)
+                tokens.append(float(sum(sequence.completion_length for sequence in sequences)))
+        rows = list(read_rows(run.directory / "metrics.jsonl"))
+    seconds = [
+        {name.removeprefix(TIMING_PREFIX): value for name, value in row.items() if name.startswith(TIMING_PREFIX)}
+        for row in rows
+    ]
+    notes: dict[str, object] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    write_result(result, seconds=seconds, tokens=tokens, notes=notes)
+
+
+if __name__ == "__main__":
+    main(Workload.read(Path(sys.argv[1])), Path(sys.argv[2]))
