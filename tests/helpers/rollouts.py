@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,44 @@ def huggingface_error(
             expected = (logits / TEMPERATURE).log_softmax(-1).gather(-1, ids[len(prompt) :, None])[:, 0]
             worst = max(worst, float((expected - torch.from_numpy(completion.logprobs)).abs().max()))
     return worst
+
+
+@contextmanager
+def held_weights(rollout: VllmRollout) -> Iterator[dict[str, Tensor]]:
+    """After the block: what this rank's engine computes with, by vLLM's parameter names.
+
+    On a CPU, weights of projections disappear into a packed form when they are loaded; they are copied on their way.
+    """
+    import vllm.model_executor.layers.utils as layers
+
+    packed: dict[int, Tensor] = {}
+    held: dict[str, Tensor] = {}
+    pack = layers.dispatch_cpu_unquantized_gemm
+
+    def record(layer: torch.nn.Module, remove_weight: bool) -> None:
+        packed[id(layer)] = layer.weight.detach().clone()
+        pack(layer, remove_weight=remove_weight)
+
+    def collect(model: torch.nn.Module) -> None:
+        held.update((name, parameter.detach().clone()) for name, parameter in model.named_parameters())
+        held.update((f"{name}.weight", packed[id(each)]) for name, each in model.named_modules() if id(each) in packed)
+
+    layers.dispatch_cpu_unquantized_gemm = record
+    try:
+        yield held
+    finally:
+        layers.dispatch_cpu_unquantized_gemm = pack
+    rollout._engine.apply_model(collect)
+
+
+def shard_of(name: str, tensors: dict[str, Tensor], *, rank: int, size: int) -> Tensor:
+    """What rank `rank` of an engine of `size` has to hold as `name`, cut from a checkpoint's tensors."""
+    *path, module, kind = name.split(".")
+    fused = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+    pieces = [tensors[".".join([*path, part, kind])] for part in fused.get(module, (module,))]
+    if "norm" in module:
+        return pieces[0]
+    if module in ("embed_tokens", "lm_head"):
+        rows = -(-VOCABULARY // 64) * 64 // size  # vLLM pads the vocabulary to a multiple of 64
+        return pieces[0][rank * rows : (rank + 1) * rows]
+    return torch.cat([piece.chunk(size, dim=1 if module in ("o_proj", "down_proj") else 0)[rank] for piece in pieces])
