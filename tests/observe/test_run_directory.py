@@ -294,6 +294,19 @@ def test_evaluations_are_bounded_and_found_again(tmp_path: Path) -> None:
     assert "\x1b" not in content["problems"][0]["completion"]
 
 
+def test_a_final_evaluation_is_not_final_when_the_run_goes_on(tmp_path: Path) -> None:
+    toy_train(toy_config(tmp_path, 3), Ranks.alone())
+    with open_run(toy_config(tmp_path, 3), Ranks.alone()) as run:
+        run.resume(Toy().restore)
+        for label, step in (("base", 0), ("final", 3)):
+            run.evaluation(label, step=step, metrics={}, problems=[])
+    for steps, remain in ((3, True), (6, False)):
+        with open_run(toy_config(tmp_path, steps), Ranks.alone()) as run:
+            run.resume(Toy().restore)
+            assert run.evaluated("base")
+            assert run.evaluated("final") is remain
+
+
 def test_metrics_that_cannot_be_written_are_a_storage_error(tmp_path: Path) -> None:
     with open_run(toy_config(tmp_path, 3), Ranks.alone()) as run:
         run.resume(Toy().restore)
