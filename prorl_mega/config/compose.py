@@ -19,7 +19,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -27,6 +27,7 @@ import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -109,6 +110,7 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
     Errors of ours and of the settings are shown as one message on stderr; a traceback only with HYDRA_FULL_ERROR=1.
     """
     debug = _FULL_ERROR in os.environ
+    swept = swept_keys(sys.argv[1:])
     codes: list[ExitCode] = []
     failures: list[ProRLError] = []
 
@@ -116,7 +118,7 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
     def job(settings: DictConfig) -> None:
         try:
             if HydraConfig.get().mode is RunMode.MULTIRUN:
-                _name_sweep_job(settings, schema)
+                _name_sweep_job(settings, schema, swept)
                 if _launched_locally():
                     codes.append(_run_in_own_process(settings, schema, debug))
                     return
@@ -141,15 +143,28 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
     sys.exit(max(codes, default=ExitCode.FINISHED))
 
 
+def swept_keys(arguments: list[str]) -> frozenset[str]:
+    """Keys that have several values on the command line of a sweep; what cannot be parsed is Hydra's to report."""
+    parser = OverridesParser.create()
+    keys = set()
+    for argument in arguments:
+        if "=" in argument and not argument.startswith("-"):
+            with suppress(HydraException):
+                override = parser.parse_override(argument)
+                if override.is_sweep_override():
+                    keys.add(override.key_or_group)
+    return frozenset(keys)
+
+
 def sweep_name(name: str, overrides: list[str]) -> str:
-    """`name` with the overrides of one sweep job, so that jobs never share a directory and reruns find theirs.
+    """`name` with what one sweep job has of its own, so that jobs never share a directory and reruns find theirs.
 
     `seed=2 recipe.kl_coef=1e-3` gives `name--seed_2--kl_coef_1e-3`; what a path cannot hold becomes part of a hash.
     """
     parts = [name]
     exact = True
     for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
+        key, value = _key(override), override.partition("=")[2]
         if key in ("name", "output", "root") or (key == "experiment" and value == name):
             continue
         safe = re.sub(r"[^A-Za-z0-9._-]", "-", value.rpartition("/")[2])
@@ -167,10 +182,15 @@ def _directory_key(schema: type) -> str:
     return {RunConfig: "name", WarmstartConfig: "output"}[schema]
 
 
-def _name_sweep_job(settings: DictConfig, schema: type) -> None:
+def _name_sweep_job(settings: DictConfig, schema: type, swept: frozenset[str]) -> None:
     key = _directory_key(schema)
     if not OmegaConf.is_missing(settings, key):
-        settings[key] = sweep_name(str(settings[key]), list(HydraConfig.get().overrides.task))
+        overrides = [text for text in HydraConfig.get().overrides.task if _key(text) in swept]
+        settings[key] = sweep_name(str(settings[key]), overrides)
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _launched_locally() -> bool:

@@ -11,7 +11,7 @@ import pytest
 from helpers.settings import compose_settings, model_directory, run_config
 from omegaconf import OmegaConf
 
-from prorl_mega.config.compose import config_directory, run_hydra, sweep_name, to_config, to_objects
+from prorl_mega.config.compose import config_directory, run_hydra, sweep_name, swept_keys, to_config, to_objects
 from prorl_mega.config.schema import KLEstimator, RunConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.tasks import Mixture
@@ -193,11 +193,25 @@ def test_sweep_jobs_have_directories_of_their_own(tmp_path: Path, model: Path) -
     assert "Launching 2 jobs" in done.stdout
     assert "chatter" not in done.stdout + done.stderr
     names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ran")]
-    assert len(set(names)) == 2
-    assert all(name.startswith("demo--") for name in names)
+    assert names == ["demo--seed_1", "demo--seed_2"]
     failed = start(tmp_path, "-m", *base, "seed=7,1")
     assert failed.returncode == ExitCode.ROLLOUT
     assert "Traceback" not in failed.stderr
+
+
+def test_swept_keys() -> None:
+    arguments = [
+        "-m",
+        "a.b=1,2",
+        "+c=range(3)",
+        "recipe=grpo,prorl_v1",
+        "d=[1,2]",
+        "e='1,2'",
+        "f=3",
+        "g=[1,",
+        "--x=1,2",
+    ]
+    assert swept_keys(arguments) == {"a", "c", "recipe"}
 
 
 def test_sweep_names() -> None:

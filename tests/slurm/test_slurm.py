@@ -22,11 +22,12 @@ ONE_STEP = [
     "experiment=demo",
     "model=random",
     "schedule.steps=1",
-    "recipe.prompts_per_step=2",
-    "recipe.prompts_per_update=2",
-    "recipe.samples_per_prompt=2",
-    "recipe.dynamic_sampling=false",
-    "rollout.max_response_tokens=16",
+    "tasks.mixture.instruction.weight=20",
+    "recipe.prompts_per_step=12",
+    "recipe.prompts_per_update=12",
+    "recipe.samples_per_prompt=16",
+    "recipe.min_groups_fraction=0.01",
+    "rollout.max_response_tokens=24",
     "evaluation.problems_per_task=1",
     "evaluation.final_problems_per_task=1",
     "evaluation.samples=2",
@@ -97,7 +98,8 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    assert not missing(), missing()
+    if reason := missing():
+        pytest.fail(reason, pytrace=False)
     with SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster") as started:
         yield started
 
@@ -184,7 +186,7 @@ def test_sweep_submits_one_job_per_combination(cluster: SlurmCluster, tmp_path: 
 
 
 def test_training_on_two_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
-    """The real program: Megatron and vLLM, tensor-parallel over the two nodes, one step, random weights."""
+    """The real program: Megatron and vLLM, tensor-parallel over the two nodes, one step from random weights."""
     (tmp_path / "slurm").mkdir()
     interpreter = f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
     (tmp_path / "slurm" / "env.sh").write_text(f'source "{ROOT}/slurm/env.sh"\n{interpreter}')
@@ -199,6 +201,17 @@ def test_training_on_two_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "runs" / "demo" / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 1
     print(output(tmp_path))
+
+
+def test_sweep_of_the_real_program(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """`python -m prorl_mega.train -m ... hydra/launcher=slurm`: two runs at the same time, one per node."""
+    arguments = [*ONE_STEP, f"model.path={ROOT / 'examples' / 'tiny_qwen2'}", "seed=1,2", "cluster.time_minutes=15"]
+    command = [sys.executable, "-m", "prorl_mega.train", "-m", *arguments, "hydra/launcher=slurm"]
+    done = cluster.run(*command, check=False, timeout=2 * TRAINING_LIMIT_S, cwd=tmp_path)
+    assert done.returncode == ExitCode.FINISHED, done.stdout + done.stderr + logs(tmp_path)
+    runs = sorted(file.parent.name for file in (tmp_path / "runs").glob("*/metrics.jsonl"))
+    assert runs == ["demo--seed_1", "demo--seed_2"]
+    print(done.stdout, runs)
 
 
 def logs(directory: Path) -> str:
