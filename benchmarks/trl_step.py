@@ -64,10 +64,13 @@ def random_model(directory: Path, seed: int) -> None:
     )
 
 
-def run_side(python: Path, script: str, *arguments: str) -> dict[str, Any]:
+def run_side(threads: int, python: Path, script: str, *arguments: str) -> dict[str, Any]:
     """Run one side in a process of its own; its result file is the last argument."""
-    threads = str(os.cpu_count())
-    environment = os.environ | {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     subprocess.run([str(python), str(HERE / script), *arguments], check=True, cwd=ROOT, env=environment)
     return json.loads(Path(arguments[-1]).read_text(encoding="utf-8"))
 
@@ -101,6 +104,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64, help="most tokens of a completion")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each side; default: all cores")
     options = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     model = options.model or CACHE / "model"
@@ -114,10 +118,19 @@ def main() -> None:
     batch = options.prompts * options.samples
     load_before = os.getloadavg()[0]
     theirs_all = [
-        run_side(trl, "trl_side.py", str(CACHE / "workload.json"), str(size), str(CACHE / f"trl_{size}.json"))
+        run_side(
+            options.threads,
+            trl,
+            "trl_side.py",
+            str(CACHE / "workload.json"),
+            str(size),
+            str(CACHE / f"trl_{size}.json"),
+        )
         for size in sorted({min(size, batch) for size in MICRO_BATCHES})
     ]
-    ours = run_side(Path(sys.executable), "prorl_side.py", str(CACHE / "workload.json"), str(CACHE / "prorl.json"))
+    ours = run_side(
+        options.threads, Path(sys.executable), "prorl_side.py", str(CACHE / "workload.json"), str(CACHE / "prorl.json")
+    )
     theirs = min(theirs_all, key=lambda measured: summary(measured)["step"])
     print(table(summary(ours), summary(theirs)))
     result = {
