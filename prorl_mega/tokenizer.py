@@ -21,6 +21,8 @@ from prorl_mega.errors import DataError, ModelError
 
 _MARK = "\ue000PROMPT\ue001"  # private-use characters: stands for the problem while a template is rendered
 PAD, END = "<pad>", "<end>"
+ALPHABET = "\n" + "".join(map(chr, (*range(0x20, 0x7F), *range(0xC0, 0x100))))
+"""Newline, printable ASCII and the letters of Latin-1: all that the short wordings of the tasks contain."""
 
 
 class Tokenizer:

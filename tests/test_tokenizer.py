@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from prorl_mega.errors import DataError, ModelError
+from prorl_mega.tokenizer import ALPHABET as LATIN
 from prorl_mega.tokenizer import Tokenizer, character_tokenizer
 
 ALPHABET = string.printable.replace("\r\x0b\x0c", "") + "é→"
@@ -53,6 +54,12 @@ def test_characters_round_trip(characters):
         assert len(ids) == length
         assert characters.decode(ids) == text
     assert characters.decode_batch([characters.encode("a  b\n"), np.array([1])]) == ["a  b\n", ""]
+
+
+def test_the_common_alphabet_has_every_character_once(tmp_path):
+    tokenizer = character_tokenizer(tmp_path, LATIN)
+    assert len(tokenizer) == len(LATIN) + 2 == len(set(LATIN)) + 2
+    assert tokenizer.decode(tokenizer.encode(LATIN)) == LATIN
 
 
 def test_transformers_agrees(characters, tmp_path):
