@@ -105,10 +105,10 @@ def _training(history: History) -> str:
     tasks = {f"reward/{task}": task for task in history.below("reward/") if task != "mean"}
     truncated = {"length/truncated": "cut off at the limit"}
     mismatch = {
-        "sampler/mean_abs_logprob_difference": "mean",
-        "sampler/max_abs_logprob_difference": "largest",
+        "sampler/logprob_gap": "mean",
+        "sampler/logprob_gap_max": "largest",
     }
-    clipped = {"policy/clip_low": "from below", "policy/clip_high": "from above"}
+    clipped = {"policy/clipped_low": "from below", "policy/clipped_high": "from above"}
     phases = {name: values for name, values in history.below("seconds/").items() if name not in NOT_A_PHASE}
     dropped = {name.replace("_", " "): values for name, values in history.below("groups/dropped/").items()}
     cards = (
@@ -141,7 +141,7 @@ def _training(history: History) -> str:
             stacked_chart(history.steps, _largest_first(dropped), unit="groups", resets=history.resets()),
         ),
         card("Clipped tokens", "Share of tokens whose ratio hit a bound", chart(clipped, "share")),
-        card("Gradient norm", "Before clipping", chart({"policy/grad_norm": "norm"}, "norm")),
+        card("Gradient norm", "Before clipping", chart({"optimizer/grad_norm": "norm"}, "norm")),
         card(
             "Speed", "Tokens through the whole loop", chart({"seconds/tokens_per_second": "speed"}, "tokens per second")
         ),

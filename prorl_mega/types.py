@@ -146,4 +146,4 @@ class Decision:
 
 
 Metrics = dict[str, float]
-"""Flat names with one slash ("loss/kl", "sampler/entropy"); values are global, identical on every rank."""
+"""Flat names with one slash ("policy/kl", "sampler/entropy"); values are global, identical on every rank."""

@@ -150,7 +150,7 @@ class MegatronLearner:
         if on_policy:
             self._fill("old_logprobs", sequences, batches, logprobs)
         if not has_reference:
-            del metrics["loss/kl"]
+            del metrics["policy/kl"]
         return metrics | _sizes(sequences, batches)
 
     def supervise(self, sequences: list[Sequence], learning_rate: float) -> Metrics:

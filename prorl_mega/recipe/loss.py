@@ -101,7 +101,7 @@ def policy_loss(inputs: LossInputs, recipe: RecipeConfig, coefficients: Coeffici
         sums = {
             "loss/total": loss.detach(),
             "loss/surrogate": surrogate.detach(),
-            "loss/kl": kl.detach(),
+            "policy/kl": kl.detach(),
             "policy/entropy": mean_entropy.detach(),
             "policy/logprob": weights @ where_active(inputs.logprobs),
             "policy/ratio": weights @ ratio,

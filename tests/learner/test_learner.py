@@ -57,7 +57,7 @@ def reset(path: Path) -> dict[str, Any]:
     for step in range(4):
         sequences = make_sequences(10, seed=step)
         learner.annotate(sequences)
-        kl.append(learner.update(sequences, COEFFICIENTS)["loss/kl"])
+        kl.append(learner.update(sequences, COEFFICIENTS)["policy/kl"])
         if step == 1:
             learner.reset_reference(clear_optimizer=True)
             cleared = (learner._optimizer.steps, learner._optimizer.state())
@@ -66,7 +66,7 @@ def reset(path: Path) -> dict[str, Any]:
     fresh.adopt_parameters()
     sequences = make_sequences(10)
     fresh.annotate(sequences)
-    return {"kl": kl, "cleared": cleared, "adopted": fresh.update(sequences, COEFFICIENTS)["loss/kl"]}
+    return {"kl": kl, "cleared": cleared, "adopted": fresh.update(sequences, COEFFICIENTS)["policy/kl"]}
 
 
 def supervise(path: Path) -> list[dict[str, float]]:
@@ -180,7 +180,7 @@ def test_what_is_not_finite_is_not_applied(by_rank: list[dict[str, Any]]) -> Non
 
 def test_without_a_penalty_nobody_asks_the_reference(found: dict[str, Any]) -> None:
     assert found["no penalty"]["reference"] == [None] * 4
-    assert "loss/kl" not in found["no penalty"]["metrics"]
+    assert "policy/kl" not in found["no penalty"]["metrics"]
 
 
 def test_weight_decay_spares_norms_and_biases(found: dict[str, Any]) -> None:

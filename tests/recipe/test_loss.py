@@ -143,7 +143,7 @@ def test_a_coefficient_of_zero_leaves_its_term_out_of_the_graph() -> None:
     batch = inputs(5)
     policy_loss(batch, RECIPE, NO_TERMS).loss.backward()
     assert batch.entropy.grad is None
-    assert policy_loss(batch, RECIPE, NO_TERMS).sums["loss/kl"] > 0
+    assert policy_loss(batch, RECIPE, NO_TERMS).sums["policy/kl"] > 0
 
 
 def test_an_extreme_ratio_gives_a_finite_gradient() -> None:
