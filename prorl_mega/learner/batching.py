@@ -7,7 +7,6 @@ all ranks is the objective itself, whatever the packing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -165,31 +164,26 @@ class Packer:
             lengths.append(tail)
         ends = np.cumsum([0, *lengths])
         first_rows = [end - count for end, count in zip(ends[1:], counts, strict=False)]
-
-        def joined(values: Callable[[Sequence], np.ndarray], dtype: type) -> torch.Tensor:
-            parts = [np.asarray(values(sequence), dtype=dtype) for sequence in chosen]
-            return torch.from_numpy(np.concatenate([np.empty(0, dtype=dtype), *parts]))
-
-        def ranges(firsts: list[int]) -> torch.Tensor:
-            parts = [np.arange(first, first + count) for first, count in zip(firsts, counts, strict=True)]
-            return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
-
-        tokens = [*(sequence.tokens[:-1] for sequence in chosen), np.zeros(tail, dtype=np.int64)]
         optional = {
-            name: joined(lambda sequence, name=name: getattr(sequence, name), np.float32) if present else None
+            name: _joined([getattr(sequence, name) for sequence in chosen], np.float32) if present else None
             for name, present in annotated.items()
         }
         return PackedBatch(
             lengths=tuple(lengths),
-            tokens=torch.from_numpy(np.concatenate(tokens).astype(np.int64)),
-            rows=ranges(first_rows),
-            targets=joined(lambda sequence: sequence.tokens[sequence.prompt_length :], np.int64),
-            weights=torch.from_numpy(np.repeat([weights[index] for index in indices], counts).astype(np.float32)),
-            advantages=torch.from_numpy(np.repeat(np.array([s.advantage for s in chosen], dtype=np.float32), counts)),
-            sampler_logprobs=joined(lambda sequence: sequence.sampler_logprobs, np.float32),
-            slots=ranges([int(starts[index]) for index in indices]),
+            tokens=_joined([*(sequence.tokens[:-1] for sequence in chosen), np.zeros(tail)], np.int64),
+            rows=_joined([np.arange(first, first + n) for first, n in zip(first_rows, counts, strict=True)], np.int64),
+            targets=_joined([sequence.tokens[sequence.prompt_length :] for sequence in chosen], np.int64),
+            weights=_joined([np.full(n, weights[i]) for i, n in zip(indices, counts, strict=True)], np.float32),
+            advantages=_joined([np.full(n, s.advantage) for s, n in zip(chosen, counts, strict=True)], np.float32),
+            sampler_logprobs=_joined([sequence.sampler_logprobs for sequence in chosen], np.float32),
+            slots=_joined([np.arange(starts[i], starts[i + 1]) for i in indices], np.int64),
             **optional,
         )
+
+
+def _joined(parts: list[np.ndarray], dtype: type) -> torch.Tensor:
+    """All parts end to end, also when there are none."""
+    return torch.from_numpy(np.concatenate([np.empty(0, dtype), *(part.astype(dtype, copy=False) for part in parts)]))
 
 
 def slots_of(sequences: list[Sequence]) -> np.ndarray:

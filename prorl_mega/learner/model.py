@@ -30,6 +30,7 @@ from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
 from prorl_mega.errors import ConfigError
 from prorl_mega.learner.attention import PackedAttention, PackedSequences, RotaryPositions
 from prorl_mega.learner.backend import activate
+from prorl_mega.learner.linear import HostColumnParallelLinear, HostRowParallelLinear, has_host_product
 from prorl_mega.learner.norm import RMSNorm
 
 
@@ -197,6 +198,8 @@ def _block_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
         from megatron.core.extensions import transformer_engine as engine
 
         column, row, norm = engine.TEColumnParallelLinear, engine.TERowParallelLinear, engine.TENorm
+    elif config.use_cpu_initialization and config.params_dtype is torch.float32 and has_host_product():
+        column, row = HostColumnParallelLinear, HostRowParallelLinear
     head_norm = norm if config.qk_layernorm else IdentityOp
     attention = SelfAttentionSubmodules(
         linear_qkv=column,

@@ -1,0 +1,91 @@
+"""Megatron's parallel linear layers with oneDNN's matrix products, for fp32 on a machine without a GPU.
+
+torch gives fp32 products to MKL, which uses AVX2 on AMD processors whatever they can do: on one Zen 5 core 95 GFLOP/s,
+against oneDNN's 224 forward, 205 for the gradient of the input and 140 for that of the weight, from the same strided
+operands. Both accumulate in fp32. Only the local product changes; the collectives are Megatron's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from megatron.core.tensor_parallel import (
+    ColumnParallelLinear,
+    RowParallelLinear,
+    copy_to_tensor_model_parallel_region,
+    gather_from_sequence_parallel_region,
+)
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.distributed import ProcessGroup
+
+
+def has_host_product() -> bool:
+    """Whether this torch was built with oneDNN."""
+    return torch.backends.mkldnn.is_available()
+
+
+def _product(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    """`left` `[rows, inner]` times `right` `[columns, inner]` transposed, plus `bias` `[columns]`; any strides."""
+    return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+
+
+class _HostLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.has_bias = bias is not None
+        return _product(inputs.flatten(0, -2), weight, bias).unflatten(0, inputs.shape[:-1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weight = ctx.saved_tensors
+        flat = grad.flatten(0, -2)
+        inputs_grad = weight_grad = bias_grad = None
+        if ctx.needs_input_grad[0]:
+            inputs_grad = _product(flat, weight.t(), None).view_as(inputs)
+        if ctx.needs_input_grad[1]:
+            weight_grad = _product(flat.t(), inputs.flatten(0, -2).t(), None)
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            bias_grad = flat.sum(0)
+        return inputs_grad, weight_grad, bias_grad
+
+
+def _forward(
+    input: Tensor,  # noqa: A002 - Megatron's name
+    weight: Tensor,
+    *,
+    bias: Tensor | None,
+    allreduce_dgrad: bool,
+    sequence_parallel: bool,
+    tp_group: ProcessGroup | None,
+) -> Tensor:
+    if sequence_parallel:
+        input = gather_from_sequence_parallel_region(input, tensor_parallel_output_grad=True, group=tp_group)  # noqa: A001
+    elif allreduce_dgrad:
+        input = copy_to_tensor_model_parallel_region(input, group=tp_group)  # noqa: A001
+    return _HostLinear.apply(input, weight, bias)
+
+
+_NOT_ON_HOST = ("gradient_accumulation_fusion", "grad_output_buffer", "wgrad_deferral_limit")
+
+
+class HostColumnParallelLinear(ColumnParallelLinear):
+    """Column-parallel: this rank's part of the outputs from all inputs."""
+
+    def _forward_impl(self, input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:  # noqa: A002
+        return _forward(input, weight, **_supported(arguments))
+
+
+class HostRowParallelLinear(RowParallelLinear):
+    """Row-parallel: this rank's share of the sum over all inputs."""
+
+    def _forward_impl(self, input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:  # noqa: A002
+        return _forward(input, weight, **_supported(arguments))
+
+
+def _supported(arguments: dict[str, Any]) -> dict[str, Any]:
+    assert not any(arguments.get(name) for name in _NOT_ON_HOST), "settings for GPUs"
+    return {name: value for name, value in arguments.items() if name not in _NOT_ON_HOST}
