@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -40,8 +39,9 @@ def start_engine(model: Path, config: RolloutConfig, *, precision: Precision, va
     """
     prepare_environment()
     try:
-        # What vLLM prints and warns about at import concerns its developers; its errors are raised.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        # What vLLM warns about at import, before it sets up logging, concerns its developers; its errors are raised.
+        logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _run_helpers_uncompiled()
             from vllm.engine.arg_utils import EngineArgs

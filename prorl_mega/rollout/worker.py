@@ -1,19 +1,22 @@
-"""vLLM's CPU worker with a name of its own in shared memory. vLLM imports this module by its qualified name."""
+"""vLLM's CPU worker as a guest of the learner's process. vLLM imports this module by its qualified name."""
 
 from __future__ import annotations
 
 import os
 
+import torch
 from vllm.config import VllmConfig
 from vllm.v1.worker.cpu_worker import CPUWorker
 
 
 class ColocatedCPUWorker(CPUWorker):
-    """A worker whose tensor-parallel ranks meet under the port of their job.
+    """A worker whose tensor-parallel ranks meet under the port of their job, and that leaves memory where it is.
 
     vLLM names the shared memory of a tensor-parallel group by the end of the rendezvous address, which is the same
     `env://` in every job that the learner's launcher started: two jobs on one machine would share their sums. The
     address serves for nothing else, because the ranks have joined already.
+
+    It would also bind all memory of the process to the first NUMA node, the learner's included.
     """
 
     def __init__(
@@ -26,4 +29,9 @@ class ColocatedCPUWorker(CPUWorker):
     ) -> None:
         if distributed_init_method == "env://" and "MASTER_PORT" in os.environ:
             distributed_init_method = f"tcp://{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        super().__init__(vllm_config, local_rank, rank, distributed_init_method, is_driver_worker)
+        bind_memory = torch.ops._C.init_cpu_memory_env
+        torch.ops._C.init_cpu_memory_env = lambda nodes: None
+        try:
+            super().__init__(vllm_config, local_rank, rank, distributed_init_method, is_driver_worker)
+        finally:
+            torch.ops._C.init_cpu_memory_env = bind_memory

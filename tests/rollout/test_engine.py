@@ -60,7 +60,13 @@ def _switches() -> list[Any]:
         torch.get_float32_matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_grad_enabled(),
+        _memory_is_bound(),
     ]
+
+
+def _memory_is_bound() -> bool:
+    maps = Path("/proc/self/numa_maps")
+    return maps.exists() and any(line.split()[1].startswith("bind") for line in maps.read_text().splitlines())
 
 
 def observe(checkpoint: str) -> dict[str, Any]:
