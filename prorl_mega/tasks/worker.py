@@ -42,7 +42,10 @@ def main() -> None:
 
 
 def die_with(parent: int) -> None:
-    """Ask the kernel for SIGKILL when the parent dies; end at once when it is dead already."""
+    """Ask the kernel for SIGKILL when the parent dies; end at once when it is dead already.
+
+    For the kernel the parent is the thread that started us: a pool belongs to a thread that lives as long as the pool.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
