@@ -38,8 +38,8 @@ lint: setup ## ruff: rules and format
 	@$(PY) -m ruff check --quiet $(SOURCES)
 	@$(PY) -m ruff format --check --quiet $(SOURCES)
 
-types: setup ## mypy over the packages
-	@$(PY) -m mypy --no-error-summary prorl_mega
+types: setup ## mypy over packages, tests and benchmarks
+	@$(PY) -m mypy --no-error-summary $(SOURCES)
 
 format: setup ## rewrite the sources as ruff wants them
 	@$(PY) -m ruff check --quiet --fix $(SOURCES)

@@ -1,4 +1,4 @@
-"""From problems to scored groups: tokenise, sample, verify, exchange. The same code collects for training and evaluation.
+"""From problems to scored groups: tokenise, sample, verify, exchange. Training and evaluation collect alike.
 
 Every engine (one replica of the policy, `rollout.tensor` ranks) samples its share of the problems; the first rank of
 the engine scores them in its verifier processes; then all ranks hold all groups, in the order the problems were drawn.
@@ -121,8 +121,8 @@ def collect_informative(
     if len(kept) < max(1, recipe.min_groups_fraction * wanted):
         counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
         raise NoInformativeGroupsError(
-            f"only {len(kept)} of {len(sampled)} groups could be trained on after {rounds} rounds ({counts}). The tasks "
-            "are too easy or too hard for this policy: change tasks.mixture, or raise recipe.max_sampling_rounds, "
+            f"only {len(kept)} of {len(sampled)} groups could be trained on after {rounds} rounds ({counts}). The "
+            "tasks are too easy or too hard for this policy: change tasks.mixture, raise recipe.max_sampling_rounds, "
             "or lower recipe.min_groups_fraction."
         )
     surplus = len(kept) - wanted

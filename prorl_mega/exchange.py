@@ -17,7 +17,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 def all_gather_bytes(payload: bytes) -> list[bytes]:
-    """Every rank's `payload`, in rank order, on every rank, over the host's network. Lengths may differ and may be 0."""
+    """Every rank's `payload`, in rank order, on every rank, over the host's network. Lengths may differ or be 0."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [payload]
     world = dist.get_world_size()

@@ -8,20 +8,20 @@ never tokenised a second time between the engine and the learner.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 
-class Finish(str, Enum):
+class Finish(StrEnum):
     """Why a completion ended."""
 
     STOP = "stop"  # the model emitted its end-of-sequence token
     LENGTH = "length"  # the response limit was reached; the answer is truncated
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """What became of an attempt to score a completion."""
 
     SCORED = "scored"

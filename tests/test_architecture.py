@@ -83,7 +83,7 @@ def imports(file: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
             argument = node.args[0]
-            yield node.lineno, argument.value if isinstance(argument, ast.Constant) else ast.unparse(argument)
+            yield node.lineno, str(argument.value) if isinstance(argument, ast.Constant) else ast.unparse(argument)
 
 
 def report(problems: list[str]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ PROVIDERS: dict[str, Callable[[Tensor, Tensor, Tensor], TokenStats]] = {"eager":
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_speed(benchmark, provider: str, phase: str, shape: str) -> None:
+def test_speed(benchmark: Any, provider: str, phase: str, shape: str) -> None:
     tokens, width, vocab = SHAPES[shape]
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(tokens, width, generator=generator).requires_grad_()
@@ -55,7 +56,9 @@ def test_speed(benchmark, provider: str, phase: str, shape: str) -> None:
             return compute(hidden, weight, targets)
 
     def train() -> tuple[Tensor, ...]:
-        through_logprob, through_entropy, active = PHASES[phase]
+        passes = PHASES[phase]
+        assert passes is not None
+        through_logprob, through_entropy, active = passes
         upstream = torch.randn(tokens, generator=generator) * (torch.rand(tokens, generator=generator) < active)
         stats = compute(hidden, weight, targets)
         loss = through_logprob * (stats.logprob @ upstream)

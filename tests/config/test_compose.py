@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.settings import compose_settings, model_directory, run_config
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from prorl_mega.config.compose import config_directory, run_hydra, sweep_name, swept_keys, to_config, to_objects
 from prorl_mega.config.schema import KLEstimator, RunConfig, WarmstartConfig
@@ -72,6 +72,7 @@ def test_every_experiment_composes_validates_and_round_trips(experiment: str, mo
     config = to_config(settings, schema, ranks)
     text = OmegaConf.to_yaml(settings, resolve=True)
     again = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(text))
+    assert isinstance(again, DictConfig)
     assert to_objects(again, schema) == config
 
 
@@ -211,7 +212,7 @@ def test_swept_keys() -> None:
         "g=[1,",
         "--x=1,2",
     ]
-    assert swept_keys(arguments) == {"a", "c", "recipe"}
+    assert swept_keys(arguments) == {"a.b", "c", "recipe"}
 
 
 def test_sweep_names() -> None:

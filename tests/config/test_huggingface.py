@@ -41,7 +41,7 @@ DEEPSEEK_1P5B = {
     "use_sliding_window": False,
     "vocab_size": 151936,
 }
-LLAMA_3P2_1B = {
+LLAMA_3P2_1B: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
     "attention_bias": False,
     "bos_token_id": 128000,

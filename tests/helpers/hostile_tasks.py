@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.tasks.registry import Task, register
@@ -92,7 +93,7 @@ MISDEEDS = {
     "fork": os.fork,
     "close": lambda: os.closerange(0, 64),
 }
-RETURNS = {
+RETURNS: dict[str, Any] = {
     "nan": float("nan"),
     "inf": float("inf"),
     "two": 2.0,
@@ -104,5 +105,5 @@ RETURNS = {
 }
 
 
-def hostile_config(**settings: float) -> TasksConfig:
+def hostile_config(**settings: Any) -> TasksConfig:
     return TasksConfig(mixture={"bad": TaskConfig(name="hostile")}, **settings)

@@ -28,8 +28,8 @@ class Step:
 
     metrics: dict[str, float]
     gradients: dict[str, torch.Tensor]  # by Hugging Face name; rank 0 only
-    old: list[np.ndarray]
-    reference: list[np.ndarray]
+    old: list[np.ndarray | None]
+    reference: list[np.ndarray | None]
 
 
 def make_sequences(count: int, *, seed: int = 0, longest: int = 40) -> list[Sequence]:

@@ -45,7 +45,7 @@ def tiny_checkpoint(directory: str | Path, family: str, *, seed: int = 0, **over
     Weights are larger than a fresh model's, biases and norms included, so that every term moves the output.
     `overrides` are fields of config.json.
     """
-    settings = _COMMON | {"tie_word_embeddings": family.endswith("_tied")}
+    settings: dict[str, Any] = _COMMON | {"tie_word_embeddings": family.endswith("_tied")}
     family = family.removesuffix("_tied")
     if family == "qwen3":
         settings |= {"head_dim": 16}  # unlike hidden_size / heads

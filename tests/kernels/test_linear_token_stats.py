@@ -1,6 +1,8 @@
 """The chunked implementation against an independent fp64 definition, its invariances, its memory and its errors."""
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ ODD_SHAPES = [(1, 8, 1), (1, 8, 2), (7, 16, 100), (37, 33, 507), (130, 24, 4099)
 
 
 @pytest.fixture(autouse=True)
-def poisoned_allocations():
+def poisoned_allocations() -> Iterator[None]:
     """torch.empty is full of NaN: nothing may be read before it has been written."""
     torch.manual_seed(0)
     threads = torch.get_num_threads()
@@ -24,13 +26,17 @@ def poisoned_allocations():
     torch.set_num_threads(threads)
 
 
-def problem(tokens: int, width: int, vocab: int, *, scale: float = 4.0, dtype: torch.dtype = torch.float32):
+def problem(
+    tokens: int, width: int, vocab: int, *, scale: float = 4.0, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     hidden = torch.randn(tokens, width).to(dtype).requires_grad_()
     weight = (torch.randn(vocab, width) * scale / math.sqrt(width)).to(dtype).requires_grad_()
     return hidden, weight, torch.randint(0, vocab, (tokens,))
 
 
-def exact(hidden, weight, targets, temperature=1.0) -> TokenStats:
+def exact(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: torch.Tensor | float = 1.0
+) -> TokenStats:
     """fp64, from the definition, sharing nothing with the package."""
     temperature = torch.as_tensor(temperature, dtype=torch.float64).reshape(-1, 1)
     logits = hidden.double() @ weight.double().T / temperature
@@ -98,7 +104,7 @@ def test_gradcheck(which: tuple[float, float]) -> None:
         tensor.double() if tensor.is_floating_point() else tensor for tensor in problem(6, 5, 23)
     )
 
-    def weighted(hidden, weight):
+    def weighted(hidden: torch.Tensor, weight: torch.Tensor) -> None:
         stats = linear_token_stats(hidden, weight, targets, 0.8, valid_vocab=23, chunk_bytes=300)
         return which[0] * stats.logprob + which[1] * stats.entropy
 
@@ -256,7 +262,7 @@ class Recorder(TorchDispatchMode):
         self.largest = 0
         self.products = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, list | tuple) else [result]:
             if isinstance(tensor, torch.Tensor):

@@ -30,7 +30,7 @@ def start(**settings: Any) -> tuple[ParallelConfig, Layout]:
 def build(directory: str, parallel: ParallelConfig, **settings: Any) -> Any:
     from prorl_mega.learner.model import build_model
 
-    defaults = {"precision": Precision.auto, "recompute": Recompute.none, "valid_vocab": 250}
+    defaults: dict[str, Any] = {"precision": Precision.auto, "recompute": Recompute.none, "valid_vocab": 250}
     (model,) = build_model(describe(directory), parallel, **(defaults | settings))
     return model
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -134,7 +135,7 @@ def statistics(model: torch.nn.Module, packs: tuple[tuple[int, ...], ...], multi
         kept |= {f"entropy/{i}": part for i, part in zip(chosen, stats.entropy.split(lengths), strict=True)}
         return stats.logprob.sum(), torch.zeros((), dtype=torch.int), kept
 
-    def forward_step(batches, model):
+    def forward_step(batches: Iterator[tuple[int, ...]], model: Any) -> tuple[torch.Tensor, Any]:
         chosen = next(batches)
         packed = pack_lengths([len(texts[i]) - 1 for i in chosen], multiple=multiple, device=torch.device("cpu"))
         tokens = torch.cat([texts[i][:-1] for i in chosen])

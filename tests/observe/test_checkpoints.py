@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from prorl_mega.observe.manifest import NAME
 from prorl_mega.observe.ranks import Ranks
 
 
-def checkpoints_in(directory: Path, *, keep: int = 2, ranks: Ranks | None = None, said: list[str] | None = None):
+def checkpoints_in(
+    directory: Path, *, keep: int = 2, ranks: Ranks | None = None, said: list[str] | None = None
+) -> Checkpoints:
     report = said.append if said is not None else (lambda text: None)
     return Checkpoints(directory, ranks=ranks or Ranks.alone(), settings="abc", keep=keep, report=report)
 
@@ -173,7 +176,7 @@ def die_at_call(number: int) -> None:
     left = [number]
 
     def deadly(call: Callable) -> Callable:
-        def called(*arguments, **options):
+        def called(*arguments: Any, **options: Any) -> Any:
             left[0] -= 1
             if left[0] == 0:
                 os._exit(9)

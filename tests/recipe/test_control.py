@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from prorl_mega.recipe.control import ENTROPY, SCORE, ProRLController
 from prorl_mega.types import Metrics
 
 
-def controller(entropy_floor: float = 0.0, **reset: float) -> ProRLController:
+def controller(entropy_floor: float = 0.0, **reset: Any) -> ProRLController:
     schedule = ScheduleConfig(reset=ResetConfig(**({"min_distance": 1} | reset)), entropy_floor=entropy_floor)
     return ProRLController(schedule, RecipeConfig(), OptimizerConfig())
 

@@ -81,11 +81,11 @@ def observe(checkpoint: str) -> dict[str, Any]:
     torch.manual_seed(5)
     random.seed(5)
     np.random.seed(5)
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     rollout = start_rollout(directory)
 
     def sample(**changes: Any) -> list[list[Completion]]:
-        arguments = {"samples": SAMPLES, "seeds": seeds, "temperature": TEMPERATURE} | changes
+        arguments: dict[str, Any] = {"samples": SAMPLES, "seeds": seeds, "temperature": TEMPERATURE} | changes
         return rollout.generate(prompts, **arguments)
 
     seen["before a push"] = _error(sample)
@@ -93,7 +93,7 @@ def observe(checkpoint: str) -> dict[str, Any]:
     seen["received"] = rollout.push(sent.observe(stream(tensors)), 0)
     seen["sent"] = sent.hexdigest()
     seen["first"] = first = sample()
-    now = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    now = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     seen["generators kept"] = torch.equal(now[0], states[0]) and now[1:] == states[1:]
     seen["switches after"], seen["computed after"] = _switches(), _learner_like()
     seen["error"] = huggingface_error(tensors, directory, prompts, first)

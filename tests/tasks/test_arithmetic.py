@@ -19,7 +19,7 @@ def value(expression: str) -> int:
 
 @pytest.mark.parametrize("sign", ["+", "-", "*"])
 @pytest.mark.parametrize("digits", [1, 2, 3, 9])
-def test_steps_are_true_and_lead_to_the_result(sign, digits):
+def test_steps_are_true_and_lead_to_the_result(sign: str, digits: int) -> None:
     random = Random(digits)
     for _ in range(200):
         a, b = random.randrange(10**digits), random.randrange(10 ** random.randint(1, digits))
@@ -45,11 +45,11 @@ def test_steps_are_true_and_lead_to_the_result(sign, digits):
         ([7, 0], "*", ("7*0=0", 0)),
     ],
 )
-def test_examples(numbers, signs, expected):
+def test_examples(numbers: list[int], signs: str, expected: tuple[str, int]) -> None:
     assert worked(numbers, list(signs)) == expected
 
 
-def test_settings_shape_the_problems():
+def test_settings_shape_the_problems() -> None:
     task = create("arithmetic", "x", {"operations": ["-"], "negative": False, "min_digits": 2, "max_digits": 3})
     for index in range(200):
         problem = task.problem(index, seed=1)

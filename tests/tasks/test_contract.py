@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.tasks import Mixture, VerifierPool, create
-from prorl_mega.types import Outcome
+from prorl_mega.types import Outcome, Problem
 
 ENTRIES: dict[str, tuple[str, dict]] = {
     "sums": ("arithmetic", {"max_digits": 4}),
@@ -72,7 +73,7 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory) -> TasksConfig:
+def config(tmp_path_factory: pytest.TempPathFactory) -> TasksConfig:
     path = tmp_path_factory.mktemp("contract") / "problems.jsonl"
     rows = [{"prompt": f"{i}+1?", "answer": str(i + 1), "solution": rf"\boxed{{{i + 1}}}"} for i in range(100, 200)]
     path.write_text("\n".join(map(json.dumps, rows)))
@@ -84,33 +85,35 @@ def config(tmp_path_factory) -> TasksConfig:
 
 
 @pytest.fixture(scope="module")
-def pool(config):
+def pool(config: TasksConfig) -> Iterator[VerifierPool]:
     with VerifierPool(config) as pool:
         yield pool
 
 
 @pytest.fixture(scope="module")
-def problems(config):
+def problems(config: TasksConfig) -> dict[str, list[Problem]]:
     tasks = {entry: create(each.name, entry, each.options) for entry, each in config.mixture.items()}
     for task in tasks.values():
         task.load()
     return {entry: [task.problem(index, seed=7) for index in range(12)] for entry, task in tasks.items()}
 
 
-def test_worked_solutions_score_one(problems, pool):
+def test_worked_solutions_score_one(problems: dict[str, list[Problem]], pool: VerifierPool) -> None:
     # The solutions in the file are boxed, for the other verifier.
     every = [problem for entry, group in problems.items() for problem in group if entry != "file_exact"]
-    solved = [problem for problem in every if problem.solution is not None]
-    verdicts = pool.score([(problem, problem.solution) for problem in solved])
-    failed = [(p.key, p.solution, v) for p, v in zip(solved, verdicts, strict=True) if v.reward < 1 - 1e-6]
+    solved = [(problem, problem.solution) for problem in every if problem.solution is not None]
+    verdicts = pool.score(solved)
+    failed = [(p.key, s, v) for (p, s), v in zip(solved, verdicts, strict=True) if v.reward < 1 - 1e-6]
     assert not failed
-    assert {problem.task for problem in solved} == set(problems) - {"file_exact"}, (
+    assert {problem.task for problem, _ in solved} == set(problems) - {"file_exact"}, (
         "every one of these entries knows solutions"
     )
 
 
 @pytest.mark.parametrize("text", ["", "I do not know.", r"\boxed{} <answer></answer>" + "\n\n"])
-def test_empty_and_wrong_answers_do_not_score_one(problems, pool, text):
+def test_empty_and_wrong_answers_do_not_score_one(
+    problems: dict[str, list[Problem]], pool: VerifierPool, text: str
+) -> None:
     judged = [group[0] for entry, group in problems.items() if "forms" not in entry]
     verdicts = pool.score([(problem, text) for problem in judged])
     assert all(verdict.outcome is Outcome.SCORED for verdict in verdicts)
@@ -119,19 +122,19 @@ def test_empty_and_wrong_answers_do_not_score_one(problems, pool, text):
         assert all(verdict.reward == 0 for verdict in verdicts)
 
 
-def test_answers_of_another_problem_do_not_score_one(problems, pool):
+def test_answers_of_another_problem_do_not_score_one(problems: dict[str, list[Problem]], pool: VerifierPool) -> None:
     pairs = []
     for entry, group in problems.items():
         if "forms" not in entry:
-            pairs += [(a, b.solution) for a, b in pairwise(group) if b.solution != a.solution]
-    verdicts = pool.score([(problem, solution) for problem, solution in pairs if solution is not None])
+            pairs += [(a, b.solution) for a, b in pairwise(group) if b.solution and b.solution != a.solution]
+    verdicts = pool.score(pairs)
     wrong = [(p.key, p.prompt, s) for (p, s), v in zip(pairs, verdicts, strict=True) if v.reward >= 1 - 1e-6]
     # Different working, same result ("7+5=12" and "8+4=12"), is right.
     assert len(wrong) <= 0.2 * len(pairs)
     assert all(_last(solution) == _last(_solution(problems, key)) for key, _, solution in wrong)
 
 
-def test_hostile_texts_end_in_time_and_never_score_one(problems, pool):
+def test_hostile_texts_end_in_time_and_never_score_one(problems: dict[str, list[Problem]], pool: VerifierPool) -> None:
     """Also in the form in which each task looks for its answer."""
     wrapped = [form for text in HOSTILE for form in (text, f"<answer>{text}</answer>", rf"\boxed{{{text}}}")]
     judged = [group[0] for entry, group in problems.items() if "forms" not in entry]
@@ -144,12 +147,12 @@ def test_hostile_texts_end_in_time_and_never_score_one(problems, pool):
     assert len(hung) <= 0.01 * len(pairs), hung
 
 
-def test_a_megabyte_is_judged(problems, pool):
+def test_a_megabyte_is_judged(problems: dict[str, list[Problem]], pool: VerifierPool) -> None:
     pairs = [(group[0], "{[(\\boxed{<answer>" * 55_000) for group in problems.values()]
     assert all(v.outcome is Outcome.SCORED and v.reward < 1 for v in pool.score(pairs))
 
 
-def test_same_seed_same_problems(config, problems):
+def test_same_seed_same_problems(config: TasksConfig, problems: dict[str, list[Problem]]) -> None:
     """And in any order. That other processes agree is seen above: workers make reasoning-gym problems again."""
     for entry, each in config.mixture.items():
         again = create(each.name, entry, each.options)
@@ -157,7 +160,7 @@ def test_same_seed_same_problems(config, problems):
         assert again.problem(0, seed=8).key != problems[entry][0].key or each.name == "jsonl"
 
 
-def test_problems_are_plain_data_with_keys_of_their_own(problems):
+def test_problems_are_plain_data_with_keys_of_their_own(problems: dict[str, list[Problem]]) -> None:
     keys = [problem.key for group in problems.values() for problem in group]
     assert len(set(keys)) == len(keys)
     for entry, group in problems.items():
@@ -167,7 +170,7 @@ def test_problems_are_plain_data_with_keys_of_their_own(problems):
             assert problem.key.startswith(f"{entry}/")
 
 
-def test_short_problems_are_short():
+def test_short_problems_are_short() -> None:
     entries = {
         entry: TaskConfig(name=name, options=options)
         for entry, (name, options) in ENTRIES.items()
@@ -178,7 +181,7 @@ def test_short_problems_are_short():
         assert len(problem.solution or "") <= 160
 
 
-def test_instruction_rewards_are_fractions(problems, pool):
+def test_instruction_rewards_are_fractions(problems: dict[str, list[Problem]], pool: VerifierPool) -> None:
     for problem in problems["many_forms"]:
         count = len(problem.entry["constraints"])
         (verdict,) = pool.score([(problem, "Zebra, zebra")])
@@ -187,8 +190,8 @@ def test_instruction_rewards_are_fractions(problems, pool):
         assert pool.score([(problem, thinking)])[0].reward == 1.0
 
 
-def _solution(problems, key: str) -> str:
-    return next(p.solution for group in problems.values() for p in group if p.key == key)
+def _solution(problems: dict[str, list[Problem]], key: str) -> str:
+    return next(p.solution for group in problems.values() for p in group if p.key == key and p.solution)
 
 
 def _last(solution: str) -> str:

@@ -28,7 +28,7 @@ BOXES = [
 
 
 @pytest.mark.parametrize(("text", "expected"), BOXES)
-def test_boxes(text, expected):
+def test_boxes(text: str, expected: str | None) -> None:
     assert answer(text, Form.boxed) == expected
 
 
@@ -45,7 +45,7 @@ def test_boxes(text, expected):
         ("4", None),
     ],
 )
-def test_tags(text, expected):
+def test_tags(text: str, expected: str | None) -> None:
     assert answer(text, Form.tags) == expected
 
 
@@ -62,12 +62,12 @@ def test_tags(text, expected):
         ("</think>", None),
     ],
 )
-def test_final_line(text, expected):
+def test_final_line(text: str, expected: str | None) -> None:
     assert answer(text, Form.line) == expected
 
 
 @pytest.mark.parametrize("form", list(Form))
-def test_marked_answers_are_found_again(form):
+def test_marked_answers_are_found_again(form: Form) -> None:
     assert answer(extract.mark("1+1=2", "2", form), form) == "2"
     assert answer(extract.mark("", "a{b}c", form), form) == "a{b}c"
 
@@ -76,15 +76,15 @@ def test_marked_answers_are_found_again(form):
     "piece", ["\\", "{", "}", r"\boxed{", r"\boxed{}", "<answer>", "</answer>", "\n", "a", "\x00", " "]
 )
 @pytest.mark.parametrize("form", list(Form))
-def test_a_megabyte_of_anything_ends(piece, form):
+def test_a_megabyte_of_anything_ends(piece: str, form: Form) -> None:
     """A quadratic search would take hours here, and the runner's time limit would end it."""
     found = answer(piece * (1_000_000 // len(piece)), form)
     assert found is None or len(found) <= extract.MAX_ANSWER
 
 
-def test_the_end_of_a_long_text_counts():
+def test_the_end_of_a_long_text_counts() -> None:
     assert answer("x" * 2_000_000 + r"\boxed{4}", Form.boxed) == "4"
 
 
-def test_lone_surrogates_and_invisible_characters_are_removed():
+def test_lone_surrogates_and_invisible_characters_are_removed() -> None:
     assert extract.clean("a\ud800b\u200bc\x07d\te\n") == "abcd\te\n"

@@ -1,11 +1,13 @@
 """Every kind of constraint, both signs."""
 
+from typing import Any
+
 import pytest
 
 from prorl_mega.tasks import create
 from prorl_mega.tasks.constraints import KINDS, satisfied
 
-CASES = [
+CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ({"kind": "words", "count": 3}, ["a b c", "It's two-fold"], ["a b", "a b c d", "..."]),
     ({"kind": "min_words", "count": 2}, ["a b", "a b c"], ["a", "-- --"]),
     ({"kind": "max_words", "count": 2}, ["a b", "a"], ["a b c"]),
@@ -26,12 +28,12 @@ CASES = [
 ]
 
 
-def test_the_table_covers_every_kind():
+def test_the_table_covers_every_kind() -> None:
     assert {constraint["kind"] for constraint, _, _ in CASES} == set(KINDS)
 
 
 @pytest.mark.parametrize(("constraint", "good", "bad"), CASES)
-def test_kinds(constraint, good, bad):
+def test_kinds(constraint: dict[str, Any], good: list[str], bad: list[str]) -> None:
     assert [satisfied(text, [constraint]) for text in good] == [[True]] * len(good)
     assert [satisfied(text, [constraint]) for text in [*bad, "", " \n"]] == [[False]] * (len(bad) + 2)
     assert KINDS[constraint["kind"]].full(constraint)
@@ -39,14 +41,16 @@ def test_kinds(constraint, good, bad):
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_every_kind_alone_can_be_followed(kind):
+def test_every_kind_alone_can_be_followed(kind: str) -> None:
     task = create("instruction", "x", {"kinds": [kind], "max_constraints": 1})
     for index in range(20):
         problem = task.problem(index, seed=1)
+        assert problem.solution is not None
         assert task.score(problem, problem.solution).reward == 1.0
 
 
-def test_kinds_that_exclude_each_other_are_not_combined():
+def test_kinds_that_exclude_each_other_are_not_combined() -> None:
     task = create("instruction", "x", {"kinds": ["uppercase", "lowercase"], "min_constraints": 2, "max_constraints": 2})
     problem = task.problem(0, seed=1)
+    assert problem.solution is not None
     assert task.score(problem, problem.solution).reward == 1.0

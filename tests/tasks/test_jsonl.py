@@ -37,7 +37,7 @@ def mixture(path: Path, **options: str) -> Mixture:
         (b'{"prompt": "' + b"x" * (1 << 20) + b'", "answer": "1"}', "longer than"),
     ],
 )
-def test_a_broken_line_is_named(tmp_path, line, message):
+def test_a_broken_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
     path = tmp_path / "data.jsonl"
     path.write_bytes(json.dumps(GOOD | {"id": "a"}).encode() + b"\n\n" + line + b"\n" + json.dumps(GOOD).encode())
     with pytest.raises(DataError, match=message) as caught:
@@ -45,7 +45,7 @@ def test_a_broken_line_is_named(tmp_path, line, message):
     assert f"{path}:3: " in str(caught.value)
 
 
-def test_missing_empty_and_foreign_files(tmp_path):
+def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         mixture(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n \n")
@@ -56,14 +56,14 @@ def test_missing_empty_and_foreign_files(tmp_path):
         mixture(tmp_path / "data.pkl")
 
 
-def test_options_are_checked(tmp_path):
+def test_options_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tasks\.mixture\.file\.options\.verifier: must be one of math, exact"):
         mixture(tmp_path / "x.jsonl", verifier="code")
     with pytest.raises(ConfigError, match=r"options\.path: must be set"):
         create("jsonl", "file", {})
 
 
-def test_every_row_comes_once_per_pass_and_in_another_order(tmp_path):
+def test_every_row_comes_once_per_pass_and_in_another_order(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text("\n".join(json.dumps({"prompt": f"p{i}", "answer": i}) for i in range(50)))
     task = create("jsonl", "file", {"path": str(path), "suffix": "!"})
@@ -73,7 +73,7 @@ def test_every_row_comes_once_per_pass_and_in_another_order(tmp_path):
     assert task.problem(7, seed=3) == create("jsonl", "file", {"path": str(path), "suffix": "!"}).problem(7, seed=3)
 
 
-def test_both_verifiers(tmp_path):
+def test_both_verifiers(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     rows = [{"prompt": "a", "answer": "1/2"}, {"prompt": "b", "answer": "1/2", "verifier": "exact"}]
     path.write_text("\n".join(map(json.dumps, rows)))

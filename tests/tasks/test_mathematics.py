@@ -22,22 +22,22 @@ RIGHT = [
 
 
 @pytest.mark.parametrize(("reference", "answer"), WRONG)
-def test_wrong(reference, answer):
+def test_wrong(reference: str, answer: str) -> None:
     assert not equivalent(reference, answer)
 
 
 @pytest.mark.parametrize(("reference", "answer"), RIGHT)
-def test_right(reference, answer):
+def test_right(reference: str, answer: str) -> None:
     assert equivalent(reference, answer)
 
 
-def test_large_numbers_are_exact():
+def test_large_numbers_are_exact() -> None:
     assert equivalent("12345678901234567890", "12,345,678,901,234,567,890")
     assert not equivalent("12345678901234567890", "12345678901234567891")
     assert not equivalent("0.1234567890", "0.1234567891")
 
 
-def test_numbers_are_literals():
+def test_numbers_are_literals() -> None:
     assert number("1e5") is None
     assert number("1_000") is None
     assert number("1" * 65) is None

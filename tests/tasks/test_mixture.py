@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def gcd(settings: dict[str, Any]) -> TasksConfig:
     return rg(dataset="gcd", config=settings)
 
 
-def test_same_seed_same_stream_and_other_seed_another():
+def test_same_seed_same_stream_and_other_seed_another() -> None:
     first = Mixture(config(), seed=1).draw(100)
     assert first == Mixture(config(), seed=1).draw(100)
     assert first != Mixture(config(), seed=2).draw(100)
@@ -45,7 +46,7 @@ def test_same_seed_same_stream_and_other_seed_another():
 
 
 @pytest.mark.parametrize("cut", [0, 1, 37, 99])
-def test_a_resumed_stream_goes_on_exactly(cut):
+def test_a_resumed_stream_goes_on_exactly(cut: int) -> None:
     whole = Mixture(config(), seed=5)
     expected = whole.draw(100)
     before = Mixture(config(), seed=5)
@@ -56,7 +57,7 @@ def test_a_resumed_stream_goes_on_exactly(cut):
     assert after.state_dict() == whole.state_dict()
 
 
-def test_the_state_is_cursors_only():
+def test_the_state_is_cursors_only() -> None:
     mixture = Mixture(config(), seed=1)
     mixture.draw(30)
     state = mixture.state_dict()
@@ -67,12 +68,12 @@ def test_the_state_is_cursors_only():
 @pytest.mark.parametrize(
     "state", [{}, {"drawn": 1}, {"drawn": "1", "cursors": {}}, {"drawn": 1, "cursors": {"sums": -1}}]
 )
-def test_a_broken_state_is_refused(state):
+def test_a_broken_state_is_refused(state: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError):
         Mixture(config(), seed=1).load_state_dict(state)
 
 
-def test_shares_follow_the_weights_closely():
+def test_shares_follow_the_weights_closely() -> None:
     mixture = Mixture(config(sums=3.0, words=1.0, tiny=0.0), seed=1)
     for _ in range(10):
         counts = Counter(problem.task for problem in mixture.draw(40))
@@ -80,7 +81,7 @@ def test_shares_follow_the_weights_closely():
         assert counts["tiny"] == 0
 
 
-def test_held_out_prompts_are_never_drawn():
+def test_held_out_prompts_are_never_drawn() -> None:
     mixture = Mixture(config(sums=1.0, words=1.0, tiny=1.0), seed=1)
     held_out = {problem.prompt for problem in mixture.held_out(64)}
     everything = {problem.prompt for problem in mixture.draw(3000)}
@@ -90,7 +91,7 @@ def test_held_out_prompts_are_never_drawn():
     assert not any(map(is_held_out, everything))
 
 
-def test_the_held_out_set_is_fixed_distinct_and_a_prefix_of_a_larger_one():
+def test_the_held_out_set_is_fixed_distinct_and_a_prefix_of_a_larger_one() -> None:
     mixture = Mixture(config(), seed=1)
     small, large = mixture.held_out(8), mixture.held_out(32)
     other = Mixture(config(), seed=2)
@@ -103,18 +104,18 @@ def test_the_held_out_set_is_fixed_distinct_and_a_prefix_of_a_larger_one():
     assert mixture.held_out(8) == small
 
 
-def test_evaluation_does_not_move_the_stream():
+def test_evaluation_does_not_move_the_stream() -> None:
     quiet, busy = Mixture(config(), seed=1), Mixture(config(), seed=1)
     busy.held_out(16)
     assert quiet.draw(20) == busy.draw(20)
 
 
-def test_a_small_space_gives_what_it_has():
+def test_a_small_space_gives_what_it_has() -> None:
     held_out = Mixture(config(tiny=1.0), seed=1).held_out(64)
     assert 1 <= len(held_out) < 64
 
 
-def test_a_file_too_small_to_split_is_an_error(tmp_path):
+def test_a_file_too_small_to_split_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text('{"prompt": "p", "answer": "1"}')
     mixture = Mixture(TasksConfig(mixture={"one": TaskConfig(name="jsonl", options={"path": str(path)})}), seed=1)
@@ -145,12 +146,12 @@ def test_a_file_too_small_to_split_is_an_error(tmp_path):
         (rg(dataset="list_functions"), r"at every call"),
     ],
 )  # fmt: skip
-def test_wrong_settings_are_named(tasks, message):
+def test_wrong_settings_are_named(tasks: TasksConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Mixture(tasks, seed=1)
 
 
-def test_hash_dependent_data_sets_need_a_fixed_hash_seed(monkeypatch):
+def test_hash_dependent_data_sets_need_a_fixed_hash_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = TasksConfig(mixture={"x": TaskConfig(name="reasoning_gym", options={"dataset": "ransom_note"})})
     monkeypatch.delenv("PYTHONHASHSEED", raising=False)
     with pytest.raises(ConfigError, match="PYTHONHASHSEED=0"):
@@ -159,7 +160,7 @@ def test_hash_dependent_data_sets_need_a_fixed_hash_seed(monkeypatch):
     Mixture(tasks, seed=1)
 
 
-def test_importing_the_tasks_is_light():
+def test_importing_the_tasks_is_light() -> None:
     """No torch anywhere; reasoning-gym and math-verify only when they are used."""
     code = (
         "import sys, prorl_mega.tasks, prorl_mega.tasks.worker\n"
@@ -169,5 +170,5 @@ def test_importing_the_tasks_is_light():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_all_tasks_are_registered():
+def test_all_tasks_are_registered() -> None:
     assert {"arithmetic", "instruction", "jsonl", "reasoning_gym"} <= set(names())

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.hostile_tasks import hostile_config
@@ -19,12 +21,12 @@ PROBLEM = Problem(key="bad/0", task="bad", prompt="problem")
 
 
 @pytest.fixture(scope="module")
-def pool():
+def pool() -> Iterator[VerifierPool]:
     with VerifierPool(hostile_config(workers=2, timeout_s=1.0, retries=1)) as pool:
         yield pool
 
 
-def test_verdicts_come_in_order(pool):
+def test_verdicts_come_in_order(pool: VerifierPool) -> None:
     answers = ["good" if i % 3 else "bad" for i in range(500)]
     verdicts = pool.score([(PROBLEM, answer) for answer in answers])
     assert [verdict.reward for verdict in verdicts] == [float(answer == "good") for answer in answers]
@@ -33,7 +35,9 @@ def test_verdicts_come_in_order(pool):
 
 @pytest.mark.parametrize("answer", ["exit", "sys.exit", "raise", "segfault", "abort", "kill", "fork", "forge", "close",
                                     "nan", "inf", "two", "minus", "none"])  # fmt: skip
-def test_a_broken_verifier_is_an_infrastructure_error_and_the_others_are_scored(pool, answer):
+def test_a_broken_verifier_is_an_infrastructure_error_and_the_others_are_scored(
+    pool: VerifierPool, answer: str
+) -> None:
     before = pool.counters.retries
     verdicts = pool.score([(PROBLEM, "good"), (PROBLEM, answer), (PROBLEM, "good"), (PROBLEM, "bad")])
     assert [verdict.reward for verdict in verdicts] == [1.0, 0.0, 1.0, 0.0]
@@ -42,12 +46,12 @@ def test_a_broken_verifier_is_an_infrastructure_error_and_the_others_are_scored(
     assert pool.counters.retries == before + 1
 
 
-def test_what_cannot_pass_for_a_crash_is_scored(pool):
+def test_what_cannot_pass_for_a_crash_is_scored(pool: VerifierPool) -> None:
     assert [v.reward for v in pool.score([(PROBLEM, "half"), (PROBLEM, "print")])] == [0.5, 0.0]
 
 
 @pytest.mark.parametrize("answer", ["sleep", "spin"])
-def test_a_hanging_verifier_is_killed(answer):
+def test_a_hanging_verifier_is_killed(answer: str) -> None:
     with VerifierPool(hostile_config(workers=1, timeout_s=0.5, retries=1)) as pool:
         verdicts = pool.score([(PROBLEM, "good")] * 40 + [(PROBLEM, answer)] + [(PROBLEM, "good")] * 40)
         assert [i for i, verdict in enumerate(verdicts) if verdict.outcome is Outcome.INFRA_ERROR] == [40]
@@ -56,7 +60,7 @@ def test_a_hanging_verifier_is_killed(answer):
         assert pool.counters.timeouts == 2
 
 
-def test_a_verifier_that_gets_no_processor_is_waited_for():
+def test_a_verifier_that_gets_no_processor_is_waited_for() -> None:
     """Four of them want one processor; each answer needs half of its time limit when it runs alone."""
     only = {min(os.sched_getaffinity(0))}
     with VerifierPool(hostile_config(workers=4, timeout_s=1.0, retries=0)) as pool:
@@ -68,14 +72,14 @@ def test_a_verifier_that_gets_no_processor_is_waited_for():
 
 
 @pytest.mark.parametrize("answer", ["allocate", "recurse"])
-def test_memory_and_recursion_are_bounded(answer):
+def test_memory_and_recursion_are_bounded(answer: str) -> None:
     with VerifierPool(hostile_config(workers=1, timeout_s=20.0, retries=0)) as pool:
         (verdict,) = pool.score([(PROBLEM, answer)])
         assert verdict.outcome is Outcome.INFRA_ERROR
         assert pool.counters.timeouts == 0
 
 
-def test_no_process_and_no_descriptor_is_left_behind():
+def test_no_process_and_no_descriptor_is_left_behind() -> None:
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
 
@@ -92,7 +96,7 @@ def test_no_process_and_no_descriptor_is_left_behind():
     assert _children() == others
 
 
-def test_close_is_final_only_until_the_next_call():
+def test_close_is_final_only_until_the_next_call() -> None:
     others = _children()
     pool = VerifierPool(hostile_config(workers=1))
     assert pool.score([]) == []
@@ -105,7 +109,7 @@ def test_close_is_final_only_until_the_next_call():
     pool.close()
 
 
-def test_workers_die_with_their_parent(tmp_path: Path):
+def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import sys, time\n"
@@ -120,8 +124,8 @@ def test_workers_die_with_their_parent(tmp_path: Path):
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment)
+    assert parent.stdout is not None
     try:
-        assert parent.stdout is not None
         worker = int(parent.stdout.readline())
         assert _alive(worker)
         parent.send_signal(signal.SIGKILL)
@@ -137,7 +141,7 @@ def test_workers_die_with_their_parent(tmp_path: Path):
         parent.stdout.close()
 
 
-def test_workers_that_cannot_start_do_not_stop_the_call(monkeypatch):
+def test_workers_that_cannot_start_do_not_stop_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with VerifierPool(hostile_config(workers=2)) as pool:
         verdicts = pool.score([(PROBLEM, "good")] * 100)
@@ -147,17 +151,17 @@ def test_workers_that_cannot_start_do_not_stop_the_call(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "key"), [({"workers": 0}, "workers"), ({"timeout_s": 0.0}, "timeout_s"), ({"retries": -1}, "retries")]
 )
-def test_settings_are_checked(settings, key):
+def test_settings_are_checked(settings: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=f"tasks.{key}"):
         VerifierPool(hostile_config(**settings))
 
 
-def test_unknown_task_is_refused_before_anything_starts():
+def test_unknown_task_is_refused_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match=r"tasks\.mixture\.x\.name.*did you mean 'arithmetic'"):
         VerifierPool(TasksConfig(mixture={"x": TaskConfig(name="arithmetik")}))
 
 
-def test_scorers_cannot_run_programs_or_write_files(tmp_path: Path):
+def test_scorers_cannot_run_programs_or_write_files(tmp_path: Path) -> None:
     """reasoning-gym evaluates this answer; the canary shows whether it was obeyed."""
     canary = tmp_path / "canary"
     options = {"dataset": "string_insertion", "answer": "line"}

@@ -52,7 +52,8 @@ def test_shards_join_to_the_checkpoint_bit_for_bit(
     for layout, parameters in zip(ranks, shards, strict=True):
         load_weights(checkpoint, parameters, model, layout)
 
-    table, expected, joined = Table(model), read_checkpoint(checkpoint), {}
+    table, expected = Table(model), read_checkpoint(checkpoint)
+    joined: dict[str, torch.Tensor] = {}
     for stage in range(pipeline):
         peers = shards[stage * tensor : (stage + 1) * tensor]
         for name in peers[0]:

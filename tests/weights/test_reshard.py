@@ -64,8 +64,8 @@ def groups_of(tensor: int, pipeline: int, data: int) -> tuple[Layout, Any, Any]:
     """This rank's layout and its two groups. All ranks make all groups, in one order."""
     ranks = list(layouts(tensor, pipeline, data))
     own = ranks[dist.get_rank()]
-    tensor_groups = {(r.pipeline_rank, r.data_rank): [] for r in ranks}
-    pipeline_groups = {(r.tensor_rank, r.data_rank): [] for r in ranks}
+    tensor_groups: dict[tuple[int, int], list[int]] = {(r.pipeline_rank, r.data_rank): [] for r in ranks}
+    pipeline_groups: dict[tuple[int, int], list[int]] = {(r.tensor_rank, r.data_rank): [] for r in ranks}
     for r in ranks:
         tensor_groups[r.pipeline_rank, r.data_rank].append(r.rank)
         pipeline_groups[r.tensor_rank, r.data_rank].append(r.rank)
