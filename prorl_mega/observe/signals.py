@@ -42,8 +42,8 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received is signal.SIGINT:
             os._exit(128 + signal.SIGINT)
-        if self.received is None and self._announce:
+        first, self.received = self.received is None, signal.Signals(number)  # the next signal may interrupt the write
+        if first and self._announce:
             hint = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
             text = f"\n{signal.Signals(number).name}: stopping with a checkpoint when this step is done{hint}\n"
             os.write(2, text.encode())  # a print could interrupt itself
-        self.received = signal.Signals(number)
