@@ -18,7 +18,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from prorl_mega.errors import ConfigError
+from prorl_mega.config.launch import Launch, read_launch
 
 MEGATRON_VERSION = "0.16.1"
 
@@ -61,15 +60,6 @@ _LOADED = (
 )
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Launch:
-    """This process among those that were started together."""
-
-    rank: int
-    world_size: int
-    local_rank: int
-
-
 def activate() -> torch.device:
     """Bind Megatron-core to this machine's device and return it: this rank's GPU, or the CPU. Idempotent.
 
@@ -84,58 +74,29 @@ def activate() -> torch.device:
 def initialize_distributed(timeout_s: int) -> Launch:
     """Join the job's ranks: NCCL and gloo with GPUs, gloo without.
 
-    Ranks come from torchrun's environment, or from Slurm's; a process that was started by neither is a job of its own
-    and opens no socket to others. `timeout_s` ends the job when a rank goes missing. Raises `ConfigError` if the
-    environment contradicts itself.
+    Ranks come from the launcher (`prorl_mega.config.launch`); a process that was started alone is a job of its own and
+    opens no socket to others. `timeout_s` ends the job when a rank goes missing. Raises `ConfigError` if the
+    launcher's variables contradict each other.
     """
-    launch = read_launch(dict(os.environ))
+    launch = read_launch(os.environ)
     if dist.is_initialized():
         return launch
     gpu = torch.cuda.is_available()
     if gpu:
         # The modulus is for launchers that show each rank its own GPU only.
         torch.cuda.set_device(launch.local_rank % torch.cuda.device_count())
-    if os.environ.get("MASTER_ADDR", "127.0.0.1") in ("127.0.0.1", "localhost"):
+    if launch.master_address in ("127.0.0.1", "localhost"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     # The inference engine's external launcher reads ranks from here and knows only torchrun's names.
-    os.environ |= {
-        "RANK": str(launch.rank),
-        "WORLD_SIZE": str(launch.world_size),
-        "LOCAL_RANK": str(launch.local_rank),
-    }
+    os.environ.update(launch.variables())
     dist.init_process_group(
         backend="cpu:gloo,cuda:nccl" if gpu else "gloo",
         rank=launch.rank,
         world_size=launch.world_size,
         timeout=timedelta(seconds=timeout_s),
-        **({"init_method": "env://"} if "MASTER_ADDR" in os.environ else {"store": dist.HashStore()}),
+        **({"init_method": "env://"} if launch.world_size > 1 else {"store": dist.HashStore()}),
     )
     return launch
-
-
-def read_launch(environment: dict[str, str]) -> Launch:
-    """Ranks from the variables of torchrun (`RANK`) or of srun (`SLURM_PROCID`), else a single process."""
-    if "RANK" in environment:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    elif "SLURM_PROCID" in environment:
-        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
-    else:
-        return Launch(rank=0, world_size=1, local_rank=0)
-    try:
-        rank, world_size, local_rank = (int(environment[name]) for name in names)
-    except (KeyError, ValueError) as error:
-        raise ConfigError(
-            f"the launcher set {names[0]} but not all of {', '.join(names)} as numbers: {error}"
-        ) from None
-    if not 0 <= rank < world_size:
-        raise ConfigError(f"{names[0]}={rank} is not below {names[1]}={world_size}")
-    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environment]
-    if world_size > 1 and missing:
-        raise ConfigError(
-            f"{world_size} ranks were started but {' and '.join(missing)} is not set; "
-            "start them with torchrun, or export the first node's address and a free port before srun"
-        )
-    return Launch(rank=rank, world_size=world_size, local_rank=local_rank)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""The CPU backend binds Megatron and nothing else, notices another Megatron, and starts ranks from any launcher."""
+"""The CPU backend binds Megatron and nothing else, notices another Megatron, and starts the ranks of a launcher."""
 
 from __future__ import annotations
 
@@ -14,44 +14,7 @@ import torch
 from helpers.distributed import run_ranks
 
 from prorl_mega.errors import ConfigError
-from prorl_mega.learner.backend import Launch, read_launch, respell_method, respell_module
-
-ADDRESS = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
-
-
-@pytest.mark.parametrize(
-    ("environment", "launch"),
-    [
-        ({}, Launch(rank=0, world_size=1, local_rank=0)),
-        ({"SLURM_NTASKS": "4"}, Launch(rank=0, world_size=1, local_rank=0)),  # in an allocation, outside srun
-        (
-            {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", **ADDRESS},
-            Launch(rank=3, world_size=8, local_rank=1),
-        ),
-        (
-            {"SLURM_PROCID": "5", "SLURM_NTASKS": "6", "SLURM_LOCALID": "2", **ADDRESS},
-            Launch(rank=5, world_size=6, local_rank=2),
-        ),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}, Launch(rank=0, world_size=1, local_rank=0)),
-    ],
-)
-def test_reads_ranks_of_every_launcher(environment: dict[str, str], launch: Launch) -> None:
-    assert read_launch(environment) == launch
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"RANK": "0"}, "RANK, WORLD_SIZE, LOCAL_RANK"),
-        ({"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0", **ADDRESS}, "as numbers"),
-        ({"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0", **ADDRESS}, "RANK=2 is not below WORLD_SIZE=2"),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0"}, "MASTER_ADDR and MASTER_PORT is not set"),
-    ],
-)
-def test_refuses_launches_that_contradict_themselves(environment: dict[str, str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        read_launch(environment)
-
+from prorl_mega.learner.backend import respell_method, respell_module
 
 MOVED = """
 class A:
@@ -146,7 +109,13 @@ def activate_everything(variables: dict[str, list[str]]) -> dict[str, object]:
 
 
 def test_binds_megatron_and_starts_under_srun() -> None:
-    variables = {"SLURM_PROCID": ["0", "1"], "SLURM_NTASKS": ["2", "2"], "SLURM_LOCALID": ["0", "0"]}
+    variables = {
+        "SLURM_PROCID": ["0", "1"],
+        "SLURM_NODEID": ["0", "1"],
+        "SLURM_LOCALID": ["0", "0"],
+        "SLURM_STEP_NUM_TASKS": ["2", "2"],
+        "SLURM_STEP_TASKS_PER_NODE": ["1(x2)", "1(x2)"],
+    }
     for rank, found in enumerate(run_ranks(activate_everything, 2, variables)):
         assert found["genuine"] == "0.16.1"
         assert "megatron-core 0.99.0 is installed" in str(found["other version"])
