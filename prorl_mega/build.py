@@ -22,6 +22,7 @@ from prorl_mega.exchange import job_ranks
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
+from prorl_mega.observe.console import counted
 from prorl_mega.observe.ranks import Ranks
 from prorl_mega.observe.run_directory import Run
 from prorl_mega.protocols import Controller, ProblemSource, Rollout, Verifiers
@@ -70,7 +71,7 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
     """Everything for a run, with the policy's weights loaded but not pushed yet. Leaving it stops the workers."""
     problems = Mixture(config.tasks, seed=config.seed)
     tokenizer = Tokenizer(config.model.path)
-    with run.phase(f"building the learner ({spec_name()} layers, {ranks.world_size} ranks)"):
+    with run.phase(f"building the learner ({spec_name()} layers, {counted(ranks.world_size, 'rank')})"):
         learner = build_learner(
             config.model,
             config.parallel,

@@ -107,6 +107,11 @@ def printable(text: str) -> str:
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 step", "2 steps"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """ "0.8 s", "14 s", "1 min 05 s", "2 h 03 min", "3 d 04 h"."""
     if seconds < 9.95:

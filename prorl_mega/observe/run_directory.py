@@ -21,7 +21,7 @@ from prorl_mega.config.schema import Resume, RunConfig
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.observe import evaluations
 from prorl_mega.observe.checkpoints import STATE, Checkpoints, SavedCheckpoint
-from prorl_mega.observe.console import Console, duration
+from prorl_mega.observe.console import Console, counted, duration
 from prorl_mega.observe.lock import RunLock
 from prorl_mega.observe.metrics import MetricsFile
 from prorl_mega.observe.progress import SAVE, Progress, due
@@ -235,7 +235,7 @@ class Run:
             self.save(step, save)
         total = duration(time.monotonic() - self._opened)
         if self.exit_code is ExitCode.FINISHED:
-            self.message(f"finished {step} steps after {total}; everything is in {self.directory}")
+            self.message(f"finished {counted(step, 'step')} after {total}; everything is in {self.directory}")
         else:
             self.message(f"saved after step {step} of {self._schedule.steps} ({total}); start it again to go on")
         return self.exit_code

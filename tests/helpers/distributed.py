@@ -42,7 +42,7 @@ def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout
     failures = [f"--- rank {rank}\n{text}" for rank, (ok, text) in sorted(outcomes.items()) if not ok]
     if failures:
         raise AssertionError(f"{len(failures)} of {world_size} ranks failed\n" + "\n".join(failures))
-    return [outcomes[rank][1] for rank in range(world_size)]
+    return [pickle.loads(outcomes[rank][1]) for rank in range(world_size)]
 
 
 def _collect(results: Any, processes: list[Any], timeout_s: float) -> dict[int, tuple[bool, Any]]:
@@ -85,7 +85,8 @@ def _call(call: tuple[str, str, str, bytes], rank: int, world_size: int, port: i
     try:
         file, module_name, name, arguments = call
         function = getattr(_module(file, module_name), name)
-        results.put((rank, True, function(*pickle.loads(arguments))))
+        # As bytes: the queue would hand over tensors by descriptors that die with this process.
+        results.put((rank, True, pickle.dumps(function(*pickle.loads(arguments)))))
     except BaseException:
         results.put((rank, False, traceback.format_exc()))
     finally:
