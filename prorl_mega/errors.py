@@ -4,6 +4,8 @@ The table is part of the interface (README, "Exit codes"): a job script may requ
 others. No error path ever exits with 0.
 """
 
+import sys
+from collections.abc import Callable
 from enum import IntEnum
 
 
@@ -71,3 +73,13 @@ class StorageError(ProRLError, OSError):
     """The disk does not take or give back what a run needs: full, read-only, over quota, gone."""
 
     exit_code = ExitCode.STORAGE
+
+
+def exit_status(command: Callable[[], None]) -> int:
+    """Run a small command and return what the shell gets; an error of ours is one line on stderr."""
+    try:
+        command()
+    except ProRLError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    return int(ExitCode.FINISHED)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from prorl_mega.config.huggingface import describe
-from prorl_mega.errors import CheckpointError, ConfigError, ProRLError
+from prorl_mega.errors import CheckpointError, ConfigError, exit_status
 from prorl_mega.observe import manifest
 from prorl_mega.observe.checkpoints import Checkpoints
 from prorl_mega.observe.ranks import Ranks
@@ -82,12 +82,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("source", type=Path, help="run directory, or one of its checkpoints/step_*")
     parser.add_argument("target", type=Path, help="directory to write; a checkpoint that is there is replaced")
     options = parser.parse_args(arguments)
-    try:
-        print(f"wrote {options.target} from {export(options.source, options.target)}")
-    except ProRLError as error:
-        print(error, file=sys.stderr)
-        return int(error.exit_code)
-    return 0
+    return exit_status(lambda: print(f"wrote {options.target} from {export(options.source, options.target)}"))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from prorl_mega.errors import ProRLError
+from prorl_mega.errors import exit_status
 from prorl_mega.evaluation.comparison import ALL_TASKS, Comparison, compare
 from prorl_mega.evaluation.pass_at_k import Estimate
 from prorl_mega.observe.charts import Line, line_chart, stacked_chart
@@ -271,12 +271,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m prorl_mega.report", description="Write report.html of a run.")
     parser.add_argument("directory", type=Path, help="run directory, for example runs/demo")
     directory = parser.parse_args(arguments).directory
-    try:
-        print(f"wrote {write_report(directory)}")
-    except ProRLError as error:
-        print(error, file=sys.stderr)
-        return int(error.exit_code)
-    return 0
+    return exit_status(lambda: print(f"wrote {write_report(directory)}"))
 
 
 if __name__ == "__main__":

@@ -26,12 +26,12 @@ from prorl_mega.observe.storage import storage_errors
 from prorl_mega.tasks.mixture import Mixture
 from prorl_mega.tokenizer import Tokenizer
 from prorl_mega.types import Problem, Sequence
+from prorl_mega.weight_sync import policy_stream
 from prorl_mega.weights.directory import check_target, save_directory
-from prorl_mega.weights.reshard import stream_weights
 
 FINAL_LEARNING_RATE = 0.1  # of the peak, reached by a cosine
 SECONDS_BETWEEN_LINES = 5.0
-BUCKET_BYTES = 512 << 20
+BUCKET_MIB = 512
 SHARD_BYTES = 5 << 30  # of one safetensors file
 
 
@@ -107,14 +107,7 @@ def main(config: WarmstartConfig) -> ExitCode:
 
 def write_huggingface(learner: MegatronLearner, config: WarmstartConfig, *, writes: bool) -> None:
     """The learner's weights as a Hugging Face directory at `config.output`. Collective."""
-    stream = stream_weights(
-        learner.parameters(),
-        learner.description,
-        learner.layout,
-        tensor_group=learner.groups.tensor,
-        pipeline_group=learner.groups.pipeline,
-        bucket_bytes=BUCKET_BYTES,
-    )
+    stream = policy_stream(learner, bucket_mib=BUCKET_MIB)
     save_directory(stream, config.model.path, config.output, max_shard_bytes=SHARD_BYTES, writes=writes)
 
 

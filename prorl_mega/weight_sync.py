@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
+
 from prorl_mega.errors import WeightSyncError
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.observe.ranks import Ranks
 from prorl_mega.protocols import Rollout
 from prorl_mega.weights.checksum import Checksum
 from prorl_mega.weights.reshard import stream_weights
+
+
+def policy_stream(learner: MegatronLearner, *, bucket_mib: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """The policy as full tensors with Hugging Face names, on every rank. Collective while it is consumed."""
+    return stream_weights(
+        learner.parameters(),
+        learner.description,
+        learner.layout,
+        tensor_group=learner.groups.tensor,
+        pipeline_group=learner.groups.pipeline,
+        bucket_bytes=bucket_mib << 20,
+    )
 
 
 class WeightSync:
@@ -27,20 +43,12 @@ class WeightSync:
     ) -> None:
         self._learner = learner
         self._rollout = rollout
-        self._bucket_bytes = bucket_mib << 20
+        self._bucket_mib = bucket_mib
         self._ranks = ranks
 
     def push(self, version: int) -> str:
         """Hand over the current weights as `version`; returns their checksum, equal on all ranks."""
-        learner = self._learner
-        stream = stream_weights(
-            learner.parameters(),
-            learner.description,
-            learner.layout,
-            tensor_group=learner.groups.tensor,
-            pipeline_group=learner.groups.pipeline,
-            bucket_bytes=self._bucket_bytes,
-        )
+        stream = policy_stream(self._learner, bucket_mib=self._bucket_mib)
         sent = Checksum()
         received = self._rollout.push(sent.observe(stream), version)
         digests = set(self._ranks.gather(sent.hexdigest())) | set(self._ranks.gather(received))

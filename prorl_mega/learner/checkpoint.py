@@ -13,7 +13,6 @@ appear at once or not at all and checks the files before `load`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from prorl_mega.errors import CheckpointError
+from prorl_mega.observe.storage import fsync_path
 from prorl_mega.types import Layout
 
 FORMAT = 1
@@ -64,21 +64,13 @@ def _files(layout: Layout) -> Iterator[tuple[str, str, bool]]:
         yield part, f"{part}-{shard}-dp{layout.data_rank:02d}.safetensors", True
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def save_state(directory: Path, layout: Layout, state: LearnerState) -> None:
     """Write this rank's files into the existing `directory` and force them to disk."""
     for part, name, writes in _files(layout):
         if writes:
             tensors = {key: value.detach().contiguous() for key, value in getattr(state, part).items()}
             save_file(tensors, directory / name)
-            _sync(directory / name)
+            fsync_path(directory / name)
     if layout.rank == 0:
         manifest = {
             "format": FORMAT,
@@ -88,8 +80,8 @@ def save_state(directory: Path, layout: Layout, state: LearnerState) -> None:
             "optimizer_steps": state.optimizer_steps,
         }
         (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        _sync(directory / MANIFEST)
-    _sync(directory)
+        fsync_path(directory / MANIFEST)
+    fsync_path(directory)
 
 
 def load_state(directory: Path, layout: Layout) -> LearnerState:

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
-from prorl_mega.errors import ConfigError, ProRLError
+from prorl_mega.errors import ConfigError, exit_status
 from prorl_mega.tasks.registry import Task, create, names, task_class
 from prorl_mega.tasks.verifier import VerifierPool
 
@@ -31,20 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     attempt.add_argument("--index", type=int, default=0, help="number of the problem")
     attempt.add_argument("--answer", required=True, help="what the model wrote; - reads standard input")
     given = parser.parse_args(arguments)
-    try:
-        return {"list": _list, "show": _show, "try": _try}[given.command](given)
-    except ProRLError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return int(error.exit_code)
+    command = {"list": _list, "show": _show, "try": _try}[given.command]
+    return exit_status(lambda: command(given))
 
 
-def _list(given: argparse.Namespace) -> int:
+def _list(given: argparse.Namespace) -> None:
     for name in names():
         print(f"{name:16} {_summary(task_class(name, 'name'))}")
-    return 0
 
 
-def _show(given: argparse.Namespace) -> int:
+def _show(given: argparse.Namespace) -> None:
     cls = task_class(given.name, "name")
     print(f"{given.name}: {_summary(cls)}\n\noptions:")
     hints = get_type_hints(cls.options_type)
@@ -56,16 +52,15 @@ def _show(given: argparse.Namespace) -> int:
         if given.options:
             raise
         print(f"\nno problems shown: {error}")
-        return 0
+        return
     if notes := task.describe():
         print(f"\n{notes}")
     for index in range(given.count):
         problem = task.problem(index, given.seed)
         print(f"\n--- {problem.key}\n{problem.prompt}\n--- solution\n{problem.solution}")
-    return 0
 
 
-def _try(given: argparse.Namespace) -> int:
+def _try(given: argparse.Namespace) -> None:
     problem = _create(given).problem(given.index, given.seed)
     text = sys.stdin.read() if given.answer == "-" else given.answer
     mixture = {ENTRY: TaskConfig(name=given.name, options=_options(given))}
@@ -74,7 +69,6 @@ def _try(given: argparse.Namespace) -> int:
     print(
         f"{problem.prompt}\n--- answer\n{text}\n--- {verdict.outcome.value}, reward {verdict.reward:g} {verdict.detail}"
     )
-    return 0
 
 
 def _create(given: argparse.Namespace) -> Task:

@@ -10,7 +10,6 @@ The directory is written aside, forced to disk and renamed, so that nobody ever 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from prorl_mega.errors import ModelError, StorageError
+from prorl_mega.observe.storage import fsync_path
 from prorl_mega.weights.load import INDEX, SINGLE
 
 _COPIED = (
@@ -81,7 +81,7 @@ def _write_aside(stream: Iterator[tuple[str, Tensor]], source: Path, target: Pat
         if (source / name).is_file():
             shutil.copyfile(source / name, aside / name)
     for path in (*aside.iterdir(), aside):
-        _sync(path)
+        fsync_path(path)
     _replace(aside, target)
 
 
@@ -136,14 +136,6 @@ def _replace(aside: Path, target: Path) -> None:
     if target.exists():
         target.rename(old)
     aside.rename(target)
-    _sync(target.parent)
+    fsync_path(target.parent)
     if old.exists():
         shutil.rmtree(old)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.learning import VALID_VOCAB, make_sequences
 
 from prorl_mega.config.schema import LossAggregation
 from prorl_mega.errors import ConfigError
@@ -12,26 +13,8 @@ from prorl_mega.learner.batching import PackedBatch, Packer, plan_microbatches, 
 from prorl_mega.types import Sequence
 
 
-def sequences(count: int, *, longest: int = 40, vocab: int = 90, seed: int = 0) -> list[Sequence]:
-    draw = np.random.default_rng(seed)
-    result = []
-    for _ in range(count):
-        prompt, completion = int(draw.integers(1, longest // 2)), int(draw.integers(1, longest // 2))
-        result.append(
-            Sequence(
-                tokens=draw.integers(0, vocab, prompt + completion).astype(np.int32),
-                prompt_length=prompt,
-                advantage=float(draw.normal()),
-                reward=1.0,
-                sampler_logprobs=draw.normal(size=completion).astype(np.float32),
-                version=0,
-            )
-        )
-    return result
-
-
 def packer(**changes: int) -> Packer:
-    settings = {"data_size": 1, "data_rank": 0, "capacity": 64, "multiple": 1, "valid_vocab": 90}
+    settings = {"data_size": 1, "data_rank": 0, "capacity": 64, "multiple": 1, "valid_vocab": VALID_VOCAB}
     return Packer(**(settings | changes))
 
 
@@ -49,7 +32,7 @@ def by_hand(batch: PackedBatch, sequence: Sequence, start: int, row: int) -> Non
 
 @pytest.mark.parametrize("multiple", [1, 4])
 def test_rows_predict_the_completion(multiple: int) -> None:
-    wanted = sequences(17)
+    wanted = make_sequences(17)
     starts = slots_of(wanted)
     seen = set()
     for batch in packer(multiple=multiple).pack(wanted, LossAggregation.token_mean):
@@ -70,7 +53,7 @@ def test_rows_predict_the_completion(multiple: int) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
 def test_plan_covers_everything_once_within_capacity(ranks: int) -> None:
-    lengths = [len(sequence.tokens) - 1 for sequence in sequences(50, seed=3)]
+    lengths = [len(sequence.tokens) - 1 for sequence in make_sequences(50, seed=3)]
     plan = plan_microbatches(lengths, ranks=ranks, capacity=80)
     assert len({len(batches) for batches in plan}) == 1, "a collective would hang"
     assert sorted(index for batches in plan for batch in batches for index in batch) == list(range(50))
@@ -87,7 +70,7 @@ def test_neighbours_are_alike_and_runs_are_even() -> None:
 
 
 def test_a_rank_without_sequences_gets_an_empty_micro_batch() -> None:
-    wanted = sequences(2)
+    wanted = make_sequences(2)
     assert share_out([5, 3], 3) == [[0], [1], []]
     (batch,) = packer(data_size=3, data_rank=2, multiple=2).pack(wanted, LossAggregation.token_mean)
     assert batch.tokens.shape == (2,)
@@ -97,7 +80,7 @@ def test_a_rank_without_sequences_gets_an_empty_micro_batch() -> None:
 @pytest.mark.parametrize("aggregation", list(LossAggregation))
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_weights_sum_to_one_over_the_world(aggregation: LossAggregation, ranks: int) -> None:
-    wanted = sequences(11)
+    wanted = make_sequences(11)
     total = sum(
         batch.weights.double().sum()
         for rank in range(ranks)
@@ -107,16 +90,16 @@ def test_weights_sum_to_one_over_the_world(aggregation: LossAggregation, ranks: 
 
 
 def test_what_cannot_be_processed_is_named() -> None:
-    wanted = sequences(3)
+    wanted = make_sequences(3)
     with pytest.raises(ConfigError, match=r"parallel\.max_tokens_per_microbatch=8 is too small"):
         packer(capacity=8).pack(wanted, LossAggregation.token_mean)
-    wanted[1].tokens[0] = 90
-    with pytest.raises(ConfigError, match="token id 90 is outside the vocabulary of 90"):
+    wanted[1].tokens[0] = VALID_VOCAB
+    with pytest.raises(ConfigError, match="token id 250 is outside the vocabulary of 250"):
         packer().pack(wanted, LossAggregation.token_mean)
 
 
 def test_log_probabilities_are_carried_only_when_all_sequences_have_them() -> None:
-    wanted = sequences(4)
+    wanted = make_sequences(4)
     for sequence in wanted:
         sequence.reference_logprobs = -np.arange(sequence.completion_length, dtype=np.float32)
     wanted[0].old_logprobs = wanted[0].sampler_logprobs
