@@ -31,8 +31,9 @@ test-slurm: setup ## the tests on a private two-node Slurm on this machine (as r
 test-gpu: setup ## the tests that need a CUDA device
 	@$(PY) -m pytest -q -m gpu
 
-bench: setup ## measurements against peers; results under benchmarks/results
-	@$(PY) benchmarks/run.py
+bench: setup ## measurements: one step against TRL, the token statistics against plain torch
+	@$(PY) benchmarks/trl_step.py
+	@$(PY) -m pytest -q kernels/benchmarks --benchmark-group-by=param:shape,param:phase
 
 lint: setup ## ruff: rules and format
 	@$(PY) -m ruff check --quiet $(SOURCES)

@@ -29,10 +29,6 @@ class Recompute(Enum):
     full = "full"  # every layer is recomputed in the backward pass
 
 
-class PlacementKind(Enum):
-    colocated = "colocated"  # every learner rank is also an inference rank
-
-
 class AdvantageKind(Enum):
     grpo = "grpo"
 
@@ -74,13 +70,8 @@ class ParallelConfig:
 
 
 @dataclass(kw_only=True, slots=True)
-class PlacementConfig:
-    kind: PlacementKind = PlacementKind.colocated
-
-
-@dataclass(kw_only=True, slots=True)
 class RolloutConfig:
-    """vLLM. Sampling of training rollouts; evaluation has its own temperature."""
+    """vLLM in the learner's ranks. Sampling of training rollouts; evaluation has its own temperature."""
 
     tensor: int = 1  # tensor parallelism of one engine
     temperature: float = 1.0
@@ -202,7 +193,6 @@ class RunConfig:
     resume: Resume = Resume.auto
     model: ModelConfig = field(default_factory=ModelConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
-    placement: PlacementConfig = field(default_factory=PlacementConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
