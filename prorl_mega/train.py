@@ -2,9 +2,9 @@
 
 Per step: draw verifiable problems, sample a group of answers to each with the inference engines, verify them, keep the
 groups whose rewards differ, turn rewards into advantages, add the log-probabilities of the policy and of the reference
-policy, take the optimizer steps, push the new weights to the engines, and let the controller look at the result. When it
-says so, the reference policy becomes the current policy and the optimizer starts afresh: that reset is what lets a run
-go on for thousands of steps.
+policy, take the optimizer steps, push the new weights to the engines, and let the controller look at the result. When
+it says so, the reference policy becomes the current policy and the optimizer starts afresh: that reset is what lets a
+run go on for thousands of steps.
 
     python -m prorl_mega.train experiment=demo                          one process
     torchrun --nproc-per-node 4 -m prorl_mega.train experiment=demo parallel.tensor=2 parallel.pipeline=2
