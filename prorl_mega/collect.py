@@ -51,6 +51,7 @@ class Collector:
         self._engine = layout.rank // engine_size
         self._engines = layout.world_size // engine_size
         self._is_leader = layout.rank % engine_size == 0
+        self._is_alone = layout.world_size == 1
         self._seed = seed
 
     def collect(self, problems: list[Problem], sampling: Sampling) -> list[Group]:
@@ -59,7 +60,7 @@ class Collector:
         groups = self._sample(mine, sampling) if mine else []
         if self._is_leader:
             self._score(groups)
-        if self._engines == 1:
+        if self._is_alone:
             return groups
         payload = encode_groups(groups) if self._is_leader else b""
         by_engine = [decode_groups(each) for each in all_gather_bytes(payload) if each]
