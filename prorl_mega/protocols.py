@@ -22,7 +22,7 @@ class Learner(Protocol):
     layout: Layout
 
     def annotate(self, sequences: list[Sequence]) -> None:
-        """Fill in `old_logprobs` and `reference_logprobs` of every sequence."""
+        """Fill in `old_logprobs` and `reference_logprobs` of every sequence, as far as `update` reads them."""
 
     def update(self, sequences: list[Sequence], coefficients: Coefficients) -> Metrics:
         """One optimizer step on all `sequences`; the order and the grouping into micro-batches do not matter."""

@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import Any
 
 MAX_LENGTH = 512  # characters of an answer
-MAX_DIGITS = 64  # of one number
 
+# A number has at most 64 digits.
 _WHOLE = r"(?:\d{1,3}(?:,\d{3}){1,20}|\d{1,64})"
 _DECIMAL = re.compile(rf"([+-]?)({_WHOLE}(?:\.\d{{0,64}})?|\.\d{{1,64}})")
 _RATIO = re.compile(
