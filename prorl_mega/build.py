@@ -25,7 +25,7 @@ from prorl_mega.learner.model import spec_name
 from prorl_mega.observe.console import counted
 from prorl_mega.observe.ranks import Ranks
 from prorl_mega.observe.run_directory import Run
-from prorl_mega.protocols import Controller, ProblemSource, Rollout, Verifiers
+from prorl_mega.protocols import Controller, ProblemSource, Rollout
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.tasks.mixture import Mixture
@@ -44,7 +44,6 @@ class Parts:
     rollout: Rollout
     sync: WeightSync
     problems: ProblemSource
-    verifiers: Verifiers
     collector: Collector
     controller: Controller
 
@@ -99,7 +98,6 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
             rollout=rollout,
             sync=WeightSync(learner, rollout, bucket_mib=config.rollout.sync_bucket_mib, ranks=ranks),
             problems=problems,
-            verifiers=verifiers,
             collector=Collector(
                 rollout=rollout,
                 verifiers=verifiers,

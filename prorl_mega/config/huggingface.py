@@ -54,12 +54,10 @@ class ModelDescription:
     tied_embeddings: bool  # the LM head is the embedding
     qkv_bias: bool
     qk_norm: bool  # RMSNorm over head_dim of every query and key head
-    bos_id: int | None
-    eos_ids: tuple[int, ...]  # any of them ends a completion
 
 
 def describe(path: str | Path) -> ModelDescription:
-    """Read `config.json` (and the end-of-sequence ids of `generation_config.json`) of a Hugging Face directory.
+    """Read `config.json` of a Hugging Face directory.
 
     Raises `ModelError` for a directory or file that is missing or half-written, and for every architecture or option
     that the learner cannot reproduce exactly.
@@ -97,8 +95,6 @@ def describe(path: str | Path) -> ModelDescription:
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
         qkv_bias=family is Family.qwen2,
         qk_norm=family is Family.qwen3,
-        bos_id=config.get("bos_token_id"),
-        eos_ids=_eos_ids(config, directory),
     )
 
 
@@ -214,16 +210,6 @@ def _rope(config: dict[str, Any], file: Path) -> tuple[float, Llama3Scaling | No
         high_freq_factor=_number(rope, "high_freq_factor", file),
         original_max_positions=_integer(rope, "original_max_position_embeddings", file),
     )
-
-
-def _eos_ids(config: dict[str, Any], directory: Path) -> tuple[int, ...]:
-    """Chat models name further ends in generation_config.json; the order of appearance is kept."""
-    found = [config.get("eos_token_id")]
-    generation = directory / "generation_config.json"
-    if generation.exists():
-        found.append(_read_json(generation).get("eos_token_id"))
-    flat = [i for entry in found if entry is not None for i in (entry if isinstance(entry, list) else [entry])]
-    return tuple(dict.fromkeys(flat))
 
 
 def _integer(config: dict[str, Any], key: str, file: Path, default: int | None = None) -> int:

@@ -15,14 +15,10 @@ from prorl_mega.types import Layout
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class ProcessGroups:
-    """The groups that this rank belongs to. `*_host` groups carry CPU tensors on any machine (gloo)."""
+    """The groups of this rank over which weights are gathered; Megatron keeps the others to itself."""
 
     tensor: dist.ProcessGroup
     pipeline: dist.ProcessGroup
-    data: dist.ProcessGroup
-    data_host: dist.ProcessGroup
-    model: dist.ProcessGroup  # tensor × pipeline: the ranks that hold one copy of the model
-    embedding: dist.ProcessGroup | None  # first and last stage; None on the stages between them
 
 
 def initialize_parallel(config: ParallelConfig, *, seed: int) -> Layout:
@@ -78,10 +74,6 @@ def process_groups() -> ProcessGroups:
     return ProcessGroups(
         tensor=parallel_state.get_tensor_model_parallel_group(),
         pipeline=parallel_state.get_pipeline_model_parallel_group(),
-        data=parallel_state.get_data_parallel_group(),
-        data_host=parallel_state.get_data_parallel_group_gloo(),
-        model=parallel_state.get_model_parallel_group(),
-        embedding=parallel_state.get_embedding_group(check_initialized=False),
     )
 
 

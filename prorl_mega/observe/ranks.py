@@ -45,9 +45,6 @@ class Ranks:
         """True on every rank when it is true on at least one."""
         return any(self.gather(bool(flag)))
 
-    def barrier(self) -> None:
-        self.exchange("")
-
     @contextlib.contextmanager
     def together(self, doing: str) -> Iterator[None]:
         """A section that succeeds on all ranks or raises on all of them, so that nobody waits for one that gave up.

@@ -49,10 +49,6 @@ class Mixture:
         self._held_out: dict[str, list[Problem]] = {}
         self._searched = 0  # per_task of the largest search so far
 
-    @property
-    def entries(self) -> tuple[str, ...]:
-        return tuple(self._tasks)
-
     def draw(self, count: int) -> list[Problem]:
         """The next `count` training problems."""
         return [self._next() for _ in range(count)]

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from prorl_mega.config.schema import TasksConfig
@@ -26,7 +26,7 @@ from prorl_mega.errors import ConfigError
 from prorl_mega.tasks.channel import BrokenMessageError, Inbox, encode
 from prorl_mega.tasks.extract import MAX_TEXT
 from prorl_mega.tasks.registry import task_class
-from prorl_mega.types import Metrics, Outcome, Problem, Verdict
+from prorl_mega.types import Outcome, Problem, Verdict
 
 CHUNK = 32  # answers per message
 STARTUP_S = 120.0  # for the start of a worker and for the imports of one task, on a loaded machine
@@ -122,10 +122,6 @@ class VerifierPool:
             self.counters.infra_errors += sum(verdict.outcome is not Outcome.SCORED for verdict in verdicts.values())
             self.counters.seconds += time.monotonic() - started
             return [verdicts[index] for index in range(len(pairs))]
-
-    def metrics(self) -> Metrics:
-        """Totals by name ("verifier/timeouts")."""
-        return {f"verifier/{name}": float(value) for name, value in asdict(self.counters).items()}
 
     def close(self) -> None:
         """End all workers. A later `score` starts new ones."""

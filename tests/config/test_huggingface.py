@@ -91,8 +91,6 @@ def test_reads_a_published_qwen2(tmp_path: Path) -> None:
         tied_embeddings=False,
         qkv_bias=True,
         qk_norm=False,
-        bos_id=151646,
-        eos_ids=(151643,),
     )
 
 
@@ -102,15 +100,10 @@ def test_reads_a_published_llama3_in_both_spellings_of_rope(tmp_path: Path) -> N
     assert old.rope_scaling == Llama3Scaling(
         factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_positions=8192
     )
-    assert (old.tied_embeddings, old.qkv_bias, old.eos_ids) == (True, False, (128001, 128008, 128009))
+    assert (old.tied_embeddings, old.qkv_bias) == (True, False)
     new = {key: value for key, value in LLAMA_3P2_1B.items() if not key.startswith("rope_")}
     new["rope_parameters"] = LLAMA_3P2_1B["rope_scaling"] | {"rope_theta": 500000.0}
     assert describe(write(tmp_path, new)) == old
-
-
-def test_chat_models_end_at_every_id_of_the_generation_config(tmp_path: Path) -> None:
-    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [151645, 151643]}))
-    assert describe(write(tmp_path, DEEPSEEK_1P5B)).eos_ids == (151643, 151645)
 
 
 @pytest.mark.parametrize("architecture", ["Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM"])
