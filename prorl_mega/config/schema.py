@@ -89,7 +89,7 @@ class OptimizerConfig:
     """AdamW as Megatron-core implements it."""
 
     learning_rate: float = 2e-6
-    warmup_steps: int = 0  # linear, from a tenth of the learning rate
+    warmup_steps: int = 0  # linear, from a tenth of the learning rate; again after a reset that clears the optimizer
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999

@@ -44,8 +44,14 @@ class ProRLController:
         self._state = _State()
 
     def coefficients(self, step: int) -> Coefficients:
-        """For the updates of one step; `step` is the number of completed ones. Linear warm-up, then constant."""
-        done = 1.0 if step >= self._optimizer.warmup_steps else step / self._optimizer.warmup_steps
+        """For the updates of one step; `step` is the number of completed ones.
+
+        Linear warm-up, then constant. A cleared optimizer knows no second moments and its first steps are as large as
+        the learning rate in every parameter, so the warm-up begins again after a reset that clears it.
+        """
+        age = step - self._state.last_reset if self._reset.clear_optimizer else step
+        warmup = self._optimizer.warmup_steps
+        done = 1.0 if age >= warmup else age / warmup
         return Coefficients(
             kl=self._recipe.kl_coef,
             entropy=self._recipe.entropy_coef,

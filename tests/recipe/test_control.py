@@ -126,6 +126,20 @@ def test_coefficients() -> None:
     assert constant.coefficients(0).learning_rate == 1e-4
 
 
+@pytest.mark.parametrize("clear", [True, False])
+def test_warm_up_begins_again_when_the_optimizer_is_cleared(clear: bool) -> None:
+    reset = ResetConfig(every=6, min_distance=1, clear_optimizer=clear)
+    subject = ProRLController(
+        ScheduleConfig(reset=reset), RecipeConfig(), OptimizerConfig(learning_rate=1e-4, warmup_steps=2)
+    )
+    rates = []
+    for step in range(9):
+        rates.append(subject.coefficients(step).learning_rate)
+        subject.observe(step + 1, {})
+    again = [1e-5, 5.5e-5, 1e-4] if clear else [1e-4] * 3
+    assert rates == pytest.approx([1e-5, 5.5e-5, 1e-4, 1e-4, 1e-4, 1e-4, *again])
+
+
 metrics = st.fixed_dictionaries(
     {}, optional={SCORE: st.sampled_from([0.1, 0.2, 0.3, math.nan]), ENTROPY: st.sampled_from([0.05, 0.5, math.nan])}
 )
