@@ -25,20 +25,21 @@ def initialize_parallel(config: ParallelConfig, *, seed: int) -> Layout:
     """Split the ranks into tensor-, pipeline- and data-parallel groups and seed every generator.
 
     Needs `backend.initialize_distributed` first. Ranks that hold the same pipeline stage draw the same initial
-    weights, which tensor-parallel ranks then slice. Raises `ConfigError` if the ranks do not come out even.
+    weights, which tensor-parallel ranks then slice. Raises `ConfigError` if the ranks do not come out even. Groups of
+    an earlier call are kept if they split the ranks alike and are closed otherwise.
     """
     world_size = dist.get_world_size()
     check_world_size(config, world_size)
     if config.sequence and config.tensor == 1:
         raise ConfigError("parallel.sequence=true needs parallel.tensor > 1: it splits tokens between those ranks")
-    if parallel_state.is_initialized():
-        parallel_state.destroy_model_parallel()
-    parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=config.tensor,
-        pipeline_model_parallel_size=config.pipeline,
-        create_gloo_process_groups=True,
-        distributed_timeout_minutes=_world_timeout_minutes(),
-    )
+    if not _is_split_like(config):
+        _leave_groups()
+        parallel_state.initialize_model_parallel(
+            tensor_model_parallel_size=config.tensor,
+            pipeline_model_parallel_size=config.pipeline,
+            create_gloo_process_groups=True,
+            distributed_timeout_minutes=_world_timeout_minutes(),
+        )
     layout = Layout(
         world_size=world_size,
         rank=dist.get_rank(),
@@ -75,6 +76,25 @@ def process_groups() -> ProcessGroups:
         tensor=parallel_state.get_tensor_model_parallel_group(),
         pipeline=parallel_state.get_pipeline_model_parallel_group(),
     )
+
+
+def _is_split_like(config: ParallelConfig) -> bool:
+    return parallel_state.is_initialized() and (config.tensor, config.pipeline) == (
+        parallel_state.get_tensor_model_parallel_world_size(),
+        parallel_state.get_pipeline_model_parallel_world_size(),
+    )
+
+
+def _leave_groups() -> None:
+    """Megatron forgets most of its groups without closing them, and each keeps threads that wake up all the time."""
+    if not parallel_state.is_initialized():
+        return
+    groups = parallel_state._global_process_group_list
+    parallel_state.destroy_model_parallel()
+    dist.barrier()  # nobody is left in the middle of something
+    for group in groups:
+        if group in dist.distributed_c10d._world.pg_map:  # those that are open still; None stands for the whole job
+            dist.destroy_process_group(group)
 
 
 def _world_timeout_minutes() -> float:
