@@ -18,6 +18,7 @@ from prorl_mega.config.schema import (
     WarmstartConfig,
     WeightSource,
 )
+from prorl_mega.errors import DataError
 from prorl_mega.exchange import job_ranks
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
@@ -70,6 +71,7 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
     """Everything for a run, with the policy's weights loaded but not pushed yet. Leaving it stops the workers."""
     problems = Mixture(config.tasks, seed=config.seed)
     tokenizer = Tokenizer(config.model.path)
+    check_prompts(problems, tokenizer, config.rollout.max_prompt_tokens)
     with run.phase(f"building the learner ({spec_name()} layers, {counted(ranks.world_size, 'rank')})"):
         learner = build_learner(
             config.model,
@@ -108,6 +110,17 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
             ),
             controller=ProRLController(config.schedule, config.recipe, config.optimizer),
         )
+
+
+def check_prompts(problems: Mixture, tokenizer: Tokenizer, longest: int) -> None:
+    """Raise DataError for a problem of a file that will not fit, today and not at the step that draws it."""
+    for problem in problems.listed():
+        tokens = len(tokenizer.encode_prompt(problem.prompt))
+        if tokens > longest:
+            raise DataError(
+                f"tasks.mixture.{problem.task}: the prompt of {problem.key} has {tokens} tokens and "
+                f"rollout.max_prompt_tokens is {longest}; raise the setting or leave the problem out"
+            )
 
 
 def build_learner(

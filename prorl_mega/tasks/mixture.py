@@ -13,6 +13,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from prorl_mega.config.schema import TasksConfig
@@ -73,6 +74,12 @@ class Mixture:
             taken.update(problem.prompt for problem in fresh)
             problems += fresh
         return problems
+
+    def listed(self) -> Iterator[Problem]:
+        """All problems of the entries that have a list of them (a file, not a generator)."""
+        for task in self._tasks.values():
+            for index in range(task.size() or 0):
+                yield task.problem(index, self._seed)
 
     def state_dict(self) -> dict[str, Any]:
         return {"drawn": self._drawn, "cursors": dict(self._cursors)}
