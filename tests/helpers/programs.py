@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "examples" / "tiny_qwen2"
 LIMIT_S = 300
 # Heads of the smallest size that vLLM's attention on a CPU has; the vocabulary is the tokenizer's, padded.
-_SHAPE = {
+_SHAPE: dict[str, Any] = {
     "vocab_size": 104,
     "hidden_size": 64,
     "intermediate_size": 128,

@@ -46,6 +46,7 @@ def test_one_process_leaves_a_complete_run_directory(uninterrupted: tuple[Finish
         "console.log",
         "evaluation",
         "metrics.jsonl",
+        "report.html",
         "samples",
         "tensorboard",
     ]

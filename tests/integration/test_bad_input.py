@@ -1,0 +1,300 @@
+"""What cannot work stops the real command lines before anything is built, with one message and its own exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.hostile_tasks import hostile_config
+from helpers.programs import TOKENIZER, Finished, small_setup
+
+from prorl_mega.collect import Collector, Sampling, collect_informative
+from prorl_mega.config.schema import AdvantageKind, RecipeConfig
+from prorl_mega.errors import ExitCode
+from prorl_mega.recipe.sequences import to_sequences
+from prorl_mega.tasks import Mixture, VerifierPool
+from prorl_mega.tokenizer import Tokenizer
+from prorl_mega.types import Completion, Finish, Group, Layout
+
+TRAIN, WARMSTART = "prorl_mega.train", "prorl_mega.warmstart"
+
+# What takes seconds to import is imported once. Every command line then runs in a process of its own, from the parsing
+# of its arguments to its exit code, as `python -m` would run it.
+COMMANDS = """
+import json, os, runpy, sys
+import prorl_mega.build, prorl_mega.evaluate
+
+for line in sys.stdin:
+    request = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.environ.update(request["environment"])
+        sys.argv = ["program", *request["arguments"]]
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Commands:
+    """Runs command lines in `setup`, one after the other."""
+
+    def __init__(self, setup: Path) -> None:
+        self.setup = setup
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", COMMANDS],
+            cwd=setup,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, module: str, arguments: Sequence[str], ranks: int = 1) -> Finished:
+        """As rank 0 of `ranks`, which find out on their own, before they meet."""
+        launch = {"RANK": 0, "WORLD_SIZE": ranks, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 9}
+        request = {
+            "module": module,
+            "log": str(self.setup / "log"),
+            "environment": {name: str(value) for name, value in launch.items()} if ranks > 1 else {},
+            "arguments": ["--config-dir", str(self.setup / "configs"), *arguments],
+        }
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        code = int(self._server.stdout.readline())
+        return Finished(code=code, output=(self.setup / "log").read_text())
+
+    def refuses(
+        self, module: str, arguments: Sequence[str], message: str, code: ExitCode = ExitCode.CONFIG, ranks: int = 1
+    ) -> None:
+        done = self(module, arguments, ranks)
+        assert done.code == code, done.output
+        _, is_said, said = f"\n{done.output}".partition("\nerror: ")
+        assert is_said, done.output
+        assert re.search(message, said), done.output
+        assert "Traceback" not in done.output
+        assert "building" not in done.output
+
+    def close(self) -> None:
+        self._server.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    started = Commands(small_setup(tmp_path_factory.mktemp("bad_input")))
+    yield started
+    started.close()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "overrides", "message"),
+    [
+        (1, ["model.path=/nowhere/model"], r"/nowhere/model: no such directory; model\.path must be"),
+        (1, ["parallel.tensor=2"], r"parallel\.tensor=2 .* does not divide the 1 rank of this job"),
+        (3, ["parallel.tensor=3"], r"parallel\.tensor=3 does not divide .*attention heads \(2\); these work: 1, 2"),
+        (3, ["parallel.pipeline=3"], r"parallel\.pipeline=3 does not divide .* 2 layers; these work: 1, 2"),
+        (3, ["rollout.tensor=3"], r"rollout\.tensor=3 does not divide the model's attention heads"),
+        (4, ["rollout.tensor=3"], r"rollout\.tensor=3 does not divide the 4 ranks of this job; these work: 1, 2, 4"),
+        (1, ["recipe.prompts_per_update=3"], r"recipe\.prompts_per_step=4 .*=3; prompts_per_update may be 1, 2, 4"),
+        (32, ["cluster.nodes=4"], r"prompts_per_update=4 .* 32 data-parallel ranks; prompts_per_update of 8 or more"),
+        (1, ["rollout.max_response_tokens=100"], r"48 .*=100 = 148 is more than the model's context \(128 positions\)"),
+        (1, ["recipe.kl_cof=1"], r"recipe\.kl_cof: no such setting; did you mean recipe\.kl_coef"),
+        (1, ["recipe.kl_estimator=k4"], r"recipe\.kl_estimator=k4: .*These work: k1, k2, k3"),
+        (1, ["experiment=smal"], r"configs/experiment/smal\.yaml does not exist; did you mean small"),
+    ],
+)
+def test_settings(commands: Commands, ranks: int, overrides: list[str], message: str) -> None:
+    commands.refuses(TRAIN, ["experiment=small", *overrides], message, ranks=ranks)
+    assert not (commands.setup / "runs").exists()
+
+
+def changed_model(commands: Commands, name: str, **changes: Any) -> Path:
+    """A copy of the model with other lines in its config.json."""
+    model = commands.setup / name
+    shutil.copytree(commands.setup / "model", model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | changes))
+    return model
+
+
+def test_key_value_heads(commands: Commands) -> None:
+    model = changed_model(commands, "grouped", num_attention_heads=4, hidden_size=128)
+    message = r"parallel\.tensor=4 does not divide the model's key/value heads \(2\); these work: 1, 2"
+    commands.refuses(TRAIN, ["experiment=small", f"model.path={model}", "parallel.tensor=4"], message, ranks=4)
+
+
+def test_unknown_architecture(commands: Commands) -> None:
+    model = changed_model(commands, "mamba", architectures=["MambaForCausalLM"])
+    message = rf"{model}/config\.json: architectures=\['MambaForCausalLM'\] .*these work: Qwen2ForCausalLM, Qwen3"
+    commands.refuses(TRAIN, ["experiment=small", f"model.path={model}"], message)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.9])
+def test_half_written_config(commands: Commands, keep: float) -> None:
+    model = changed_model(commands, f"config{keep}")
+    file = model / "config.json"
+    file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
+    message = rf"{file}: not valid JSON .* half-written or damaged"
+    commands.refuses(TRAIN, ["experiment=small", f"model.path={model}"], message)
+
+
+@pytest.mark.parametrize("left", ["half of the header", "all but a byte", "a pickle"])
+def test_half_written_weights(commands: Commands, left: str) -> None:
+    model = changed_model(commands, left.replace(" ", "_"))
+    file = model / "model.safetensors"
+    (header,) = struct.unpack("<Q", file.read_bytes()[:8])
+    size = file.stat().st_size
+    sizes = {"half of the header": 8 + header // 2, "all but a byte": size - 1}
+    if left in sizes:
+        os.truncate(file, sizes[left])
+        message = rf"{file}: (truncated or not a safetensors file|has {sizes[left]} bytes but its header promises)"
+    else:
+        file.rename(model / "pytorch_model.bin")
+        message = rf"{model}/pytorch_model\.bin: pickled weights are refused .* convert the checkpoint to safetensors"
+    commands.refuses(TRAIN, ["experiment=small", f"model.path={model}"], message)
+
+
+GOOD = '{"prompt": "1+1=", "answer": "2", "solution": "2"}'
+
+
+@pytest.mark.parametrize(
+    ("module", "broken", "message"),
+    [
+        (TRAIN, '{"prompt": "1+1=", "answ', r"not JSON"),
+        (TRAIN, '{"prompt": "1+1="}', r"field 'answer' is missing"),
+        (
+            WARMSTART,
+            '{"prompt": "1", "answer": "1", "verifier": "maths"}',
+            r"verifier must be math or exact, not 'maths'",
+        ),
+    ],
+)
+def test_broken_line_of_a_data_file(commands: Commands, module: str, broken: str, message: str) -> None:
+    file = commands.setup / "data.jsonl"
+    file.write_text("\n".join([GOOD, GOOD, broken, GOOD]) + "\n")
+    arguments = data_file(commands, module, file)
+    commands.refuses(module, arguments, rf"{file}:3: {message}", ExitCode.DATA)
+
+
+@pytest.mark.parametrize("module", [TRAIN, WARMSTART])
+def test_problems_of_a_file_that_do_not_fit(commands: Commands, module: str) -> None:
+    """Said before the first step, not at the step that draws the problem."""
+    file = commands.setup / "data.jsonl"
+    long = json.dumps({"prompt": "+".join("1" * 60) + "=", "answer": "60", "solution": "60"})
+    file.write_text("\n".join([GOOD] * 100 + [long] + [GOOD] * 100) + "\n")
+    arguments = data_file(commands, module, file)
+    if module == TRAIN:
+        message = r"tasks\.mixture\.file: the prompt of file/101 has 120 tokens and rollout\.max_prompt_tokens is 48;"
+        commands.refuses(module, arguments, message, ExitCode.DATA)
+    else:
+        commands.refuses(module, arguments, r"max_tokens=96, but file/101 has 123 tokens; raise it")
+
+
+def data_file(commands: Commands, module: str, file: Path) -> list[str]:
+    entry = {"name": "jsonl", "options": {"path": str(file), "answer": "line"}}
+    (commands.setup / "configs" / "tasks" / "file.yaml").write_text(json.dumps({"mixture": {"file": entry}}))
+    experiment = {TRAIN: ["experiment=small", "name=data"], WARMSTART: ["experiment=small_base", "output=data"]}
+    return [*experiment[module], "tasks=file"]
+
+
+def test_places_to_write_to(commands: Commands, uninterrupted: tuple[Finished, Path], run_arguments: Any) -> None:
+    """A run directory of another run, of a run that is going on, of a broken one; a file in the way."""
+    model = f"model.path={uninterrupted[1].parents[1] / 'model'}"
+    arguments = [*run_arguments, model, "name=taken"]
+    run = commands.setup / "runs" / "taken"
+    shutil.copytree(uninterrupted[1], run)
+    commands.refuses(
+        TRAIN, [*arguments, "resume=never"], r"resume=never, but runs/taken/checkpoints/step_000010 exists"
+    )
+    commands.refuses(
+        TRAIN, [*arguments, "recipe.kl_coef=0.5"], r"  recipe\.kl_coef: 0\.01 before, 0\.5 now\nSet .* back"
+    )
+    stat = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()
+    holder = {"host": os.uname().nodename, "pid": os.getpid(), "started": int(stat[19]), "job": ""}
+    (run / "LOCK").write_text(json.dumps(holder))
+    commands.refuses(TRAIN, arguments, rf"runs/taken is in use by process {os.getpid()} on")
+    (run / "LOCK").unlink()
+    for checkpoint in (run / "checkpoints").glob("step_*"):
+        os.truncate(checkpoint / "policy-tp00-pp00.safetensors", 100)
+    commands.refuses(TRAIN, arguments, r"has checkpoints but none is intact:\n  step_000010: .*policy-tp00-pp00",
+                     ExitCode.NO_VALID_CHECKPOINT)  # fmt: skip
+    (commands.setup / "file").write_text("")
+    commands.refuses(TRAIN, [*arguments, "root=file"], r"creating file/taken failed", ExitCode.STORAGE)
+    warm = ["experiment=small_base", "output=thesis"]
+    (commands.setup / "thesis").mkdir()
+    commands.refuses(WARMSTART, warm, r"thesis: exists and is not a checkpoint; name another directory or remove it")
+
+
+class Recited:
+    """An engine whose answers are known in advance."""
+
+    version = 0
+
+    def __init__(self, answers: list[list[str]]) -> None:
+        self._answers = answers
+
+    def generate(self, prompts: list[np.ndarray], **settings: Any) -> list[list[Completion]]:
+        return [[self._completion(text) for text in group] for group in self._answers[: len(prompts)]]
+
+    def _completion(self, text: str) -> Completion:
+        tokens = np.arange(1, 1 + len(text), dtype=np.int32)
+        zeros = np.zeros(len(text), dtype=np.float32)
+        return Completion(tokens=tokens, logprobs=zeros, finish=Finish.STOP, version=0, text=text)
+
+
+def test_a_verifier_that_crashes_or_hangs_teaches_nothing() -> None:
+    """Infrastructure errors are retried and counted; they are no reward of 0, in no mean and in no advantage."""
+    answers = [
+        ["good", "raise", "sleep", "bad"],  # two verdicts, which differ
+        ["segfault", "good", "exit", "kill"],  # one verdict: nothing to compare it with
+        ["good", "abort", "good", "good"],  # the one without a verdict is not a wrong one
+        ["bad", "good", "bad", "bad"],
+    ]
+    settings = hostile_config(workers=2, timeout_s=1.0, retries=1)
+    with VerifierPool(settings) as verifiers:
+        collector = Collector(
+            rollout=Recited(answers),  # type: ignore[arg-type]
+            verifiers=verifiers,
+            tokenizer=Tokenizer(TOKENIZER),
+            layout=Layout(world_size=1, rank=0, tensor_size=1, tensor_rank=0, pipeline_size=1, pipeline_rank=0,
+                          data_size=1, data_rank=0),
+            engine_size=1,
+            seed=1,
+        )  # fmt: skip
+        recipe = RecipeConfig(prompts_per_step=4, samples_per_prompt=4, prompts_per_update=4, max_sampling_rounds=1)
+        sampling = Sampling(samples=4, temperature=1.0, stream="step 0")
+        kept, sampled, metrics = collect_informative(collector, Mixture(settings, seed=1), recipe, sampling)
+        counters = verifiers.counters
+    broken = [text for group in answers for text in group if text not in ("good", "bad")]
+    assert metrics["verifier/infra_errors"] == counters.infra_errors == counters.retries == len(broken) == 6
+    assert counters.timeouts == 2
+    assert metrics["reward/mean"] == metrics["pass/train"] == pytest.approx(6 / 10)
+    assert metrics["groups/dropped/too_few_scored"] == metrics["groups/dropped/all_correct"] == 1
+    assert (metrics["groups/kept"], metrics["groups/sampled"]) == (2, 4)
+    assert len(sampled) == 4
+    assert texts(kept) == [answers[0], answers[3]]
+
+    sequences = to_sequences(kept, AdvantageKind.grpo)
+    assert [len(sequence.tokens) - sequence.prompt_length for sequence in sequences] == [4, 3, 3, 4, 3, 3]
+    half = 0.5**0.5
+    assert [sequence.advantage for sequence in sequences] == pytest.approx(
+        [half, -half, -0.5, 1.5, -0.5, -0.5], abs=1e-4
+    )
+
+
+def texts(groups: list[Group]) -> list[list[str]]:
+    return [[sample.completion.text for sample in group.samples] for group in groups]
