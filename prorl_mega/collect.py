@@ -148,6 +148,7 @@ def group_metrics(groups: list[Group]) -> Metrics:
         "pass/train": float((rewards >= 1 - 1e-6).mean()) if len(rewards) else math.nan,
         "length/mean": float(lengths.mean()),
         "length/max": float(lengths.max()),
+        "length/total": float(lengths.sum()),
         "length/truncated": float(np.mean([sample.completion.finish is Finish.LENGTH for _, sample in samples])),
         "verifier/infra_errors": float(len(samples) - len(scored)),
     }

@@ -21,6 +21,7 @@ from prorl_mega.errors import ExitCode
 from prorl_mega.evaluate import evaluate, evaluate_as
 from prorl_mega.observe.run_directory import Run, open_run
 from prorl_mega.recipe.sequences import split_updates, to_sequences
+from prorl_mega.report import write_report
 
 
 def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
@@ -75,8 +76,12 @@ def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
 def main(config: RunConfig) -> ExitCode:
     """One rank of the job: join the others, open the run directory, build the parts, train."""
     ranks = join_job(config)
-    with open_run(config, ranks) as run, build(config, run, ranks) as parts:
-        return train(config, run, parts)
+    with open_run(config, ranks) as run:
+        with build(config, run, ranks) as parts:
+            code = train(config, run, parts)
+        if ranks.is_first:
+            run.message(f"report: {write_report(run.directory)}")
+    return code
 
 
 if __name__ == "__main__":

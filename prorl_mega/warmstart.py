@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from random import Random
+from string import ascii_lowercase, digits
 
 import numpy as np
 
@@ -35,18 +37,34 @@ BUCKET_MIB = 512
 SHARD_BYTES = 5 << 30  # of one safetensors file
 
 
-def worked_example(problem: Problem, tokenizer: Tokenizer, max_tokens: int) -> Sequence:
-    """The prompt as at rollout time, followed by the task's solution and the end-of-sequence token."""
+def with_slip(solution: str, random: Random) -> str:
+    """One digit or letter of `solution` replaced by another digit or letter."""
+    places = [place for place, character in enumerate(solution) if character.isdecimal() or character.isalpha()]
+    if not places:
+        return solution
+    place = random.choice(places)
+    kind = digits if solution[place].isdecimal() else ascii_lowercase
+    wrong = random.choice([character for character in kind if character != solution[place].lower()])
+    return solution[:place] + (wrong.upper() if solution[place].isupper() else wrong) + solution[place + 1 :]
+
+
+def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConfig) -> Sequence:
+    """The prompt as at rollout time, followed by the task's solution and the end-of-sequence token.
+
+    A share `config.slips` of the problems gets a solution with a slip, always the same problems and slips.
+    """
     if problem.solution is None:
         raise ConfigError(
             f"tasks.mixture: the task {problem.task!r} gives no worked solutions ({problem.key}); leave it out"
         )
     prompt = tokenizer.encode_prompt(problem.prompt)
-    solution = tokenizer.encode(problem.solution)
+    random = Random(f"{config.seed}/{problem.key}")
+    text = with_slip(problem.solution, random) if random.random() < config.slips else problem.solution
+    solution = tokenizer.encode(text)
     tokens = np.concatenate([prompt, solution, [tokenizer.eos_id]]).astype(np.int32)
-    if len(tokens) > max_tokens:
+    if len(tokens) > config.max_tokens:
         raise ConfigError(
-            f"max_tokens={max_tokens}, but {problem.key} has {len(tokens)} tokens; raise it or make the task shorter"
+            f"max_tokens={config.max_tokens}, but {problem.key} has {len(tokens)} tokens; raise it or make the task shorter"
         )
     nothing = np.zeros(len(tokens) - len(prompt), dtype=np.float32)
     return Sequence(
@@ -72,6 +90,8 @@ def main(config: WarmstartConfig) -> ExitCode:
     console = Console(output.with_name(f"{output.name}.log") if ranks.is_first else None)
     tokenizer = Tokenizer(config.model.path)
     problems = Mixture(config.tasks, seed=config.seed)
+    for problem in problems.listed():  # what does not work is said now and not at the step that draws it
+        worked_example(problem, tokenizer, config)
     with console.phase("building the learner"):
         learner = build_learner(
             config.model,
@@ -86,9 +106,7 @@ def main(config: WarmstartConfig) -> ExitCode:
     shown = time.monotonic()
     for step in range(1, config.steps + 1):
         started = time.monotonic()
-        examples = [
-            worked_example(problem, tokenizer, config.max_tokens) for problem in problems.draw(config.problems_per_step)
-        ]
+        examples = [worked_example(problem, tokenizer, config) for problem in problems.draw(config.problems_per_step)]
         metrics = learner.supervise(examples, learning_rate(step, config))
         now = time.monotonic()
         progress.step_done({"step": now - started})

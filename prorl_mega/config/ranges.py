@@ -93,4 +93,5 @@ RANGES: dict[str, Interval] = {
     "steps": _COUNT,
     "problems_per_step": _COUNT,
     "max_tokens": _COUNT,
+    "slips": Interval(low=0, high=1),
 }

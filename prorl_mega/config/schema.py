@@ -216,3 +216,4 @@ class WarmstartConfig:
     steps: int = 1000
     problems_per_step: int = 64
     max_tokens: int = 1024  # longer examples are an error
+    slips: float = 0.0  # share of the solutions in which one character is wrong, as in demonstrations by people

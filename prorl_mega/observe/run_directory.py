@@ -197,6 +197,8 @@ class Run:
         seconds = log.timer.seconds()
         self._progress.step_done(seconds)
         self._resets = log.resets
+        if "length/total" in log.metrics:  # sampled tokens over all that a step does, not over sampling alone
+            seconds["tokens_per_second"] = log.metrics["length/total"] / seconds["step"]
         metrics = log.all_metrics(seconds | self._save_seconds)
         self._save_seconds = {}
         with self._ranks.together(f"recording step {step}"):
