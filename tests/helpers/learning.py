@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from megatron.core.parallel_state import get_data_parallel_group
 
 from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
 from prorl_mega.learner.backend import initialize_distributed
@@ -105,13 +106,14 @@ def full_gradients(learner: MegatronLearner, *, beta1: float = 0.9) -> dict[str,
     sharded = learner._optimizer._sharded
     state = learner._optimizer.state()
     names = {parameter: name for name, parameter in learner._model.module.named_parameters()}
+    data = get_data_parallel_group()
     shards = {}
     for name, parameter in learner._parameters.items():
         full = torch.zeros_like(parameter)
         if parameter in sharded.model_param_group_index_map:
             part = sharded._get_model_param_range_map(parameter)["param"]
             full.view(-1)[part.start : part.end] = state[f"{names[parameter]}/exp_avg"] / (1 - beta1)
-        torch.distributed.all_reduce(full, group=learner.groups.data)
+        torch.distributed.all_reduce(full, group=data)
         shards[name] = full
     return full_tensors(learner, shards)
 
