@@ -64,7 +64,7 @@ def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConf
     tokens = np.concatenate([prompt, solution, [tokenizer.eos_id]]).astype(np.int32)
     if len(tokens) > config.max_tokens:
         raise ConfigError(
-            f"max_tokens={config.max_tokens}, but {problem.key} has {len(tokens)} tokens; raise it or make the task shorter"
+            f"max_tokens={config.max_tokens}, but {problem.key} has {len(tokens)} tokens; raise it or shorten the task"
         )
     nothing = np.zeros(len(tokens) - len(prompt), dtype=np.float32)
     return Sequence(

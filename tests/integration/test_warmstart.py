@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import torch
 from helpers.programs import TASKS, run_program
@@ -10,11 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from prorl_mega.config.huggingface import check_weights_complete, describe
-from prorl_mega.config.schema import TaskConfig, TasksConfig
+from prorl_mega.config.schema import TaskConfig, TasksConfig, WarmstartConfig
 from prorl_mega.errors import ExitCode
 from prorl_mega.tasks import Mixture
 from prorl_mega.tokenizer import Tokenizer
-from prorl_mega.warmstart import worked_example
+from prorl_mega.warmstart import with_slip, worked_example
 
 STEPS = ("experiment=small_base", "steps=3")
 
@@ -31,13 +32,25 @@ def negative_log_likelihood(directory: Path) -> float:
     problems = Mixture(TasksConfig(mixture={name: TaskConfig(**task) for name, task in TASKS.items()}), seed=1).draw(24)
     total, tokens = 0.0, 0
     for problem in problems:
-        example = worked_example(problem, Tokenizer(str(directory)), 96)
+        example = worked_example(problem, Tokenizer(str(directory)), WarmstartConfig(max_tokens=96))
         ids = torch.from_numpy(example.tokens).long()
         with torch.no_grad():
             logprobs = model(ids[None]).logits[0, :-1].log_softmax(-1).gather(-1, ids[1:, None])[:, 0]
         total -= float(logprobs[example.prompt_length - 1 :].sum())
         tokens += example.completion_length
     return total / tokens
+
+
+def test_a_slip_is_one_other_character_of_the_same_kind() -> None:
+    solution = "3+9=12, So\n12"
+    slips = {with_slip(solution, Random(seed)) for seed in range(200)}
+    for slip in slips:
+        ((before, after),) = [(a, b) for a, b in zip(solution, slip, strict=True) if a != b]
+        assert (before.isdecimal(), before.isupper()) == (after.isdecimal(), after.isupper())
+        assert before.isalnum()
+        assert after.isascii()
+    assert len(slips) > 50
+    assert with_slip("=\n", Random(1)) == "=\n"
 
 
 def test_one_process_and_two_stages_write_the_same_model(setup: Path) -> None:
