@@ -47,6 +47,7 @@ def test_one_process_leaves_a_complete_run_directory(uninterrupted: tuple[Finish
         "evaluation",
         "metrics.jsonl",
         "report.html",
+        "report.png",
         "samples",
         "tensorboard",
     ]
