@@ -29,7 +29,7 @@ from prorl_mega.types import Completion, Finish, Group, Layout
 TRAIN, WARMSTART = "prorl_mega.train", "prorl_mega.warmstart"
 
 # What takes seconds to import is imported once. Every command line then runs in a process of its own, from the parsing
-# of its arguments to its exit code, as `python -m` would run it.
+# of its arguments to its exit code, as `python -m` would run it; only Python's tidying up at the end is left out.
 COMMANDS = """
 import json, os, runpy, sys
 import prorl_mega.build, prorl_mega.evaluate
@@ -43,7 +43,12 @@ for line in sys.stdin:
         os.dup2(log, 2)
         os.environ.update(request["environment"])
         sys.argv = ["program", *request["arguments"]]
-        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+        except SystemExit as left:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(left.code or 0))
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
