@@ -57,12 +57,20 @@ def test_every_number_has_a_range() -> None:
         (32, ["recipe.prompts_per_update=1"], r"=1 × .*=16 = 16 sequences .* 32 .*prompts_per_update of 2 or more"),
         (
             1,
-            ["rollout.max_response_tokens=9000"],
+            [
+                "rollout.max_prompt_tokens=128",
+                "rollout.max_response_tokens=9000",
+                "parallel.max_tokens_per_microbatch=8192",
+            ],
             r"128 .* = 9128 is more than parallel\.max_tokens_per_microbatch=8192",
         ),
         (
             1,
-            ["rollout.max_response_tokens=131000", "parallel.max_tokens_per_microbatch=200000"],
+            [
+                "rollout.max_prompt_tokens=128",
+                "rollout.max_response_tokens=131000",
+                "parallel.max_tokens_per_microbatch=200000",
+            ],
             r"= 131128 is more than the model's context \(131072 positions\); max_response_tokens of at most 130944",
         ),
         (1, ["schedule.reset.every=5"], r"reset\.every=5 is less than .*min_distance=10; min_distance of at most 5"),
