@@ -145,7 +145,8 @@ def main() -> None:
     }
     target = HERE / "results" / "trl_step.json"
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(result, indent=1).replace(f"{ROOT}/", "")  # results say nothing of where the checkout lies
+    target.write_text(text + "\n", encoding="utf-8")
     print(f"wrote {target.relative_to(ROOT)}")
 
 
