@@ -8,9 +8,8 @@ function.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prorl_mega.build import Parts, build, join_job
 from prorl_mega.collect import Sampling
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
@@ -18,6 +17,9 @@ from prorl_mega.errors import ExitCode
 from prorl_mega.evaluation.summary import problem_records, summarise
 from prorl_mega.observe.run_directory import Run, open_run
 from prorl_mega.types import Group, Metrics
+
+if TYPE_CHECKING:
+    from prorl_mega.build import Parts
 
 
 def evaluate(
@@ -56,6 +58,8 @@ def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Run
 
 
 def main(config: RunConfig) -> ExitCode:
+    from prorl_mega.build import build, join_job  # seconds of imports, after the settings have been checked
+
     ranks = join_job(config)
     with open_run(config, ranks) as run, build(config, run, ranks) as parts:
         parts.sync.push(version=run.resume(parts.restore))

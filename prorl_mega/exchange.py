@@ -7,8 +7,6 @@ import struct
 from typing import Any
 
 import numpy as np
-import torch
-import torch.distributed as dist
 
 from prorl_mega.observe.ranks import Ranks
 from prorl_mega.types import Completion, Finish, Group, Outcome, Problem, Sample, Verdict
@@ -18,6 +16,9 @@ _LENGTH = struct.Struct("<Q")
 
 def all_gather_bytes(payload: bytes) -> list[bytes]:
     """Every rank's `payload`, in rank order, on every rank, over the host's network. Lengths may differ or be 0."""
+    import torch
+    import torch.distributed as dist
+
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [payload]
     world = dist.get_world_size()
@@ -35,6 +36,8 @@ def all_gather_bytes(payload: bytes) -> list[bytes]:
 
 def job_ranks() -> Ranks:
     """This process among the ranks of the job, for everything small that they have to agree on."""
+    import torch.distributed as dist
+
     if not dist.is_initialized():
         return Ranks.alone()
     return Ranks(

@@ -19,8 +19,6 @@ from prorl_mega.observe import manifest
 from prorl_mega.observe.checkpoints import Checkpoints
 from prorl_mega.observe.ranks import Ranks
 from prorl_mega.observe.settings import read_settings
-from prorl_mega.weights.directory import check_target, save_directory
-from prorl_mega.weights.saved import stream_saved
 
 SHARD_BYTES = 5 << 30  # of one safetensors file
 
@@ -33,6 +31,9 @@ def export(source: Path, target: Path) -> Path:
     Raises ConfigError when `source` is neither or `target` must not be replaced, CheckpointError when the checkpoint is
     damaged, ModelError when the run's model has moved.
     """
+    from prorl_mega.weights.directory import check_target, save_directory  # two seconds of imports
+    from prorl_mega.weights.saved import stream_saved
+
     check_target(target)
     checkpoint = _newest(source) if (source / "config.yaml").is_file() else _this(source)
     model = Path(read_settings(checkpoint.parents[1] / "config.yaml")["model.path"])

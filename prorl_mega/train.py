@@ -13,7 +13,8 @@ run go on for thousands of steps. It may also say that the next stage of the sch
 
 from __future__ import annotations
 
-from prorl_mega.build import Parts, build, join_job
+from typing import TYPE_CHECKING
+
 from prorl_mega.collect import Sampling, collect_informative
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
@@ -23,6 +24,9 @@ from prorl_mega.observe.run_directory import Run, open_run
 from prorl_mega.recipe.sequences import assign_advantages, split_updates, to_sequences
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.report import write_report
+
+if TYPE_CHECKING:
+    from prorl_mega.build import Parts
 
 
 def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
@@ -83,6 +87,8 @@ def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
 
 def main(config: RunConfig) -> ExitCode:
     """One rank of the job: join the others, open the run directory, build the parts, train."""
+    from prorl_mega.build import build, join_job  # seconds of imports, after the settings have been checked
+
     ranks = join_job(config)
     with open_run(config, ranks) as run:
         with build(config, run, ranks) as parts:

@@ -14,22 +14,22 @@ import time
 from pathlib import Path
 from random import Random
 from string import ascii_lowercase, digits
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prorl_mega.build import build_learner, join_job
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RecipeConfig, ScheduleConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError, ExitCode
-from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.observe.console import Console, duration
 from prorl_mega.observe.progress import Progress
 from prorl_mega.observe.storage import storage_errors
 from prorl_mega.tasks.mixture import Mixture
 from prorl_mega.tokenizer import Tokenizer
 from prorl_mega.types import Problem, Sequence
-from prorl_mega.weight_sync import policy_stream
-from prorl_mega.weights.directory import check_target, save_directory
+
+if TYPE_CHECKING:
+    from prorl_mega.learner.learner import MegatronLearner
 
 FINAL_LEARNING_RATE = 0.1  # of the peak, reached by a cosine
 SECONDS_BETWEEN_LINES = 5.0
@@ -85,6 +85,9 @@ def learning_rate(step: int, config: WarmstartConfig) -> float:
 
 
 def main(config: WarmstartConfig) -> ExitCode:
+    from prorl_mega.build import build_learner, join_job  # seconds of imports, after the settings have been checked
+    from prorl_mega.weights.directory import check_target
+
     ranks = join_job(config)
     check_target(config.output)
     output = Path(config.output)
@@ -128,6 +131,9 @@ def main(config: WarmstartConfig) -> ExitCode:
 
 def write_huggingface(learner: MegatronLearner, config: WarmstartConfig, *, writes: bool) -> None:
     """The learner's weights as a Hugging Face directory at `config.output`. Collective."""
+    from prorl_mega.weight_sync import policy_stream
+    from prorl_mega.weights.directory import save_directory
+
     stream = policy_stream(learner, bucket_mib=BUCKET_MIB)
     save_directory(stream, config.model.path, config.output, max_shard_bytes=SHARD_BYTES, writes=writes)
 

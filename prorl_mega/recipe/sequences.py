@@ -6,11 +6,9 @@ import itertools
 import math
 
 import numpy as np
-import torch
 
 from prorl_mega.config.recipe import KLPlacement, RecipeConfig
 from prorl_mega.recipe.advantage import Rewards, advantages
-from prorl_mega.recipe.kl import KLInputs, kl_per_token
 from prorl_mega.types import Finish, Group, Metrics, Sample, Sequence
 
 
@@ -76,6 +74,10 @@ def assign_advantages(groups: list[Group], sequences: list[Sequence], recipe: Re
 
 def _penalty(sequence: Sequence | None, recipe: RecipeConfig, kl_coef: float) -> np.ndarray:
     """kl_coef · k of every token, `[T]` float64."""
+    import torch
+
+    from prorl_mega.recipe.kl import KLInputs, kl_per_token
+
     if sequence is None:
         return np.empty(0)
     assert sequence.old_logprobs is not None, "annotate comes first"

@@ -1,0 +1,53 @@
+"""Every program answers what is wrong on its command line, and `--help`, before it imports what takes seconds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prorl_mega.errors import ExitCode
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOW = ("torch", "megatron", "vllm", "transformers", "pyarrow", "reasoning_gym", "sympy", "matplotlib")
+
+
+def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
+    """Exit code, everything that was printed, and the slow packages that were imported."""
+    command = [sys.executable, "-X", "importtime", "-m", f"prorl_mega.{module}", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    lines = done.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    said = "\n".join(line for line in lines if not line.startswith("import time:"))
+    assert "argparse" in imported, "what is imported is not shown"
+    return done.returncode, done.stdout + said, {name for name in imported if name in SLOW}
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "code", "message"),
+    [
+        ("train", ["experiment=demo", "recipe.kl_cof=1"], ExitCode.CONFIG, r"recipe\.kl_cof: no such setting"),
+        ("evaluate", ["experiment=dmeo"], ExitCode.CONFIG, r"did you mean demo"),
+        ("warmstart", ["experiment=demo_base", "steps=many"], ExitCode.CONFIG, r"steps"),
+        ("plan", ["experiment=demo", "seed=x"], ExitCode.CONFIG, r"seed"),
+        ("study", ["/nowhere.yaml"], ExitCode.CONFIG, r"/nowhere\.yaml: cannot be read"),
+        ("report", ["/nowhere"], ExitCode.CONFIG, r"/nowhere"),
+        ("tasks", ["show", "arithmetik"], ExitCode.CONFIG, r"did you mean 'arithmetic'"),
+        ("data", ["inspect", "/nowhere.jsonl"], ExitCode.DATA, r"/nowhere\.jsonl: no such file"),
+        ("tasks.serve", ["tasks=nothing"], ExitCode.CONFIG, r"nothing"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(module: str, arguments: list[str], code: int, message: str) -> None:
+    left, said, imported = run(module, *arguments)
+    assert re.search(message, said), said
+    assert (left, imported) == (code, set()), said
+
+
+@pytest.mark.parametrize("module", ["train", "export", "replay", "tasks.sandbox", "tasks.agreement"])
+def test_help_comes_at_once(module: str) -> None:
+    left, said, imported = run(module, "--help")
+    assert (left, imported) == (0, set())
+    assert f"prorl_mega.{module}" in said, "how to call it is not shown"
