@@ -32,8 +32,8 @@ from prorl_mega.protocols import Controller, Rollout
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.rollout.engine import VllmRollout
-from prorl_mega.tasks.mixture import Mixture
 from prorl_mega.tasks.remote import RemoteVerifiers
+from prorl_mega.tasks.shared_mixture import SharedMixture
 from prorl_mega.tasks.verifier import VerifierPool
 from prorl_mega.tokenizer import Tokenizer
 from prorl_mega.types import Decision
@@ -77,11 +77,9 @@ class Parts:
         self.learner.save(directory)
         return {"controller": self.controller.state_dict(), "problems": self.problems.state_dict()}
 
-    def restore(self, directory: Path, state: dict[str, Any]) -> None:
-        """Continue exactly where `save` was called."""
+    def restore(self, directory: Path) -> None:
+        """Continue exactly where `save` was called; `build` has restored what is not in this rank's files."""
         self.learner.load(directory)
-        self.controller.load_state_dict(state["controller"])
-        self.problems.load_state_dict(state["problems"])
 
 
 def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
@@ -94,16 +92,10 @@ def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
 def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
     """Everything for a run, with the policy's weights loaded but not pushed yet. Leaving it stops the workers."""
     tokenizer = Tokenizer(config.model.path)
-    with ranks.together("reading the data files"):
-        problems = Mixture(config.tasks, seed=config.seed)
-        problems.bound_prompts(
-            lambda prompt: len(tokenizer.encode_prompt(prompt)),
-            config.rollout.max_prompt_tokens,
-            "rollout.max_prompt_tokens",
-        )
-    problems.agree(ranks)
-    for line in problems.loaded():
-        run.message(line)
+    problems = build_problems(config, run, ranks, tokenizer)  # first: what is wrong with data is said in seconds
+    controller = ProRLController(config)
+    if run.saved_state is not None:
+        controller.load_state_dict(run.saved_state["controller"])
     with run.phase(f"building the learner ({spec_name()} layers, {counted(ranks.world_size, 'rank')})"):
         learner = build_learner(
             config.model,
@@ -132,7 +124,7 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
             learner=learner,
             rollout=rollout,
             sync=WeightSync(learner, rollout, bucket_mib=config.rollout.sync_bucket_mib, ranks=ranks),
-            problems=Curriculum(problems, config.recipe.curriculum),
+            problems=problems,
             collector=Collector(
                 rollout=rollout,
                 verifiers=verifiers,
@@ -141,8 +133,27 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
                 engine_size=config.rollout.tensor,
                 seed=config.seed,
             ),
-            controller=ProRLController(config),
+            controller=controller,
         )
+
+
+def build_problems(config: RunConfig, run: Run, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
+    """The problems, from where the run has got to. Data files that are broken or have changed are an error here."""
+    most = config.rollout.max_prompt_tokens
+    problems = SharedMixture(
+        config.tasks,
+        config.seed,
+        ranks,
+        lambda mixture: mixture.bound_prompts(
+            lambda prompt: len(tokenizer.encode_prompt(prompt)), most, "rollout.max_prompt_tokens"
+        ),
+    )
+    for line in problems.loaded():
+        run.message(line)
+    curriculum = Curriculum(problems, config.recipe.curriculum)
+    if run.saved_state is not None:
+        curriculum.load_state_dict(run.saved_state["problems"])
+    return curriculum
 
 
 def build_learner(

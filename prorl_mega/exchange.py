@@ -34,6 +34,22 @@ def all_gather_bytes(payload: bytes) -> list[bytes]:
     return [bytes(each[: int(size)].numpy()) for each, size in zip(received, lengths, strict=True)]
 
 
+def broadcast_bytes(payload: bytes) -> bytes:
+    """Rank 0's `payload` on every rank, over the host's network; what the others pass is ignored."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return payload
+    length = torch.tensor([len(payload)], dtype=torch.int64)
+    dist.broadcast(length, src=0)
+    data = torch.empty(int(length), dtype=torch.uint8)
+    if payload and dist.get_rank() == 0:
+        data = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
+    dist.broadcast(data, src=0)
+    return data.numpy().tobytes()
+
+
 def job_ranks() -> Ranks:
     """This process among the ranks of the job, for everything small that they have to agree on."""
     import torch.distributed as dist
@@ -44,6 +60,7 @@ def job_ranks() -> Ranks:
         rank=dist.get_rank(),
         world_size=dist.get_world_size(),
         exchange=lambda text: [each.decode() for each in all_gather_bytes(text.encode())],
+        broadcast=lambda text: broadcast_bytes(text.encode()).decode(),
     )
 
 

@@ -25,6 +25,7 @@ from prorl_mega.observe.console import Console, duration
 from prorl_mega.observe.progress import Progress
 from prorl_mega.observe.storage import storage_errors
 from prorl_mega.tasks.mixture import Mixture
+from prorl_mega.tasks.shared_mixture import SharedMixture
 from prorl_mega.tokenizer import Tokenizer
 from prorl_mega.types import Problem, Sequence
 
@@ -95,9 +96,12 @@ def main(config: WarmstartConfig) -> ExitCode:
         output.parent.mkdir(parents=True, exist_ok=True)
     console = Console(output.with_name(f"{output.name}.log") if ranks.is_first else None)
     tokenizer = Tokenizer(config.model.path)
-    problems = Mixture(config.tasks, seed=config.seed)
-    for problem in problems.listed():  # what does not work is said now and not at the step that draws it
-        worked_example(problem, tokenizer, config)
+
+    def check(mixture: Mixture) -> None:
+        for problem in mixture.listed():  # what does not work is said now and not at the step that draws it
+            worked_example(problem, tokenizer, config)
+
+    problems = SharedMixture(config.tasks, config.seed, ranks, check)
     with console.phase("building the learner"):
         learner = build_learner(
             config.model,

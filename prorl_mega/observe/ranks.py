@@ -1,7 +1,8 @@
 """How the ranks of one job talk about small things: flags, file names, hashes. Knows nothing of torch.
 
-The one primitive is handed in: `exchange(text)` returns the texts of all ranks in rank order. Everybody calls it
-together, so it is a barrier as well. Over `torch.distributed` it is an all-gather of UTF-8 bytes; alone it is `[text]`.
+Two primitives are handed in: `exchange(text)` returns the texts of all ranks in rank order, and is a barrier as well;
+`broadcast(text)` returns rank 0's, which may be large. Over `torch.distributed` they are an all-gather and a broadcast
+of UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ class Ranks:
     rank: int
     world_size: int
     exchange: Callable[[str], list[str]]
+    broadcast: Callable[[str], str]
 
     @classmethod
     def alone(cls) -> Ranks:
         """A job of one process."""
-        return cls(rank=0, world_size=1, exchange=lambda text: [text])
+        return cls(rank=0, world_size=1, exchange=lambda text: [text], broadcast=lambda text: text)
 
     @property
     def is_first(self) -> bool:
@@ -39,7 +41,7 @@ class Ranks:
 
     def from_first(self, value: Any) -> Any:
         """The JSON value of rank 0; what the others pass is ignored."""
-        return self.gather(value if self.is_first else None)[0]
+        return json.loads(self.broadcast(json.dumps(value) if self.is_first else ""))
 
     def any(self, flag: bool) -> bool:
         """True on every rank when it is true on at least one."""

@@ -142,8 +142,13 @@ class Run:
 
     # Resuming and saving
 
-    def resume(self, restore: Callable[[Path, dict[str, Any]], None]) -> int:
-        """Continue from the newest intact checkpoint: `restore(directory, state)` on every rank. Collective.
+    @property
+    def saved_state(self) -> dict[str, Any] | None:
+        """What `save` returned for the checkpoint that this run goes on from; None for a fresh start."""
+        return None if self._newest is None else self._newest.state
+
+    def resume(self, restore: Callable[[Path], None]) -> int:
+        """Continue from the newest intact checkpoint: `restore(directory)` on every rank. Collective.
 
         Returns the steps that are done, 0 for a fresh start. What the run directory says about later steps is removed.
         """
@@ -151,7 +156,7 @@ class Run:
         step = self._saved_step
         if self._newest is not None:
             with self.phase(f"resuming after step {step}"):
-                restore(self._newest.directory, self._newest.state)
+                restore(self._newest.directory)
         last: Metrics = {}
         with self._ranks.together("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:

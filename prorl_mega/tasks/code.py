@@ -98,14 +98,22 @@ class Code(RowTask):
         return {**fields, "language": language, "tests": fields["tests"][: self.options.max_tests]}
 
     def load(self) -> None:
+        self.check_machine()
         super().load()
-        walls = find(allow_unconfined=self.options.allow_unconfined)
-        if walls.tier is Tier.UNCONFINED:
-            sys.stderr.write(SHOUT)
         if any(fields["language"] == Language.cpp.value for fields in self.rows()):
-            if walls.tier is not Tier.BUBBLEWRAP:
-                raise ConfigError(f"tasks.mixture.{self.entry}: C++ needs bubblewrap; this machine has {walls.tier}")
-            compiler()
+            self._need_cpp()
+
+    def check_machine(self) -> None:
+        if find(allow_unconfined=self.options.allow_unconfined).tier is Tier.UNCONFINED:
+            sys.stderr.write(SHOUT)
+        if self.options.language is Language.cpp:
+            self._need_cpp()
+
+    def _need_cpp(self) -> None:
+        tier = find(allow_unconfined=self.options.allow_unconfined).tier
+        if tier is not Tier.BUBBLEWRAP:
+            raise ConfigError(f"tasks.mixture.{self.entry}: C++ needs bubblewrap; this machine has {tier}")
+        compiler()
 
     def describe(self) -> str:
         return SHOUT if self.options.allow_unconfined else ""

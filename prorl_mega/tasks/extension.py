@@ -7,6 +7,7 @@ refused. The folder of a file becomes importable after everything else, so that 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import stat
@@ -23,6 +24,15 @@ def load(names: list[str], where: str) -> list[ModuleType]:
     Raises ConfigError, which names the setting `where`.
     """
     return [_file(Path(name), where) if name.endswith(".py") else _module(name, where) for name in names]
+
+
+def digests(names: list[str]) -> dict[str, str]:
+    """What identifies the code of modules that have been loaded: of their own files, not of what these import."""
+    found = {}
+    for name in names:
+        if file := name if name.endswith(".py") else sys.modules[name].__file__:
+            found[name] = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
+    return found
 
 
 def _file(path: Path, where: str) -> ModuleType:

@@ -19,7 +19,6 @@ from typing import Any
 
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import CheckpointError, ConfigError, DataError
-from prorl_mega.observe.ranks import Ranks
 from prorl_mega.tasks import extension
 from prorl_mega.tasks.registry import Contents, Task, create, digest
 from prorl_mega.types import Problem
@@ -37,13 +36,12 @@ class Mixture:
         """Raises ConfigError (unknown task, wrong option, bad weight) and DataError (broken file)."""
         if not tasks.mixture:
             raise ConfigError("tasks.mixture: is empty; choose a group (tasks=reasoning) or add an entry")
-        extension.load(tasks.modules, "tasks.modules")
         self._seed = seed
-        self._tasks: dict[str, Task] = {}
+        self._tasks = create_all(tasks)
+        self._modules = extension.digests(tasks.modules)
         for entry, config in tasks.mixture.items():
             if not (math.isfinite(config.weight) and config.weight >= 0):
                 raise ConfigError(f"tasks.mixture.{entry}.weight: must be a number >= 0, not {config.weight}")
-            self._tasks[entry] = create(config.name, entry, config.options)
         self.reweigh({entry: config.weight for entry, config in tasks.mixture.items()})
         for task in self._tasks.values():
             task.load()
@@ -111,46 +109,40 @@ class Mixture:
             if details:
                 task.leave_out("prompt too long", details)
 
-    def agree(self, ranks: Ranks) -> None:
-        """Raises DataError on every rank when they have read different files: each would draw problems of its own."""
-        everybody = ranks.gather(self._files())
-        for rank, files in enumerate(everybody):
-            for entry, found in files.items():
-                if not _same(Contents(**found), Contents(**everybody[0][entry])):
-                    raise DataError(
-                        f"tasks.mixture.{entry}: {found['path']} is not the same on rank {rank} as on rank 0 "
-                        f"({found['rows']} problems, {everybody[0][entry]['rows']} there); all ranks draw the same "
-                        "problems, so copy the file to all machines again"
-                    )
-
     def loaded(self) -> list[str]:
         """What a person should know about the entries' data: how many rows there are, and which were left out."""
         return [f"tasks.mixture.{entry}: {text}" for entry, task in self._tasks.items() if (text := task.loaded())]
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain JSON values: the cursors, and what identifies the data files."""
-        files = self._files()
-        return {"drawn": self._drawn, "cursors": dict(self._cursors)} | ({"files": files} if files else {})
+        """Plain JSON values: the cursors, and what identifies the data files and the files of `tasks.modules`."""
+        files = {entry: asdict(found) for entry, task in self._tasks.items() if (found := task.contents())}
+        state = {"drawn": self._drawn, "cursors": dict(self._cursors)}
+        return state | ({"files": files} if files else {}) | ({"modules": self._modules} if self._modules else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`. Entries that it does not know start at their beginning.
 
         Raises CheckpointError for a broken state, and DataError when a data file is not what it was: the cursors would
-        point to other problems, and some would come twice and others never.
+        point to other problems, and some would come twice and others never. ConfigError when a file of `tasks.modules`
+        has changed: rewards would mean something else.
         """
-        cursors, files = state.get("cursors"), state.get("files", {})
-        if not isinstance(state.get("drawn"), int) or not isinstance(cursors, dict) or not isinstance(files, dict):
+        drawn, cursors = state.get("drawn"), state.get("cursors")
+        files, modules = state.get("files", {}), state.get("modules", {})
+        is_whole = isinstance(files, dict) and isinstance(modules, dict)
+        if not (is_whole and isinstance(drawn, int) and isinstance(cursors, dict)):
             raise CheckpointError(f"the state of the problem mixture is broken: {str(state)[:200]}")
-        if not all(isinstance(value, int) and value >= 0 for value in (state["drawn"], *cursors.values())):
+        if not all(isinstance(value, int) and value >= 0 for value in (drawn, *cursors.values())):
             raise CheckpointError(f"the state of the problem mixture has a wrong cursor: {str(state)[:200]}")
         for entry in self._tasks:
             if entry in files:
                 self._need_same_files(entry, files[entry])
-        self._drawn = state["drawn"]
+        if changed := [name for name, saved in modules.items() if self._modules.get(name) != saved]:
+            raise ConfigError(
+                f"tasks.modules: {', '.join(changed)} changed since the checkpoint was written, and with it what is "
+                "rewarded; put it back as it was, or start a new run under another name"
+            )
+        self._drawn = drawn
         self._cursors = {entry: cursors.get(entry, 0) for entry in self._tasks}
-
-    def _files(self) -> dict[str, dict[str, Any]]:
-        return {entry: asdict(found) for entry, task in self._tasks.items() if (found := task.contents())}
 
     def _need_same_files(self, entry: str, saved: Any) -> None:
         try:
@@ -158,7 +150,7 @@ class Mixture:
         except TypeError as error:
             raise CheckpointError(f"the state of the problem mixture is broken: {str(saved)[:200]}") from error
         now = self._tasks[entry].contents()
-        if now is None or not _same(now, before):
+        if now is None or (now.digest, now.rows) != (before.digest, before.rows):  # wherever the files are
             path, rows = (now.path, now.rows) if now else (before.path, 0)
             raise DataError(
                 f"tasks.mixture.{entry}: {path} has changed since the checkpoint was written ({before.rows} problems "
@@ -197,9 +189,28 @@ class Mixture:
         return list(found.values())
 
 
-def _same(one: Contents, other: Contents) -> bool:
-    """Wherever the files are."""
-    return (one.digest, one.rows) == (other.digest, other.rows)
+def describe(tasks: TasksConfig) -> list[str]:
+    """Where problems come from: a line with the share of each entry that reads files, and of each kind of generator.
+
+    Checks options and reads nothing. Raises ConfigError.
+    """
+    total = sum(config.weight for config in tasks.mixture.values())
+    lines, generated = [], dict[str, list[float]]()
+    for entry, task in create_all(tasks).items():
+        name, share = tasks.mixture[entry].name, tasks.mixture[entry].weight / total
+        if source := task.source():
+            lines.append(f"{share:.0%} {entry} ({name}): {source}")
+        else:
+            generated.setdefault(name, []).append(share)
+    for name, shares in generated.items():
+        lines.append(f"{sum(shares):.0%} {name}: generated{f' by {len(shares)} entries' * (len(shares) > 1)}")
+    return lines
+
+
+def create_all(tasks: TasksConfig) -> dict[str, Task]:
+    """The tasks of all entries, with checked options; nothing is read. Raises ConfigError."""
+    extension.load(tasks.modules, "tasks.modules")
+    return {entry: create(config.name, entry, config.options) for entry, config in tasks.mixture.items()}
 
 
 def is_held_out(prompt: str) -> bool:

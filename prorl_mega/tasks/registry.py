@@ -56,6 +56,13 @@ class Task(ABC):
     def load(self) -> None:  # noqa: B027 (most tasks have nothing to load)
         """Prepare for `problem`: read data files, import generators. Raises ConfigError or DataError."""
 
+    def source(self) -> str:
+        """Where `load` will read the problems, in words; empty when they are generated."""
+        return ""
+
+    def check_machine(self) -> None:  # noqa: B027
+        """Raises ConfigError where this machine lacks what `score` needs. Called without `load` where others load."""
+
     def start(self) -> None:  # noqa: B027
         """In a worker, before it gives up starting processes: start those that `score` needs."""
 

@@ -26,7 +26,9 @@ def run_ranks(world_size: int, work: Callable[[Ranks], Any], timeout_s: float = 
 
     def main(rank: int) -> None:
         try:
-            results[rank] = work(Ranks(rank=rank, world_size=world_size, exchange=exchange_of(rank)))
+            exchange = exchange_of(rank)
+            ranks = Ranks(rank=rank, world_size=world_size, exchange=exchange, broadcast=lambda text: exchange(text)[0])
+            results[rank] = work(ranks)
         except Exception as error:
             results[rank] = error
 

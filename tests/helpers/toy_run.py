@@ -36,15 +36,15 @@ class Toy:
         (directory / f"rank_{self.rank:05d}.json").write_text(json.dumps(self.value))
         return {"controller": {"value": self.value}}
 
-    def restore(self, directory: Path, state: dict[str, Any]) -> None:
+    def restore(self, directory: Path) -> None:
         self.value = json.loads((directory / f"rank_{self.rank:05d}.json").read_text())
-        assert state == {"controller": {"value": self.value}}
 
 
 def toy_train(config: RunConfig, ranks: Ranks, pause: float = 0.0) -> ExitCode:
     toy = Toy(ranks.rank)
     with open_run(config, ranks) as run:
         step = run.resume(toy.restore)
+        assert run.saved_state == ({"controller": {"value": toy.value}} if step else None)
         while step < config.schedule.steps and not run.should_stop():
             with run.step(step + 1) as log:
                 with log.phase("rollout"):

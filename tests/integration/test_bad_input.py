@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.hostile_tasks import hostile_config
-from helpers.programs import TOKENIZER, Finished, small_setup
+from helpers.programs import TASKS, TOKENIZER, Finished, small_setup
 
 from prorl_mega import protocols
 from prorl_mega.collect import Collector, Sampling, collect_informative
@@ -216,6 +216,27 @@ def data_file(commands: Commands, module: str, file: Path) -> list[str]:
     (commands.setup / "configs" / "tasks" / "file.yaml").write_text(json.dumps({"mixture": {"file": entry}}))
     experiment = {TRAIN: ["experiment=small", "name=data"], WARMSTART: ["experiment=small_base", "output=data"]}
     return [*experiment[module], "tasks=file"]
+
+
+def test_data_and_code_that_changed_since_the_checkpoint(commands: Commands) -> None:
+    """Said before anything is built, to a run that would go on."""
+    rows, code = commands.setup / "rows.jsonl", commands.setup / "code" / "my_rules.py"
+    before = "\n".join(json.dumps({"prompt": f"{i}+1=", "answer": str(i + 1)}) for i in range(60))
+    rows.write_text(before)
+    code.parent.mkdir()
+    code.write_text("")
+    file = {"name": "math", "weight": 0, "options": {"path": str(rows), "answer": "line"}}
+    tasks = {"mixture": TASKS | {"file": file}, "modules": [str(code)]}
+    (commands.setup / "configs" / "tasks" / "changing.yaml").write_text(json.dumps(tasks))
+    arguments = ["experiment=small", "name=changing", "tasks=changing"]
+    first = commands(TRAIN, [*arguments, "schedule.steps=1"])
+    assert first.code == 0, first.output
+    rows.write_text(before[: before.rindex("\n")])
+    message = r"rows\.jsonl has changed since the checkpoint was written \(60 problems then, 59 now\)"
+    commands.refuses(TRAIN, [*arguments, "schedule.steps=2"], message, ExitCode.DATA)
+    rows.write_text(before)
+    code.write_text("RULE = 1\n")
+    commands.refuses(TRAIN, [*arguments, "schedule.steps=2"], r"tasks\.modules: .*my_rules\.py changed since")
 
 
 def test_places_to_write_to(commands: Commands, uninterrupted: tuple[Finished, Path], run_arguments: Any) -> None:

@@ -49,6 +49,18 @@ def test_a_file_is_loaded_once(tmp_path: Path) -> None:
     assert extension.load([path], "x") == extension.load([path, path], "x")[:1]
 
 
+def test_a_file_that_changed_ends_a_resume(tmp_path: Path) -> None:
+    path = written(tmp_path, "rewarding.py", "")
+    config = TasksConfig(mixture={"sums": TaskConfig(name="arithmetic")}, modules=[path, "prorl_mega.tasks.logic"])
+    state = Mixture(config, seed=1).state_dict()
+    Mixture(config, seed=1).load_state_dict(state)
+    written(tmp_path, "rewarding.py", "# another reward\n")
+    with pytest.raises(ConfigError, match=r"tasks\.modules: .*rewarding\.py changed since the checkpoint"):
+        Mixture(config, seed=1).load_state_dict(state)
+    del state["modules"]
+    Mixture(config, seed=1).load_state_dict(state)  # from before files were compared
+
+
 def test_a_module_is_loaded_by_its_name() -> None:
     assert extension.load(["prorl_mega.tasks.arithmetic"], "x")[0].__name__ == "prorl_mega.tasks.arithmetic"
 

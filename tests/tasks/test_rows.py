@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.thread_ranks import run_ranks
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import CheckpointError, ConfigError, DataError
@@ -110,16 +109,6 @@ def test_other_rows_of_the_same_file_are_noticed(tmp_path: Path) -> None:
     shorter.bound_prompts(len, 48, "rollout.max_prompt_tokens")
     with pytest.raises(DataError, match="50 problems then, 49 now"):
         shorter.load_state_dict(state)
-
-
-def test_ranks_that_have_read_other_files_stop_together(tmp_path: Path) -> None:
-    """Each machine of a cluster may have a copy of its own."""
-    paths = [write(tmp_path / f"{name}.jsonl", 50) for name in "ab"]
-    assert run_ranks(2, lambda ranks: mixture(paths[ranks.rank]).agree(ranks)) == [None, None]
-    write(paths[1], 49)
-    for error in run_ranks(2, lambda ranks: mixture(paths[ranks.rank]).agree(ranks)):
-        assert isinstance(error, DataError)
-        assert "b.jsonl is not the same on rank 1 as on rank 0 (49 problems, 50 there)" in str(error)
 
 
 @pytest.mark.parametrize("broken", [[], {"file": []}, {"file": {"path": "x"}}])

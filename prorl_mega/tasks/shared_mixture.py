@@ -1,0 +1,64 @@
+"""One mixture for all ranks of a job.
+
+Rank 0 alone reads the data files and holds their rows, which may be gigabytes; the others get the problems that it
+draws. Options are checked on every rank, and so is what each machine needs for scoring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from prorl_mega.config.schema import TasksConfig
+from prorl_mega.observe.ranks import Ranks
+from prorl_mega.tasks.mixture import Mixture, create_all
+from prorl_mega.types import Problem
+
+Result = TypeVar("Result")
+
+
+class SharedMixture:
+    """Implements `protocols.ProblemSource`. Every method is collective; what fails on rank 0 is raised everywhere."""
+
+    def __init__(self, tasks: TasksConfig, seed: int, ranks: Ranks, check: Callable[[Mixture], None]) -> None:
+        """`check` sees the loaded mixture, on rank 0. Raises what `Mixture` and `check` raise, on every rank."""
+        self._ranks = ranks
+        self._mixture: Mixture | None = None
+        with ranks.together("reading the data files"):
+            if ranks.is_first:
+                self._mixture = Mixture(tasks, seed)
+                check(self._mixture)
+            else:
+                for task in create_all(tasks).values():
+                    task.check_machine()
+
+    def draw(self, count: int) -> list[Problem]:
+        return self._problems("drawing problems", lambda mixture: mixture.draw(count))
+
+    def held_out(self, per_task: int) -> list[Problem]:
+        return self._problems("drawing held-out problems", lambda mixture: mixture.held_out(per_task))
+
+    def reweigh(self, weights: dict[str, float]) -> None:
+        self._on_first("changing weights", lambda mixture: mixture.reweigh(weights))
+
+    def loaded(self) -> list[str]:
+        """`Mixture.loaded` on rank 0, nothing elsewhere."""
+        return [] if self._mixture is None else self._mixture.loaded()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The mixture's on rank 0, which is what checkpoints keep; empty elsewhere."""
+        return {} if self._mixture is None else self._mixture.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._on_first("comparing the data files", lambda mixture: mixture.load_state_dict(state))
+
+    def _problems(self, doing: str, work: Callable[[Mixture], list[Problem]]) -> list[Problem]:
+        fields = [field.name for field in dataclasses.fields(Problem)]
+        drawn = self._on_first(doing, work) or []
+        rows = self._ranks.from_first([[getattr(problem, name) for name in fields] for problem in drawn])
+        return [Problem(**dict(zip(fields, row, strict=True))) for row in rows]
+
+    def _on_first(self, doing: str, work: Callable[[Mixture], Result]) -> Result | None:
+        with self._ranks.together(doing):
+            return None if self._mixture is None else work(self._mixture)

@@ -1,0 +1,87 @@
+"""Rank 0 reads the data; the others get its problems, and its errors."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.thread_ranks import run_ranks
+
+from prorl_mega.config.schema import TaskConfig, TasksConfig
+from prorl_mega.errors import ConfigError, DataError
+from prorl_mega.observe.ranks import Ranks
+from prorl_mega.tasks import Mixture
+from prorl_mega.tasks.rows import RowTask
+from prorl_mega.tasks.shared_mixture import SharedMixture
+
+
+def settings(path: Path, **options: Any) -> TasksConfig:
+    entry = TaskConfig(name="math", options={"path": str(path), **options})
+    return TasksConfig(mixture={"file": entry, "sums": TaskConfig(name="arithmetic")})
+
+
+def write(path: Path, count: int) -> Path:
+    path.write_text("\n".join(json.dumps({"prompt": f"What is {i}+1?", "answer": i + 1}) for i in range(count)))
+    return path
+
+
+def shared(tasks: TasksConfig, ranks: Ranks) -> SharedMixture:
+    return SharedMixture(tasks, 1, ranks, lambda mixture: None)
+
+
+def test_every_rank_gets_what_one_mixture_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = settings(write(tmp_path / "data.jsonl", 60))
+    loads: list[str] = []
+    load = RowTask.load
+
+    def counted(task: RowTask) -> None:
+        loads.append(task.entry)
+        load(task)
+
+    monkeypatch.setattr(RowTask, "load", counted)
+
+    def work(ranks: Ranks) -> list[Any]:
+        problems = shared(tasks, ranks)
+        drawn = problems.draw(20)
+        problems.reweigh({"file": 0.0, "sums": 1.0})
+        state = problems.state_dict()
+        later = problems.draw(10)
+        problems.load_state_dict(ranks.from_first(state))
+        assert problems.draw(10) == later
+        assert bool(state) == bool(problems.loaded()) == ranks.is_first
+        return [drawn, later, problems.held_out(4)]
+
+    results = run_ranks(3, work)
+    assert loads == ["file"], "one rank reads"
+    alone = Mixture(tasks, seed=1)
+    drawn = alone.draw(20)
+    alone.reweigh({"file": 0.0, "sums": 1.0})
+    assert results == [[drawn, alone.draw(10), alone.held_out(4)]] * 3
+
+
+def test_what_is_wrong_with_data_or_options_stops_every_rank(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.jsonl", 60)
+    state = Mixture(settings(path), seed=1).state_dict()
+    write(path, 59)
+    for rank, error in enumerate(run_ranks(2, lambda ranks: shared(settings(path), ranks).load_state_dict(state))):
+        assert isinstance(error, DataError)
+        assert "has changed since the checkpoint was written (60 problems then, 59 now)" in str(error)
+        assert ("rank 0: " in str(error)) == (rank != 0)
+    path.unlink()
+    for error in run_ranks(2, lambda ranks: shared(settings(path), ranks)):
+        assert isinstance(error, DataError)
+        assert "data.jsonl: no such file" in str(error)
+    for error in run_ranks(2, lambda ranks: shared(settings(path, sufix="x"), ranks)):
+        assert isinstance(error, ConfigError)
+        assert "did you mean 'suffix'" in str(error)
+
+
+def test_a_check_that_fails_stops_every_rank(tmp_path: Path) -> None:
+    tasks = settings(write(tmp_path / "data.jsonl", 60))
+
+    def work(ranks: Ranks) -> None:
+        SharedMixture(tasks, 1, ranks, lambda mixture: mixture.bound_prompts(len, 3, "rollout.max_prompt_tokens"))
+
+    for error in run_ranks(2, work):
+        assert isinstance(error, DataError)
+        assert "rollout.max_prompt_tokens is 3" in str(error)
