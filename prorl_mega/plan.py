@@ -1,4 +1,5 @@
-"""What a run would do, on a login node: validates, prints the settings and the numbers that follow. Starts nothing.
+"""What a run would do, on a login node: validates, prints the settings and what follows from them: numbers, data files.
+Starts nothing and reads no data.
 
 python -m prorl_mega.plan experiment=prorl_v1_1p5b model.path=/models/DeepSeek-R1-Distill-Qwen-1.5B
 """
@@ -15,6 +16,7 @@ from prorl_mega.config.schedule import ResetTarget, StageEnd
 from prorl_mega.config.schema import Precision, Recompute, RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import ExitCode
+from prorl_mega.tasks import mixture
 
 _GIB = 2**30
 
@@ -117,6 +119,8 @@ def main(settings: DictConfig) -> ExitCode:
     print(OmegaConf.to_yaml(OmegaConf.structured(config)))
     for name, value in derived(config, describe(config.model.path), world_size).items():
         print(f"{name:>18}: {value}")
+    for number, line in enumerate(mixture.describe(config.tasks)):
+        print(f"{'' if number else 'tasks':>18}{' ' if number else ':'} {line}")
     return ExitCode.FINISHED
 
 

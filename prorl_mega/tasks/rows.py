@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar
 
-from prorl_mega.data import schemas
+from prorl_mega.data import files, schemas
 from prorl_mega.data.canonical import Domain
 from prorl_mega.data.table import Fault, Table, Tolerance
 from prorl_mega.errors import DataError
@@ -83,6 +83,16 @@ class RowTask(Task):
             skip=self.options.skip,
             check=self.check,
         )
+
+    def source(self) -> str:
+        path = self.options.path
+        if path.startswith(files.HUB):
+            return f"{path}, from the hub"
+        try:
+            found = {source.path: source.size() for source in files.find(path)}
+        except DataError as error:
+            return f"MISSING: {error}"
+        return f"{path} ({len(found)} file{'s' * (len(found) > 1)}, {sum(found.values()) / 2**20:,.1f} MiB)"
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Fields of all rows, in the order of the files."""
