@@ -3,6 +3,9 @@
 The controller is pure: the same metrics in the same order give the same decisions, on every rank, after a resume and
 in a replay (`python -m prorl_mega.replay`). Whatever it decides is an `Event` with the numbers that led to it.
 
+It does not know which step is the last, so a run may end with a reset. That reset is not idle: with more steps the run
+goes on from there, and is then what it would have been with all its steps from the start.
+
 One step can end several things at once. Order: an action on entropy, then the end of the stage, then the triggers of a
 reset. There is one reset at most, and it never comes within `reset.min_distance` steps of the last one, except where a
 stage begins.
