@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from prorl_kernels.linear_token_stats.codes import LARGEST, PER_NAT
-from prorl_kernels.linear_token_stats.triton_math import LOWEST, on_device_of, scaled
+from prorl_kernels.linear_token_stats.triton_math import LOWEST, OPTIONS, on_device_of, scaled
 
 _PER_NAT = tl.constexpr(PER_NAT)
 _LARGEST = tl.constexpr(LARGEST)
@@ -39,6 +39,7 @@ def encode(
             HAS_SOFTCAP=softcap is not None,
             BLOCK=BLOCK,
             num_warps=4,
+            **OPTIONS,
         )
 
 
@@ -59,6 +60,7 @@ def decode(codes: Tensor, tops: Tensor, inverse_temperature: Tensor | None, soft
             HAS_SOFTCAP=softcap is not None,
             BLOCK=BLOCK,
             num_warps=4,
+            **OPTIONS,
         )
     return logits
 

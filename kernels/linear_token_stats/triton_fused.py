@@ -23,7 +23,7 @@ from prorl_kernels.linear_token_stats.triton_fused_statistics import (
     fused_statistics_with_reference_kernel,
     merge_kernel,
 )
-from prorl_kernels.linear_token_stats.triton_math import LOWEST, on_device_of
+from prorl_kernels.linear_token_stats.triton_math import LOWEST, OPTIONS, on_device_of
 
 MAX_SEGMENT_TILES = 6
 MERGED_ROWS = 32  # per program: one 128-byte line of every number of a segment
@@ -50,7 +50,7 @@ class TileShape:
             "GROUP": self.group,
             "num_warps": self.warps,
             "num_stages": self.stages,
-            "enable_fp_fusion": True,  # the default changes between Triton's versions
+            **OPTIONS,
         }
 
 
@@ -149,7 +149,7 @@ def _merge(partials: Tensor, statistics: Tensor) -> None:
         HAS_REFERENCE=numbers == 9,
         ROWS=MERGED_ROWS,
         SEGMENTS=64,
-        enable_fp_fusion=True,
+        **OPTIONS,
     )
 
 

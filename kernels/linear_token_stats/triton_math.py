@@ -19,6 +19,10 @@ FAR = tl.constexpr(1e4)  # exp(−FAR) is zero
 LOWEST = tl.constexpr(-3.4028234663852886e38)  # a maximum starts here: finite, and below every finite logit
 LOG2E = tl.constexpr(1.4426950408889634)
 
+# Of every launch. A compiler that may fuse products and sums picks one of two products to fuse by where they stand, and
+# the bits of a row then depend on its place in the tile (seen with a reference). So sums of products are not fused.
+OPTIONS = {"enable_fp_fusion": False}
+
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
     """Launches inside go to the GPU that holds `tensor`; nothing to do for tensors of the CPU (interpreter)."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from prorl_kernels.linear_token_stats.triton_math import (
     LOWEST,
+    OPTIONS,
     bounded,
     exponential,
     logits_gradient,
@@ -77,7 +78,7 @@ def tile_statistics(
             HAS_SOFTCAP=softcap is not None,
             BLOCK=min(widest, max(128, triton.next_power_of_2(cols))),
             num_warps=4,
-            enable_fp_fusion=True,
+            **OPTIONS,
         )
     return statistics
 
@@ -135,7 +136,7 @@ def tile_gradient(
             COLUMNS=GRADIENT_COLUMNS,
             BLOCK=min(1024, max(128, triton.next_power_of_2(cols))),
             num_warps=4,
-            enable_fp_fusion=True,
+            **OPTIONS,
         )
     return out
 

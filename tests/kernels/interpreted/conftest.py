@@ -1,15 +1,18 @@
-"""These files run Triton kernels: on a GPU, or under Triton's interpreter, which must be chosen before Triton loads.
+"""These files run Triton kernels: on a GPU, under Triton's interpreter, or compiled for a GPU of numpy.
 
-So without a GPU only a process that was started with TRITON_INTERPRET=1 collects them: test_triton_interpreted.py.
+Without a GPU the way must be chosen before Triton loads, so only processes that were started for it collect them:
+test_triton_interpreted.py and test_triton_executed.py.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-collect_ignore_glob = [] if os.environ.get("TRITON_INTERPRET") == "1" or torch.cuda.is_available() else ["test_*.py"]
+CHOSEN = os.environ.get("TRITON_INTERPRET") == "1" or "helpers.sm90.plugin" in sys.modules
+collect_ignore_glob = [] if CHOSEN or torch.cuda.is_available() else ["test_*.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -97,6 +97,8 @@ def make(
         (2, 40, 1100, 1025, {"ref_width": 136, "softcap": 8.0}),
         (2, 200, 900, 900, {"ref_width": 72, "dtype": torch.float16, "temperature": True}),
         (2, 16, 18_992, 18_992, {}),
+        (129, 456, 300, 290, {}),  # more steps of the product than stages
+        (3, 328, 200, 200, {"ref_width": 456}),
     ],
 )
 def test_against_the_definition(tokens: int, width: int, vocab: int, valid: int, options: dict) -> None:
