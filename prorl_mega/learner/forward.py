@@ -144,4 +144,5 @@ class Passes:
             ref_weight=reference_head,
             valid_vocab=self.valid_vocab,
             tensor_group=group if group.size() > 1 else None,
+            accumulate_main_grad=True,  # in fp32, where autograd would hand over a gradient rounded to the weight's type
         )
