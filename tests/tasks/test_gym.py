@@ -24,6 +24,7 @@ from prorl_mega.tasks.gym_rules import (
     reference,
     reward,
 )
+from prorl_mega.tasks.mixture import HELD_OUT_SEED
 
 TESTS = Path(__file__).parents[1]
 TABLE: dict[str, Any] = yaml.safe_load((TESTS / "tasks" / "tables" / "logic.yaml").read_text())
@@ -296,3 +297,10 @@ def test_problems_that_cannot_be_judged_are_passed_over() -> None:
     assert not acceptable({"answer": ""}, "polynomial_equations", None)
     assert not acceptable({"answer": "-Integral(x**2, x) + C"}, "intermediate_integration", None)
     assert acceptable({"answer": "x**2 + C"}, "intermediate_integration", None)
+
+
+@pytest.mark.parametrize(("name", "index"), [("basic_arithmetic", 440), ("propositional_logic", 422)])
+def test_a_generator_that_fails_on_a_seed_gets_another(name: str, index: int) -> None:
+    """Held-out problems: the first divides by zero, of the second 68 in a row are not fit to be posed."""
+    task = create("reasoning_gym", name, {"dataset": name})
+    assert task.problem(index, HELD_OUT_SEED) == task.problem(index, HELD_OUT_SEED)
