@@ -23,12 +23,12 @@ from prorl_mega.data import schemas
 from prorl_mega.data.canonical import Domain
 from prorl_mega.errors import DataError, exit_status
 from prorl_mega.tasks import extract
-from prorl_mega.tasks.answers import equivalence, plain
+from prorl_mega.tasks.answers import equivalence, plain, symbolic
 
 JUDGES: dict[str, Callable[[str, str], bool]] = {
     "rules": equivalence.equivalent,
     "plain": plain.agrees,
-    "math-verify": equivalence.math_verify_alone,
+    "math-verify": symbolic.alone,
 }
 
 

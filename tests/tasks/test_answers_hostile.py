@@ -12,7 +12,7 @@ from helpers.hostile_answers import CANARY, CODE, HOSTILE, LOOKALIKES, PIECES
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.tasks import VerifierPool, create, extract
-from prorl_mega.tasks.answers import equivalence, plain
+from prorl_mega.tasks.answers import equivalence, plain, symbolic
 from prorl_mega.tasks.answers.choices import chosen
 from prorl_mega.tasks.stem import correct
 from prorl_mega.types import Outcome, Problem
@@ -137,7 +137,7 @@ def test_what_math_verify_does_not_finish_is_wrong(monkeypatch: pytest.MonkeyPat
         return True
 
     monkeypatch.setattr("math_verify.verify", spin)
-    monkeypatch.setattr(equivalence, "MATH_VERIFY_S", 0.2)
+    monkeypatch.setattr(symbolic, "MATH_VERIFY_S", 0.2)
     began = time.process_time()
     assert not equivalence.equivalent(r"\sum_{k=1}^{n} k", r"\sum_{j=1}^{n} j")
     assert time.process_time() < began + 15

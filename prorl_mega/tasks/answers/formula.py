@@ -17,23 +17,9 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Any
 
-from prorl_mega.tasks.answers.tokens import (
-    ENDS,
-    FUNCTIONS,
-    GREEK,
-    MAX_TOKENS,
-    RELATIONS,
-    Cursor,
-    UnreadableError,
-    repeating,
-    tokens,
-)
-
-Tree = tuple[Any, ...]
-
-MAX_DEPTH = 24
+from prorl_mega.tasks.answers.operators import Operators, Tree
+from prorl_mega.tasks.answers.tokens import FUNCTIONS, GREEK, MAX_TOKENS, UnreadableError, repeating, tokens
 
 
 def read(text: str) -> Tree:
@@ -48,152 +34,8 @@ def read(text: str) -> Tree:
     return tree
 
 
-class _Reader(Cursor):
-    """Recursive descent; every method leaves `place` behind what it has read."""
-
-    # --- from the loosest binding to the tightest
-
-    def listing(self) -> Tree:
-        items, either = [self.relation()], False
-        while True:
-            separated = self.take(",") or self.take(";")
-            if self.take("\x02or\x03") or self.take(r"\lor"):
-                either = True
-            elif not (self.take("\x02and\x03") or self.take(r"\land") or separated):
-                break
-            items.append(self.relation())
-        return items[0] if len(items) == 1 else ("either" if either else "list", items)
-
-    def relation(self) -> Tree:
-        sides, operators = [self.union()], []
-        while self.peek() in RELATIONS or self.peek() in ("<=", ">=", "!="):
-            sign = self.peek()
-            self.place += 1
-            operators.append(RELATIONS.get(sign, sign))
-            sides.append(self.union())
-        if operators:
-            return ("relation", operators, sides)
-        if self.take(r"\in"):
-            return ("in", sides[0], self.union())
-        return sides[0]
-
-    def union(self) -> Tree:
-        parts = [self.sum()]
-        while self.take(r"\cup"):
-            parts.append(self.sum())
-        return parts[0] if len(parts) == 1 else ("union", parts)
-
-    def sum(self) -> Tree:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise UnreadableError("nested too deeply")
-        total = None
-        if self.peek() in (r"\pm", "+-"):
-            self.place += 1
-            total = ("pm", ("number", Fraction(0)), self.product())
-        terms: list[Tree] = [] if total is None else [total]
-        if total is None:
-            terms.append(self.signed())
-        while self.peek() in ("+", "-", r"\pm", r"\mp"):
-            sign = self.peek()
-            self.place += 1
-            if sign == "+":
-                terms.append(self.signed())
-            elif sign == "-":
-                terms.append(("-", self.signed()))
-            else:
-                before = terms[0] if len(terms) == 1 else ("+", terms)
-                terms = [("pm" if sign == r"\pm" else "mp", before, self.product())]
-        self.depth -= 1
-        return terms[0] if len(terms) == 1 else ("+", terms)
-
-    def signed(self) -> Tree:
-        if self.take("-"):
-            return ("-", self.signed_once())
-        self.take("+")
-        return self.product()
-
-    def signed_once(self) -> Tree:
-        if self.peek() in ("-", "+"):
-            raise UnreadableError("two signs in a row")
-        return self.product()
-
-    def product(self) -> Tree:
-        value = self.power()
-        while True:
-            if self.peek() in ("*", r"\cdot", r"\times"):
-                self.place += 1
-                value = ("*", [value, self.factor()])
-            elif self.peek() in ("/", r"\div"):
-                self.place += 1
-                value = ("/", value, self.factor())
-            elif self.starts():
-                value = self.beside(value)
-            else:
-                return value
-
-    def factor(self) -> Tree:
-        """After an explicit operator a sign may stand: 2*-3."""
-        return ("-", self.power()) if self.take("-") else self.power()
-
-    def beside(self, left: Tree) -> Tree:
-        """Two things side by side: a product, or a mixed number."""
-        kind = self.kind()
-        if kind in ("number", "thousands", "repeating"):
-            raise UnreadableError("a number behind something else without a sign")
-        if kind == "text":
-            raise UnreadableError("words in a formula")
-        right = self.power()
-        if left[0] == "number" and right[0] == "/":
-            above, below = right[1], right[2]
-            if above[0] == below[0] == "number":
-                whole = left[1].denominator == above[1].denominator == below[1].denominator == 1
-                if not whole or not 0 < above[1] < below[1]:
-                    raise UnreadableError("neither a mixed number nor a clear product")
-                return ("number", left[1] + above[1] / below[1])
-        return ("*", [left, right])
-
-    def starts(self) -> bool:
-        """Whether something begins here that can stand beside what was read."""
-        kind, token = self.tokens[self.place] if self.place < len(self.tokens) else ("", "")
-        if kind in ("number", "thousands", "repeating", "letter", "word"):
-            return True
-        if kind == "text":
-            return token not in ("\x02and\x03", "\x02or\x03")
-        if kind == "command":
-            return token not in RELATIONS and token not in ENDS and not token.startswith(r"\endmatrix")
-        return token in ("(", "[", "{") or (token == "|" and not self.bars)
-
-    def power(self) -> Tree:
-        value = self.postfix(self.atom())
-        if not self.take("^"):
-            return value
-        if self.take(r"\circ") or self.take_all("{", r"\circ", "}"):
-            return ("degree", value)
-        exponent = self.exponent()
-        return self.postfix(("^", value, exponent))  # and no second one: who reads a tower is not agreed on
-
-    def exponent(self) -> Tree:
-        if self.peek() == "{":
-            return self.braced()
-        if self.take("-"):
-            return ("-", self.atom())
-        kind, token = self.kind(), self.peek()
-        if kind == "number" and len(token) > 1 and self.place and self.tokens[self.place - 1][1] == "^":
-            # Typed by hand, 2^10 is a power of ten; in LaTeX it is 2^1 followed by a zero.
-            self.place += 1
-            return ("number", Fraction(token))
-        return self.atom()
-
-    def postfix(self, value: Tree) -> Tree:
-        while True:
-            if self.take("!"):
-                value = ("!", value)
-            elif self.peek() in ("%", r"\%"):
-                self.place += 1
-                value = ("%", value)
-            else:
-                return value
+class _Reader(Operators):
+    """The parts of a formula."""
 
     def braced(self) -> Tree:
         self.need("{")

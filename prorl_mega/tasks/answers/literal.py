@@ -1,0 +1,110 @@
+r"""An answer without what only decorates it, and the value of one that is a plain number."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+
+from prorl_mega.tasks.answers.tokens import repeating
+
+MAX_LENGTH = 512  # characters of an answer
+# A number has at most 64 digits.
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,20}|[0-9]{1,64})"
+_DECIMAL = re.compile(rf"([+-]?)({_WHOLE}(?:\.[0-9]{{0,64}})?|\.[0-9]{{1,64}})")
+_REPEATING = re.compile(r"([+-]?)([0-9]{0,32}\.[0-9]{0,32}\\overline\{[0-9]{1,12}\})")
+_RATIO = re.compile(
+    r"([+-]?)(?:\\[dt]?frac\{([+-]?[0-9]{1,64})\}\{([+-]?[0-9]{1,64})\}|\\[dt]?frac([0-9])([0-9])"
+    r"|([0-9]{1,64})/([0-9]{1,64}))"
+)
+_MIXED = re.compile(
+    r"([+-]?)([0-9]{1,32})(?:\s{1,4}([0-9]{1,9})/([0-9]{1,9})|\\[dt]?frac\{([0-9]{1,9})\}\{([0-9]{1,9})\})"
+)
+_SCIENTIFIC = re.compile(
+    r"([+-]?[0-9]{1,32}(?:\.[0-9]{0,32})?)\s{0,4}(?:\\times|\\cdot|\*|x|×)\s{0,4}10\^\{?([+-]?[0-9]{1,2})\}?"
+)
+_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), ("**", "**"))
+_DECORATION = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle(?![a-z])|(?<!\\)\\[!,:; ](?=\s|$)|~")
+_THIN = re.compile(r"(?<=[0-9])(?:\\[,!;: ]|\{,\}|\\ )(?=[0-9]{3}(?![0-9]))")
+_PERCENT = re.compile(r"\s*(?:\\text\{)?\s*(?:percent|per cent)\}?\s*$", re.IGNORECASE)
+_NAME = re.compile(
+    r"\s*(?:\\[A-Za-z]{2,12}|[A-Z]{1,4}|[A-Za-z](?:_\{?[A-Za-z0-9]{1,4}\}?|\^\{-1\})?'?(?:\([^()=]{1,16}\))?)\s*"
+)
+EQUALS = re.compile(r"(?<![<>!\\:])=")
+MARKUP = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
+
+
+def number(text: str) -> Fraction | None:
+    r"""The value of a literal: integer, decimal, 1,000, a/b, \frac{a}{b}, 1 1/2, a·10^n; None for anything else."""
+    text = bare(text)
+    for pattern in (_DECIMAL, _RATIO, _MIXED, _REPEATING):
+        if match := pattern.fullmatch(text):
+            value = _literal(pattern, [part for part in match.groups()[1:] if part is not None])
+            return -value if match[1] == "-" and value is not None else value
+    if match := _SCIENTIFIC.fullmatch(text):
+        return Fraction(match[1]) * Fraction(10) ** int(match[2])
+    return None
+
+
+def _literal(pattern: re.Pattern[str], parts: list[str]) -> Fraction | None:
+    if pattern is _DECIMAL:
+        return Fraction(parts[0].replace(",", ""))
+    if pattern is _REPEATING:
+        return repeating(parts[0])
+    whole = int(parts[0]) if pattern is _MIXED else 0
+    above, below = int(parts[-2]), int(parts[-1])
+    if below == 0 or (pattern is _MIXED and not 0 < above < below):
+        return None
+    return whole + Fraction(above, below)
+
+
+@lru_cache(maxsize=1024)
+def bare(text: str) -> str:
+    """An answer without what only decorates it: dollar signs, LaTeX spacing, a final full stop, a leading `x =`."""
+    text = re.sub(r"(?<=,)\\!\s*", "", text.strip()[: MAX_LENGTH + 1])
+    text = _DECORATION.sub("", text).replace("−", "-")
+    text = _THIN.sub(",", text).strip().removesuffix(".").strip()
+    for left, right in _WRAPPERS:
+        if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right):
+            inside = text[len(left) : -len(right)]
+            if left not in inside.replace(r"\$", "") and balanced(inside):
+                text = inside.strip().removesuffix(".").strip()
+    text = re.sub(r"^(?:\\\$|\$(?=[0-9.]))\s*", "", text)
+    text = _PERCENT.sub(r"\\%", text)
+    if name_of(text):
+        text = text.partition("=")[2].strip()
+    if whole := MARKUP.fullmatch(text):
+        text = whole[1].strip()
+    exact, about, rough = text.partition(r"\approx")
+    return exact.strip() if about and exact.strip() and _near(exact, rough) else text
+
+
+def _near(exact: str, rough: str) -> bool:
+    """Whether `rough` can be the decimal form of `exact`, and is no second answer."""
+    value, decimal = number(exact), number(rough)
+    return decimal is not None and (value is None or abs(value - decimal) * 50 <= abs(value))
+
+
+def name_of(text: str) -> str:
+    """The `x` of `x = 3`; empty without one, or where the name is defined by itself."""
+    name, equals, value = text.strip().lstrip("$").partition("=")
+    if not equals or not _NAME.fullmatch(name) or EQUALS.search(value):
+        return ""
+    short = "".join(name.split())
+    return "" if re.search(rf"(?<![A-Za-z\\]){re.escape(short)}(?![A-Za-z])", value) else short.lstrip("\\")
+
+
+def decorated(text: str) -> str:
+    """Like `bare`, with the `x =` in front."""
+    name = name_of(text)
+    return f"{name}={bare(text)}" if name else bare(text)
+
+
+def balanced(text: str) -> bool:
+    """Braces that do not match would close the box in which an answer is handed on."""
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", text):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0

@@ -1,0 +1,103 @@
+r"""What math-verify says about two formulas: on LaTeX only, for a bounded time, and never for what would take hours."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from prorl_mega.tasks.answers.literal import EQUALS, MAX_LENGTH, balanced
+
+MATH_VERIFY_S = 1.5  # of processor time for an answer, then it is wrong
+_UNEVALUATED = re.compile(r"\\(?:sum|int|prod|lim|binom|oint|iint)(?![a-z])|!")
+_COMMANDS = re.compile(r"\\[A-Za-z]+")
+_JUDGED = frozenset(
+    (r"\sum", r"\int", r"\iint", r"\oint", r"\prod", r"\lim", r"\to", r"\infty", r"\frac", r"\dfrac", r"\tfrac",
+     r"\sqrt", r"\pi", r"\cdot", r"\times", r"\le", r"\leq", r"\ge", r"\geq", r"\sin", r"\cos", r"\tan", r"\ln",
+     r"\log", r"\exp", r"\binom", r"\theta", r"\alpha", r"\beta", r"\gamma", r"\lambda", r"\mu", r"\phi", r"\cup",
+     r"\cap", r"\quad")
+)  # fmt: skip
+"""What math-verify judges by its meaning. It reads over other commands and over words: gcd(a,b) would be gcd(b,c)."""
+
+
+def can_judge(reference: str) -> bool:
+    """Whether it has no command that would be read over."""
+    return _JUDGED.issuperset(_COMMANDS.findall(reference)) and ":" not in reference and not _too_wild(reference)
+
+
+def equal(reference: str, answer: str) -> bool:
+    """Whether they are equal, by a reference that can be judged; a chain of equations or a copied sum is no answer."""
+    if _too_wild(answer) or len(EQUALS.findall(answer)) > len(EQUALS.findall(reference)):
+        return False
+    if _UNEVALUATED.search(answer) and not _UNEVALUATED.search(reference):
+        return False
+    return _verified(reference, answer)
+
+
+def alone(reference: str, answer: str) -> bool:
+    """What math-verify says without our rules, but for those that keep it from calculating for hours."""
+    if len(answer) > MAX_LENGTH or _too_wild(answer) or not balanced(answer):
+        return False
+    return _verified(reference, answer)
+
+
+def _too_wild(text: str) -> bool:
+    """Towers of powers, huge exponents and huge numbers: no answer has them, and sympy would compute for hours."""
+    towers = text.count("^") > 6 or re.search(r"\^\{?[^{}^]{0,32}\^", text)
+    factorials = re.search(r"[0-9]{4}\s?!|[)}!]\s?!|\\binom\{[0-9]{4}", text)
+    repeated = len(re.findall(r"\^\{?[+-]?[0-9]{2}", text)) > 2 or re.search(r"\)\s?\^\{?[0-9]{2}", text)
+    large = re.search(r"\^\{?[+-]?[0-9]{4}|[0-9]{65}", text)
+    return bool(towers or factorials or repeated or large or text.count("(") > 24)
+
+
+class _OutOfTimeError(BaseException):
+    """No Exception, so that sympy does not take it for a formula that it cannot compare."""
+
+
+@contextmanager
+def _bounded(seconds: float) -> Iterator[None]:
+    """Raise _OutOfTimeError after so much processor time; only a main thread can be interrupted."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise _OutOfTimeError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _verified(reference: str, answer: str) -> bool:
+    from math_verify import verify
+
+    try:
+        # Its own time-out would count the time of others, too. What cannot be interrupted is killed from outside.
+        with _bounded(MATH_VERIFY_S):
+            gold = _parsed(reference)
+            return bool(gold) and bool(verify(gold, _parse(answer), timeout_seconds=None))
+    except MemoryError:
+        raise
+    except (Exception, _OutOfTimeError):  # sympy raises nearly everything for what it cannot compare
+        return False
+
+
+def _parse(text: str) -> Any:
+    import logging
+
+    from math_verify import LatexExtractionConfig, parse
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    return parse(rf"\boxed{{{text}}}", extraction_config=[LatexExtractionConfig()], parsing_timeout=None)
+
+
+_parsed = lru_cache(maxsize=256)(_parse)
