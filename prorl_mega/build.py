@@ -107,6 +107,8 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
             seed=config.seed,
             reference=config.reference,
         )
+    if learner.kernels is not None:
+        run.message(f"log-probs, entropy and KL by {learner.kernels}")
     with RemoteVerifiers(config.tasks) if config.tasks.servers else VerifierPool(config.tasks) as verifiers:
         with run.phase("starting the inference engine"):
             rollout = VllmRollout(

@@ -54,6 +54,7 @@ class Passes:
     temperature: float
     valid_vocab: int
     device: torch.device
+    implementation: str | None  # of `linear_token_stats`; None for what suits the device
 
     def train(self, batches: list[PackedBatch], loss: Loss, reference: Reference | None = None) -> list[Any]:
         """Add the gradient of the summed losses to the gradient buffers, reduced over all ranks.
@@ -144,5 +145,6 @@ class Passes:
             ref_weight=reference_head,
             valid_vocab=self.valid_vocab,
             tensor_group=group if group.size() > 1 else None,
-            accumulate_main_grad=True,  # in fp32, where autograd would hand over a gradient rounded to the weight's type
+            implementation=self.implementation,
+            accumulate_main_grad=True,  # in fp32; autograd would hand over a gradient rounded to the weight's type
         )

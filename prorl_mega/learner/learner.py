@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from prorl_kernels.linear_token_stats import TokenStats
+from prorl_kernels.linear_token_stats.verification import Verified, verified
 from prorl_mega.config.huggingface import ModelDescription, describe
 from prorl_mega.config.recipe import KLPlacement, LossAggregation
 from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
@@ -99,7 +100,23 @@ class MegatronLearner:
             ),
             valid_vocab=valid_vocab,
         )
-        self._passes = Passes(model=self._model, temperature=temperature, valid_vocab=valid_vocab, device=self.device)
+        self.kernels = self._verified_kernels()
+        self._passes = Passes(
+            model=self._model,
+            temperature=temperature,
+            valid_vocab=valid_vocab,
+            device=self.device,
+            implementation=None if self.kernels is None else self.kernels.implementation,
+        )
+
+    def _verified_kernels(self) -> Verified | None:
+        """None on a CPU, whose products are torch's own. On a GPU kernels are compiled; a wrong one raises nothing."""
+        if self.device.type != "cuda":
+            return None
+        try:
+            return verified(self.description.hidden_size, self._dtype, self.device)
+        except RuntimeError as error:
+            raise NumericsError(f"{error}. Other versions of Triton or of the driver may do") from error
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """This rank's shards by Megatron name with global layer numbers; the live tensors, not copies."""

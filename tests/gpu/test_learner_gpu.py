@@ -30,7 +30,7 @@ def three_updates(path: Path) -> dict[str, Any]:
     coefficients = Coefficients(kl=0.1, entropy=0.0, learning_rate=1e-2)
     metrics = [learner.update(sequences, coefficients) for _ in range(3)]
     devices = {value.device.type for value in learner.parameters().values()}
-    return {"old": old, "metrics": metrics, "devices": devices}
+    return {"old": old, "metrics": metrics, "devices": devices, "kernels": learner.kernels}
 
 
 def test_log_probabilities_and_updates(tmp_path: Path) -> None:
@@ -39,6 +39,7 @@ def test_log_probabilities_and_updates(tmp_path: Path) -> None:
     path = tiny_checkpoint(tmp_path, "qwen2")
     (seen,) = run_ranks(three_updates, 1, path)
     assert seen["devices"] == {"cuda"}
+    assert seen["kernels"].implementation == "fused", str(seen["kernels"])
     for actual, expected in zip(seen["old"], plain_annotation(path, make_sequences(10)), strict=True):
         np.testing.assert_allclose(actual, expected, atol=2e-3)
     divergences = [metrics["policy/kl"] for metrics in seen["metrics"]]

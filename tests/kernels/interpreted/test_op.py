@@ -8,6 +8,7 @@ from helpers.exact_token_stats import exact_of_logits, example, furthest, gradie
 from helpers.token_statistics import DEVICE
 
 from prorl_kernels.linear_token_stats import cache, chunked, codes, codes_triton, linear_token_stats, triton_tiles
+from prorl_kernels.linear_token_stats.verification import verified
 from prorl_kernels.token_stats import function, token_stats
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -53,6 +54,12 @@ def test_chunked(variant: str, cache_bytes: int) -> None:
 def test_fused(variant: str) -> None:
     made = example(9, 16, 300, scale=2.0, dtype=torch.bfloat16, **VARIANTS[variant])
     check(made, 6e-3, implementation="fused")
+
+
+def test_fused_is_verified_before_a_run() -> None:
+    found = verified(136, torch.bfloat16, torch.device(DEVICE))
+    assert found.implementation == "fused"
+    assert found.error < 1e-4
 
 
 @pytest.mark.parametrize("chunk_bytes", [4_000, 1 << 20])

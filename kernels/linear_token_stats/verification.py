@@ -1,0 +1,109 @@
+"""Which implementation computes right on this machine: a small problem against fp64.
+
+Triton compiles kernels where they run, by the version and for the GPU that are there. One that it compiled wrong would
+raise nothing: the run would merely not learn. So a trainer asks here once, before its first step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prorl_kernels.linear_token_stats.op import linear_token_stats
+from prorl_kernels.linear_token_stats.stats import TokenStats
+
+CANDIDATES = ("fused", "chunked")  # the fastest first
+TOKENS, VOCAB, VALID = 200, 1100, 1000  # no tile divides them
+MOST_ERROR = 2e-3  # of a statistic, in nats, at logits of deviation 4; sums of 4,096 products in fp32 are off by 2e-4
+MOST_GRADIENT_ERROR = 2e-2  # relative, Frobenius; rounded to bf16 it is 4e-3
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Verified:
+    """An implementation that passed, with its largest errors, and why faster ones did not."""
+
+    implementation: str
+    error: float
+    gradient_error: float
+    refused: dict[str, str]
+
+    def __str__(self) -> str:
+        refusals = "".join(f"; {name} refused: {reason}" for name, reason in self.refused.items())
+        return f"{self.implementation}, within {self.error:.0e} of fp64{refusals}"
+
+
+def verified(
+    width: int, dtype: torch.dtype, device: torch.device, candidates: tuple[str, ...] = CANDIDATES
+) -> Verified:
+    """The first of `candidates` whose statistics and gradients, exact KL included, are right for inputs of this width.
+
+    Takes the compilation of the kernels, seconds, which training needs anyway. Random numbers are its own.
+
+    Raises:
+        RuntimeError: none is; says what was wrong with each.
+    """
+    inputs = _inputs(width, dtype, device)
+    wide = [tensor.double() for tensor in inputs]
+    expected = _compute(wide, "reference")
+    refused: dict[str, str] = {}
+    for name in candidates:
+        try:
+            error, gradient_error = _errors(_compute(inputs, name), expected)
+        except Exception as failure:  # a compiler raises what it likes
+            refused[name] = f"{type(failure).__name__}: {failure}".splitlines()[0]
+            continue
+        if error <= MOST_ERROR and gradient_error <= MOST_GRADIENT_ERROR:
+            return Verified(implementation=name, error=error, gradient_error=gradient_error, refused=refused)
+        refused[name] = f"wrong results (statistics off by {error:.1e} nats, gradients by {gradient_error:.0%})"
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+    raise RuntimeError(f"no implementation of linear_token_stats computes right on {device} in {dtype}: {reasons}")
+
+
+def _inputs(width: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """hidden, weight, ref_hidden, ref_weight: logits of deviation 4, and a reference nearby."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(rows: int, deviation: float) -> Tensor:
+        return deviation * torch.randn(rows, width, generator=generator)
+
+    hidden, weight = normal(TOKENS, 1.0), normal(VOCAB, 4.0 / width**0.5)
+    near = [hidden + normal(TOKENS, 0.1), weight + normal(VOCAB, 0.4 / width**0.5)]
+    return [tensor.to(device, dtype) for tensor in (hidden, weight, *near)]
+
+
+def _compute(inputs: list[Tensor], implementation: str) -> tuple[TokenStats, tuple[Tensor, ...]]:
+    hidden, weight, ref_hidden, ref_weight = inputs
+    leaves = [tensor.detach().requires_grad_() for tensor in (hidden, weight)]
+    targets = torch.arange(TOKENS, device=hidden.device) * 7 % VALID
+    stats = linear_token_stats(
+        *leaves,
+        targets,
+        0.9,
+        ref_hidden=ref_hidden,
+        ref_weight=ref_weight,
+        valid_vocab=VALID,
+        implementation=implementation,
+    )
+    # Every third row has no gradient, as clipped tokens have none.
+    weights = (torch.arange(TOKENS, device=hidden.device) % 3).to(stats.logprob.dtype)
+    assert stats.kl_reverse is not None
+    loss = (weights * (stats.logprob + 0.1 * stats.entropy - 0.5 * stats.kl_reverse)).sum()
+    return stats, torch.autograd.grad(loss, leaves)
+
+
+def _errors(
+    actual: tuple[TokenStats, tuple[Tensor, ...]], expected: tuple[TokenStats, tuple[Tensor, ...]]
+) -> tuple[float, float]:
+    """Largest absolute error of a statistic and largest relative one of a gradient; infinite where one is NaN."""
+    pairs = [(a, e) for a, e in zip(actual[0], expected[0], strict=True) if a is not None and e is not None]
+    absolute = max(_finite(float((a.double() - e).abs().max())) for a, e in pairs)
+    relative = max(
+        _finite(float((a.double() - e).norm() / e.norm())) for a, e in zip(actual[1], expected[1], strict=True)
+    )
+    return absolute, relative
+
+
+def _finite(error: float) -> float:
+    return error if error == error else float("inf")
