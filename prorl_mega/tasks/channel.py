@@ -15,13 +15,24 @@ _HEADER = struct.Struct("<I")
 
 
 class BrokenMessageError(Exception):
-    """The other side sent something that is not a message."""
+    """The other side said something that it must not say; the text may be shown to it."""
 
 
 def encode(message: dict[str, Any]) -> bytes:
     body = json.dumps(message).encode("ascii")  # lone surrogates survive as escapes
     assert len(body) <= MAX_MESSAGE, "message too long"
     return _HEADER.pack(len(body)) + body
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that `body` is. Raises BrokenMessageError."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BrokenMessageError(f"not JSON: {str(error)[:200]}") from None
+    if not isinstance(message, dict):
+        raise BrokenMessageError("not a JSON object")
+    return message
 
 
 class Inbox:
@@ -42,10 +53,4 @@ class Inbox:
                 return
             body = bytes(self._bytes[_HEADER.size : end])
             del self._bytes[:end]
-            try:
-                message = json.loads(body)
-            except (ValueError, RecursionError) as error:
-                raise BrokenMessageError(f"not JSON: {error}") from None
-            if not isinstance(message, dict):
-                raise BrokenMessageError("not a JSON object")
-            yield message
+            yield read_object(body)

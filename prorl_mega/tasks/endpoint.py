@@ -9,12 +9,11 @@ import aiohttp
 
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.tasks.batch import Job
+from prorl_mega.tasks.channel import BrokenMessageError, read_object
 from prorl_mega.tasks.process import PATIENCE, STARTUP_S
 from prorl_mega.tasks.wire import (
-    WireError,
     compare,
     encode_request,
-    read_object,
     read_reply,
     sign_request,
     summary,
@@ -39,7 +38,7 @@ class RefusedError(Exception):
 class Endpoint:
     """Address, what is known about the server there, and the two requests that it answers.
 
-    The requests raise BusyError, RefusedError, WireError and what aiohttp raises when a connection fails.
+    The requests raise BusyError, RefusedError, BrokenMessageError and what aiohttp raises when a connection fails.
     """
 
     def __init__(self, address: str, token: str, entries: dict[str, str], tasks: TasksConfig) -> None:
@@ -75,7 +74,7 @@ class Endpoint:
             raise RefusedError(f"it was not started with the tasks of this run: {difference}")
         workers, size = found.get("workers"), found.get("max_bytes")
         if type(workers) is not int or type(size) is not int or workers < 1 or size < 1:
-            raise WireError("it does not say what it can take")
+            raise BrokenMessageError("it does not say what it can take")
         self.capacity, self.max_bytes, self.is_known = workers, size, True
 
     async def score(self, jobs: list[Job], encoded: list[bytes]) -> tuple[list[Verdict], Scoring]:
@@ -105,14 +104,14 @@ class Endpoint:
             async for data in response.content.iter_any():
                 content += data if content else data.lstrip()
                 if len(content) > _REPLY_BYTES:
-                    raise WireError("its reply does not end")
+                    raise BrokenMessageError("its reply does not end")
         if response.status == 200:
             return read_object(unseal(self._token, nonce, bytes(content)))
         if response.status == 503:
             raise BusyError
         if response.status == 401:
             raise RefusedError(self._refusal)
-        raise WireError(f"HTTP {response.status}: {_error_text(bytes(content))}")
+        raise BrokenMessageError(f"HTTP {response.status}: {_error_text(bytes(content))}")
 
 
 def _error_text(content: bytes) -> str:

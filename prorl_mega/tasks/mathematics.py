@@ -10,17 +10,16 @@ verifiers accepts; the detail of a verdict says when they differ, and `python -m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
 from typing import Any
 
 from prorl_mega.data.canonical import Domain
-from prorl_mega.data.table import OtherDomainError
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.answers import equivalence, plain
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import Posed, RowOptions, RowTask
+from prorl_mega.tasks.rows import AnswerOptions, Posed, RowTask
 from prorl_mega.types import Problem, Verdict
 
 
@@ -35,11 +34,9 @@ class Second(Enum):
 
 
 @dataclass(kw_only=True, slots=True)
-class MathOptions(RowOptions):
+class MathOptions(AnswerOptions):
     verifier: Verifier = Verifier.math  # of rows that do not name their own
     second: Second = Second.none  # what it accepts counts as well
-    answer: extract.Form = extract.Form.boxed
-    levels: list[str] = field(default_factory=list)  # the `level` of the rows that are taken; empty: all rows
 
 
 @register("math")
@@ -56,7 +53,7 @@ class Math(RowTask):
             raise ValueError(f"verifier must be math or exact, not {verifier!r}")
         if verifier == Verifier.math.value and (wrong := equivalence.complaint(fields["answer"])):
             raise ValueError(wrong)
-        of_levels(fields, self.options.levels)
+        self.options.check_level(fields)
         return fields
 
     def pose(self, fields: dict[str, Any], random: Random) -> Posed:
@@ -83,9 +80,3 @@ class Math(RowTask):
         if first != second:
             detail = f"{detail} (verifiers differ: {'first' if first else 'second'} accepts)"
         return Verdict(reward=float(first or second), detail=detail)
-
-
-def of_levels(fields: dict[str, Any], levels: list[str]) -> None:
-    """Raises OtherDomainError for a level that is not asked for: the row is left out and not called broken."""
-    if levels and fields.get("level") not in levels:
-        raise OtherDomainError(f"level {fields.get('level')!r} is not among {', '.join(levels)}")

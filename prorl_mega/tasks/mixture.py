@@ -1,8 +1,8 @@
 """The stream of training problems and the held-out set, from the weighted entries of `tasks.mixture`.
 
 Which entry comes next depends on the number of problems drawn so far and on the weights, nothing else; which problem of
-the entry, on that entry's own cursor. So the cursors are the whole state, every rank draws the same, and a resumed run
-goes on where it stopped; it refuses to when a data file has changed.
+the entry, on that entry's own cursor. So the cursors are the whole state, and a resumed run goes on where it stopped;
+it refuses to when a data file has changed. In a job rank 0 alone holds a mixture (`shared_mixture.py`).
 
 Held-out problems are never trained on, exactly: a hash of the prompt's text sends one prompt in `SPLIT` to the held-out
 class. Training passes over those and evaluation uses no others, whatever entry, seed or index made them.

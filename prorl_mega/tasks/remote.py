@@ -22,15 +22,16 @@ import aiohttp
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.tasks.batch import Answers, Job, infra_error
+from prorl_mega.tasks.channel import BrokenMessageError
 from prorl_mega.tasks.endpoint import OFTEN, BusyError, Endpoint, RefusedError
 from prorl_mega.tasks.secret import read_token
 from prorl_mega.tasks.verifier import CHUNK
-from prorl_mega.tasks.wire import WireError, digests, encode_job
+from prorl_mega.tasks.wire import digests, encode_job
 from prorl_mega.types import Problem, Scoring, Verdict
 
 PAUSES_S = (0.25, 0.5, 1.0, 2.0, 10.0)  # after the first failure in a row, the second, …
 BUSY_S, MAX_BUSY = 1.0, 300  # until a server that has too many requests is asked again, and how often
-_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, WireError)
+_ERRORS = (aiohttp.ClientError, OSError, TimeoutError, BrokenMessageError)
 _Result = TypeVar("_Result")
 
 

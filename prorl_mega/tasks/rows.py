@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
 
 from prorl_mega.data import files, schemas
 from prorl_mega.data.canonical import Domain
-from prorl_mega.data.table import Fault, Table, Tolerance
+from prorl_mega.data.table import Fault, OtherDomainError, Table, Tolerance
 from prorl_mega.errors import DataError
+from prorl_mega.tasks import extract
 from prorl_mega.tasks.registry import Contents, Task, digest
 from prorl_mega.types import Problem
 
@@ -38,6 +39,19 @@ class RowOptions:
             raise ValueError("path: must name a file, a directory or a data set of the hub (hf:owner/name)")
         if not 0 <= self.skip < 1:
             raise ValueError(f"skip: must be at least 0 and below 1, not {self.skip}")
+
+
+@dataclass(kw_only=True, slots=True)
+class AnswerOptions(RowOptions):
+    """Options of tasks whose rows have a short answer."""
+
+    answer: extract.Form = extract.Form.boxed
+    levels: list[str] = field(default_factory=list)  # the `level` of the rows that are taken; empty: all rows
+
+    def check_level(self, fields: dict[str, Any]) -> None:
+        """Raises OtherDomainError for a level that is not asked for: the row is left out and not called broken."""
+        if self.levels and fields.get("level") not in self.levels:
+            raise OtherDomainError(f"level {fields.get('level')!r} is not among {', '.join(self.levels)}")
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

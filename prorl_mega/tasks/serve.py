@@ -1,4 +1,4 @@
-"""A reward server: scores the answers of runs on other machines in verifier processes of this one.
+r"""A reward server: scores the answers of runs on other machines in verifier processes of this one.
 
     python -m prorl_mega.tasks.serve experiment=prorl_v1_1p5b tasks.workers=32 tasks.token_file=/home/me/.prorl/token
 
@@ -37,10 +37,11 @@ from omegaconf import DictConfig
 from prorl_mega.config.compose import run_composed, to_tasks
 from prorl_mega.config.schema import RunConfig, ServeConfig, TasksConfig
 from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.tasks.channel import BrokenMessageError
 from prorl_mega.tasks.registry import create
 from prorl_mega.tasks.secret import obtain_token
 from prorl_mega.tasks.verifier import VerifierPool
-from prorl_mega.tasks.wire import BEAT_S, Signed, WireError, check_request, digests, encode_reply, read_request, seal
+from prorl_mega.tasks.wire import BEAT_S, Signed, check_request, digests, encode_reply, read_request, seal
 from prorl_mega.types import Problem
 
 _Pairs = list[tuple[int, Problem, str]]
@@ -108,7 +109,7 @@ class RewardServer:
         self._in_hand += 1
         try:
             return await handler(request)
-        except WireError as error:
+        except BrokenMessageError as error:
             return _error(400, str(error))
         except TimeoutError:
             return _error(408, f"the request did not come within {self._serve.request_s:g} s")

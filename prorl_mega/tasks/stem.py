@@ -11,7 +11,7 @@ whatever unit (`quantities.py`, `tolerance` per row or per entry); a chemical fo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -21,9 +21,8 @@ from prorl_mega.tasks.answers import equivalence
 from prorl_mega.tasks.answers.choices import LETTERS, chosen, listed
 from prorl_mega.tasks.answers.phrases import MAX_LENGTH, formula, phrase, same_phrase
 from prorl_mega.tasks.answers.quantities import matches, quantity, with_unit
-from prorl_mega.tasks.mathematics import of_levels
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import Posed, RowOptions, RowTask
+from prorl_mega.tasks.rows import AnswerOptions, Posed, RowOptions, RowTask
 from prorl_mega.types import Problem, Verdict
 
 _COMMAND, _LONG_WORD = re.compile(r"\\[A-Za-z]+"), re.compile(r"[A-Za-z]{3,}")
@@ -33,11 +32,9 @@ _SIGNS = re.compile(r"[-+*/^=_<>0-9\\]|^[A-Za-z]$")
 
 
 @dataclass(kw_only=True, slots=True)
-class StemOptions(RowOptions):
-    answer: extract.Form = extract.Form.boxed
+class StemOptions(AnswerOptions):
     tolerance: float = 0.0  # relative, of numbers in rows without their own; 0: from the digits of the reference
     units: bool = False  # whether a number must have a unit where the reference has one
-    levels: list[str] = field(default_factory=list)  # the `level` of the rows that are taken; empty: all rows
 
     def __post_init__(self) -> None:
         RowOptions.__post_init__(self)
@@ -63,7 +60,7 @@ class Stem(RowTask):
             raise ValueError(f"the answer must say something in at most {MAX_LENGTH} characters")
         elif "unit" in fields and quantity(with_unit(fields["answer"], fields["unit"])) is None:
             raise ValueError(f"unit {fields['unit']!r} is not known, or the answer is no number")
-        of_levels(fields, self.options.levels)
+        self.options.check_level(fields)
         return fields
 
     def pose(self, fields: dict[str, Any], random: Random) -> Posed:

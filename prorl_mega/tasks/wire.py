@@ -27,6 +27,7 @@ from typing import Any
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.tasks import extension
 from prorl_mega.tasks.batch import Job, read_verdict
+from prorl_mega.tasks.channel import BrokenMessageError, read_object
 from prorl_mega.tasks.extract import MAX_TEXT
 from prorl_mega.types import Problem, Scoring, Verdict
 
@@ -35,10 +36,6 @@ MAX_ANSWERS = 64  # of one request
 CODE = "the code of the tasks"  # among the entries
 _SCHEME = "PRORL"
 _COUNTS = ("retries", "timeouts", "crashes", "started")
-
-
-class WireError(Exception):
-    """The other side said something that it must not say; the text may be shown to it."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -70,10 +67,10 @@ def seal(token: str, nonce: str, content: bytes) -> bytes:
 
 
 def unseal(token: str, nonce: str, reply: bytes) -> bytes:
-    """The content of a reply to the request with `nonce`. Raises WireError."""
+    """The content of a reply to the request with `nonce`. Raises BrokenMessageError."""
     mac, _, content = reply.partition(b"\n")
     if not hmac.compare_digest(mac, _sign(token, "reply", nonce, content).encode()):
-        raise WireError("its reply is not signed with the token: another program may have taken its place")
+        raise BrokenMessageError("its reply is not signed with the token: another program may have taken its place")
     return content
 
 
@@ -118,15 +115,17 @@ def encode_job(job: Job) -> bytes:
 
 
 def read_request(body: bytes, digest: str, entries: dict[str, str]) -> list[tuple[int, Problem, str]]:
-    """(id, problem, answer) of each. Raises WireError."""
+    """(id, problem, answer) of each. Raises BrokenMessageError."""
     if not hmac.compare_digest(sha256(body).hexdigest(), digest):
-        raise WireError("the body is not the one that was signed")
+        raise BrokenMessageError("the body is not the one that was signed")
     message = read_object(body)
     if message.get("entries") != summary(entries):
-        raise WireError("the settings or the code of this server's tasks are not those of the client: see GET /tasks")
+        raise BrokenMessageError(
+            "the settings or the code of this server's tasks are not those of the client: see GET /tasks"
+        )
     answers = message.get("answers")
     if not isinstance(answers, list) or not 1 <= len(answers) <= MAX_ANSWERS:
-        raise WireError(f"answers: must be a list of 1 to {MAX_ANSWERS}")
+        raise BrokenMessageError(f"answers: must be a list of 1 to {MAX_ANSWERS}")
     return [_read_answer(each, entries) for each in answers]
 
 
@@ -143,40 +142,29 @@ def encode_reply(ids: list[int], verdicts: list[Verdict], scoring: Scoring) -> b
 
 
 def read_reply(message: dict[str, Any], jobs: list[Job]) -> tuple[list[Verdict], Scoring]:
-    """One verdict per job, in their order, and what it took. Raises WireError."""
+    """One verdict per job, in their order, and what it took. Raises BrokenMessageError."""
     verdicts, counts = message.get("verdicts"), message.get("scoring")
     if not isinstance(verdicts, list) or not all(isinstance(each, dict) for each in verdicts):
-        raise WireError("no list of verdicts")
+        raise BrokenMessageError("no list of verdicts")
     if [each.get("id") for each in verdicts] != [job.index for job in jobs]:
-        raise WireError(f"{len(verdicts)} verdicts that are not those about the {len(jobs)} answers")
+        raise BrokenMessageError(f"{len(verdicts)} verdicts that are not those about the {len(jobs)} answers")
     if not isinstance(counts, dict) or not all(isinstance(counts.get(name), int) for name in _COUNTS):
-        raise WireError("no counts")
+        raise BrokenMessageError("no counts")
     return [read_verdict(each) for each in verdicts], Scoring(**{name: counts[name] for name in _COUNTS})
 
 
 def _read_answer(answer: Any, entries: dict[str, str]) -> tuple[int, Problem, str]:
     problem = answer.get("problem") if isinstance(answer, dict) else None
     if not isinstance(problem, dict) or problem.keys() != {"key", "task", "prompt", "entry"}:
-        raise WireError("an answer must have an id, a problem and a text")
+        raise BrokenMessageError("an answer must have an id, a problem and a text")
     texts = (problem["key"], problem["task"], problem["prompt"], answer.get("answer"))
     if not all(isinstance(text, str) for text in texts) or not isinstance(problem["entry"], dict):
-        raise WireError("a problem has texts and an entry, an answer is a text")
+        raise BrokenMessageError("a problem has texts and an entry, an answer is a text")
     if type(answer.get("id")) is not int or len(texts[3]) > MAX_TEXT:
-        raise WireError(f"an id is a number, a text has at most {MAX_TEXT} characters")
+        raise BrokenMessageError(f"an id is a number, a text has at most {MAX_TEXT} characters")
     if problem["task"] not in entries or problem["task"] == CODE:
-        raise WireError(f"no entry {problem['task'][:100]!r}")
+        raise BrokenMessageError(f"no entry {problem['task'][:100]!r}")
     return answer["id"], Problem(**problem), texts[3]
-
-
-def read_object(body: bytes) -> dict[str, Any]:
-    """Raises WireError."""
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"not JSON: {str(error)[:200]}") from None
-    if not isinstance(message, dict):
-        raise WireError("not a JSON object")
-    return message
 
 
 def _sign(token: str, *parts: str | bytes) -> str:
