@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 
 from prorl_mega.config.launch import Launch, read_launch
+from prorl_mega.learner.host_memory import bound_host_memory
 
 MEGATRON_VERSION = "0.16.1"
 
@@ -67,6 +68,7 @@ def activate() -> torch.device:
     """
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
+    bound_host_memory()
     _bind_to_host()
     return torch.device("cpu")
 

@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from prorl_mega.config.schema import Precision, RolloutConfig
 from prorl_mega.errors import ModelError, ProRLError, RolloutError
+from prorl_mega.rollout.products import round_products
 
 _CPU_PREFILL_TOKENS = 8192  # of one forward pass; more would only cost memory
 
@@ -22,8 +23,8 @@ _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_PLUGINS": "",  # what else is installed does not join the run
-    # A CPU's matrix products: one kernel of up to half a megabyte for every size of a batch, 1,024 by default.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+    # A CPU's matrix products: compiled kernels of up to half a megabyte each, 1,024 by default.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "192",
 }
 
 
@@ -46,6 +47,7 @@ def start_engine(model: Path, config: RolloutConfig, *, precision: Precision, va
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _run_helpers_uncompiled()
+            round_products()
             from vllm.engine.arg_utils import EngineArgs
             from vllm.v1.engine.llm_engine import LLMEngine
 

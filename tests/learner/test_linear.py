@@ -32,8 +32,9 @@ def test_product_and_gradients_are_those_of_torch(tokens: int, with_bias: bool) 
 
 def test_packs_are_rounded_to_few_sizes_where_that_fits() -> None:
     cpu = torch.device("cpu")
-    assert row_multiple(2048, 1, cpu) == 64
-    assert row_multiple(1536, 6, cpu) == 192
-    assert row_multiple(2048, 6, cpu) == 6  # 192 does not divide the capacity, which sequences may need in full
-    assert row_multiple(40, 1, cpu) == 1
+    assert row_multiple(2048, 1, cpu) == 128
+    assert row_multiple(1536, 6, cpu) == 384
+    assert row_multiple(2048, 6, cpu) == 6  # 384 does not divide the capacity, which sequences may need in full
+    assert row_multiple(192, 1, cpu) == 64
+    assert row_multiple(41, 1, cpu) == 1
     assert row_multiple(2048, 4, torch.device("cuda")) == 4

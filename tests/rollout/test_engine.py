@@ -29,6 +29,7 @@ from helpers.rollouts import (
 from prorl_mega.errors import DataError, ProRLError
 from prorl_mega.protocols import Finished
 from prorl_mega.rollout.engine import VllmRollout
+from prorl_mega.rollout.products import rounded_rows
 from prorl_mega.types import Completion, Finish
 from prorl_mega.weights.checksum import Checksum
 
@@ -85,6 +86,7 @@ def observe(checkpoint: str) -> dict[str, Any]:
     np.random.seed(5)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     rollout = start_rollout(directory)
+    seen["rows of products"] = _recorded_rows()
 
     def sample(**changes: Any) -> list[list[Completion]]:
         return rollout.generate(prompts, **sampling(**{"samples": SAMPLES, "seeds": seeds, **changes}))
@@ -126,6 +128,18 @@ def observe(checkpoint: str) -> dict[str, Any]:
     seen["after a broken push"] = _error(sample)
     seen["push after a broken push"] = _error(lambda: rollout.push(stream(tensors), 11))
     return seen
+
+
+def _recorded_rows() -> set[int]:
+    """Fills up with the numbers of rows of all products that the engine has oneDNN compute from now on."""
+    product, rows = torch.ops._C.onednn_mm, set()
+
+    def record(output: torch.Tensor, *operands: Any) -> None:
+        rows.add(len(output))
+        product(output, *operands)
+
+    torch.ops._C.onednn_mm = record
+    return rows
 
 
 def _one(rollout: VllmRollout, prompt: np.ndarray) -> None:
@@ -299,6 +313,17 @@ def test_log_probabilities_that_are_not_finite_stop_the_run(seen: dict[str, Any]
     kind, message = seen["not finite"]
     assert kind == "RolloutError"
     assert "not finite" in message
+
+
+def test_products_have_few_numbers_of_rows(seen: dict[str, Any]) -> None:
+    """Prefills of hundreds of tokens, and batches that shrink from 32 samples to one."""
+    rows = seen["rows of products"]
+    assert rows == {rounded_rows(each) for each in rows}
+    assert 1 in rows
+    assert max(rows) > SETTINGS.max_concurrent
+    sizes = [rounded_rows(rows) for rows in range(1, 8193)]
+    assert all(rows <= size <= 1.25 * rows for rows, size in enumerate(sizes, start=1))
+    assert len(set(sizes)) < 50
 
 
 def test_the_learner_does_not_notice_the_engine(seen: dict[str, Any]) -> None:
