@@ -74,8 +74,12 @@ def linear_token_stats(
 
 
 def _fastest(inputs: Inputs, options: Options) -> str:
-    """The fused kernels where they run, unless there is room to keep logits: they keep none."""
-    if inputs.hidden.is_cuda and not (options.keeps_logits and options.cache_bytes) and not _why_not_fused(inputs):
+    """The fused kernels where they run and are expected to lead (TRITON.md has the estimates).
+
+    Not with room to keep logits, of which they keep none; nor with a reference, where each product has half a tile.
+    """
+    keeps = options.keeps_logits and options.cache_bytes
+    if inputs.hidden.is_cuda and not keeps and inputs.ref_weight is None and not _why_not_fused(inputs):
         return "fused"
     return "chunked"
 

@@ -23,6 +23,12 @@ def test_a_right_implementation_passes_with_its_errors(dtype: torch.dtype, error
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_by_default_the_choice_is_the_operation_s_own() -> None:
+    found = verified(96, torch.float32, CPU)
+    assert found.implementation is None
+    assert str(found).startswith("the default kernels, within ")
+
+
 def test_one_that_cannot_run_is_passed_over_with_its_reason() -> None:
     found = verified(96, torch.bfloat16, CPU, ("fused", "chunked"))
     assert found.implementation == "chunked"

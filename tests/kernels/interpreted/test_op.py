@@ -57,7 +57,7 @@ def test_fused(variant: str) -> None:
 
 
 def test_fused_is_verified_before_a_run() -> None:
-    found = verified(136, torch.bfloat16, torch.device(DEVICE))
+    found = verified(136, torch.bfloat16, torch.device(DEVICE), ("fused",))
     assert found.implementation == "fused"
     assert found.error < 1e-4
 
