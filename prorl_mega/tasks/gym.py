@@ -10,7 +10,9 @@ fingerprints. So every Python type inside an item survives, and a scorer never g
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import os
 import re
 from collections import OrderedDict
@@ -163,7 +165,8 @@ class ReasoningGym(Task):
         for attempt in range(ATTEMPTS):
             try:
                 block = self._block(index // BLOCK, seed, attempt)
-                item: dict[str, Any] = block[index % BLOCK]
+                with contextlib.redirect_stdout(io.StringIO()):  # the compiler of `bf` prints a dot per problem
+                    item: dict[str, Any] = block[index % BLOCK]
                 if acceptable(item, self.options.dataset, block):
                     return item
             except MemoryError:

@@ -304,3 +304,10 @@ def test_a_generator_that_fails_on_a_seed_gets_another(name: str, index: int) ->
     """Held-out problems: the first divides by zero, of the second 68 in a row are not fit to be posed."""
     task = create("reasoning_gym", name, {"dataset": name})
     assert task.problem(index, HELD_OUT_SEED) == task.problem(index, HELD_OUT_SEED)
+
+
+def test_generators_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    task = create("reasoning_gym", "bf", {"dataset": "bf"})
+    for index in range(4):
+        task.problem(index, 1)
+    assert capsys.readouterr().out == ""
