@@ -1,9 +1,11 @@
-# `make` lists the targets. Everything runs in .venv, which `make setup` builds from requirements/cpu.lock.
+# `make` lists the targets. Everything runs in .venv, which `make setup` builds from requirements/cpu.lock, and
+# `make setup VARIANT=gpu` from gpu.lock; later calls keep what it was built from.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
+VARIANT ?= $(or $(shell cat .venv/.variant 2>/dev/null),cpu)
 SOURCES := prorl_mega kernels tests benchmarks examples
 WORKERS ?= 2# processes that test; each takes up to 4 GB and one thread
-READY := .venv/.ready-$(shell cat requirements/cpu.lock requirements/install.sh setup.py | sha256sum | cut -c1-16)
+READY := .venv/.ready-$(VARIANT)-$(shell cat requirements/$(VARIANT).lock requirements/install.sh setup.py | sha256sum | cut -c1-16)
 
 .PHONY: help setup demo study soak test test-faults mutants test-slurm test-gpu bench lint types format clean
 .DEFAULT_GOAL := help
@@ -15,7 +17,7 @@ setup: $(READY) ## create .venv with exactly the pinned packages (minutes the fi
 	@:
 
 $(READY):
-	@requirements/install.sh "$(PYTHON)"
+	@requirements/install.sh "$(PYTHON)" "$(VARIANT)"
 	@rm -f .venv/.ready-*
 	@touch $@
 
@@ -28,7 +30,7 @@ runs/base/config.json: | setup
 study: setup runs/base/config.json ## the method's parts switched off one by one, three seeds each: runs/study/study.md (an hour)
 	@$(PY) -m prorl_mega.study examples/ablation.yaml --output runs/study
 
-soak: setup runs/base/config.json ## two thousand steps with a controller that nobody helps: runs/soak/report.html (half an hour)
+soak: setup runs/base/config.json ## two thousand steps with a controller that nobody helps: runs/soak/report.html (45 minutes)
 	@$(PY) -m prorl_mega.train experiment=soak
 
 test: setup lint types ## lint, types and all tests that need neither a GPU nor Slurm

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Makes .venv hold exactly what requirements/cpu.lock names, and this project. Called by `make setup` with the Python to
-# build it from. One line per phase; a phase that fails shows the end of its output.
+# Makes .venv hold exactly what requirements/<variant>.lock names, and this project. Called by `make setup` with the Python
+# to build it from and the variant, cpu or gpu. One line per phase; a phase that fails shows the end of its output.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-python=${1:?"usage: requirements/install.sh <python>"}
-lock=requirements/cpu.lock
+usage='usage: requirements/install.sh <python> cpu|gpu'
+python=${1:?"$usage"}
+variant=${2:?"$usage"}
+lock=requirements/$variant.lock
+[[ $variant == cpu || $variant == gpu ]] || { printf 'setup: VARIANT=%s: cpu or gpu\n' "$variant" >&2 && exit 2; }
 log=.venv/setup.log
 
 fail() {
@@ -48,19 +51,31 @@ if [[ ! -x .venv/bin/python ]]; then
 fi
 : >"$log"
 
-# PyPI's torch for Linux is the CUDA build. The CPU build comes from PyTorch's own index, or from the configured one
-# (PIP_FIND_LINKS, a mirror) where that cannot be reached.
-torch=$(grep '^torch==' "$lock")
-if ! .venv/bin/python -c "import torch; assert 'torch==' + torch.__version__.split('+')[0] == '$torch'" 2>/dev/null; then
-    phase "$torch for CPUs, from PyTorch's index" \
-        pip install --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu "$torch" ||
-        must "$torch, from the configured index" pip install --no-deps "$torch"
-fi
-must "$(grep -c == "$lock") packages of $lock (minutes, the first time)" pip install --no-deps -r "$lock"
+cpu() {
+    # PyPI's torch for Linux is the CUDA build. The CPU build comes from PyTorch's own index, or from the configured one
+    # (PIP_FIND_LINKS, a mirror) where that cannot be reached.
+    local torch
+    torch=$(grep '^torch==' "$lock")
+    if ! .venv/bin/python -c "import torch; assert 'torch==' + torch.__version__.split('+')[0] == '$torch'" 2>/dev/null; then
+        phase "$torch for CPUs, from PyTorch's index" \
+            pip install --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu "$torch" ||
+            must "$torch, from the configured index" pip install --no-deps "$torch"
+    fi
+    must "$(grep -c == "$lock") packages of $lock (minutes, the first time)" pip install --no-deps -r "$lock"
+}
+
+gpu() { # with dependencies: the CUDA libraries and the Triton that torch asks for
+    must "$(grep -c == "$lock") packages of $lock and CUDA's libraries (many minutes, the first time)" \
+        pip install -r "$lock" -r requirements/dev.lock
+}
+
+"$variant"
 must "this project" pip install --no-deps --no-build-isolation --editable .
 
 if ! .venv/bin/python -c 'import torch; torch.ones(2).sum().item()' >>"$log" 2>&1; then
     tail -n 1 "$log" >&2
-    fail "torch does not work: probably the CUDA build from PyPI, without its libraries. Put the CPU wheel of $torch
+    [[ $variant == gpu ]] && fail "torch does not work; the whole output is in $log"
+    fail "torch does not work: probably the CUDA build from PyPI, without its libraries. Put the CPU wheel of torch
        (https://download.pytorch.org/whl/cpu) into a directory, then: rm -r .venv; PIP_FIND_LINKS=<directory> make setup"
 fi
+printf '%s\n' "$variant" >.venv/.variant
