@@ -1,11 +1,9 @@
-"""Time and memory of one repetition, on a GPU by events and its allocator, on a CPU by the clock and the kernel."""
+"""Time of one repetition, on a GPU by events and on a CPU by the clock; memory by the GPU's allocator."""
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -21,7 +19,8 @@ class Clock(Protocol):
         """Milliseconds of the forward pass and of both passes."""
 
     def workspace(self, work: Work) -> float | None:
-        """Highest memory in use during one repetition beyond inputs, statistics and gradients, in MiB."""
+        """Highest memory in use during one repetition beyond inputs, statistics and gradients, in MiB; None if this
+        process is not the place to measure it."""
 
 
 class DeviceClock:
@@ -70,33 +69,7 @@ class HostClock:
         return 1e3 * (middle - start), 1e3 * (self._clock() - start)
 
     def workspace(self, work: Work) -> float | None:
-        """By the process's high-water mark, which Linux lets a process reset; None elsewhere."""
-        _give_back_free_memory()
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            return None
-        before = _status("VmRSS")
-        state = work.forward()
-        kept = bytes_of(state)
-        if work.backward is not None:
-            kept += bytes_of(work.backward(state))
-        return max(0, _status("VmHWM") - before - kept) / MIB
-
-
-def _give_back_free_memory() -> None:
-    """glibc keeps blocks below 32 MiB that were freed; used again they would not count."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
-def _status(field: str) -> int:
-    """Bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status has no {field}")
+        return None  # `footprint` measures it in another process
 
 
 def new_clock(device: torch.device, cpu_time: bool) -> Clock:

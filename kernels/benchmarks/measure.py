@@ -11,6 +11,7 @@ from torch import Tensor
 
 from prorl_kernels.benchmarks.cases import Case, Mode
 from prorl_kernels.benchmarks.clock import Clock
+from prorl_kernels.benchmarks.footprint import workspaces
 from prorl_kernels.benchmarks.problem import Problem, Truth, new_problem, new_truth
 from prorl_kernels.benchmarks.provider import Outputs, Provider
 from prorl_kernels.benchmarks.work import OUTPUTS, Work, bare_products, work_of
@@ -56,6 +57,10 @@ def measure(
     truths = _Truths(problem, case.mode)
     cells = [Cell(case=case, provider=None), *(Cell(case=case, provider=provider) for provider in providers)]
     ready = [(cell, work) for cell in cells if (work := _prepare(cell, problem, truths, clock, device)) is not None]
+    if device.type == "cpu":
+        memory = workspaces(case, [cell.name for cell, _ in ready if cell.provider is not None])
+        for cell, _ in ready:
+            cell.workspace = memory.get(cell.name)
     repetitions = {id(cell): _warm_up(cell, work, clock, effort) for cell, work in ready}
     for block in range(BLOCKS):
         for cell, work in ready if block % 2 == 0 else reversed(ready):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prorl_kernels.linear_token_stats.products import LEAST_ROWS
+
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Sizes:
@@ -17,6 +19,7 @@ class Sizes:
     ranks: int = 1
     sequence_parallel: bool = False
     converts: bool = False  # 16-bit inputs on a CPU, or inputs of several dtypes: factors of products become fp32
+    softcap: bool = False
     selects: bool = False  # ignored rows, or rows without upstream gradient: the others are copied
     chunk_bytes: int = 16 << 20
     cache_bytes: int = 0
@@ -29,21 +32,35 @@ class Sizes:
     @property
     def between(self) -> int:
         """Kept from forward to backward: three or six numbers per token, and logits within the budget or one tile."""
-        return 4 * self.tokens * (6 if self.ref_width else 3) + max(self.cache_bytes, self.chunk_bytes // 2)
+        only_tile = self.tile * (2 if self.ref_width else 1) if self.columns <= 4096 else 0
+        return 4 * self.tokens * (6 if self.ref_width else 3) + max(self.cache_bytes, only_tile)
+
+    @property
+    def tile(self) -> int:
+        """One number per logit of a tile: all rows, until the tensors of the forward pass fill `chunk_bytes`."""
+        return min(4 * self.tokens * min(self.columns, 4096), self.chunk_bytes // self._tensors)
 
     @property
     def forward(self) -> int:
         """Statistics, their merge over tiles and ranks, tiles, and what `between` says."""
         merges = (4 + (2 * self.ranks if self.ranks > 1 else 0)) * self.statistics
-        return self.chunk_bytes + merges + 64 * self.tokens + self._rows_and_columns + self.between
+        return self._tensors * self.tile + merges + 64 * self.tokens + self._rows_and_columns + self.between
 
     @property
     def backward(self) -> int:
-        """Tiles, the sum for d_hidden in fp32 and, beside the sums, one product of either gradient."""
+        """Tiles, the sum for d_hidden in fp32 and, beside the sums, a block of the product for either gradient.
+
+        That block is as large as the gradient of the logits and its transpose, or has 128 rows if these are more.
+        """
+        tiles = (3 + self.softcap) * self.tile + 4 * LEAST_ROWS * self.width
         sums = 4 * self.tokens * self.width * (2 + self.sequence_parallel)
-        product = 4 * self.width * max(min(self.columns, 4096), self.tokens)
         casts = 4 * self.width * min(self.columns, 4096) if self.itemsize < 4 else 0
-        return self.chunk_bytes + sums + product + casts + 160 * self.tokens + self._rows_and_columns
+        return tiles + sums + casts + 160 * self.tokens + self._rows_and_columns
+
+    @property
+    def _tensors(self) -> int:
+        """Of a tile's size, in the forward pass."""
+        return (4 if self.ref_width else 2) + self.softcap
 
     @property
     def _rows_and_columns(self) -> int:

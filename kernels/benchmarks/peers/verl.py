@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from importlib.machinery import PathFinder
-from types import ModuleType
 
 import torch
 
 from prorl_kernels.benchmarks.cases import Case, Mode
+from prorl_kernels.benchmarks.peers.parents import replace_parents
 from prorl_kernels.benchmarks.problem import Problem
 from prorl_kernels.benchmarks.provider import Compute, Outputs, Provider, first_reason, needs_cuda
 
@@ -20,7 +18,7 @@ def _load() -> Compute:
     try:
         module = import_module(KERNEL)
     except ImportError:
-        _replace_parents()
+        replace_parents("verl", "verl.utils")
         module = import_module(KERNEL)
         import_module("verl.utils.kernel.kernels")  # imported by the first call otherwise
 
@@ -29,18 +27,6 @@ def _load() -> Compute:
         return Outputs(logprob=logprob, entropy=entropy)
 
     return compute
-
-
-def _replace_parents() -> None:
-    """Packages with the same folders whose `__init__` files, which need all of verl's dependencies, do not run."""
-    search = None
-    for name in ("verl", "verl.utils"):
-        spec = PathFinder.find_spec(name, search)
-        if spec is None or spec.submodule_search_locations is None:
-            raise ImportError(f"no package {name}")
-        parent = ModuleType(name)
-        search = parent.__path__ = list(spec.submodule_search_locations)
-        sys.modules[name] = parent
 
 
 def _aligned(case: Case, device: torch.device) -> str | None:
