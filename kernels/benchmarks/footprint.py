@@ -1,9 +1,9 @@
 """Memory of one repetition on a CPU, measured in a process of its own.
 
-It is the process's resident set, which counts what libraries allocate as well. In a process that has done other things
-it would depend on these: glibc keeps freed blocks of up to 32 MiB and cuts later ones out of them, so that the same call
-was seen to take 19 MiB first and 50 MiB after others. In a fresh process in which every block from 64 KiB on is mapped
-when it is allocated and given back when it is freed, the result does not depend on the order.
+It is the process's resident set, which counts what libraries allocate as well. In a process that has done other
+things it would depend on these: glibc keeps freed blocks of up to 32 MiB and cuts later ones out of them, so that the
+same call was seen to take 19 MiB first and 50 MiB after others. In a fresh process in which every block from 64 KiB
+on is mapped when it is allocated and given back when it is freed, the result does not depend on the order.
 """
 
 from __future__ import annotations
