@@ -29,7 +29,7 @@ class Memory:
     gradients: float  # fp32
     optimizer: float  # AdamW moments and, with bf16, the fp32 copy of the weights; divided over data-parallel ranks
     reference: float  # second copy of the policy's shard, and a third where the best policy is kept; 0 when offloaded
-    activations: float  # of one micro-batch
+    activations: float  # of one micro-batch, and the logits that it keeps
     engine: float  # vLLM's weights; its cache takes what `rollout.gpu_memory_fraction` leaves
     host: float  # main memory: what is offloaded, and for exact KL the reference's hidden states of one update
 
@@ -63,7 +63,8 @@ def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int)
         gradients=4 * shard,
         optimizer=(8 if size == 4 else 12) * shard / replicas,
         reference=0 if config.reference.offload else snapshots,
-        activations=per_layer * size / 2 * tokens * model.hidden_size * layers / parallel.tensor,
+        activations=per_layer * size / 2 * tokens * model.hidden_size * layers / parallel.tensor
+        + (parallel.logits_cache_mib << 20),
         engine=size * parameter_count(model) / config.rollout.tensor,
         host=(snapshots if config.reference.offload else 0) + (size * model.hidden_size * rows if exact else 0),
     )

@@ -44,6 +44,7 @@ RANGES: dict[str, Interval] = {
     "parallel.tensor": _COUNT,
     "parallel.pipeline": _COUNT,
     "parallel.max_tokens_per_microbatch": _COUNT,
+    "parallel.logits_cache_mib": _FROM_ZERO,
     "rollout.tensor": _COUNT,
     "rollout.temperature": Interval(low=0, high=10, low_open=True),
     "rollout.max_prompt_tokens": _COUNT,

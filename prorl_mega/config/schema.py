@@ -55,6 +55,7 @@ class ParallelConfig:
     pipeline: int = 1
     sequence: bool = False  # shard activations between tensor-parallel ranks as well
     max_tokens_per_microbatch: int = 16384  # tokens packed into one forward pass
+    logits_cache_mib: int = 0  # of logits that a micro-batch keeps; its backward pass recomputes the others
 
 
 @dataclass(kw_only=True, slots=True)

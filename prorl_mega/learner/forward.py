@@ -55,6 +55,7 @@ class Passes:
     valid_vocab: int
     device: torch.device
     implementation: str | None  # of `linear_token_stats`; None for what suits the device
+    logits_cache_bytes: int  # of a micro-batch, from its forward to its backward pass
 
     def train(self, batches: list[PackedBatch], loss: Loss, reference: Reference | None = None) -> list[Any]:
         """Add the gradient of the summed losses to the gradient buffers, reduced over all ranks.
@@ -146,5 +147,6 @@ class Passes:
             valid_vocab=self.valid_vocab,
             tensor_group=group if group.size() > 1 else None,
             implementation=self.implementation,
+            cache_bytes=self.logits_cache_bytes,
             accumulate_main_grad=True,  # in fp32; autograd would hand over a gradient rounded to the weight's type
         )

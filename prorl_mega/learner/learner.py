@@ -107,6 +107,7 @@ class MegatronLearner:
             valid_vocab=valid_vocab,
             device=self.device,
             implementation=None if self.kernels is None else self.kernels.implementation,
+            logits_cache_bytes=parallel.logits_cache_mib << 20,
         )
 
     def _verified_kernels(self) -> Verified | None:

@@ -39,6 +39,13 @@ def test_main_memory_holds_the_hidden_states_of_exact_kl_and_what_is_offloaded(m
     assert estimate_memory(offloaded, shape, 1).reference == 0
 
 
+def test_kept_logits_count_as_activations(model: Path) -> None:
+    shape = describe(model)
+    without, kept = run_config(model), run_config(model, "parallel.logits_cache_mib=512")
+    grown = estimate_memory(kept, shape, 1).activations - estimate_memory(without, shape, 1).activations
+    assert grown == 512 << 20
+
+
 def test_the_lines_name_their_parts(model: Path) -> None:
     lines = derived(run_config(model), describe(model), 1)
     assert "in main memory 0.0 GiB" in lines["memory per rank"]

@@ -67,12 +67,19 @@ def make_learner(
     pipeline: int = 1,
     sequence: bool = False,
     capacity: int = 10_000,
+    logits_cache_mib: int = 0,
     optimizer: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
 ) -> MegatronLearner:
     """A learner with the weights of `path`, in a process started by `run_ranks`."""
     initialize_distributed(60)
-    parallel = ParallelConfig(tensor=tensor, pipeline=pipeline, sequence=sequence, max_tokens_per_microbatch=capacity)
+    parallel = ParallelConfig(
+        tensor=tensor,
+        pipeline=pipeline,
+        sequence=sequence,
+        max_tokens_per_microbatch=capacity,
+        logits_cache_mib=logits_cache_mib,
+    )
     learner = MegatronLearner(
         model=ModelConfig(path=str(path)),
         parallel=parallel,

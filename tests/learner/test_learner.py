@@ -13,7 +13,9 @@ from helpers.distributed import run_ranks
 from helpers.learning import TWO_UPDATES, bits, make_learner, make_sequences, same_bits
 from helpers.tiny import tiny_checkpoint
 
+from prorl_kernels.linear_token_stats import TokenStats, linear_token_stats
 from prorl_mega.errors import NumericsError
+from prorl_mega.learner import forward
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.types import Coefficients
 
@@ -30,6 +32,7 @@ def promises(path: Path) -> dict[str, Any]:
         "no penalty": no_penalty(path),
         "weight decay": weight_decay(path),
         "clipping": clipping(path),
+        "kept logits": kept_logits(path),
     }
 
 
@@ -137,6 +140,23 @@ def clipping(path: Path) -> tuple[dict[str, float], float]:
     return metrics, float(torch.stack([moment.norm() for moment in moments]).norm() / 0.1)
 
 
+def kept_logits(path: Path) -> dict[str, Any]:
+    """Budgets of `linear_token_stats` in an update, and what it changes."""
+    budgets: list[int] = []
+
+    def noting(*arguments: Any, **options: Any) -> TokenStats:
+        budgets.append(options["cache_bytes"])
+        return linear_token_stats(*arguments, **options)
+
+    metrics = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forward, "linear_token_stats", noting)
+        for mib in (0, 3):
+            learner = make_learner(path, logits_cache_mib=mib)
+            metrics.append(one_update(learner, seed=1))
+    return {"budgets": set(budgets), "metrics": metrics}
+
+
 @pytest.fixture(scope="module")
 def by_rank(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     path = tiny_checkpoint(tmp_path_factory.mktemp("model"), "qwen2")
@@ -198,6 +218,12 @@ def test_weight_decay_spares_norms_and_biases(found: dict[str, Any]) -> None:
     for name, share in found["weight decay"].items():
         spared = name.endswith(".bias") or "norm" in name
         assert share == pytest.approx(0.0 if spared else 1.0, abs=1e-3), name
+
+
+def test_logits_are_kept_within_the_budget_of_the_settings(found: dict[str, Any]) -> None:
+    assert found["kept logits"]["budgets"] == {0, 3 << 20}
+    without, kept = found["kept logits"]["metrics"]
+    assert without == pytest.approx(kept, rel=1e-6)
 
 
 def test_gradients_are_clipped_by_their_global_norm(by_rank: list[dict[str, Any]]) -> None:
