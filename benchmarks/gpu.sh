@@ -4,8 +4,8 @@
 #
 #     benchmarks/gpu.sh [--dry-run] [--wheels FOLDER] [--python PYTHON] OUTPUT
 #
-# FOLDER holds wheels (*.whl) of peers and of what else is missing. Results are files in OUTPUT: summary.txt, a log of each
-# part, the CSV and the pictures. Each part has its own time limit, and one that fails does not keep the others from
+# FOLDER holds wheels (*.whl) of peers and of what else is missing. Results are at most eight files in OUTPUT: summary.txt,
+# a log of each part, the CSV and, with matplotlib, two pictures. Each part has its own time limit, and one that fails does not keep the others from
 # running. Without a CUDA device, or with --dry-run, GPU tests are only collected and one small case is measured.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -38,6 +38,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/packages" "$work/wheels"
 ln -s "$PWD/kernels" "$work/packages/prorl_kernels"
+printf 'import site\nsite.addsitedir("%s")\n' "$work/wheels" >"$work/packages/sitecustomize.py" # runs the wheels' .pth files
 export PYTHONPATH=$work/packages:$PWD:$work/wheels TRITON_CACHE_DIR=$work/triton TORCHINDUCTOR_CACHE_DIR=$work/inductor
 export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 
@@ -52,7 +53,7 @@ part() {
     shift 2
     timeout --kill-after=10 "$limit" "$@" >"$work/log" 2>&1
     status=$?
-    tail -c 200000 "$work/log" >"$output/$name.log"
+    [[ -s $work/log ]] && tail -c 200000 "$work/log" >"$output/$name.log"
     case $status in
     0) say "$name: ok, $((SECONDS - began)) s" ;;
     124 | 137) say "$name: stopped at its limit of $limit s" ;;
@@ -62,6 +63,16 @@ part() {
         failed+=("$name")
         tail -n 6 "$work/log" | cut -c1-200
     fi
+}
+
+# unpack WHEEL...: by pip, or where that fails (one wheel of another Python is enough) one by one.
+unpack() {
+    local wheel status=0
+    "$python" -m pip install -q --no-index --no-deps --no-compile --target "$work/wheels" "$@" && return
+    for wheel in "$@"; do
+        "$python" -m zipfile -e "$wheel" "$work/wheels" || status=1
+    done
+    return "$status"
 }
 
 tests() {
@@ -90,9 +101,10 @@ for name in ("torch", "triton", "megatron-core", "pytest", "liger-kernel", "nvid
 if torch.cuda.is_available():
     print("CUDA", torch.version.cuda, torch.cuda.get_device_properties(0))
 END
+    command -v gcc cc clang || echo "no C compiler: Triton needs one"
 }
-export -f tests environment
-export python
+export -f unpack tests environment
+export python work
 
 began=$SECONDS
 "$python" -c 'import torch' 2>/dev/null || {
@@ -104,18 +116,19 @@ if [[ $dry == no ]] && ! "$python" -c 'import sys, torch; sys.exit(not torch.cud
     dry=yes
 fi
 if [[ -n $wheels ]]; then
-    part wheels 40 "$python" -m pip install -q --no-index --no-deps --no-compile --target "$work/wheels" "$wheels"/*.whl
+    part wheels 40 bash -c 'unpack "$@"' unpack "$wheels"/*.whl
 fi
-part environment 40 bash -c environment
+part environment 30 bash -c environment
+cat "$output/environment.log" >>"$summary" && rm "$output/environment.log"
 has pytest || say "pytest is missing: put its wheel and those of iniconfig and pluggy into --wheels"
 
 if [[ $dry == yes ]]; then
     part correctness 120 bash -c 'tests --collect-only tests/gpu/test_kernels_gpu.py'
     part benchmark 300 "$python" -m prorl_kernels.benchmarks --grid tiny --seconds 0 --output "$output"
 else
-    part correctness 150 bash -c 'tests -m gpu tests/gpu/test_kernels_gpu.py'
+    part correctness 140 bash -c 'tests -m gpu tests/gpu/test_kernels_gpu.py'
+    part benchmark 260 "$python" -m prorl_kernels.benchmarks --grid gpu --seconds 210 --output "$output"
     part tiles 60 bash -c 'tests tests/kernels/interpreted' # the interpreter's tests, compiled
-    part benchmark 250 "$python" -m prorl_kernels.benchmarks --grid gpu --seconds 210 --output "$output"
 fi
 if ! has megatron.core; then
     say "learner: left out, megatron-core is missing"

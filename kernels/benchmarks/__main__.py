@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from prorl_kernels.benchmarks.cases import GRIDS
 from prorl_kernels.benchmarks.registry import PROVIDERS
 from prorl_kernels.benchmarks.session import EFFORTS, Session, run
+from prorl_kernels.benchmarks.supervisor import Turn, command_of, supervise, without
 from prorl_kernels.benchmarks.table import CONVENTION
 
 
@@ -22,18 +24,29 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("runs/kernels"), help="folder (default: %(default)s)")
     parser.add_argument("--cpu-time", action="store_true", help="on a CPU count process time, not the wall clock's")
     parser.add_argument("--providers", nargs="*", default=[""], help="only those whose names begin like one of these")
+    hidden = parser.add_argument_group("given by the process that restarts this one when a provider has killed it")
+    hidden.add_argument("--first", type=int, default=0, help="number of the case to begin with")
+    hidden.add_argument("--turn", type=Path, help="file that says whose turn it is")
+    hidden.add_argument("--left-out", nargs="*", default=[], help="providers that did it")
     arguments = parser.parse_args()
+    if arguments.grid == "gpu" and arguments.turn is None:
+        return supervise(command_of(sys.argv[1:]), arguments.output, arguments.seconds)
+    turn = None if arguments.turn is None else Turn(arguments.turn)
     device = torch.device("cuda" if torch.cuda.is_available() and arguments.grid != "cpu" else "cpu")
     session = Session(
         folder=arguments.output,
         device=device,
         effort=EFFORTS[arguments.grid],
         cpu_time=arguments.cpu_time,
-        providers=[each for each in PROVIDERS if each.name.startswith(tuple(arguments.providers))],
+        providers=without(
+            [each for each in PROVIDERS if each.name.startswith(tuple(arguments.providers))], arguments.left_out
+        ),
+        turn=turn,
     )
     print(CONVENTION, end="\n\n")
-    sound = run(session, GRIDS[arguments.grid](), arguments.seconds, lambda text: print(text, flush=True))
-    return 0 if sound else 1
+    show = partial(print, flush=True)
+    sound = run(session, GRIDS[arguments.grid](), arguments.seconds, show, arguments.first)
+    return 0 if sound else 3
 
 
 if __name__ == "__main__":

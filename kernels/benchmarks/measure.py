@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -49,14 +50,25 @@ class Cell:
 
 
 def measure(
-    case: Case, providers: list[Provider], clock: Clock, effort: Effort, device: torch.device, dtype: torch.dtype
+    case: Case,
+    providers: list[Provider],
+    clock: Clock,
+    effort: Effort,
+    device: torch.device,
+    dtype: torch.dtype,
+    announce: Callable[[str], None],
 ) -> list[Cell]:
-    """The bare products first, then a cell per provider; one that cannot run says why in its status."""
+    """The bare products first, then a cell per provider; one that cannot run says why in its status.
+
+    `announce` is told whose turn it is: a kernel can take the process with it.
+    """
     torch.manual_seed(0)
     problem = new_problem(case, device, dtype)
     truths = _Truths(problem, case.mode)
     cells = [Cell(case=case, provider=None), *(Cell(case=case, provider=provider) for provider in providers)]
-    ready = [(cell, work) for cell in cells if (work := _prepare(cell, problem, truths, clock, device)) is not None]
+    ready = [
+        (cell, work) for cell in cells if (work := _prepare(cell, problem, truths, clock, device, announce)) is not None
+    ]
     if device.type == "cpu":
         memory = workspaces(case, [cell.name for cell, _ in ready if cell.provider is not None])
         for cell, _ in ready:
@@ -66,6 +78,7 @@ def measure(
         for cell, work in ready if block % 2 == 0 else reversed(ready):
             if cell.status != "ok" or block >= repetitions[id(cell)]:
                 continue
+            announce(cell.name)
             with _failures(cell, device):
                 if repetitions[id(cell)] > 1:
                     clock.time(work, case.cold)  # the one before may have left other things in caches and clocks
@@ -76,9 +89,17 @@ def measure(
     return cells
 
 
-def _prepare(cell: Cell, problem: Problem, truths: _Truths, clock: Clock, device: torch.device) -> Work | None:
+def _prepare(
+    cell: Cell,
+    problem: Problem,
+    truths: _Truths,
+    clock: Clock,
+    device: torch.device,
+    announce: Callable[[str], None],
+) -> Work | None:
     """First call, check and memory; None when there is nothing to time."""
     mode = cell.case.mode
+    announce(cell.name)
     if cell.provider is None:
         return bare_products(problem, mode)
     try:
@@ -132,6 +153,7 @@ class _failures:  # noqa: N801
         self._cell.status = f"failed: {kind.__name__}: {_first_line(error)}"
         gc.collect()
         if self._device.type == "cuda":
+            torch.cuda.synchronize()  # raises after a wild access: this process can do nothing more on the device
             torch.cuda.empty_cache()
         return True
 

@@ -16,6 +16,7 @@ from prorl_kernels.benchmarks.clock import new_clock
 from prorl_kernels.benchmarks.measure import Cell, Effort, measure
 from prorl_kernels.benchmarks.plots import write_plots
 from prorl_kernels.benchmarks.provider import Provider
+from prorl_kernels.benchmarks.supervisor import Turn
 
 EFFORTS = {
     "gpu": Effort(seconds=0.6, least=8, most=30, warm_up=8),
@@ -33,6 +34,7 @@ class Session:
     effort: Effort
     cpu_time: bool  # a CPU's clock stands still while other programs run
     providers: list[Provider]
+    turn: Turn | None = None  # says whose turn it is
     compiled_for: tuple[str, int, int] | None = None  # what torch has compiled its graphs for
 
     @property
@@ -51,7 +53,7 @@ class Session:
             self.compiled_for = shape
         clock = new_clock(self.device, self.cpu_time)
         timer = "events" if self.device.type == "cuda" else "process time" if self.cpu_time else "wall clock"
-        cells = measure(case, self.providers, clock, self.effort, self.device, self.dtype)
+        cells = measure(case, self.providers, clock, self.effort, self.device, self.dtype, self._announce)
         around = table.environment()
         rows = [table.row(cell, cells, self.dtype, timer, around) for cell in cells]
         table.append(rows, self.path)
@@ -59,6 +61,10 @@ class Session:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return cells, f"{case.name}, {str(self.dtype).removeprefix('torch.')}, {timer}\n{table.text(rows)}"
+
+    def _announce(self, provider: str) -> None:
+        if self.turn is not None:
+            self.turn(provider)
 
     def plot(self) -> str:
         """A line about the pictures."""
@@ -71,15 +77,22 @@ class Session:
         return f"pictures: {', '.join(pictures)}" if pictures else "no pictures: too few cases"
 
 
-def run(session: Session, cases: list[Case], seconds: float, show: Callable[[str], None]) -> bool:
-    """As many cases as `seconds` allow, and the first. False when an implementation of this package failed."""
+def run(session: Session, cases: list[Case], seconds: float, show: Callable[[str], None], first: int = 0) -> bool:
+    """As many cases as `seconds` allow, from number `first` on; the very first in any case.
+
+    False when an implementation of this package failed.
+    """
     began, sound = time.monotonic(), True
-    for number, case in enumerate(cases):
+    for number, case in enumerate(cases[first:], first):
+        if session.turn is not None:
+            session.turn.case = number
         if number and time.monotonic() - began > seconds:
             show(f"out of time: {len(cases) - number} of {len(cases)} cases were not measured, from '{case.name}' on")
             break
         cells, text = session.measure(case)
         show(text + "\n")
+        if session.turn is not None:
+            session.turn.over()
         sound = sound and not any(cell.status.startswith("failed") and cell.name.startswith("prorl") for cell in cells)
     show(session.plot())
     return sound
