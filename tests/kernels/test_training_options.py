@@ -79,6 +79,19 @@ def test_memory_stays_within_the_stated_bound(
         assert sizes.forward + sizes.backward <= 4 * tokens * vocab  # less than the logits alone
 
 
+@pytest.mark.parametrize("ref_width", [0, 512])
+def test_products_with_few_tokens_stay_within_the_stated_bound(ref_width: int) -> None:
+    """A product for the gradient of 4,096 rows of the weight would be eight times the gradient of their logits."""
+    tokens, width, vocab = 64, 512, 9000
+    made = example(tokens, width, vocab, ref_width=ref_width or None)
+    stats = linear_token_stats(**made.arguments)
+    upstream = torch.randn(4 if ref_width else 2, tokens)
+    peak, grads = peak_bytes(lambda: gradients(stats, upstream, made.hidden, made.weight))
+    sizes = Sizes(tokens=tokens, width=width, columns=vocab, ref_width=ref_width)
+    assert peak <= sizes.backward + sum(grad.nbytes for grad in grads)
+    assert sizes.backward < 4 * 4096 * width
+
+
 @pytest.mark.parametrize("ref_width", [0, 896])
 @pytest.mark.parametrize("tokens", [64, 128, 512, 8192])
 def test_memory_is_bounded_by_a_tenth_of_the_logits(tokens: int, ref_width: int) -> None:
