@@ -8,7 +8,7 @@
 # a log of each part, the CSV and, with matplotlib, two pictures. Each part has its own time limit, and one that fails does not keep the others from
 # running. Without a CUDA device, or with --dry-run, GPU tests are only collected and one small case is measured.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 usage() {
     printf 'usage: benchmarks/gpu.sh [--dry-run] [--wheels FOLDER] [--python PYTHON] OUTPUT\n' >&2
@@ -17,7 +17,7 @@ usage() {
 
 python=python3
 [[ -x .venv/bin/python ]] && python=.venv/bin/python
-dry=no wheels= output=
+dry=no wheels="" output=""
 while (($#)); do
     case $1 in
     --dry-run) dry=yes ;;
