@@ -34,7 +34,7 @@ from prorl_mega.observe.samples import to_lines
 from prorl_mega.observe.settings import changes_on_resume, fingerprint, write_settings
 from prorl_mega.observe.signals import StopSignals
 from prorl_mega.observe.step import StepLog
-from prorl_mega.observe.storage import storage_errors, write_durably
+from prorl_mega.observe.storage import remove_unfinished, storage_errors, write_durably
 from prorl_mega.observe.tensorboard import TensorBoard
 from prorl_mega.types import Decision, Metrics
 
@@ -68,6 +68,7 @@ def open_run(config: RunConfig, ranks: Ranks) -> Run:
         with ranks.together(f"opening {directory}"), storage_errors(f"tidying {directory}"):
             if ranks.is_first:
                 checkpoints.sweep()
+                remove_unfinished(directory)
         newest = checkpoints.newest_valid()
         with ranks.together(f"opening {directory}"), storage_errors(f"writing {directory}"):
             if newest is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,13 @@ def write_durably(path: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
         raise
     fsync_path(path.parent)
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Delete what a `write_durably` that was killed left in `directory` and its folders."""
+    for path in (*directory.glob("*.tmp"), *directory.glob("*/*.tmp")):
+        if re.search(r"\.\d+\.tmp$", path.name):
+            path.unlink(missing_ok=True)
 
 
 def content_hash(path: Path) -> str:

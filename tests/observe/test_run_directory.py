@@ -88,6 +88,18 @@ def test_killed_many_times_it_equals_the_uninterrupted_run(tmp_path: Path, unint
     assert decided == [(step, "every") for step in range(5, 31, 5)]
 
 
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    assert toy_train(toy_config(tmp_path, 2), Ranks.alone()) is ExitCode.FINISHED
+    run = tmp_path / "toy"
+    left = [run / "config.yaml.71.tmp", run / "samples" / "step_000002.jsonl.9293.tmp"]
+    mine = run / "notes.tmp"
+    for path in (*left, mine):
+        path.write_text("half")
+    assert toy_train(toy_config(tmp_path, 3), Ranks.alone()) is ExitCode.FINISHED
+    assert not any(path.exists() for path in left)
+    assert mine.exists()
+
+
 def test_the_controller_can_end_it(tmp_path: Path) -> None:
     toy = Toy()
     event = Event(trigger="entropy_low", action="stop", numbers={"entropy": 0.1}, text="entropy fell")
