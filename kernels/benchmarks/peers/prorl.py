@@ -1,4 +1,4 @@
-"""This package: its three implementations, and the chunked one with all logits kept for the backward pass."""
+"""This package: fused and chunked; the latter also with all logits kept for the backward pass, and in small tiles."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from prorl_kernels.benchmarks.problem import Problem
 from prorl_kernels.benchmarks.provider import Compute, Outputs, Provider, anything, needs_hopper
 from prorl_kernels.linear_token_stats import linear_token_stats
 
+L2_TILES = 64 << 20  # bytes: a tile in fp32 and its gradient stay in the 50 MB of a Hopper GPU's L2 cache
 EVERYTHING = frozenset({"logprob", "entropy", "kl_reverse"})
 
 
-def _compute(problem: Problem, mode: Mode, *, implementation: str, caches: bool) -> Outputs:
+def _compute(problem: Problem, mode: Mode, *, implementation: str, caches: bool, chunk_bytes: int | None) -> Outputs:
     reference = 2 if mode.has_reference else 1
     stats = linear_token_stats(
         problem.hidden,
@@ -23,29 +24,31 @@ def _compute(problem: Problem, mode: Mode, *, implementation: str, caches: bool)
         implementation=implementation,
         # 2 bytes per logit and 4 per row and tile of at least 256 columns
         cache_bytes=int(2.1 * reference * len(problem.hidden) * len(problem.weight)) if caches else 0,
+        chunk_bytes=chunk_bytes,
     )
     return Outputs(logprob=stats.logprob, entropy=stats.entropy, kl_reverse=stats.kl_reverse)
 
 
-def _load(implementation: str, caches: bool) -> Compute:
+def _load(implementation: str, caches: bool, chunk_bytes: int | None) -> Compute:
     if implementation == "fused":
         import triton  # noqa: F401
-    return partial(_compute, implementation=implementation, caches=caches)
+    return partial(_compute, implementation=implementation, caches=caches, chunk_bytes=chunk_bytes)
 
 
 PROVIDERS = [
     Provider(
         name=f"prorl {name}",
-        load=partial(_load, implementation, caches),
+        load=partial(_load, implementation, caches, chunk_bytes),
         differentiates=EVERYTHING,
         recomputes=not caches,
         package="prorl_mega",
         computes="logprob + entropy + KL",
-        why_not=needs_hopper if implementation == "fused" else anything,
+        why_not=why_not,
     )
-    for name, implementation, caches in (
-        ("fused", "fused", False),
-        ("chunked", "chunked", False),
-        ("chunked, cached", "chunked", True),
+    for name, implementation, caches, chunk_bytes, why_not in (
+        ("fused", "fused", False, None, needs_hopper),
+        ("chunked", "chunked", False, None, anything),
+        ("chunked, small tiles", "chunked", False, L2_TILES, needs_hopper),
+        ("chunked, cached", "chunked", True, None, anything),
     )
 ]
