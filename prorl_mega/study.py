@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,24 +92,22 @@ def run_study(study: Study, output: Path, jobs: int) -> None:
     total, started = len(study.runs()), time.monotonic()
     print(f"{total} runs, {total - len(waiting)} finished before", flush=True)
     failed: list[str] = []
-    done = 0
 
-    def run(each: tuple[str, int]) -> None:
-        nonlocal done
+    def train(each: tuple[str, int]) -> int:
         arm, seed = each
-        name = run_name(arm, seed)
-        code = _train([*study.common, *study.arms[arm].overrides, f"seed={seed}"], output, name)
-        done += 1
-        left = duration((time.monotonic() - started) / done * (len(waiting) - done))
-        outcome = read_outcome(output / name)
-        if code != ExitCode.FINISHED or outcome is None:
-            failed.append(name)
-            print(f"[{total - len(waiting) + done}/{total}] {name}: failed, see {output / name}.log", flush=True)
-            return
-        print(f"[{total - len(waiting) + done}/{total}] {name}: {outcome.summary()}  left {left}", flush=True)
+        return _train([*study.common, *study.arms[arm].overrides, f"seed={seed}"], output, run_name(arm, seed))
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(run, waiting))
+        runs = {pool.submit(train, each): run_name(*each) for each in waiting}
+        for done, run in enumerate(as_completed(runs), 1):
+            name, count = runs[run], f"[{total - len(waiting) + done}/{total}]"
+            left = duration((time.monotonic() - started) / done * (len(waiting) - done))
+            outcome = read_outcome(output / name)
+            if run.result() != ExitCode.FINISHED or outcome is None:
+                failed.append(name)
+                print(f"{count} {name}: failed, see {output / name}.log", flush=True)
+            else:
+                print(f"{count} {name}: {outcome.summary()}  left {left}", flush=True)
     if failed:
         raise ProRLError(f"{len(failed)} of {total} runs failed: {', '.join(failed)}. The others are kept; run again")
 
