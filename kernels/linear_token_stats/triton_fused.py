@@ -255,7 +255,7 @@ def _descriptors(
 
 def _addressable(matrix: Tensor) -> Tensor:
     """The copy engine wants contiguous rows that begin at multiples of 16 bytes."""
-    if not matrix.is_cuda:
+    if triton.knobs.runtime.interpret:
         matrix = matrix.float()  # exact; the interpreter multiplies bf16 as if its bits were integers
     aligned = matrix.data_ptr() % 16 == 0 and matrix.stride(0) * matrix.element_size() % 16 == 0
     return matrix if aligned and matrix.stride(1) == 1 else matrix.clone(memory_format=torch.contiguous_format)

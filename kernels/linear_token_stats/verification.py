@@ -6,6 +6,7 @@ raise nothing: the run would merely not learn. So a trainer asks here once, befo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +103,7 @@ def _errors(
 
 
 def _finite(error: float) -> float:
-    return error if error == error else float("inf")
+    return math.inf if math.isnan(error) else error
 
 
 def _name(implementation: str | None) -> str:

@@ -6,6 +6,7 @@ Layouts are those of the PTX ISA, "Asynchronous warpgroup level matrix multiply-
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +128,16 @@ def wait_for_products(machine: Machine, opcode: str, operands: tuple[str, ...]) 
     return execute
 
 
+def _matrix_rows(
+    machine: Machine, address: Callable[[Machine], Lanes], mask: Lanes | None
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """For each of four matrices the addresses of its rows, eight per warp, and the warps that gave them."""
+    if mask is not None:
+        raise MachineError("fragments of some threads only")
+    rows = address(machine).astype(np.int64).reshape(-1, 4, 8)
+    return [rows[:, number].ravel() for number in range(4)], [np.repeat(machine.warps[::WARP], 8)] * 4
+
+
 def load_fragments(machine: Machine, opcode: str, operands: tuple[str, ...]) -> Operation:
     """ldmatrix: the k-th eight threads of a warp point at the rows of matrix k."""
     targets = [machine.slot(name) for name in names_in(operands[0])]
@@ -134,13 +145,8 @@ def load_fragments(machine: Machine, opcode: str, operands: tuple[str, ...]) -> 
     lane = np.arange(WARP)
 
     def execute(machine: Machine, mask: Lanes | None) -> None:
-        if mask is not None:
-            raise MachineError("ldmatrix of some threads only")
-        rows = address(machine).astype(np.int64).reshape(-1, WARP)
-        warps = machine.warps[::WARP]
-        for number, target in enumerate(targets):
-            pointers = rows[:, 8 * number : 8 * number + 8]
-            data = machine.shared.load(pointers.ravel(), 16, np.repeat(warps, 8)).reshape(len(warps), 8, 4, 4)
+        for target, pointers, warps in zip(targets, *_matrix_rows(machine, address, mask), strict=False):
+            data = machine.shared.load(pointers, 16, warps).reshape(-1, 8, 4, 4)
             own = np.ascontiguousarray(data[:, lane // 4, lane % 4]).view(np.uint32)
             machine.write(target, own.reshape(-1), None)
 
@@ -153,14 +159,9 @@ def store_fragments(machine: Machine, opcode: str, operands: tuple[str, ...]) ->
     address = address_of(machine, operands[0])
 
     def execute(machine: Machine, mask: Lanes | None) -> None:
-        if mask is not None:
-            raise MachineError("stmatrix of some threads only")
-        rows = address(machine).astype(np.int64).reshape(-1, WARP)
-        warps = machine.warps[::WARP]
-        for number, source in enumerate(sources):
-            pointers = rows[:, 8 * number : 8 * number + 8]
+        for source, pointers, warps in zip(sources, *_matrix_rows(machine, address, mask), strict=False):
             data = np.ascontiguousarray(machine.read(source)).view(np.uint8).reshape(-1, 16)
-            machine.shared.store(pointers.ravel(), data, np.repeat(warps, 8))
+            machine.shared.store(pointers, data, warps)
 
     return execute
 
