@@ -37,7 +37,7 @@ test: setup lint types ## lint, types and all tests that need neither a GPU nor 
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not gpu and not slurm and not faults"
 
 test-faults: setup ## the sandbox for minutes: a thousand honest programs at full load, ten thousand runs without a leak
-	@$(PY) -m pytest -q -m faults tests/tasks
+	@$(PY) -m pytest -q -m faults tests/sandbox tests/tasks
 
 mutants: setup ## the kernels broken on purpose, a line at a time: every mutant has to turn a test red (ten minutes)
 	@$(PY) tests/kernels/mutants.py

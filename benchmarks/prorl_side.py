@@ -26,11 +26,11 @@ from prorl_mega.config.schema import (
     TaskConfig,
     TasksConfig,
 )
-from prorl_mega.observe.metrics import read_rows
-from prorl_mega.observe.run_directory import open_run
-from prorl_mega.observe.timers import TIMING_PREFIX
+from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.recipe.sequences import assign_advantages, split_updates, to_sequences
-from prorl_mega.tokenizer import Tokenizer
+from prorl_mega.run.metrics import read_rows
+from prorl_mega.run.run_directory import open_run
+from prorl_mega.run.timers import TIMING_PREFIX
 from prorl_mega.types import Problem, Scoring, Verdict
 
 

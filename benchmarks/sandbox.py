@@ -16,8 +16,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prorl_mega.tasks.sandbox import Limits, Sandbox, Tier, script, try_tier
-from prorl_mega.tasks.sandbox.cell import descendants
+from prorl_mega.sandbox import Limits, Sandbox, Tier, script, try_tier
+from prorl_mega.sandbox.process import descendants
 
 PROGRAM = "a, b = map(int, input().split())\nprint(a + b)\n"
 COUNT = 500

@@ -20,7 +20,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from benchmarks.workload import Workload, reward, write_result
-from prorl_mega.observe.timers import PhaseTimer
+from prorl_mega.run.timers import PhaseTimer
 
 PHASES = {
     "_generate": "rollout",

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.answer_tables import Row, read_table
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
-from prorl_mega.tasks import VerifierPool
 from prorl_mega.tasks.answers.equivalence import number
 from prorl_mega.types import Problem
+from prorl_mega.verifiers.pool import VerifierPool
 
 COUNT, ROUNDS, SEED = 4000, 3, 1
 THOUGHT = "Let us think step by step. " * 60  # what stands before the answer

@@ -21,22 +21,22 @@ from prorl_mega.config.schema import (
     WeightSource,
 )
 from prorl_mega.config.stages import longest_response
+from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.exchange import job_ranks
+from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
-from prorl_mega.observe.console import counted
-from prorl_mega.observe.ranks import Ranks
-from prorl_mega.observe.run_directory import Run
 from prorl_mega.protocols import Controller, Rollout
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.rollout.engine import VllmRollout
-from prorl_mega.tasks.remote import RemoteVerifiers
+from prorl_mega.run.console import counted
+from prorl_mega.run.run_directory import Run
 from prorl_mega.tasks.shared_mixture import SharedMixture
-from prorl_mega.tasks.verifier import VerifierPool
-from prorl_mega.tokenizer import Tokenizer
 from prorl_mega.types import Decision
+from prorl_mega.verifiers.pool import VerifierPool
+from prorl_mega.verifiers.remote.client import RemoteVerifiers
 from prorl_mega.weight_sync import WeightSync
 from prorl_mega.weights.checksum import Checksum
 from prorl_mega.weights.load import load_weights

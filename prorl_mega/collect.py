@@ -20,11 +20,11 @@ import numpy as np
 from prorl_mega.config.schema import RecipeConfig
 from prorl_mega.errors import NoInformativeGroupsError
 from prorl_mega.exchange import all_gather_bytes, decode_groups, encode_groups
-from prorl_mega.observe.timers import VERIFIER_PREFIX
+from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Finished, Rollout, Verifiers
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.recipe.selection import keep_informative
-from prorl_mega.tokenizer import Tokenizer
+from prorl_mega.run.timers import VERIFIER_PREFIX
 from prorl_mega.types import Finish, Group, Layout, Metrics, Outcome, Problem, Sample, Scoring
 
 

@@ -7,6 +7,7 @@ others. No error path ever exits with 0.
 import sys
 from collections.abc import Callable
 from enum import IntEnum
+from typing import NoReturn
 
 
 class ExitCode(IntEnum):
@@ -84,3 +85,9 @@ def exit_status(command: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
     return int(ExitCode.FINISHED)
+
+
+def renamed(before: str, now: str) -> NoReturn:
+    """End a program that is called by a name of version 0.1, and say what it is called now."""
+    print(f"error: `{before}` is now `{now}`", file=sys.stderr)
+    sys.exit(int(ExitCode.CONFIG))

@@ -15,7 +15,7 @@ from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
 from prorl_mega.evaluation.summary import problem_records, summarise
-from prorl_mega.observe.run_directory import Run, open_run
+from prorl_mega.run.run_directory import Run, open_run
 from prorl_mega.types import Group, Metrics
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from prorl_mega.observe.ranks import Ranks
+from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.types import Completion, Finish, Group, Outcome, Problem, Sample, Verdict
 
 _LENGTH = struct.Struct("<Q")

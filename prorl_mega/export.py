@@ -13,12 +13,12 @@ import re
 import sys
 from pathlib import Path
 
-from prorl_mega.config.huggingface import describe
+from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, ConfigError, exit_status
-from prorl_mega.observe import manifest
-from prorl_mega.observe.checkpoints import Checkpoints
-from prorl_mega.observe.ranks import Ranks
-from prorl_mega.observe.settings import read_settings
+from prorl_mega.huggingface.config import describe
+from prorl_mega.run import manifest
+from prorl_mega.run.checkpoints import Checkpoints
+from prorl_mega.run.settings import read_settings
 
 SHARD_BYTES = 5 << 30  # of one safetensors file
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, OmegaConf
 
 from prorl_mega.config.compose import run_composed, to_config, to_objects
-from prorl_mega.config.huggingface import ModelDescription, describe
 from prorl_mega.config.schedule import ResetTarget, StageEnd
 from prorl_mega.config.schema import Precision, Recompute, RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import ExitCode
+from prorl_mega.huggingface.config import ModelDescription, describe
 from prorl_mega.tasks import mixture
 
 _GIB = 2**30

@@ -29,9 +29,9 @@ from prorl_mega.config.schedule_checks import schedule_problems
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import ConfigError, exit_status
-from prorl_mega.observe.decisions import NAME, read_decisions, to_line
-from prorl_mega.observe.metrics import read_rows
 from prorl_mega.recipe.control import ProRLController
+from prorl_mega.run.decisions import NAME, read_decisions, to_line
+from prorl_mega.run.metrics import read_rows
 from prorl_mega.types import Event, Metrics
 
 DIFFERENT = 1  # exit status of --check

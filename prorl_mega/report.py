@@ -19,13 +19,13 @@ import numpy as np
 from prorl_mega.errors import exit_status
 from prorl_mega.evaluation.comparison import ALL_TASKS, Comparison, compare
 from prorl_mega.evaluation.pass_at_k import Estimate
-from prorl_mega.observe.charts import Line, line_chart, stacked_chart
-from prorl_mega.observe.console import duration, printable
-from prorl_mega.observe.evaluations import BASE, FINAL
-from prorl_mega.observe.history import History, read_history
-from prorl_mega.observe.page import card, fact, page, section
-from prorl_mega.observe.picture import write_picture
-from prorl_mega.observe.storage import write_durably
+from prorl_mega.reporting.charts import Line, line_chart, stacked_chart
+from prorl_mega.reporting.history import History, read_history
+from prorl_mega.reporting.page import card, fact, page, section
+from prorl_mega.reporting.picture import write_picture
+from prorl_mega.run.console import duration, printable
+from prorl_mega.run.evaluations import BASE, FINAL
+from prorl_mega.run.storage import write_durably
 
 SHARE = (0.0, 1.0)
 MOST_PAIRS = 6  # problems whose answers are shown before and after

@@ -22,10 +22,10 @@ from typing import Any
 import yaml
 
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError, exit_status
-from prorl_mega.evaluation.arms import Arm, Outcome, compare_arms, read_outcome, table
-from prorl_mega.observe.console import duration
-from prorl_mega.observe.curves import write_curves
-from prorl_mega.observe.storage import write_durably
+from prorl_mega.reporting.arms import Arm, Outcome, compare_arms, read_outcome, table
+from prorl_mega.reporting.curves import write_curves
+from prorl_mega.run.console import duration
+from prorl_mega.run.storage import write_durably
 
 _KEYS = {"common", "seeds", "reference", "arms"}
 

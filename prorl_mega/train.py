@@ -20,10 +20,10 @@ from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
 from prorl_mega.evaluate import evaluate, evaluate_as
-from prorl_mega.observe.run_directory import Run, open_run
 from prorl_mega.recipe.sequences import assign_advantages, split_updates, to_sequences
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.report import write_report
+from prorl_mega.run.run_directory import Run, open_run
 
 if TYPE_CHECKING:
     from prorl_mega.build import Parts

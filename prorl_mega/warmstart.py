@@ -21,12 +21,12 @@ import numpy as np
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RecipeConfig, ScheduleConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError, ExitCode
-from prorl_mega.observe.console import Console, duration
-from prorl_mega.observe.progress import Progress
-from prorl_mega.observe.storage import storage_errors
+from prorl_mega.huggingface.tokenizer import Tokenizer
+from prorl_mega.run.console import Console, duration
+from prorl_mega.run.progress import Progress
+from prorl_mega.run.storage import storage_errors
 from prorl_mega.tasks.mixture import Mixture
 from prorl_mega.tasks.shared_mixture import SharedMixture
-from prorl_mega.tokenizer import Tokenizer
 from prorl_mega.types import Problem, Sequence
 
 if TYPE_CHECKING:

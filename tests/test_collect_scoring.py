@@ -14,11 +14,10 @@ from helpers.hostile_tasks import hostile_config
 from helpers.programs import TOKENIZER
 
 from prorl_mega.collect import Collector, Sampling, group_metrics, scoring_metrics
+from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Finished
-from prorl_mega.tasks import VerifierPool
-from prorl_mega.tasks.verifier import Batch
-from prorl_mega.tokenizer import Tokenizer
 from prorl_mega.types import Completion, Finish, Group, Layout, Outcome, Problem, Sample, Scoring
+from prorl_mega.verifiers.pool import Batch, VerifierPool
 
 PROBLEMS = [Problem(key=f"bad/{i}", task="bad", prompt="+") for i in range(20)]
 SAMPLING = Sampling(samples=6, temperature=1.0, stream="step 0")

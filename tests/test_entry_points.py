@@ -37,7 +37,7 @@ def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
         ("report", ["/nowhere"], ExitCode.CONFIG, r"/nowhere"),
         ("tasks", ["show", "arithmetik"], ExitCode.CONFIG, r"did you mean 'arithmetic'"),
         ("data", ["inspect", "/nowhere.jsonl"], ExitCode.DATA, r"/nowhere\.jsonl: no such file"),
-        ("tasks.serve", ["tasks=nothing"], ExitCode.CONFIG, r"nothing"),
+        ("serve", ["tasks=nothing"], ExitCode.CONFIG, r"nothing"),
     ],
 )
 def test_what_is_wrong_is_said_at_once(module: str, arguments: list[str], code: int, message: str) -> None:
@@ -46,8 +46,19 @@ def test_what_is_wrong_is_said_at_once(module: str, arguments: list[str], code: 
     assert (left, imported) == (code, set()), said
 
 
-@pytest.mark.parametrize("module", ["train", "export", "replay", "tasks.sandbox", "tasks.agreement"])
+@pytest.mark.parametrize("module", ["train", "export", "replay", "sandbox", "tasks"])
 def test_help_comes_at_once(module: str) -> None:
     left, said, imported = run(module, "--help")
     assert (left, imported) == (0, set())
     assert f"prorl_mega.{module}" in said, "how to call it is not shown"
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("tasks.serve", "serve"), ("tasks.agreement", "tasks agreement"), ("tasks.sandbox", "sandbox")],
+)
+def test_old_names_are_refused_with_the_new_one(before: str, now: str) -> None:
+    command = [sys.executable, "-m", f"prorl_mega.{before}", "doctor"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == ExitCode.CONFIG
+    assert done.stderr == f"error: `python -m prorl_mega.{before}` is now `python -m prorl_mega.{now}`\n"

@@ -13,11 +13,11 @@ from helpers.histories import scores
 from prorl_mega.config.schedule import ResetConfig, ScheduleConfig
 from prorl_mega.config.schema import ModelConfig, RunConfig
 from prorl_mega.errors import ConfigError, ExitCode
-from prorl_mega.observe.decisions import DecisionsFile, read_decisions
-from prorl_mega.observe.metrics import MetricsFile, read_rows
-from prorl_mega.observe.settings import write_settings
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.replay import differences, read_config, replay
+from prorl_mega.run.decisions import DecisionsFile, read_decisions
+from prorl_mega.run.metrics import MetricsFile, read_rows
+from prorl_mega.run.settings import write_settings
 from prorl_mega.types import Event
 
 PROGRAM = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('prorl_mega.replay', run_name='__main__')"

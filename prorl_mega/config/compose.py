@@ -34,10 +34,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import prorl_mega
-from prorl_mega.config.launch import read_launch
 from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.schema import RunConfig, TasksConfig, WarmstartConfig
 from prorl_mega.config.validate import validate, validate_tasks, validate_warmstart
+from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError
 
 Settings = TypeVar("Settings", RunConfig, WarmstartConfig)

@@ -105,7 +105,7 @@ class TaskConfig:
 
 @dataclass(kw_only=True, slots=True)
 class ServeConfig:
-    """The reward server (`python -m prorl_mega.tasks.serve`), which scores with `tasks.workers` processes."""
+    """The reward server (`python -m prorl_mega.serve`), which scores with `tasks.workers` processes."""
 
     address: str = "127.0.0.1"
     port: int = 8650  # 0: any that is free

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from prorl_mega.config.huggingface import ModelDescription, check_layout, check_weights_complete, describe
 from prorl_mega.config.ranges import RANGES
 from prorl_mega.config.recipe_checks import recipe_problems
 from prorl_mega.config.schedule_checks import schedule_problems
@@ -27,6 +26,7 @@ from prorl_mega.config.schema import (
 )
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.errors import ConfigError
+from prorl_mega.huggingface.config import ModelDescription, check_layout, check_weights_complete, describe
 
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[0-9]{1,5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from prorl_mega.config.launch import Launch, read_launch
+from prorl_mega.distributed.launch import Launch, read_launch
 from prorl_mega.learner.host_memory import bound_host_memory
 
 MEGATRON_VERSION = "0.16.1"
@@ -76,8 +76,8 @@ def activate() -> torch.device:
 def initialize_distributed(timeout_s: int) -> Launch:
     """Join the job's ranks: NCCL and gloo with GPUs, gloo without.
 
-    Ranks come from the launcher (`prorl_mega.config.launch`); a process that was started alone is a job of its own and
-    opens no socket to others. `timeout_s` ends the job when a rank goes missing. Raises `ConfigError` if the
+    Ranks come from the launcher (`prorl_mega.distributed.launch`); a process that was started alone is a job of its own
+    and opens no socket to others. `timeout_s` ends the job when a rank goes missing. Raises `ConfigError` if the
     launcher's variables contradict each other.
     """
     launch = read_launch(os.environ)

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from prorl_mega.errors import CheckpointError
-from prorl_mega.observe.storage import fsync_path
+from prorl_mega.run.storage import fsync_path
 from prorl_mega.types import Layout
 
 FORMAT = 1

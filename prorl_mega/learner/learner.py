@@ -12,10 +12,10 @@ import torch
 
 from prorl_kernels.linear_token_stats import TokenStats
 from prorl_kernels.linear_token_stats.verification import Verified, verified
-from prorl_mega.config.huggingface import ModelDescription, describe
 from prorl_mega.config.recipe import KLPlacement, LossAggregation
 from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
 from prorl_mega.errors import NumericsError
+from prorl_mega.huggingface.config import ModelDescription, describe
 from prorl_mega.learner.backend import activate
 from prorl_mega.learner.batching import PackedBatch, Packer, slots_of
 from prorl_mega.learner.checkpoint import (

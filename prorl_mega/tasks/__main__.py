@@ -4,6 +4,7 @@
     python -m prorl_mega.tasks show NAME [key=value ...]
     python -m prorl_mega.tasks try NAME [key=value ...] --index I --answer TEXT
     python -m prorl_mega.tasks check NAME [key=value ...]
+    python -m prorl_mega.tasks agreement FILE [--data FILE]
 
 NAME is the name of a task, or a Python file with one (examples/my_task.py).
 """
@@ -20,9 +21,11 @@ import yaml
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, exit_status
-from prorl_mega.tasks import contract, extension
+from prorl_mega.tasks import extension
+from prorl_mega.tasks.math import agreement
 from prorl_mega.tasks.registry import Task, create, names, task_class
-from prorl_mega.tasks.verifier import VerifierPool
+from prorl_mega.verifiers import contract
+from prorl_mega.verifiers.pool import VerifierPool
 
 ENTRY = "try"  # name of the only entry of the mixture that is made here
 SHOWN = 5  # broken promises of one kind
@@ -30,7 +33,10 @@ WIDTH = 16  # of names
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["agreement"]:
+        return agreement.main(words[1:])
+    given = _parser().parse_args(words)
     command = {"list": _list, "show": _show, "try": _try, "check": _check}[given.command]
     return exit_status(lambda: command(given))
 
@@ -42,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="options of a task and some of its problems")
     attempt = commands.add_parser("try", help="score an answer as training would, in a worker process")
     check = commands.add_parser("check", help="whether a task keeps what tasks promise")
+    commands.add_parser("agreement", help="where the verifiers of mathematics differ", add_help=False)
     for each in (listing, show, attempt, check):
         each.add_argument("--module", action="append", default=[], help="a file or module with tasks of your own")
     for each in (show, attempt, check):

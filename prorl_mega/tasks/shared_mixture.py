@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from prorl_mega.config.schema import TasksConfig
-from prorl_mega.observe.ranks import Ranks
+from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.tasks.mixture import Mixture, create_all
 from prorl_mega.types import Problem
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from prorl_mega.errors import ModelError, StorageError
-from prorl_mega.observe.storage import fsync_path
+from prorl_mega.run.storage import fsync_path
 from prorl_mega.weights.load import INDEX, SINGLE
 
 _COPIED = (

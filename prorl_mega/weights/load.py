@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from prorl_mega.config.huggingface import ModelDescription, check_weights_complete
 from prorl_mega.errors import ModelError
+from prorl_mega.huggingface.config import ModelDescription, check_weights_complete
 from prorl_mega.types import Layout
 from prorl_mega.weights.table import Table
 

@@ -17,8 +17,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from prorl_mega.config.huggingface import ModelDescription
 from prorl_mega.errors import ModelError
+from prorl_mega.huggingface.config import ModelDescription
 from prorl_mega.types import Layout
 from prorl_mega.weights.row import Row
 from prorl_mega.weights.table import Table

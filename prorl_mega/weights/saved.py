@@ -9,8 +9,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from prorl_mega.config.huggingface import ModelDescription
 from prorl_mega.errors import CheckpointError
+from prorl_mega.huggingface.config import ModelDescription
 from prorl_mega.weights.table import Table
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from prorl_mega.config.huggingface import Family, ModelDescription
 from prorl_mega.errors import ModelError
+from prorl_mega.huggingface.config import Family, ModelDescription
 from prorl_mega.weights.families import llama, qwen2, qwen3
 from prorl_mega.weights.row import Row
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from helpers.settings import model_directory, run_config
 
-from prorl_mega.config.huggingface import describe
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError
+from prorl_mega.huggingface.config import describe
 from prorl_mega.plan import derived, estimate_memory, parameter_count
 from prorl_mega.tasks import mixture
 

@@ -12,8 +12,8 @@ from prorl_mega.data.adapters import SCHEMAS
 from prorl_mega.data.canonical import Domain
 from prorl_mega.data.schemas import detect, read
 from prorl_mega.errors import DataError
+from prorl_mega.sandbox import Tier
 from prorl_mega.tasks import create
-from prorl_mega.tasks.sandbox import Tier
 
 MATH, STEM, CODE, INSTRUCTION, LOGIC = Domain
 ADD_TESTS = [{"input": "1 2\n", "output": "3\n"}, {"input": "3 4\n", "output": "7\n"}]

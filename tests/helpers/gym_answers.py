@@ -11,7 +11,10 @@ from dataclasses import asdict
 from typing import Any
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
-from prorl_mega.tasks import VerifierPool, contract, create, gym
+from prorl_mega.tasks import create
+from prorl_mega.tasks.logic import gym
+from prorl_mega.verifiers import contract
+from prorl_mega.verifiers.pool import VerifierPool
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "rush_hour": {"min_moves": 1, "max_moves": 3},  # a search finds a solution at once

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from prorl_mega.config.schema import ModelConfig, RunConfig, ScheduleConfig, TaskConfig, TasksConfig
-from prorl_mega.observe.evaluations import write_evaluation
-from prorl_mega.observe.metrics import MetricsFile
-from prorl_mega.observe.samples import to_lines
-from prorl_mega.observe.settings import write_settings
+from prorl_mega.run.evaluations import write_evaluation
+from prorl_mega.run.metrics import MetricsFile
+from prorl_mega.run.samples import to_lines
+from prorl_mega.run.settings import write_settings
 from prorl_mega.types import Metrics
 
 TASKS = ("chain_sum", "gcd")

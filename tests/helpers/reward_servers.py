@@ -18,7 +18,7 @@ import yaml
 from helpers.hostile_tasks import hostile_config
 
 from prorl_mega.config.schema import TasksConfig
-from prorl_mega.tasks.wire import seal
+from prorl_mega.verifiers.remote.protocol import seal
 
 MODULES = ["helpers.hostile_tasks"]
 TOKEN = "an-impostor-knows-it-as-well-as-the-client"
@@ -30,7 +30,7 @@ def client_config(token_file: Path, addresses: list[str], **settings: Any) -> Ta
 
 
 class RewardServer:
-    """`python -m prorl_mega.tasks.serve`, listening."""
+    """`python -m prorl_mega.serve`, listening."""
 
     def __init__(self, directory: Path, token_file: Path, *arguments: str) -> None:
         group = directory / "configs" / "tasks"
@@ -40,7 +40,7 @@ class RewardServer:
         )
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "prorl_mega.tasks.serve", "--config-dir", str(group.parent), "tasks=hostile",
+            [sys.executable, "-m", "prorl_mega.serve", "--config-dir", str(group.parent), "tasks=hostile",
              f"tasks.token_file={token_file}", "tasks.serve.port=0", *arguments],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from prorl_mega.observe.ranks import Ranks
+from prorl_mega.distributed.ranks import Ranks
 
 
 def run_ranks(world_size: int, work: Callable[[Ranks], Any], timeout_s: float = 30.0) -> list[Any]:

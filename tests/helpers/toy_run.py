@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from prorl_mega.config.schema import RunConfig, ScheduleConfig
+from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ExitCode, ProRLError
-from prorl_mega.observe.ranks import Ranks
-from prorl_mega.observe.run_directory import open_run
+from prorl_mega.run.run_directory import open_run
 from prorl_mega.types import Decision, Event
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from prorl_mega.tasks.sandbox import Launch, Sandbox, Tier, try_tier
+from prorl_mega.sandbox import Launch, Sandbox, Tier, try_tier
 
 
 @functools.cache

@@ -22,11 +22,12 @@ from prorl_mega import protocols
 from prorl_mega.collect import Collector, Sampling, collect_informative
 from prorl_mega.config.recipe import RecipeConfig
 from prorl_mega.errors import ExitCode
+from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.recipe.sequences import assign_advantages, to_sequences
-from prorl_mega.tasks import Mixture, VerifierPool
-from prorl_mega.tokenizer import Tokenizer
+from prorl_mega.tasks import Mixture
 from prorl_mega.types import Completion, Finish, Group, Layout
+from prorl_mega.verifiers.pool import VerifierPool
 
 TRAIN, WARMSTART = "prorl_mega.train", "prorl_mega.warmstart"
 

@@ -16,9 +16,9 @@ from helpers.programs import ROOT, contents, metrics, run_program, small_setup
 from helpers.tiny import tiny_checkpoint
 
 from prorl_mega.errors import ExitCode
-from prorl_mega.observe.decisions import read_decisions
-from prorl_mega.observe.metrics import read_rows
 from prorl_mega.replay import read_config, replay
+from prorl_mega.run.decisions import read_decisions
+from prorl_mega.run.metrics import read_rows
 
 SCALES = {
     "prompts_per_step": 16,

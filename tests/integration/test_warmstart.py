@@ -10,11 +10,11 @@ from helpers.programs import TASKS, run_program
 from safetensors.torch import load_file
 from torch import Tensor
 
-from prorl_mega.config.huggingface import check_weights_complete, describe
 from prorl_mega.config.schema import TaskConfig, TasksConfig, WarmstartConfig
 from prorl_mega.errors import ExitCode
+from prorl_mega.huggingface.config import check_weights_complete, describe
+from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.tasks import Mixture
-from prorl_mega.tokenizer import Tokenizer
 from prorl_mega.warmstart import with_slip, worked_example
 
 STEPS = ("experiment=small_base", "steps=3")

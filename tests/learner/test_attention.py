@@ -10,7 +10,7 @@ from helpers.tiny import tiny_checkpoint
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from prorl_mega.config.huggingface import Llama3Scaling, ModelDescription, describe
+from prorl_mega.huggingface.config import Llama3Scaling, ModelDescription, describe
 from prorl_mega.learner.attention import PackedAttention, RotaryPositions, pack_lengths
 
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ import torch
 from helpers.distributed import run_ranks
 from helpers.tiny import tiny_checkpoint
 
-from prorl_mega.config.huggingface import describe
 from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
 from prorl_mega.errors import ConfigError, ModelError
+from prorl_mega.huggingface.config import describe
 from prorl_mega.types import Layout
 
 LENGTHS = (9, 30, 3, 14)

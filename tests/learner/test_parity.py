@@ -82,8 +82,8 @@ def measure(directories: dict[str, str]) -> dict[str, float]:
 
 
 def measure_cut(directory: Path, cut: Cut) -> Iterator[tuple[str, float]]:
-    from prorl_mega.config.huggingface import describe
     from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
+    from prorl_mega.huggingface.config import describe
     from prorl_mega.learner.model import build_model, global_names
     from prorl_mega.learner.parallel import initialize_parallel
     from prorl_mega.weights.load import load_weights

@@ -56,7 +56,7 @@ STAND_IN = """#!{python}
 # Stands in for the interpreter: records what it was started with, and proves that the ranks can meet.
 import json, os, sys, time
 import torch
-from prorl_mega.config.launch import read_launch
+from prorl_mega.distributed.launch import read_launch
 
 launch = read_launch(os.environ)
 os.environ.update(launch.variables())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers.answer_tables import read_table
 
-from prorl_mega.tasks.agreement import judge, main, table
+from prorl_mega.tasks.math.agreement import judge, main, table
 
 
 def test_the_table_of_answers_by_three_judges() -> None:

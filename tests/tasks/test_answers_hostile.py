@@ -11,11 +11,12 @@ import pytest
 from helpers.hostile_answers import CANARY, CODE, HOSTILE, LOOKALIKES, PIECES
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
-from prorl_mega.tasks import VerifierPool, create, extract
+from prorl_mega.tasks import create, extract
 from prorl_mega.tasks.answers import equivalence, plain, symbolic
 from prorl_mega.tasks.answers.choices import chosen
 from prorl_mega.tasks.stem import correct
 from prorl_mega.types import Outcome, Problem
+from prorl_mega.verifiers.pool import VerifierPool
 
 TIMEOUT = 5.0
 MATH = ["1234567", r"\frac{\pi}{7}", "x^2+7x+1", r"\{3,8,11\}", "(2,17)", "y=3x+19", r"\text{Evelyn}",

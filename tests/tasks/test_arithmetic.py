@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from prorl_mega.tasks import create
-from prorl_mega.tasks.arithmetic import worked
+from prorl_mega.tasks.math.arithmetic import worked
 
 
 def value(expression: str) -> int:

@@ -10,12 +10,13 @@ from helpers.walls import needs, tier_here
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, DataError
-from prorl_mega.tasks import VerifierPool, create
-from prorl_mega.tasks.code import Language, program
-from prorl_mega.tasks.code_cases import same_output, same_value
-from prorl_mega.tasks.sandbox import Tier, pool
-from prorl_mega.tasks.sandbox.guest import plain
+from prorl_mega.sandbox import Tier, pool
+from prorl_mega.sandbox.guest import plain
+from prorl_mega.tasks import create
+from prorl_mega.tasks.code.cases import same_output, same_value
+from prorl_mega.tasks.code.program import Language, program
 from prorl_mega.types import Outcome, Problem
+from prorl_mega.verifiers.pool import VerifierPool
 
 needs_a_sandbox = pytest.mark.skipif(
     all(tier_here(tier)[0] is None for tier in list(Tier)[:2]), reason="NOT RUN: no sandbox on this machine"

@@ -8,8 +8,9 @@ import pytest
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.tasks import Mixture, VerifierPool, extension, names, registry
+from prorl_mega.tasks import Mixture, extension, names, registry
 from prorl_mega.tasks.__main__ import main
+from prorl_mega.verifiers.pool import VerifierPool
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "my_task.py"
 
@@ -51,7 +52,9 @@ def test_a_file_is_loaded_once(tmp_path: Path) -> None:
 
 def test_a_file_that_changed_ends_a_resume(tmp_path: Path) -> None:
     path = written(tmp_path, "rewarding.py", "")
-    config = TasksConfig(mixture={"sums": TaskConfig(name="arithmetic")}, modules=[path, "prorl_mega.tasks.logic"])
+    config = TasksConfig(
+        mixture={"sums": TaskConfig(name="arithmetic")}, modules=[path, "prorl_mega.tasks.logic.puzzle"]
+    )
     state = Mixture(config, seed=1).state_dict()
     Mixture(config, seed=1).load_state_dict(state)
     written(tmp_path, "rewarding.py", "# another reward\n")
@@ -62,7 +65,7 @@ def test_a_file_that_changed_ends_a_resume(tmp_path: Path) -> None:
 
 
 def test_a_module_is_loaded_by_its_name() -> None:
-    assert extension.load(["prorl_mega.tasks.arithmetic"], "x")[0].__name__ == "prorl_mega.tasks.arithmetic"
+    assert extension.load(["prorl_mega.tasks.math.arithmetic"], "x")[0].__name__ == "prorl_mega.tasks.math.arithmetic"
 
 
 @pytest.mark.parametrize(

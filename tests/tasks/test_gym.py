@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from prorl_mega.errors import ConfigError
-from prorl_mega.tasks import create, gym
-from prorl_mega.tasks.gym_rules import (
+from prorl_mega.tasks import create
+from prorl_mega.tasks.logic import gym
+from prorl_mega.tasks.logic.gym_rules import (
     ALPHABET,
     EXCLUDED,
     HASH_DEPENDENT,

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from prorl_mega.errors import ConfigError, DataError
-from prorl_mega.tasks import create, extract, language
-from prorl_mega.tasks.ifeval import KINDS, checked, followed
-from prorl_mega.tasks.ifeval_kinds import PUBLISHED
+from prorl_mega.tasks import create, extract
+from prorl_mega.tasks.instruction import language
+from prorl_mega.tasks.instruction.ifeval import KINDS, checked, followed
+from prorl_mega.tasks.instruction.ifeval_kinds import PUBLISHED
 from prorl_mega.types import Problem
 
 TABLE: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "tables/instruction.yaml").read_text())

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from prorl_mega.tasks import create
-from prorl_mega.tasks.constraints import KINDS, satisfied
+from prorl_mega.tasks.instruction.constraints import KINDS, satisfied
 
 CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ({"kind": "words", "count": 3}, ["a b c", "It's two-fold"], ["a b", "a b c d", "..."]),

@@ -8,7 +8,7 @@ import pytest
 
 from prorl_mega.errors import DataError
 from prorl_mega.tasks import create
-from prorl_mega.tasks.logic import Logic
+from prorl_mega.tasks.logic.puzzle import Logic
 
 SUM = {"question": "3 + 4 =", "answer": "7", "metadata": {"source_dataset": "chain_sum", "source_index": 0}}
 GRID = {

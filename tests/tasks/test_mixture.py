@@ -196,7 +196,7 @@ def test_hash_dependent_data_sets_need_a_fixed_hash_seed(monkeypatch: pytest.Mon
 def test_importing_the_tasks_is_light() -> None:
     """No torch anywhere; reasoning-gym and math-verify only when they are used."""
     code = (
-        "import sys, prorl_mega.tasks, prorl_mega.tasks.worker\n"
+        "import sys, prorl_mega.tasks, prorl_mega.verifiers.worker\n"
         "heavy = {'torch', 'transformers', 'megatron', 'vllm', 'reasoning_gym', 'math_verify', 'sympy'}\n"
         "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

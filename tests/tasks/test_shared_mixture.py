@@ -8,8 +8,8 @@ import pytest
 from helpers.thread_ranks import run_ranks
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
+from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, DataError
-from prorl_mega.observe.ranks import Ranks
 from prorl_mega.tasks import Mixture
 from prorl_mega.tasks.rows import RowTask
 from prorl_mega.tasks.shared_mixture import SharedMixture

@@ -12,8 +12,8 @@ from helpers.shards import read_checkpoint, write_checkpoint
 from safetensors.torch import load_file, save_file
 
 import prorl_mega.weights.directory as directory_module
-from prorl_mega.config.huggingface import check_weights_complete, describe
 from prorl_mega.errors import ModelError, StorageError
+from prorl_mega.huggingface.config import check_weights_complete, describe
 from prorl_mega.weights.directory import save_directory
 
 

@@ -9,12 +9,12 @@ import torch
 import yaml
 from helpers.shards import CHECKPOINTS, empty_shards, layouts, read_checkpoint, write_checkpoint
 
-from prorl_mega.config.huggingface import describe
+from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ExitCode
 from prorl_mega.export import main
+from prorl_mega.huggingface.config import describe
 from prorl_mega.learner.checkpoint import LearnerState, save_state
-from prorl_mega.observe.checkpoints import STATE, Checkpoints
-from prorl_mega.observe.ranks import Ranks
+from prorl_mega.run.checkpoints import STATE, Checkpoints
 from prorl_mega.weights.load import load_weights
 
 

@@ -11,8 +11,8 @@ import torch
 from helpers.shards import CHECKPOINTS, SIZES, empty_shards, layouts, read_checkpoint, write_checkpoint
 from safetensors.torch import save_file
 
-from prorl_mega.config.huggingface import Family, describe
 from prorl_mega.errors import ModelError
+from prorl_mega.huggingface.config import Family, describe
 from prorl_mega.weights.directory import save_directory
 from prorl_mega.weights.load import load_weights
 from prorl_mega.weights.table import Table

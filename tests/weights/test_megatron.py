@@ -32,8 +32,8 @@ def round_trip(checkpoints: list[Path], exports: Path) -> None:
 
 
 def through_megatron(checkpoint: Path, export: Path, parallel: ParallelConfig, layout: Layout) -> None:
-    from prorl_mega.config.huggingface import describe
     from prorl_mega.config.schema import Precision, Recompute
+    from prorl_mega.huggingface.config import describe
     from prorl_mega.learner.model import build_model, global_names
     from prorl_mega.learner.parallel import process_groups
     from prorl_mega.weights.directory import save_directory

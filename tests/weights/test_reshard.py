@@ -15,7 +15,7 @@ from helpers.distributed import run_ranks
 from helpers.shards import CHECKPOINTS, empty_shards, layouts, read_checkpoint, write_checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prorl_mega.config.huggingface import ModelDescription, describe
+from prorl_mega.huggingface.config import ModelDescription, describe
 from prorl_mega.types import Layout
 from prorl_mega.weights.checksum import Checksum
 from prorl_mega.weights.load import load_weights

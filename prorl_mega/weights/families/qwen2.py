@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prorl_mega.config.huggingface import ModelDescription
+from prorl_mega.huggingface.config import ModelDescription
 from prorl_mega.weights.families import llama
 from prorl_mega.weights.row import Row
 

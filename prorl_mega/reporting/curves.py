@@ -1,0 +1,60 @@
+"""Curves of several runs in one picture: a line per arm of a study, the mean over its runs and their range."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from prorl_mega.reporting.history import History, read_history
+from prorl_mega.reporting.picture import COLOURS, frame, style
+from prorl_mega.run.storage import storage_errors
+
+PANELS = {
+    "evaluation/pass@1": ("Held-out pass@1", "share of answers"),
+    "policy/entropy": ("Entropy", "nats"),
+    "policy/kl": ("KL to the reference policy", "nats per token"),
+}
+
+
+def write_curves(arms: dict[str, list[Path]], path: Path) -> None:
+    """PNG of `arms`: run directories by the title of their arm; what is missing is left out."""
+    histories = {
+        title: [read_history(run) for run in runs if (run / "metrics.jsonl").exists()] for title, runs in arms.items()
+    }
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    with mpl.rc_context(style()):
+        figure = Figure(figsize=(15, 5.4), dpi=130, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+        panels = figure.subplots(1, len(PANELS))
+        for panel, (name, (title, unit)) in zip(panels, PANELS.items(), strict=True):
+            frame(panel, title, unit)
+            for index, (arm, runs) in enumerate(histories.items()):
+                steps, values = _together(runs, name)
+                if not len(steps):
+                    continue
+                colour = COLOURS[index % len(COLOURS)]
+                panel.plot(steps, np.nanmean(values, axis=0), color=colour, linewidth=2, label=arm)
+                panel.fill_between(
+                    steps, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=colour, alpha=0.12, linewidth=0
+                )
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        with storage_errors(f"writing {path}"):
+            figure.savefig(path)
+
+
+def _together(runs: list[History], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps at which every run has the number, `[n]`, and the numbers `[runs, n]`; smoothed where there are many."""
+    known = [dict(zip(run.steps[keep], run.column(name)[keep], strict=True)) for run, keep in _finite(runs, name)]
+    if not known:
+        return np.empty(0), np.empty((0, 0))
+    steps = np.array(sorted(set.intersection(*(set(each) for each in known))))
+    return steps, np.array([[each[step] for step in steps] for each in known])
+
+
+def _finite(runs: list[History], name: str) -> list[tuple[History, np.ndarray]]:
+    found = [(run, np.isfinite(run.column(name))) for run in runs]
+    return [(run, keep) for run, keep in found if keep.any()]

@@ -1,0 +1,107 @@
+"""What a run directory tells about a run, read with every kind of gap: no steps yet, missing metrics, broken lines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prorl_mega.errors import ConfigError
+from prorl_mega.run.evaluations import read_evaluation
+from prorl_mega.run.metrics import read_rows
+from prorl_mega.run.settings import read_settings
+from prorl_mega.run.timers import TIMING_PREFIX, VERIFIER_PREFIX
+
+_NOT_A_PHASE = ("step", "tokens_per_second")
+
+
+@dataclass(kw_only=True, slots=True)
+class History:
+    """A run so far. `columns[name]` is `[n]` float64, NaN where a step did not report that number."""
+
+    name: str
+    settings: dict[str, Any]  # dotted keys
+    steps: np.ndarray  # [n] int64
+    columns: dict[str, np.ndarray]
+    evaluations: dict[str, dict[str, Any]]  # by label
+    samples: dict[int, list[dict[str, Any]]]  # of the first and the last step that has some
+
+    def column(self, name: str) -> np.ndarray:
+        """`[n]`, all NaN when there is no such metric."""
+        return self.columns.get(name, np.full(len(self.steps), np.nan))
+
+    def has(self, name: str) -> bool:
+        return bool(np.isfinite(self.column(name)).any())
+
+    def below(self, prefix: str) -> dict[str, np.ndarray]:
+        """Columns `<prefix><rest>` by `<rest>`, those with at least one number, in alphabetical order."""
+        return {name[len(prefix) :]: self.columns[name] for name in sorted(self.columns) if name.startswith(prefix)}
+
+    def phases(self) -> dict[str, np.ndarray]:
+        """Seconds per phase of the loop; they add up to the whole step."""
+        below = self.below(TIMING_PREFIX)
+        beside = VERIFIER_PREFIX.removeprefix(TIMING_PREFIX)
+        return {
+            name: values for name, values in below.items() if name not in _NOT_A_PHASE and not name.startswith(beside)
+        }
+
+    def held_out_passes(self) -> list[str]:
+        """Metric names of pass@1 and of the largest k on held-out problems, as far as they were measured."""
+        measured = [name[5:] for name in self.below("evaluation/") if name.startswith("pass@") and name[5:].isdigit()]
+        ks = sorted(map(int, measured))
+        return [f"evaluation/pass@{k}" for k in dict.fromkeys(ks[:1] + ks[-1:])]
+
+    def resets(self) -> list[int]:
+        """Steps after which the reference policy was reset."""
+        return [int(step) for step in self.steps[self.column("reference/reset") > 0]]
+
+
+def read_history(directory: Path) -> History:
+    """Raises ConfigError when `directory` is not a run."""
+    settings_file = directory / "config.yaml"
+    if not settings_file.exists() and not (directory / "metrics.jsonl").exists():
+        raise ConfigError(f"{directory} is not a run directory: it has neither config.yaml nor metrics.jsonl")
+    rows = list(read_rows(directory / "metrics.jsonl"))
+    names = {name for row in rows for name, value in row.items() if name != "step" and _is_number(value)}
+    columns = {
+        name: np.array([row[name] if _is_number(row.get(name)) else np.nan for row in rows], dtype=np.float64)
+        for name in names
+    }
+    evaluations = {path.stem: read_evaluation(path) for path in sorted((directory / "evaluation").glob("*.json"))}
+    return History(
+        name=directory.resolve().name,
+        settings=read_settings(settings_file) if settings_file.exists() else {},
+        steps=np.array([row["step"] for row in rows], dtype=np.int64),
+        columns=columns,
+        evaluations={label: content for label, content in evaluations.items() if content is not None},
+        samples=_first_and_last(directory / "samples"),
+    )
+
+
+def _first_and_last(directory: Path) -> dict[int, list[dict[str, Any]]]:
+    paths = sorted(directory.glob("step_*.jsonl"))
+    found = {}
+    for path in paths[:1] + paths[-1:]:
+        rows = _objects(path)
+        if rows and path.stem[5:].isdigit():
+            found[int(path.stem[5:])] = rows
+    return found
+
+
+def _objects(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

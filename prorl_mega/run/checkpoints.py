@@ -1,0 +1,204 @@
+"""Checkpoints on disk: complete or absent, verified before they are used, pruned only after a newer one verifies.
+
+    checkpoints/
+      step_000120/            every rank's files, state.json, MANIFEST.json
+      step_000130.tmp/        being written; swept away when found later
+      LATEST                  the newest name, for people and scripts; resuming does not trust it
+
+Order of a save: every rank writes its files into the `.tmp` directory; they are forced to disk and hashed, each rank
+doing its share; rank 0 writes the manifest, forces the directories to disk, renames, forces the parent; all ranks read
+their share back; only then LATEST moves and old checkpoints go. A process may die between any two of these.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.errors import CheckpointError, StorageError
+from prorl_mega.run import manifest
+from prorl_mega.run.manifest import BrokenManifestError, FileEntry, Manifest
+from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, write_durably
+
+STATE = "state.json"
+LATEST = "LATEST"
+_REPLACED = ".replaced"
+_STEP = re.compile(r"step_(\d{6,})")
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class SavedCheckpoint:
+    """A checkpoint that has been verified. `state` is what was saved as JSON beside the tensors."""
+
+    directory: Path
+    step: int
+    world_size: int
+    settings: str
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The `checkpoints/` directory of one run. All methods are collective over the ranks of the job."""
+
+    def __init__(
+        self, directory: Path, *, ranks: Ranks, settings: str, keep: int, report: Callable[[str], None]
+    ) -> None:
+        assert keep >= 1, "at least one checkpoint is always kept"
+        self.directory = directory
+        self._ranks = ranks
+        self._settings = settings
+        self._keep = keep
+        self._report = report
+        self._rejected: set[str] = set()
+
+    def newest_valid(self) -> SavedCheckpoint | None:
+        """The newest checkpoint whose files are all intact, or None when there are none at all.
+
+        Raises CheckpointError when there are checkpoints but every one of them is damaged: starting over silently
+        would throw a run away.
+        """
+        with self._ranks.together("listing the checkpoints"):
+            names = self._names() if self._ranks.is_first else []
+        refusals = []
+        for name in reversed(self._ranks.from_first(names)):
+            faults = self._faults(self.directory / name)
+            if not faults:
+                return self._load(self.directory / name)
+            self._rejected.add(name)
+            refusals.append(f"{name}: {'; '.join(faults[:5])}" + (f"; and {len(faults) - 5} more" * (len(faults) > 5)))
+            self._report(f"checkpoint {refusals[-1]}: not used")
+        if refusals:
+            raise CheckpointError(
+                f"{self.directory} has checkpoints but none is intact:\n  " + "\n  ".join(refusals) + "\n"
+                "Restore one of them from a copy, or move the directory away to start from the beginning."
+            )
+        return None
+
+    @contextlib.contextmanager
+    def writing(self, step: int) -> Iterator[Path]:
+        """Yields the directory that every rank writes its files into; afterwards the checkpoint is on disk, verified.
+
+        Raises StorageError on every rank when one of them could not write; earlier checkpoints stay as they were.
+        """
+        doing = f"writing checkpoint {step}"
+        final = self.directory / f"step_{step:06d}"
+        aside = final.with_name(f"{final.name}.tmp")
+        try:
+            with self._ranks.together(doing), storage_errors(doing):
+                if self._ranks.is_first:
+                    self.sweep()
+                    aside.mkdir(parents=True)
+            with self._ranks.together(doing), storage_errors(doing):
+                yield aside
+            self._complete(step, aside, final)
+        except Exception:
+            if self._ranks.is_first and aside.exists():
+                with contextlib.suppress(OSError):
+                    remove_tree(aside)
+            raise
+
+    def sweep(self) -> None:
+        """Tidy up what interrupted saves and deletions have left. Rank 0 only, before anything is read."""
+        if not self.directory.exists():
+            return
+        for path in sorted(self.directory.iterdir()):
+            original = path.with_name(path.name.removesuffix(_REPLACED))
+            if path.name.endswith(_REPLACED) and not original.exists():
+                os.replace(path, original)  # the new one had not arrived yet
+            elif path.name.endswith((".tmp", ".deleted", _REPLACED)):
+                path.unlink() if path.is_symlink() or path.is_file() else remove_tree(path)
+
+    def _complete(self, step: int, aside: Path, final: Path) -> None:
+        """Hash, list, rename, read back, prune."""
+        doing = f"writing checkpoint {step}"
+        ranks = self._ranks
+        with ranks.together(doing), storage_errors(doing):
+            names = manifest.list_files(aside) if ranks.is_first else []
+        names = ranks.from_first(names)
+        sealed: dict[str, Any] = {}
+        with ranks.together(doing), storage_errors(doing):
+            sealed = {name: asdict(manifest.seal(aside / name)) for name in names[ranks.rank :: ranks.world_size]}
+        entries = {name: FileEntry(**entry) for part in ranks.gather(sealed) for name, entry in part.items()}
+        listing = Manifest(step=step, world_size=ranks.world_size, settings=self._settings, files=entries)
+        with ranks.together(doing), storage_errors(doing):
+            if ranks.is_first:
+                self._publish(listing, aside, final)
+        with ranks.together(doing):
+            share = names[ranks.rank :: ranks.world_size]
+            if faults := manifest.complaints(final, listing, share):
+                raise StorageError(f"{final} was written but reads back differently: {'; '.join(faults)}")
+        with ranks.together(doing), storage_errors(doing):
+            if ranks.is_first:
+                write_durably(self.directory / LATEST, final.name + "\n")
+                self._prune(final.name)
+
+    def _publish(self, listing: Manifest, aside: Path, final: Path) -> None:
+        write_durably(aside / manifest.NAME, listing.to_json())
+        for path in sorted((path for path in aside.rglob("*") if path.is_dir()), reverse=True):
+            fsync_path(path)
+        fsync_path(aside)
+        replaced = final.with_name(final.name + _REPLACED)
+        if final.exists():  # the same step was saved before
+            os.replace(final, replaced)
+        os.replace(aside, final)
+        fsync_path(self.directory)
+        if replaced.exists():
+            remove_tree(replaced)
+
+    def _prune(self, newest: str) -> None:
+        """Keep the newest `keep` up to and including the one that was just verified; damaged ones do not count."""
+        earlier = [name for name in self._names() if _number(name) < _number(newest)]
+        sound = [name for name in earlier if name not in self._rejected]
+        kept = sound[len(sound) - (self._keep - 1) :] if self._keep > 1 else []
+        for name in earlier:
+            if name not in kept:
+                remove_tree(self.directory / name)
+
+    def _names(self) -> list[str]:
+        """Names of finished checkpoints, oldest first."""
+        if not self.directory.exists():
+            return []
+        found = [path.name for path in self.directory.iterdir() if _STEP.fullmatch(path.name) and path.is_dir()]
+        return sorted(found, key=_number)
+
+    def _faults(self, directory: Path) -> list[str]:
+        """What is wrong with a checkpoint, the same list on every rank; each rank reads its share of the files."""
+        ranks = self._ranks
+        try:
+            listing = manifest.read(directory)
+            share = sorted(listing.files)[ranks.rank :: ranks.world_size]
+            faults = manifest.complaints(directory, listing, share)
+            if listing.step != _number(directory.name):
+                faults.append(f"{manifest.NAME} is of step {listing.step}")
+            if STATE not in listing.files:
+                faults.append(f"{STATE} is not listed")
+        except BrokenManifestError as error:
+            faults = [str(error)]
+        return list(dict.fromkeys(fault for part in ranks.gather(faults) for fault in part))
+
+    def _load(self, directory: Path) -> SavedCheckpoint:
+        listing = manifest.read(directory)
+        try:
+            state = json.loads((directory / STATE).read_bytes())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{directory / STATE} cannot be read: {error}") from error
+        return SavedCheckpoint(
+            directory=directory,
+            step=listing.step,
+            world_size=listing.world_size,
+            settings=listing.settings,
+            state=state,
+        )
+
+
+def _number(name: str) -> int:
+    match = _STEP.fullmatch(name)
+    assert match is not None, name
+    return int(match.group(1))

@@ -1,0 +1,67 @@
+"""Results on held-out problems on disk: `evaluation/<label>.json`.
+
+    {"label": "base", "step": 0, "metrics": {"evaluation/pass@1": 0.31, …},
+     "problems": [{"key": "gsm/17", "task": "gsm", "samples": 16, "solved": 5, "mean_reward": 0.33}, …]}
+
+A problem may also carry "prompt" and "completion", one of its answers; the report shows them before and after training.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from prorl_mega.run.samples import shortened
+from prorl_mega.run.storage import write_durably
+from prorl_mega.types import Metrics
+
+BASE, FINAL = "base", "final"  # labels of the comparison at the end of a run
+REQUIRED = ("key", "task", "samples", "solved", "mean_reward")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def write_evaluation(
+    directory: Path, *, label: str, step: int, metrics: Metrics, problems: list[dict[str, Any]]
+) -> None:
+    assert _LABEL.fullmatch(label), label
+    assert all(name in problem for problem in problems for name in REQUIRED), REQUIRED
+    directory.mkdir(exist_ok=True)
+    content = {
+        "label": label,
+        "step": step,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
+        "problems": [_bounded(problem) for problem in problems],
+    }
+    write_durably(
+        directory / f"{label}.json", json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    )
+
+
+def read_evaluation(path: Path) -> dict[str, Any] | None:
+    """What `write_evaluation` wrote; None when there is nothing or it is damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+        problems = [each for each in content["problems"] if all(name in each for name in REQUIRED)]
+        return {
+            "label": str(content["label"]),
+            "step": int(content["step"]),
+            "metrics": dict(content["metrics"]),
+            "problems": problems,
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove_after(directory: Path, step: int, *, is_last: bool) -> None:
+    """Delete the results of steps that a resumed run has yet to do, and a final one if there are any such steps."""
+    for path in directory.glob("*.json"):
+        content = read_evaluation(path)
+        if content is None or content["step"] > step or (path.stem == FINAL and not is_last):
+            path.unlink()
+
+
+def _bounded(problem: dict[str, Any]) -> dict[str, Any]:
+    return {name: shortened(value) if isinstance(value, str) else value for name, value in problem.items()}

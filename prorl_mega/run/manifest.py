@@ -1,0 +1,118 @@
+"""The list of what a checkpoint consists of, with the means to tell whether it is all still there.
+
+`MANIFEST.json` is written last. A file counts only if its name, size and BLAKE3 hash are listed, because every common
+tensor format loads a flipped bit without complaint.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+from prorl_mega.run.storage import content_hash, forget_cached, fsync_path
+
+NAME = "MANIFEST.json"
+FORMAT = 1
+LARGEST_BYTES = 64 << 20  # a manifest beyond this is not one of ours
+
+
+class BrokenManifestError(ValueError):
+    """Why a directory cannot be taken for a checkpoint. Stays inside this package."""
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class FileEntry:
+    bytes: int
+    blake3: str
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Manifest:
+    """`step` optimizer steps of the loop were done; `settings` is the fingerprint of what must not change on resume."""
+
+    step: int
+    world_size: int
+    settings: str
+    files: dict[str, FileEntry]  # relative POSIX path -> entry
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True)
+
+
+def seal(path: Path) -> FileEntry:
+    """Bring a finished file to the disk and describe it. The cached copy is dropped: verification reads the disk."""
+    fsync_path(path)
+    entry = FileEntry(bytes=path.stat().st_size, blake3=content_hash(path))
+    forget_cached(path)
+    return entry
+
+
+def list_files(directory: Path) -> list[str]:
+    """Relative names of all regular files below `directory`, sorted. Links and special files are refused."""
+    names = []
+    for path in sorted(directory.rglob("*")):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            names.append(path.relative_to(directory).as_posix())
+        elif not stat.S_ISDIR(mode):
+            raise BrokenManifestError(f"{path} is not a regular file")
+    return names
+
+
+def read(directory: Path) -> Manifest:
+    """The manifest of a checkpoint. Raises BrokenManifestError, whatever the file contains."""
+    path = directory / NAME
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise BrokenManifestError(f"{NAME} is missing")
+        if path.stat().st_size > LARGEST_BYTES:
+            raise BrokenManifestError(f"{NAME} is too large")
+        content = json.loads(path.read_bytes())
+        if content["format"] != FORMAT:
+            raise BrokenManifestError(f"{NAME} has format {content['format']}; this version reads {FORMAT}")
+        files = {
+            _contained(name): FileEntry(bytes=int(entry["bytes"]), blake3=str(entry["blake3"]))
+            for name, entry in content["files"].items()
+        }
+        return Manifest(
+            step=int(content["step"]),
+            world_size=int(content["world_size"]),
+            settings=str(content["settings"]),
+            files=files,
+        )
+    except BrokenManifestError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BrokenManifestError(f"{NAME} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def complaints(directory: Path, manifest: Manifest, names: list[str]) -> list[str]:
+    """What is wrong with the listed files `names`: one sentence each, empty when they are all intact."""
+    return [f"{name} {fault}" for name in names if (fault := _fault(directory, name, manifest.files[name]))]
+
+
+def _fault(directory: Path, name: str, entry: FileEntry) -> str:
+    path = directory / name
+    try:
+        if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(directory)):
+            return "is a symbolic link"
+        if not path.is_file():
+            return "is missing"
+        size = path.stat().st_size
+        if size != entry.bytes:
+            return f"has {size} bytes instead of {entry.bytes}"
+        if content_hash(path) != entry.blake3:
+            return "has changed (hash differs)"
+    except OSError as error:
+        return f"cannot be read ({error})"
+    return ""
+
+
+def _contained(name: str) -> str:
+    """`name` when it can only mean a file inside the checkpoint."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name or PurePosixPath(name).as_posix() != name:
+        raise BrokenManifestError(f"{NAME} names {name!r}, which is not a path inside the checkpoint")
+    return name

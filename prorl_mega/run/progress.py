@@ -1,0 +1,73 @@
+"""How far a run is and how long it will take."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from statistics import fmean
+
+from prorl_mega.config.schema import ScheduleConfig
+from prorl_mega.run.console import duration
+from prorl_mega.types import Metrics
+
+RECENT = 20  # steps, evaluations and saves that the estimate looks back on
+EVALUATE, SAVE = "evaluate", "save"  # phases that come at their own cadence
+
+SHOWN = {
+    "reward/mean": ("reward", ".2f"),
+    "pass/train": ("pass", ".2f"),
+    "policy/kl": ("kl", ".4f"),
+    "policy/entropy": ("entropy", ".2f"),
+    "length/mean": ("len", ".0f"),
+    "evaluation/pass@1": ("held-out pass@1", ".2f"),
+}
+
+
+def due(step: int, every: int, steps: int) -> bool:
+    """Whether something that happens every so many steps (0: only at the end) happens after `step` of `steps`."""
+    return step == steps or (every > 0 and step % every == 0)
+
+
+class Progress:
+    """Learns how long steps, evaluations and saves take and adds up those that are still to come."""
+
+    def __init__(self, schedule: ScheduleConfig) -> None:
+        self._schedule = schedule
+        self._plain: deque[float] = deque(maxlen=RECENT)
+        self._evaluations: deque[float] = deque(maxlen=RECENT)
+        self._saves: deque[float] = deque(maxlen=RECENT)
+
+    def step_done(self, seconds: Mapping[str, float]) -> None:
+        """`seconds` per phase and "step" for their sum, as the phase timer gives them."""
+        evaluating = seconds.get(EVALUATE, 0.0)
+        self._plain.append(seconds["step"] - evaluating)
+        if evaluating > 0:
+            self._evaluations.append(evaluating)
+
+    def save_done(self, seconds: float) -> None:
+        self._saves.append(seconds)
+
+    def seconds_left(self, step: int) -> float | None:
+        """Seconds until the last step is done and saved; None before anything is known."""
+        if not self._plain:
+            return None
+        steps = self._schedule.steps
+        coming = range(step + 1, steps + 1)
+        left = len(coming) * fmean(self._plain)
+        for known, every in (
+            (self._evaluations, self._schedule.evaluate_every),
+            (self._saves, self._schedule.save_every),
+        ):
+            if known:
+                left += fmean(known) * sum(due(each, every, steps) for each in coming)
+        return left
+
+    def line(self, step: int, metrics: Metrics, seconds: float) -> str:
+        """ "step 12/40  reward 0.53  pass 0.41  kl 0.0030  entropy 0.31  len 24  2.1 s/step  left 1 min 05 s"."""
+        parts = [f"step {step:>{len(str(self._schedule.steps))}}/{self._schedule.steps}"]
+        parts += [f"{label} {metrics[name]:{shape}}" for name, (label, shape) in SHOWN.items() if name in metrics]
+        parts.append(f"{seconds:.1f} s/step")
+        left = self.seconds_left(step)
+        if left is not None and step < self._schedule.steps:
+            parts.append(f"left {duration(left)}")
+        return "  ".join(parts)

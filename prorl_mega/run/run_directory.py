@@ -1,0 +1,311 @@
+"""A run and its directory, `<root>/<name>/`: everything that the loop leaves behind goes through here.
+
+config.yaml       the resolved settings            samples/       a few answers per step
+metrics.jsonl     one row per step                 evaluation/    results on held-out problems
+tensorboard/      the same as event files          checkpoints/   complete states, newest last
+decisions.jsonl   what the controller decided      LOCK           who is writing here
+console.log       what the console showed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from prorl_mega.config.schema import Resume, RunConfig
+from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.run import evaluations
+from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
+from prorl_mega.run.console import Console, counted, duration
+from prorl_mega.run.decisions import NAME as DECISIONS
+from prorl_mega.run.decisions import DecisionsFile
+from prorl_mega.run.lock import RunLock
+from prorl_mega.run.memory import memory
+from prorl_mega.run.metrics import MetricsFile
+from prorl_mega.run.progress import SAVE, Progress, due
+from prorl_mega.run.samples import to_lines
+from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
+from prorl_mega.run.signals import StopSignals
+from prorl_mega.run.step import StepLog
+from prorl_mega.run.storage import remove_unfinished, storage_errors, write_durably
+from prorl_mega.run.tensorboard import TensorBoard
+from prorl_mega.types import Decision, Metrics
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
+
+
+def open_run(config: RunConfig, ranks: Ranks) -> Run:
+    """Open the run's directory, or create it. All ranks call it together, before anything expensive is built.
+
+    Raises ConfigError when the directory is in use, when settings changed that must not, or when `resume=never` meets
+    checkpoints; CheckpointError when there are checkpoints but none is intact.
+    """
+    if not _NAME.fullmatch(config.name):
+        raise ConfigError(f"name={config.name!r} cannot be a directory; use letters, digits and . _ - = , + @")
+    directory = Path(config.root) / config.name
+    lock = RunLock(directory / "LOCK")
+    with ranks.together(f"opening {directory}"), storage_errors(f"creating {directory}"):
+        if ranks.is_first:
+            for part in ("checkpoints", "samples", "evaluation", "tensorboard"):
+                (directory / part).mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    console = Console(directory / "console.log" if ranks.is_first else None)
+    try:
+        checkpoints = Checkpoints(
+            directory / "checkpoints",
+            ranks=ranks,
+            settings=fingerprint(config),
+            keep=config.schedule.keep_checkpoints,
+            report=console.line,
+        )
+        with ranks.together(f"opening {directory}"), storage_errors(f"tidying {directory}"):
+            if ranks.is_first:
+                checkpoints.sweep()
+                remove_unfinished(directory)
+        newest = checkpoints.newest_valid()
+        with ranks.together(f"opening {directory}"), storage_errors(f"writing {directory}"):
+            if newest is not None:
+                _check_resumable(config, newest, ranks)
+            if ranks.is_first:
+                path = directory / "config.yaml"
+                for change in changes_on_resume(path, config) if newest is not None and path.exists() else []:
+                    console.line(f"changed setting: {change}")
+                write_settings(path, config)
+    except BaseException:
+        console.close()
+        if ranks.is_first:
+            lock.release()
+        raise
+    return Run(config, directory, ranks=ranks, console=console, lock=lock, checkpoints=checkpoints, newest=newest)
+
+
+class Run:
+    """The loop's only way to the outside. A context manager: leaving it frees the directory for the next process.
+
+    Steps count from 1; checkpoint N holds the state after step N. Methods marked collective are called by all ranks
+    together; the others do their work on rank 0 and nothing elsewhere.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        directory: Path,
+        *,
+        ranks: Ranks,
+        console: Console,
+        lock: RunLock,
+        checkpoints: Checkpoints,
+        newest: SavedCheckpoint | None,
+    ) -> None:
+        self.directory = directory
+        self.exit_code = ExitCode.FINISHED
+        self._schedule = config.schedule
+        self._ranks = ranks
+        self._console = console
+        self._lock = lock
+        self._checkpoints = checkpoints
+        self._newest = newest
+        self._metrics = MetricsFile(directory / "metrics.jsonl")
+        self._decisions = DecisionsFile(directory / DECISIONS)
+        self._tensorboard: TensorBoard | None = None
+        self._progress = Progress(config.schedule)
+        self._signals = StopSignals(announce=ranks.is_first)
+        self._signals.install()
+        self._opened = time.monotonic()
+        self._saved_step = 0 if newest is None else newest.step
+        self._save_seconds: dict[str, float] = {}
+        self._resets = 0
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Words
+
+    def message(self, text: str) -> None:
+        """A line on the console and in console.log."""
+        self._console.line(text)
+
+    def phase(self, text: str) -> contextlib.AbstractContextManager[None]:
+        """A long part of the set-up, announced and timed: "starting the engine … 14 s"."""
+        return self._console.phase(text)
+
+    # Resuming and saving
+
+    @property
+    def saved_state(self) -> dict[str, Any] | None:
+        """What `save` returned for the checkpoint that this run goes on from; None for a fresh start."""
+        return None if self._newest is None else self._newest.state
+
+    def resume(self, restore: Callable[[Path], None]) -> int:
+        """Continue from the newest intact checkpoint: `restore(directory)` on every rank. Collective.
+
+        Returns the steps that are done, 0 for a fresh start. What the run directory says about later steps is removed.
+        """
+        self._signals.install()  # libraries that were started since may have put theirs in place
+        step = self._saved_step
+        if self._newest is not None:
+            with self.phase(f"resuming after step {step}"):
+                restore(self._newest.directory)
+        last: Metrics = {}
+        with self._ranks.together("resuming"), storage_errors(f"writing {self.directory}"):
+            if self._ranks.is_first:
+                last = self._metrics.cut(step)
+                self._decisions.cut(step)
+                done = -1 if self._newest is None else step  # a fresh start keeps nothing, not even step 0
+                last_step = self._schedule.steps
+                evaluations.remove_after(self.directory / "evaluation", done, is_last=step >= last_step)
+                for path in (self.directory / "samples").glob("step_*.jsonl"):
+                    if path.stem > f"step_{step:06d}":
+                        path.unlink()
+                self._tensorboard = TensorBoard(self.directory / "tensorboard", after=step)
+        self._resets = int(self._ranks.from_first(last.get("reference/resets", 0.0)))
+        return step
+
+    def save(self, step: int, save: Callable[[Path], dict[str, Any]]) -> None:
+        """Write a checkpoint: `save(directory)` puts this rank's files there and returns the state that goes along as
+        JSON (rank 0's is kept). Collective. Raises StorageError on every rank when one of them cannot write."""
+        if step == self._saved_step:
+            return
+        started = time.monotonic()
+        self._console.status(f"saving step {step}")
+        with self._checkpoints.writing(step) as directory:
+            state = save(directory)
+            if self._ranks.is_first:
+                write_durably(directory / STATE, json.dumps(state, allow_nan=False))
+        self._console.status("")
+        self._saved_step = step
+        seconds = time.monotonic() - started
+        self._progress.save_done(seconds)
+        self._save_seconds = {SAVE: seconds}
+
+    # The loop
+
+    @contextlib.contextmanager
+    def step(self, step: int) -> Iterator[StepLog]:
+        """Step number `step` (from 1). When it ends without an exception its row is on disk. Collective."""
+        heading = f"step {step}/{self._schedule.steps}"
+        left = self._progress.seconds_left(step - 1)
+        log = StepLog(
+            heading=heading if left is None else f"{heading}, left {duration(left)}",
+            console=self._console,
+            resets=self._resets,
+        )
+        try:
+            yield log
+        finally:
+            self._console.status("")
+        seconds = log.timer.seconds()
+        self._progress.step_done(seconds)
+        self._resets = log.resets
+        if "length/total" in log.metrics:  # sampled tokens over all that a step does, not over sampling alone
+            seconds["tokens_per_second"] = log.metrics["length/total"] / seconds["step"]
+        metrics = log.all_metrics(seconds | self._save_seconds) | memory()
+        self._save_seconds = {}
+        with self._ranks.together(f"recording step {step}"):
+            if self._ranks.is_first:
+                self._decisions.append(step, log.events)
+                self._metrics.append(step, metrics)
+                self._write_samples(step, log)
+                if self._tensorboard is not None:
+                    self._tensorboard.add(step, metrics)
+        self._console.line(self._progress.line(step, metrics, seconds["step"]))
+
+    def due(self, step: int, every: int) -> bool:
+        """Whether something that happens every so many steps (0: only at the end) happens after this one."""
+        return due(step, every, self._schedule.steps)
+
+    def should_stop(self) -> bool:
+        """Whether the loop must end before its last step: after a signal or at the time limit. Collective, once per
+        step; `exit_code` says why."""
+        if self.exit_code is not ExitCode.FINISHED:
+            return True
+        limit = self._schedule.time_limit_minutes
+        received = self._signals.received.name if self._signals.received else ""
+        late = 0 < limit <= (time.monotonic() - self._opened) / 60
+        votes = self._ranks.gather([received, late])
+        signals = [name for name, _ in votes if name]
+        if signals:
+            self.exit_code = ExitCode.SAVED_AFTER_SIGNAL
+            self.message(f"stopping: {signals[0]} was received")
+        elif any(late for _, late in votes):
+            self.exit_code = ExitCode.SAVED_AT_TIME_LIMIT
+            self.message(f"stopping: schedule.time_limit_minutes={limit:g} has been reached")
+        return self.exit_code is not ExitCode.FINISHED
+
+    def stop(self, decision: Decision) -> None:
+        """End the loop after this step, which is saved; the exit code tells a scheduler not to go on by itself."""
+        self.exit_code = ExitCode.STOPPED_BY_CONTROLLER
+        reasons = [event.text for event in decision.events if event.action == "stop"]
+        self.message(f"stopping: {'; '.join(reasons)}")
+
+    def finish(self, step: int, save: Callable[[Path], dict[str, Any]]) -> ExitCode:
+        """Save the last step unless it is saved already. Returns what the process should exit with. Collective."""
+        if step > 0:
+            self.save(step, save)
+        total = duration(time.monotonic() - self._opened)
+        if self.exit_code is ExitCode.FINISHED:
+            self.message(f"finished {counted(step, 'step')} after {total}; everything is in {self.directory}")
+        else:
+            self.message(f"saved after step {step} of {self._schedule.steps} ({total}); start it again to go on")
+        return self.exit_code
+
+    # Held-out results
+
+    def evaluation(self, label: str, *, step: int, metrics: Metrics, problems: list[dict[str, Any]]) -> None:
+        """Write `evaluation/<label>.json`; see `prorl_mega.run.evaluations` for what a problem says."""
+        if self._ranks.is_first:
+            with storage_errors(f"writing {self.directory}"):
+                evaluations.write_evaluation(
+                    self.directory / "evaluation", label=label, step=step, metrics=metrics, problems=problems
+                )
+
+    def evaluated(self, label: str) -> bool:
+        """Whether that evaluation is there already, from before the run was resumed. Collective."""
+        path = self.directory / "evaluation" / f"{label}.json"
+        return bool(self._ranks.from_first(evaluations.read_evaluation(path) is not None))
+
+    def close(self) -> None:
+        """Give signals, files and the directory back. May be called more than once."""
+        self._signals.restore()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
+        self._console.close()
+        if self._ranks.is_first:
+            self._lock.release()
+
+    def _write_samples(self, step: int, log: StepLog) -> None:
+        if log.rows:
+            with storage_errors(f"writing {self.directory}"):
+                write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", to_lines(log.rows))
+
+
+def _check_resumable(config: RunConfig, newest: SavedCheckpoint, ranks: Ranks) -> None:
+    """Raises ConfigError when this checkpoint must not, or cannot, be continued by this job."""
+    if config.resume is Resume.never:
+        raise ConfigError(
+            f"resume=never, but {newest.directory} exists. Choose another name, move the directory away, or go on from "
+            "there with resume=auto."
+        )
+    if newest.world_size != ranks.world_size:
+        raise ConfigError(
+            f"{newest.directory} was saved by {newest.world_size} ranks and this job has {ranks.world_size}; start it "
+            f"with {newest.world_size} ranks."
+        )
+    if not (newest.directory.parents[1] / "config.yaml").exists() and newest.settings != fingerprint(config):
+        raise ConfigError(
+            f"{newest.directory} was saved with other settings, and config.yaml, which would say which, is missing. "
+            "Start it with the settings of that run, or choose another name."
+        )

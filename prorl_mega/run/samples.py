@@ -1,0 +1,66 @@
+"""A few answers per step for people to read: `samples/step_000123.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from prorl_mega.run.console import printable
+from prorl_mega.types import Finish, Group, Sample
+
+GROUPS = 4  # problems that are shown per step, at most one per task while there are more tasks than that
+LONGEST = 4000  # characters of a prompt or completion
+
+
+def sample_rows(groups: list[Group]) -> list[dict[str, Any]]:
+    """The best and the worst answer of a few problems, spread over the tasks; JSON-able, bounded, printable."""
+    rows = []
+    for group in _spread(groups):
+        for sample in _extremes(group.samples):
+            rows.append(
+                {
+                    "key": printable(group.problem.key),
+                    "task": group.problem.task,
+                    "prompt": shortened(group.problem.prompt),
+                    "completion": shortened(sample.completion.text),
+                    "reward": None if sample.verdict is None else sample.verdict.reward,
+                    "outcome": None if sample.verdict is None else sample.verdict.outcome.value,
+                    "tokens": len(sample.completion.tokens),
+                    "truncated": sample.completion.finish is Finish.LENGTH,
+                }
+            )
+    return rows
+
+
+def to_lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def shortened(text: str) -> str:
+    """Printable and at most LONGEST characters, the middle left out."""
+    text = printable(text)
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters …]\n{text[-half:]}"
+
+
+def _spread(groups: list[Group]) -> list[Group]:
+    """The first GROUPS problems in the order first of each task, second of each task, and so on."""
+    seen: dict[str, int] = {}
+    ranked = []
+    for position, group in enumerate(groups):
+        turn = seen.get(group.problem.task, 0)
+        seen[group.problem.task] = turn + 1
+        ranked.append((turn, position, group))
+    return [group for _, _, group in sorted(ranked, key=lambda each: each[:2])[:GROUPS]]
+
+
+def _extremes(samples: list[Sample]) -> list[Sample]:
+    scored = [sample for sample in samples if sample.verdict is not None]
+    if not scored:
+        return samples[:1]
+    best = max(scored, key=lambda sample: sample.verdict.reward if sample.verdict else 0.0)
+    worst = min(scored, key=lambda sample: sample.verdict.reward if sample.verdict else 0.0)
+    return [best] if best.verdict == worst.verdict else [best, worst]

@@ -1,0 +1,64 @@
+"""What the loop says about one step: phases, numbers, answers, decisions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from prorl_mega.run.console import Console
+from prorl_mega.run.metrics import mean_of_additions
+from prorl_mega.run.samples import sample_rows
+from prorl_mega.run.timers import TIMING_PREFIX, PhaseTimer
+from prorl_mega.types import Decision, Event, Group, Metrics
+
+
+class StepLog:
+    """Collects until the step is over; nothing of a step that fails is written."""
+
+    def __init__(self, *, heading: str, console: Console, resets: int) -> None:
+        self.timer = PhaseTimer()
+        self.rows: list[dict[str, Any]] = []
+        self.resets = resets  # of the reference, since the run began
+        self._heading = heading
+        self._console = console
+        self._additions: list[Metrics] = []
+        self._decided: Metrics = {}
+        self.events: tuple[Event, ...] = ()
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Seconds inside are reported as `seconds/<name>`; a nested phase counts for itself only."""
+        with self.timer.phase(name):
+            self._console.status(f"{self._heading}: {name}")
+            yield
+        self._console.status(f"{self._heading}: {self.timer.current}" if self.timer.current else self._heading)
+
+    def add(self, metrics: Metrics) -> None:
+        """Take up metrics; what is added several times under one name is averaged."""
+        self._additions.append(dict(metrics))
+
+    def samples(self, groups: list[Group]) -> None:
+        """Keep a few of these answers for people to read."""
+        self.rows = sample_rows(groups)
+
+    def decide(self, decision: Decision) -> None:
+        """Take up what the controller decided: a reset is a metric, the reasons go to the console and to disk."""
+        self.events = decision.events
+        self.resets += decision.reset_reference
+        resets = {"reference/reset": float(decision.reset_reference), "reference/resets": float(self.resets)}
+        self._decided = decision.metrics | resets
+        for reason in decision.reasons:
+            self._console.line(f"{self._heading}: {reason}")
+
+    @property
+    def metrics(self) -> Metrics:
+        """Everything added so far, without timings: identical on every rank and reproducible."""
+        return {name: value for name, value in self._everything().items() if not name.startswith(TIMING_PREFIX)}
+
+    def all_metrics(self, seconds: dict[str, float]) -> Metrics:
+        """`metrics`, the timings that were added, and the seconds per phase."""
+        return self._everything() | {TIMING_PREFIX + name: value for name, value in seconds.items()}
+
+    def _everything(self) -> Metrics:
+        return mean_of_additions(self._additions) | self._decided

@@ -1,0 +1,142 @@
+"""What the sandbox of this machine holds, proved with canaries: a file, a variable, a server, another process.
+
+Every probe says HELD when the wall stood. It is told where the canary is and goes for it in the most direct way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prorl_mega.sandbox.isolation import Launch, Tier
+from prorl_mega.sandbox.job import Ending, Limits, Result, script
+from prorl_mega.sandbox.pool import Sandbox, try_tier
+from prorl_mega.sandbox.process import descendants
+
+_LIMITS = Limits(cpu_s=0.4, wall_s=0.5, memory=256 << 20, output=1 << 20)
+_PRELUDE = """
+import ctypes, json, os, socket, sys, threading, time
+C = json.loads(sys.stdin.readline())
+def goes(what):
+    try: what()
+    except OSError: return False
+    return True
+def say(fallen): print("FELL" if fallen else "HELD", flush=True)
+"""
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Probe:
+    """`source` prints HELD; or, for limits, the run ends as `ending`."""
+
+    what: str
+    source: str
+    ending: Ending = Ending.FINISHED
+
+    def held(self, result: Result) -> bool:
+        if self.ending is not Ending.FINISHED:
+            return result.ending is self.ending
+        return result.ending is Ending.FINISHED and result.stdout == b"HELD\n"
+
+
+PROBES = (
+    Probe(what="files outside cannot be read", source="say(goes(lambda: open(C['file'])))"),
+    Probe(what="files outside cannot be changed", source="say(goes(lambda: open(C['file'], 'a')))"),
+    Probe(what="the environment does not get in", source="say(C['name'] in os.environ)"),
+    Probe(
+        what="servers of this machine cannot be reached",
+        source="say(goes(lambda: socket.create_connection(('127.0.0.1', C['port']), 1)))",
+    ),
+    Probe(what="no sockets at all", source="say(goes(lambda: socket.socket(socket.AF_UNIX)))"),
+    Probe(what="other processes cannot be seen", source="say(goes(lambda: os.listdir(f\"/proc/{C['pid']}\")))"),
+    Probe(what="other processes get no signals", source="say(goes(lambda: os.kill(C['pid'], 9)))"),
+    Probe(what="no process can be started", source="say(goes(os.fork))"),
+    Probe(
+        what="no name-space, no trace, no kernel interfaces",
+        source="libc = ctypes.CDLL(None)\n"
+        "say(any(libc.unshare(flag) == 0 for flag in (1 << 28, 1 << 29)) or libc.ptrace(0, 0, 0, 0) == 0)",
+    ),
+    Probe(
+        what="what a program leaves behind is gone",
+        source="say(os.path.exists('/tmp/left'))\ntry: open('/tmp/left', 'w')\nexcept OSError: pass",
+    ),
+    Probe(what="processor time is limited", source="import signal\nwhile True: pass", ending=Ending.TIME_LIMIT),
+    Probe(what="waiting is limited", source="time.sleep(60)", ending=Ending.TIME_LIMIT),
+    Probe(what="memory is limited", source="x = bytearray(1 << 29)", ending=Ending.MEMORY_LIMIT),
+    Probe(what="output is limited", source="while True: print('x' * 4096)", ending=Ending.OUTPUT_LIMIT),
+)
+
+
+def examine(launch: Launch) -> Iterator[tuple[str, bool]]:
+    """Every probe, twice in the same sandbox, then what is seen from outside; True where the wall stood."""
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (directory / "canary").write_text("canary")
+        bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        stack.callback(bystander.wait)
+        stack.callback(bystander.kill)
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        name = f"CANARY_{secrets.token_hex(4)}"
+        os.environ[name] = "canary"
+        stack.callback(lambda: os.environ.pop(name))
+        told = {"file": str(directory / "canary"), "name": name, "port": server.getsockname()[1], "pid": bystander.pid}
+        sandbox = stack.enter_context(Sandbox(launch))
+        runs = [script(_PRELUDE + probe.source, json.dumps(told) + "\n", _LIMITS) for probe in PROBES]
+        first, second = sandbox.run(runs), sandbox.run(runs)
+        for probe, *results in zip(PROBES, first, second, strict=True):
+            yield probe.what, all(probe.held(result) for result in results)
+        server.setblocking(False)
+        yield "nobody called the server", _nobody_called(server)
+        yield "the canary is what it was", (directory / "canary").read_text() == "canary"
+        yield "the bystander is alive", bystander.poll() is None
+        guests = 1 if launch.tier is Tier.BUBBLEWRAP else 0
+        yield "nothing runs that should not", all(len(descendants(pid)) <= guests for pid in sandbox.processes())
+
+
+def _nobody_called(server: socket.socket) -> bool:
+    try:
+        server.accept()[0].close()
+    except BlockingIOError:
+        return True
+    return False
+
+
+def report(write: Callable[[str], Any]) -> bool:
+    """Say which tiers are there and what each holds; whether programs may be run here."""
+    chosen: Tier | None = None
+    holds = False
+    for tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK):
+        launch, reason = try_tier(tier)
+        if launch is None:
+            write(f"{tier.value}: not available here ({reason})\n")
+            continue
+        write(f"{tier.value}: starts{_identity(launch)}\n")
+        held = True
+        for what, stood in examine(launch):
+            write(f"  {'held' if stood else 'FELL'}  {what}\n")
+            held = held and stood
+        if chosen is None:
+            chosen, holds = tier, held
+    if chosen is None:
+        write("no sandbox: programs that a model wrote will be refused on this machine\n")
+    else:
+        write(f"programs are run in the tier {chosen.value!r}{'' if holds else ', WHICH DOES NOT HOLD'}\n")
+    return holds
+
+
+def _identity(launch: Launch) -> str:
+    if os.geteuid() != 0:
+        return ""
+    if launch.as_nobody:
+        return ", as nobody"
+    return ", as the superuser without capabilities: the number of threads of a program is limited by its memory only"

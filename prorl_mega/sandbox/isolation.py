@@ -1,0 +1,115 @@
+"""Which walls this machine can put around a program, and the command that starts a sandbox behind them.
+
+First tier: bubblewrap. User, mount, process, network, IPC and host name-space of its own, an empty root with only the
+interpreter and the system's libraries, read-only; every run gets a scratch, a process name-space and a system-call
+filter of its own on top. Second tier, where name-spaces are forbidden: Landlock and the same filter; there is no
+scratch and no C++, and a program can find out that a path exists, though not what is in it. Else: nothing is run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from prorl_mega.sandbox import seccomp
+
+GUEST = Path(__file__).with_name("guest.py")
+NOBODY = 65534
+_STAGE = "/mnt"  # where the superuser shows the interpreter to nobody, in a mount name-space that ends with the sandbox
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib")
+_TOOLCHAIN = ("/usr/bin", "/usr/include", "/usr/libexec", "/usr/local/include", "/bin")
+_SMALL = ("/etc/ld.so.cache", "/etc/localtime")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+
+
+class Tier(StrEnum):
+    """What stands between a program and this machine, the strongest first."""
+
+    BUBBLEWRAP = "bubblewrap"
+    LANDLOCK = "landlock"
+    UNCONFINED = "unconfined"  # limits only; never chosen unless a setting asks for it by name
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Launch:
+    """How to start one sandbox."""
+
+    tier: Tier
+    command: list[str]
+    configuration: dict[str, Any]  # the first message to the guest
+    as_nobody: bool = False
+    keep: tuple[Path, ...] = field(default=())  # opened for the sandbox; {0}, {1}... in the command
+
+
+def launches(tier: Tier) -> list[Launch]:
+    """The ways to start a sandbox of a tier here, the best first; empty when something that it needs is missing."""
+    if tier is Tier.UNCONFINED:
+        return [Launch(tier=tier, command=_interpreter(str(GUEST)), configuration=_configuration(tier))]
+    if not seccomp.supported():
+        return []
+    if tier is Tier.LANDLOCK:
+        return [Launch(tier=tier, command=_interpreter(str(GUEST)), configuration=_configuration(tier))]
+    bubblewrap = shutil.which("bwrap")
+    if bubblewrap is None:
+        return []
+    configuration = _configuration(tier)
+    own = Launch(
+        tier=tier, command=_bubblewrap(bubblewrap, sys.base_prefix), configuration=configuration, keep=(GUEST,)
+    )
+    tools = [shutil.which(name) for name in ("unshare", "setpriv", "sh", "mount")]
+    if os.geteuid() != 0 or None in tools or not Path(_STAGE).is_dir():
+        return [own]
+    # The superuser becomes nobody first. Nobody may not be able to reach the interpreter where it is.
+    stage = 'mount --bind "$1" "$2" && shift 2 && exec setpriv --reuid="$0" --regid="$0" --clear-groups -- "$@"'
+    command = ["unshare", "--mount", "sh", "-c", stage, str(NOBODY), sys.base_prefix, _STAGE]
+    nobody = Launch(
+        tier=tier,
+        command=[*command, *_bubblewrap(bubblewrap, _STAGE)],
+        configuration=configuration,
+        as_nobody=True,
+        keep=(GUEST,),
+    )
+    return [nobody, own]
+
+
+def _configuration(tier: Tier) -> dict[str, Any]:
+    """What the guest is told before its first run."""
+    readable = [sys.base_prefix, *_LIBRARIES, *_SMALL, *_DEVICES]
+    return {
+        "namespaces": tier is Tier.BUBBLEWRAP,
+        "landlock": [path for path in readable if os.path.exists(path)] if tier is Tier.LANDLOCK else [],
+        "filter": None if tier is Tier.UNCONFINED else seccomp.program_filter().hex(),
+        "compiler_filter": None if tier is Tier.UNCONFINED else seccomp.compiler_filter().hex(),
+        "parent": 0 if tier is Tier.BUBBLEWRAP else os.getpid(),
+    }
+
+
+def _interpreter(guest: str) -> list[str]:
+    """Isolated from the environment and the user's packages; no packages at all, no byte code written."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return [os.path.join(sys.base_prefix, "bin", version), "-I", "-S", "-B", guest]
+
+
+def _bubblewrap(executable: str, interpreter_at: str) -> list[str]:
+    """The command line, with {0} for the number of the descriptor of the guest's text."""
+    command = [executable, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--as-pid-1"]
+    command += ["--clearenv", "--setenv", "PYTHONHASHSEED", "0", "--setenv", "LC_ALL", "C.UTF-8"]
+    command += ["--hostname", "sandbox", "--uid", str(NOBODY), "--gid", str(NOBODY)]
+    command += ["--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"]  # for the scratch; no program has it
+    for path in (*_LIBRARIES, *_TOOLCHAIN):
+        if os.path.islink(path):
+            command += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            command += ["--ro-bind", path, path]
+    for path in _SMALL:
+        command += ["--ro-bind-try", path, path]
+    command += ["--ro-bind", interpreter_at, sys.base_prefix]
+    for path in _DEVICES:
+        command += ["--dev-bind", path, path]
+    command += ["--dir", "/tmp", "--ro-bind-data", "{0}", "/guest.py", "--remount-ro", "/", "--chdir", "/"]
+    return [*command, "--", *_interpreter("/guest.py")]

@@ -1,0 +1,212 @@
+"""Problems whose answer is a program, judged by running it on tests in a sandbox.
+
+A row: {"prompt": "...", "tests": [...]} and optionally id, language (python or cpp) and solution. A test is
+{"input": text, "output": text} for a program that reads standard input, {"function": name, "arguments": [...],
+"expected": value} for one call, or {"function": name, "code": "assert name(2) == 4"} for assertions, also with a
+`check(candidate)` as in HumanEval.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import Any
+
+from prorl_mega.data.canonical import Domain
+from prorl_mega.errors import ConfigError
+from prorl_mega.sandbox import Ending, Keeper, Limits, Sandbox, Tier, compilation, find, script
+from prorl_mega.tasks import extract
+from prorl_mega.tasks.code import cases
+from prorl_mega.tasks.registry import register
+from prorl_mega.tasks.rows import Posed, RowOptions, RowTask
+from prorl_mega.types import Outcome, Problem, Verdict
+
+IDLE = 4  # times `total_s` that an answer may take on the clock
+_FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*")
+_TAGS = {"python": {"python", "py", "python3"}, "cpp": {"cpp", "c++", "cc", "cxx"}}
+COMPILING = Limits(cpu_s=20.0, wall_s=40.0, memory=2 << 30, output=32 << 20, scratch=128 << 20, threads=64)
+SHOUT = (
+    "\n!!! allow_unconfined is set and this machine has no sandbox: programs that a model wrote run WITH YOUR RIGHTS.\n"
+    "!!! They can read and delete your files, use the network and outlive the run. Limits on time and memory are all\n"
+    "!!! that is left. Never do this on a machine that holds anything of value.\n"
+)
+
+
+class Language(Enum):
+    python = "python"
+    cpp = "cpp"  # needs a compiler, and bubblewrap
+
+
+class Scoring(Enum):
+    """What the share of tests that a program passes is worth."""
+
+    all = "all"  # 1 when all are passed, else 0; stops at the first failure
+    fraction = "fraction"
+
+
+@dataclass(kw_only=True, slots=True)
+class CodeOptions(RowOptions):
+    language: Language = Language.python  # of rows that do not name their own
+    scoring: Scoring = Scoring.all
+    max_tests: int = 64  # of one problem; the first ones count
+    time_s: float = 4.0  # processor time of one test
+    total_s: float = 8.0  # processor time of all tests of one answer
+    memory_mb: int = 1024
+    tolerance: float = 1e-6  # relative or absolute, where a number with a decimal point is expected
+    suffix: str = "\n\nWrite the whole program in one fenced code block."
+    allow_unconfined: bool = False  # run programs without a sandbox where none can be had; dangerous
+
+    def __post_init__(self) -> None:
+        RowOptions.__post_init__(self)
+        if not 0 < self.time_s <= self.total_s:
+            raise ValueError(f"time_s: need 0 < time_s <= total_s, not {self.time_s} and {self.total_s}")
+        if self.max_tests < 1:
+            raise ValueError(f"max_tests: must be at least 1, not {self.max_tests}")
+        if not 64 <= self.memory_mb <= 1 << 16:
+            raise ValueError(f"memory_mb: must be from 64 to 65536, not {self.memory_mb}")
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"tolerance: must be at least 0 and below 1, not {self.tolerance}")
+
+
+@register("code")
+class Code(RowTask):
+    """Programs in Python or C++, judged by tests in a sandbox; rows of files, shuffled for every pass."""
+
+    domain = Domain.code
+    options_type = CodeOptions
+    options: CodeOptions
+
+    def __init__(self, entry: str, options: CodeOptions) -> None:
+        super().__init__(entry, options)
+        self._runner: cases.Runner | None = None
+
+    def check(self, fields: dict[str, Any]) -> dict[str, Any]:
+        language = fields.get("language", self.options.language.value)
+        if language not in _TAGS:
+            raise ValueError(f"language must be {' or '.join(_TAGS)}, not {language!r}")
+        for number, test in enumerate(fields["tests"], start=1):
+            try:
+                cases.check(test)
+            except ValueError as error:
+                raise ValueError(f"test {number}: {error}") from None
+            if language == Language.cpp.value and "function" in test:
+                raise ValueError(f"test {number}: a C++ program can only be tested by input and output")
+        return {**fields, "language": language, "tests": fields["tests"][: self.options.max_tests]}
+
+    def load(self) -> None:
+        self.check_machine()
+        super().load()
+        if any(fields["language"] == Language.cpp.value for fields in self.rows()):
+            self._need_cpp()
+
+    def check_machine(self) -> None:
+        if find(allow_unconfined=self.options.allow_unconfined).tier is Tier.UNCONFINED:
+            sys.stderr.write(SHOUT)
+        if self.options.language is Language.cpp:
+            self._need_cpp()
+
+    def _need_cpp(self) -> None:
+        tier = find(allow_unconfined=self.options.allow_unconfined).tier
+        if tier is not Tier.BUBBLEWRAP:
+            raise ConfigError(f"tasks.mixture.{self.entry}: C++ needs bubblewrap; this machine has {tier}")
+        compiler()
+
+    def describe(self) -> str:
+        return SHOUT if self.options.allow_unconfined else ""
+
+    def pose(self, fields: dict[str, Any], random: Random) -> Posed:
+        entry = {"tests": fields["tests"], "language": fields["language"]}
+        return Posed(prompt=fields["prompt"], entry=entry, solution=fields.get("solution"))
+
+    def start(self) -> None:
+        self._runner = Keeper(lambda: self.progress(), allow_unconfined=self.options.allow_unconfined)
+
+    def warm_up(self) -> None:
+        if self._runner is not None:
+            self._runner.run([script("", "", Limits())])  # comes back when the sandbox is ready
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        language = Language(problem.entry["language"])
+        source = program(answer, language)
+        if source is None:
+            return Verdict(reward=0.0, detail="no code block found")
+        if self._runner is None:
+            self._runner = Sandbox(find(allow_unconfined=self.options.allow_unconfined))
+        began = time.monotonic()
+        built: str | bytes = source
+        if language is Language.cpp:
+            (compiled,) = self._runner.run([compilation(compiler(), source, COMPILING)])
+            self.progress()
+            if compiled.ending is Ending.INFRA_ERROR:
+                return _infra_error(compiled.detail)
+            if compiled.ending is not Ending.FINISHED:
+                return Verdict(reward=0.0, detail=f"compile_error {compiled.detail}"[:200])
+            built = compiled.result
+        return self._judge(problem.entry["tests"], built, began)
+
+    def _judge(self, tests: list[dict[str, Any]], built: str | bytes, began: float) -> Verdict:
+        options = self.options
+        passed, used, complaint = 0, 0.0, ""
+        assert self._runner is not None
+        for number, test in enumerate(tests):
+            left = options.total_s - used
+            if left <= 0 or time.monotonic() - began > IDLE * options.total_s:
+                complaint = complaint or f"test {number + 1}: {options.total_s:g} s for all tests"
+                break
+            seconds = min(options.time_s, left)
+            limits = Limits(cpu_s=seconds, wall_s=seconds + 1.0, memory=options.memory_mb << 20)
+            verdict = cases.judge(test, built, self._runner, limits, options.tolerance)
+            self.progress()
+            if verdict.ending is Ending.INFRA_ERROR:
+                return _infra_error(verdict.detail)
+            passed, used = passed + verdict.passed, used + verdict.cpu_s
+            if verdict.ending is Ending.TIME_LIMIT:
+                used += max(0.0, seconds - verdict.cpu_s)
+            if not verdict.passed:
+                kind = "" if verdict.ending is Ending.FINISHED else f"{verdict.ending} "
+                complaint = complaint or f"test {number + 1}: {kind}{verdict.detail}"
+                if options.scoring is Scoring.all:
+                    break
+        share = passed / len(tests)
+        reward = share if options.scoring is Scoring.fraction else float(passed == len(tests))
+        return Verdict(reward=reward, detail=f"{passed}/{len(tests)} {complaint}".strip()[:200])
+
+
+def program(answer: str, language: Language) -> str | None:
+    """The last complete fenced block that is marked as this language, or the last that is not marked at all."""
+    marked: str | None = None
+    unmarked: str | None = None
+    fence, tag = "", ""
+    lines: list[str] = []
+    for line in extract.after_thinking(extract.clean(answer)).split("\n"):
+        if not fence:
+            opening = _FENCE.fullmatch(line[:200]) if line.lstrip()[:3] in ("```", "~~~") else None
+            if opening:
+                fence, tag, lines = opening[1], opening[2].lower(), []
+        elif line.strip().startswith(fence) and not line.strip().strip(fence[0]):
+            text = "\n".join(lines)
+            if tag in _TAGS[language.value]:
+                marked = text
+            elif not tag:
+                unmarked = text
+            fence = ""
+        else:
+            lines.append(line)
+    found = marked if marked is not None else unmarked
+    return found if found is not None and found.strip() else None
+
+
+def compiler() -> list[str]:
+    for name in ("g++", "clang++"):
+        if shutil.which(name) is not None:
+            return [name, "-O2", "-std=c++17", "-w", "-pipe", "-x", "c++", "-", "-o", "/tmp/program"]
+    raise ConfigError("C++ programs need a compiler, and neither g++ nor clang++ is installed")
+
+
+def _infra_error(detail: str) -> Verdict:
+    return Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR, detail=detail[:200])

@@ -1,0 +1,292 @@
+"""Puzzles of reasoning-gym: its data sets, difficulty levels and (continuous) scores, with the holes closed.
+
+Several of its scorers `eval` what the model wrote. They are called in worker processes only, on text that has been
+stripped, bounded, refused when it has characters that no answer needs (`gym_rules.py`) or reaches for Python's
+internals; the worker itself is confined (`worker.py`).
+
+A problem carries no answer key but the data set's coordinates: the worker makes the item again and compares
+fingerprints. So every Python type inside an item survives, and a scorer never gets somebody else's reference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from prorl_mega.errors import ConfigError, DataError
+from prorl_mega.tasks import extract
+from prorl_mega.tasks.logic.gym_rules import (
+    ENDLESS_LEVELS,
+    EXCLUDED,
+    HASH_DEPENDENT,
+    PROGRESS,
+    Credit,
+    acceptable,
+    allowed,
+    reference,
+    reward,
+)
+from prorl_mega.tasks.logic.short_prompts import BRIEFS
+from prorl_mega.tasks.registry import Style, Task, digest, nearest, register
+from prorl_mega.types import Outcome, Problem, Verdict
+
+BLOCK = 512  # problems per data set object; some data sets prepare a pool of this size
+CACHED_BLOCKS, CACHED_ITEMS = 4, 128
+ATTEMPTS = 1024  # seeds for one problem; of propositional_logic one in ten is fit
+
+_INTERNALS = re.compile(
+    r"__|\blambda\b|\b(?:eval|exec|compile|open|input|globals|locals|vars|getattr|setattr|breakpoint|exit|quit)\s{0,8}\("
+)
+_TOWER = re.compile(
+    r"(?:\*\*|\^)[\s(+-]{0,16}(?:\d{4}|\d{1,3}[\s)]{0,16}(?:\*\*|\^))|\de\+?\d{4}|<<|\d{400}|!!!|\bfactorial\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(kw_only=True, slots=True)
+class ReasoningGymOptions:
+    """`config` holds the data set's own settings (`python -m prorl_mega.tasks show reasoning_gym dataset=NAME`).
+
+    A level sets what the data set's curriculum varies, and `config` overrides it.
+    """
+
+    dataset: str = ""
+    level: int = -1  # of the data set's curriculum, from 0; -1: its default settings
+    config: dict[str, Any] = field(default_factory=dict)
+    credit: Credit = Credit.progress  # what an answer is worth that is not a full solution
+    style: Style = Style.full
+    answer: extract.Form = extract.Form.tags
+
+    def __post_init__(self) -> None:
+        if not self.dataset:
+            raise ValueError(f"dataset: must name one of {', '.join(datasets())}")
+        if self.dataset in EXCLUDED:
+            raise ValueError(f"dataset: {self.dataset!r} cannot be used: it {EXCLUDED[self.dataset]}")
+        if self.level < -1:
+            raise ValueError(f"level: must be at least 0, or -1 for the default settings, not {self.level}")
+        if self.style is Style.short and self.dataset not in BRIEFS:
+            raise ValueError(
+                f"style: there is no short wording of {self.dataset!r}. There is one of: {', '.join(BRIEFS)}"
+            )
+        for key in ("seed", "size"):
+            if key in self.config:
+                raise ValueError(f"config.{key}: is chosen by the mixture")
+
+
+@register("reasoning_gym")
+class ReasoningGym(Task):
+    """One data set of reasoning-gym."""
+
+    options_type = ReasoningGymOptions
+    options: ReasoningGymOptions
+
+    def __init__(self, entry: str, options: ReasoningGymOptions) -> None:
+        super().__init__(entry, options)
+        self._settings: dict[str, Any] | None = None
+        self._blocks: OrderedDict[int, Any] = OrderedDict()
+        self._items: OrderedDict[tuple[int, int], dict[str, Any]] = OrderedDict()
+
+    def load(self) -> None:
+        self._settings = self._checked_settings()
+        self._check_reproducible()
+        self.problem(0, 0)
+
+    def warm_up(self) -> None:
+        self._item(0, 0)
+
+    def describe(self) -> str:
+        name = self.options.dataset
+        settings = [item for item in dataclasses.fields(datasets()[name]) if item.name not in ("seed", "size")]
+        defaults = "\n".join(f"  {item.name} = {_default(item)}" for item in settings)
+        partial = f"partial credit: {PROGRESS.get(name, 'none, unless options.credit is all')}"
+        return (
+            f"settings of {name} (options.config) and their defaults:\n{defaults}\n"
+            f"levels of its curriculum (options.level): {_levels(name)}\n{partial}"
+        )
+
+    def problem(self, index: int, seed: int) -> Problem:
+        item = self._item(index, seed)
+        answer = reference(self.options.dataset, item)
+        if self.options.style is Style.short:
+            brief = BRIEFS[self.options.dataset]
+            prompt, steps = brief.prompt(item), brief.steps(item)
+            answer = None if answer is None else brief.shorten(answer)
+        else:
+            prompt, steps = f"{item['question'].rstrip()}\n\n{extract.request(self.options.answer)}", ""
+        return Problem(
+            key=self.key(index, seed),
+            task=self.entry,
+            prompt=prompt,
+            entry={"index": index, "seed": seed, "fingerprint": _fingerprint(item)},
+            solution=self._solution(steps, answer),
+        )
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        item = self._item(problem.entry["index"], problem.entry["seed"])
+        if _fingerprint(item) != problem.entry["fingerprint"]:
+            return Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR, detail="the worker made another problem")
+        found = extract.answer(answer, self.options.answer)
+        if found is None:
+            return Verdict(reward=0.0, detail="no answer found")
+        if self.options.style is Style.short:
+            found = BRIEFS[self.options.dataset].expand(found)
+        scorer = self._block(problem.entry["index"] // BLOCK, problem.entry["seed"], attempt=0)
+        return judge(self.options.dataset, scorer, item, found, self.options.credit)
+
+    def _solution(self, steps: str, answer: str | None) -> str | None:
+        """None when reasoning-gym knows no right answer, or one that the chosen form cannot express."""
+        if not answer:
+            return None
+        text = extract.mark(steps, answer, self.options.answer)
+        return text if extract.answer(text, self.options.answer) == answer.strip() else None
+
+    def _item(self, index: int, seed: int) -> dict[str, Any]:
+        """Item `index` of the endless stream `seed`; the last few are kept, as many samples answer the same problem."""
+        at = (index, seed)
+        if at not in self._items:
+            self._items[at] = self._generate(index, seed)
+            if len(self._items) > CACHED_ITEMS:
+                self._items.popitem(last=False)
+        return self._items[at]
+
+    def _generate(self, index: int, seed: int) -> dict[str, Any]:
+        """Some generators fail on some seeds (a maze without a floor), or make problems that must not be posed.
+
+        Then the next of a fixed sequence is taken.
+        """
+        reason = "no problem was fit to be posed"
+        for attempt in range(ATTEMPTS):
+            try:
+                block = self._block(index // BLOCK, seed, attempt)
+                with contextlib.redirect_stdout(io.StringIO()):  # the compiler of `bf` prints a dot per problem
+                    item: dict[str, Any] = block[index % BLOCK]
+                if acceptable(item, self.options.dataset, block):
+                    return item
+            except MemoryError:
+                raise
+            except Exception as error:  # generators divide by zero, miss keys, ...: then this seed makes no problem
+                reason = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"tasks.mixture.{self.entry}: reasoning-gym could not make a {self.options.dataset} problem in {ATTEMPTS} "
+            f"attempts with {self.options.config}; make the settings less tight ({reason})"
+        )
+
+    def _block(self, number: int, seed: int, attempt: int) -> Any:
+        """The data set object that holds problems [number * BLOCK, (number + 1) * BLOCK) of the stream."""
+        origin = digest(f"{self.entry}\n{seed}\n{number}\n{attempt}") >> 32  # numpy generators want 32 bits
+        if origin not in self._blocks:
+            from reasoning_gym import create_dataset
+
+            if self._settings is None:
+                self._settings = self._checked_settings()
+            self._blocks[origin] = create_dataset(self.options.dataset, **self._settings, seed=origin, size=BLOCK)
+            if len(self._blocks) > CACHED_BLOCKS:
+                self._blocks.popitem(last=False)
+        return self._blocks[origin]
+
+    def _checked_settings(self) -> dict[str, Any]:
+        """Level and `options.config` as settings, plain values turned into the data set's enums. Raises ConfigError."""
+        name, where = self.options.dataset, f"tasks.mixture.{self.entry}.options"
+        config_type = datasets().get(name)
+        if config_type is None:
+            close = nearest(name, list(datasets()))
+            raise ConfigError(f"{where}.dataset: reasoning-gym has no {name!r}{close}. {', '.join(datasets())}")
+        known = {item.name: item for item in dataclasses.fields(config_type) if item.name not in ("seed", "size")}
+        settings = self._settings_of_level(f"{where}.level")
+        for key, value in self.options.config.items():
+            if key not in known:
+                raise ConfigError(f"{where}.config.{key}: no such setting of {name}. {', '.join(known)}")
+            settings[key] = _like(known[key].default, value)
+        try:
+            config = config_type(**settings, seed=0, size=BLOCK)
+            if hasattr(config, "validate"):
+                config.validate()
+        except (AssertionError, TypeError, ValueError) as error:
+            asked = "config" if self.options.level < 0 else f"level={self.options.level}"
+            raise ConfigError(f"{where}.{asked}: {name} refuses {settings}: {error}") from None
+        return settings
+
+    def _settings_of_level(self, where: str) -> dict[str, Any]:
+        """What the data set's curriculum sets at `options.level`; attributes with fewer levels stay at their last."""
+        level, name = self.options.level, self.options.dataset
+        if level < 0:
+            return {}
+        levels = _levels(name)
+        if level >= levels:
+            raise ConfigError(f"{where}: must be below {levels}, the number of levels of {name}, not {level}")
+        if level in ENDLESS_LEVELS.get(name, ()):
+            raise ConfigError(f"{where}: {name} takes minutes for a problem of level {level}; choose another level")
+        from reasoning_gym.factory import create_curriculum
+
+        curriculum = create_curriculum(name)
+        for attribute in curriculum.attributes.values():
+            curriculum.set_attr_level(attribute.name, min(level, len(attribute.levels) - 1))
+        config = curriculum.generate_configuration({"seed": 0, "size": BLOCK})
+        chosen = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+        return {key: value for key, value in chosen.items() if key not in ("seed", "size")}
+
+    def _check_reproducible(self) -> None:
+        name = self.options.dataset
+        if name in HASH_DEPENDENT and not os.environ.get("PYTHONHASHSEED", "random").isdigit():
+            raise ConfigError(
+                f"tasks.mixture.{self.entry}.options.dataset: {name} problems depend on Python's hash seed: start with "
+                "PYTHONHASHSEED=0 on every rank, or choose another data set"
+            )
+
+
+def judge(dataset: str, scorer: Any, item: dict[str, Any], found: str, credit: Credit) -> Verdict:
+    """The verdict on an extracted answer; `scorer` is a data set object of reasoning-gym. Call it in a worker only."""
+    right = reference(dataset, item) or ""
+    if not allowed(dataset, found) or (_INTERNALS.search(found) and not _INTERNALS.search(right)):
+        return Verdict(reward=0.0, detail="refused: looks like a program")
+    if _TOWER.search(found) and not _TOWER.search(right):
+        return Verdict(reward=0.0, detail="refused: a computation without end")
+    try:
+        raw = scorer.score_answer(answer=found, entry=item)
+        value = reward(dataset, raw, found, item, scorer, credit)
+        return Verdict(reward=value, detail=found[:64])
+    except MemoryError:
+        raise
+    except Exception as error:  # several scorers raise for what they cannot read: then it is no answer
+        return Verdict(reward=0.0, detail=f"unreadable: {type(error).__name__}")
+
+
+def datasets() -> dict[str, type]:
+    """Settings class of every reasoning-gym data set that can be used. Imports reasoning-gym (two seconds)."""
+    import reasoning_gym  # noqa: F401 (fills the table)
+    from reasoning_gym.factory import DATASETS
+
+    return {name: config_type for name, (_, config_type) in sorted(DATASETS.items()) if name not in EXCLUDED}
+
+
+def _levels(dataset: str) -> int:
+    """Number of levels of the data set's curriculum; 0 where it has none."""
+    from reasoning_gym.factory import create_curriculum, has_curriculum
+
+    if not has_curriculum(dataset):
+        return 0
+    return max(len(attribute.levels) for attribute in create_curriculum(dataset).attributes.values())
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
+
+
+def _like(default: Any, value: Any) -> Any:
+    """A plain value as the kind of thing that the setting's default is."""
+    if isinstance(default, Enum) and not isinstance(value, Enum):
+        return type(default)(value)
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def _fingerprint(item: dict[str, Any]) -> str:
+    return f"{digest(item['question'] + chr(0) + str(item['answer'])):016x}"

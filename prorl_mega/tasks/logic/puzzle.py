@@ -1,0 +1,99 @@
+"""Puzzles of reasoning-gym that somebody has generated into a file: a prompt and the entry that its scorer reads.
+
+The same scorers and the same rules as for puzzles that are generated here (`gym.py`). Entries come from a file, and
+some scorers evaluate them; so what an entry may consist of is checked when the file is read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from prorl_mega.data.canonical import Domain
+from prorl_mega.tasks import extract
+from prorl_mega.tasks.logic import gym, gym_rules
+from prorl_mega.tasks.registry import nearest, register
+from prorl_mega.tasks.rows import Posed, RowOptions, RowTask
+from prorl_mega.types import Problem, Verdict
+
+EVALUATED = {
+    "bitwise_arithmetic": ("metadata", "problem", r"[0-9a-fA-FxX+\-*/()<>&|^~ ]{1,400}"),
+    "intermediate_integration": ("metadata", "integrand", r"[0-9A-Za-z+\-*/() .]{1,400}"),
+    "number_sorting": ("answer", "", r"[\[\]0-9eE+\-.,'\" ]{1,4000}"),
+    "polynomial_multiplication": ("answer", "", r"[0-9A-Za-z+\-*/() ]{1,4000}"),
+    "simple_integration": ("metadata", "integrand", r"[0-9A-Za-z+\-*/() .]{1,400}"),
+}
+"""What scorers evaluate of an entry, and what it may consist of."""
+TUPLES = ("arc_agi", "rearc")
+"""Their scorers compare with tuples of tuples, which JSON turns into lists."""
+
+
+@dataclass(kw_only=True, slots=True)
+class LogicOptions(RowOptions):
+    credit: gym_rules.Credit = gym_rules.Credit.progress  # what an answer is worth that is not a full solution
+    answer: extract.Form = extract.Form.tags
+    request: bool = True  # whether to append the sentence that asks for the answer in this form
+
+
+@register("logic")
+class Logic(RowTask):
+    """Entries of reasoning-gym from files, scored as the puzzles that are generated here."""
+
+    options_type = LogicOptions
+    options: LogicOptions
+    domain = Domain.logic
+
+    def __init__(self, entry: str, options: LogicOptions) -> None:
+        super().__init__(entry, options)
+        self._scorers: dict[str, Any] = {}
+
+    def check(self, fields: dict[str, Any]) -> dict[str, Any]:
+        entry = fields["entry"]
+        name = entry["metadata"]["source_dataset"]
+        if name in gym_rules.EXCLUDED:
+            raise ValueError(f"entries of {name!r} cannot be used: it {gym_rules.EXCLUDED[name]}")
+        if name not in gym.datasets():
+            raise ValueError(f"reasoning-gym has no {name!r}{nearest(name, list(gym.datasets()))}")
+        if not isinstance(entry.get("question"), str) or not isinstance(entry.get("answer"), str | None):
+            raise ValueError("the entry must have a question and an answer, which may be null")
+        if name in EVALUATED:
+            part, key, pattern = EVALUATED[name]
+            text = entry[part].get(key) if key else entry[part]
+            if not isinstance(text, str) or not re.fullmatch(pattern, text) or not _is_formula(name, text):
+                raise ValueError(f"the {key or part} of a {name} entry must be a formula, not {text!r:.80}")
+        return fields
+
+    def warm_up(self) -> None:
+        gym.datasets()
+
+    def pose(self, fields: dict[str, Any], random: Random) -> Posed:
+        entry, form = fields["entry"], self.options.answer
+        answer = gym_rules.reference(entry["metadata"]["source_dataset"], entry)
+        solution = fields.get("solution") or (extract.mark("", answer, form) if answer else None)
+        wanted = f"\n\n{extract.request(form)}" if self.options.request else ""
+        return Posed(prompt=fields["prompt"].rstrip() + wanted, entry={"entry": entry}, solution=solution)
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        item = problem.entry["entry"]
+        found = extract.answer(answer, self.options.answer)
+        if found is None:
+            return Verdict(reward=0.0, detail="no answer found")
+        name = item["metadata"]["source_dataset"]
+        if name in TUPLES:
+            item = {**item, "metadata": {**item["metadata"], "output": tuple(map(tuple, item["metadata"]["output"]))}}
+        return gym.judge(name, self._scorer(name), item, found, self.options.credit)
+
+    def _scorer(self, name: str) -> Any:
+        """A data set object with default settings: scoring reads the entry, and little else."""
+        if name not in self._scorers:
+            from reasoning_gym import create_dataset
+
+            self._scorers[name] = create_dataset(name, seed=0, size=1)
+        return self._scorers[name]
+
+
+def _is_formula(name: str, text: str) -> bool:
+    """Whether only known functions are called in it."""
+    return name not in gym_rules.FUNCTIONS or gym_rules.allowed(name, text)

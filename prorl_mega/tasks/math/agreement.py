@@ -1,0 +1,120 @@
+r"""How often the verifiers of mathematics agree, and where they do not.
+
+python -m prorl_mega.tasks agreement runs/x/samples/*.jsonl --data problems.jsonl   the answers of a run
+python -m prorl_mega.tasks agreement answers.jsonl                                  lines with `reference` and `answer`
+
+Three judges: `rules` (the task's own, with math-verify behind them), `plain` (`second: plain`), `math-verify` (alone,
+as it comes). For every pair of them: how many answers both accept, one only, or neither; and the answers on which they
+differ. Who accepts what the others refuse is either better or fooled: these rows are for people to read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from prorl_mega.data import schemas
+from prorl_mega.data.canonical import Domain
+from prorl_mega.errors import DataError, exit_status
+from prorl_mega.tasks import extract
+from prorl_mega.tasks.answers import equivalence, plain, symbolic
+
+JUDGES: dict[str, Callable[[str, str], bool]] = {
+    "rules": equivalence.equivalent,
+    "plain": plain.agrees,
+    "math-verify": symbolic.alone,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    reference: str
+    answer: str
+    accepted: tuple[str, ...]  # names of the judges that accept it
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m prorl_mega.tasks agreement", description="Verifiers that differ.")
+    parser.add_argument("files", nargs="+", type=Path, help="samples of a run, or lines with reference and answer")
+    parser.add_argument("--data", help="the data set with the references; needed for samples of a run")
+    parser.add_argument("--schema", default=schemas.AUTO, help="schema of the data set")
+    parser.add_argument("--form", default="boxed", choices=[form.value for form in extract.Form])
+    parser.add_argument("--rows", type=int, default=20, help="answers to show for every pair of verifiers")
+    given = parser.parse_args(arguments)
+    return exit_status(lambda: _report(given))
+
+
+def judge(pairs: Iterator[tuple[str, str]]) -> list[Judged]:
+    """Every judge's verdict about (reference, answer) pairs; a pair that comes again counts again."""
+    equivalence.prepare()
+    return [
+        Judged(reference, answer, tuple(name for name, accepts in JUDGES.items() if accepts(reference, answer)))
+        for reference, answer in pairs
+    ]
+
+
+def table(judged: list[Judged], one: str, other: str) -> Counter[str]:
+    """How many answers `both`, only one (its name) or `neither` of two judges accepts."""
+    counts: Counter[str] = Counter()
+    for each in judged:
+        found = [name for name in (one, other) if name in each.accepted]
+        counts["both" if len(found) == 2 else found[0] if found else "neither"] += 1
+    return counts
+
+
+def _report(given: argparse.Namespace) -> None:
+    judged = judge(_pairs(given))
+    print(f"{len(judged)} answers")
+    for name in JUDGES:
+        print(f"  accepted by {name:12} {sum(name in each.accepted for each in judged)}")
+    for one, other in combinations(JUDGES, 2):
+        counts = table(judged, one, other)
+        same = counts["both"] + counts["neither"]
+        print(
+            f"\n{one} and {other}: agree on {same} of {len(judged)} ({100 * same / max(1, len(judged)):.1f} %); "
+            f"both accept {counts['both']}, only {one} {counts[one]}, only {other} {counts[other]}"
+        )
+        differ = [each for each in judged if (one in each.accepted) != (other in each.accepted)]
+        for each in list(dict.fromkeys(differ))[: given.rows]:
+            accepting = one if one in each.accepted else other
+            print(f"  only {accepting:12} {each.reference[:60]!r}  {each.answer[:60]!r}")
+
+
+def _pairs(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    references = _references(given.data, given.schema) if given.data else None
+    for path in given.files:
+        for number, line in enumerate(_lines(path), start=1):
+            try:
+                row = json.loads(line)
+                if references is None:
+                    yield str(row["reference"]), str(row["answer"])
+                    continue
+                reference = references.get(str(row["key"]).partition("/")[2])
+                for answer in extract.statement(str(row["completion"]), extract.Form(given.form)) if reference else []:
+                    yield str(reference), answer
+            except (ValueError, KeyError, TypeError) as error:
+                needed = "reference and answer" if references is None else "key and completion"
+                raise DataError(f"{path}:{number}: must be a JSON object with {needed} ({error})") from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _references(path: str, schema: str) -> dict[str, str]:
+    """Answers of a data set by the ids of its rows."""
+    found = schemas.read(path, Domain.math, schema=schema)
+    return {row.fields["id"]: row.fields["answer"] for row in found.rows}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

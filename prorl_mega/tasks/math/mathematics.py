@@ -1,0 +1,82 @@
+r"""Mathematics from data files: rows with a prompt and an answer, judged as mathematics.
+
+Prompt: the row's text and `suffix`. Answer: the last box by default (`extract` has the rules). Reward: one if every
+answer of the final statement is the reference (`answers/equivalence.py`), or if together they are the list that it
+is; else zero. A row may ask for `verifier: exact`: the same text.
+
+With `second: plain` an answer also counts that only the second verifier accepts, as ProRL counts what either of two
+verifiers accepts; the detail of a verdict says when they differ, and `python -m prorl_mega.tasks agreement` how often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import Any
+
+from prorl_mega.data.canonical import Domain
+from prorl_mega.tasks import extract
+from prorl_mega.tasks.answers import equivalence, plain
+from prorl_mega.tasks.registry import register
+from prorl_mega.tasks.rows import AnswerOptions, Posed, RowTask
+from prorl_mega.types import Problem, Verdict
+
+
+class Verifier(Enum):
+    math = "math"  # equal as mathematics
+    exact = "exact"  # equal as text, apart from blanks at both ends
+
+
+class Second(Enum):
+    none = "none"
+    plain = "plain"  # equal as text when the spellings of LaTeX are made one
+
+
+@dataclass(kw_only=True, slots=True)
+class MathOptions(AnswerOptions):
+    verifier: Verifier = Verifier.math  # of rows that do not name their own
+    second: Second = Second.none  # what it accepts counts as well
+
+
+@register("math")
+class Math(RowTask):
+    """Mathematics from data files, judged as mathematics: rows with a prompt and an answer."""
+
+    domain = Domain.math
+    options_type = MathOptions
+    options: MathOptions
+
+    def check(self, fields: dict[str, Any]) -> dict[str, Any]:
+        verifier = fields.setdefault("verifier", self.options.verifier.value)
+        if verifier not in [member.value for member in Verifier]:
+            raise ValueError(f"verifier must be math or exact, not {verifier!r}")
+        if verifier == Verifier.math.value and (wrong := equivalence.complaint(fields["answer"])):
+            raise ValueError(wrong)
+        self.options.check_level(fields)
+        return fields
+
+    def pose(self, fields: dict[str, Any], random: Random) -> Posed:
+        return Posed(
+            prompt=fields["prompt"],
+            entry={"answer": fields["answer"], "verifier": fields["verifier"]},
+            solution=fields.get("solution"),
+        )
+
+    def warm_up(self) -> None:
+        equivalence.prepare()
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        found = extract.statement(answer, self.options.answer)
+        if not found:
+            return Verdict(reward=0.0, detail="no answer found")
+        reference, detail = problem.entry["answer"], found[0][:64]
+        if Verifier(problem.entry["verifier"]) is Verifier.exact:
+            return Verdict(reward=float(found == [reference.strip()]), detail=detail)
+        first = equivalence.all_equivalent(reference, found)
+        if self.options.second is Second.none:
+            return Verdict(reward=float(first), detail=detail)
+        second = all(plain.agrees(reference, each) for each in found)
+        if first != second:
+            detail = f"{detail} (verifiers differ: {'first' if first else 'second'} accepts)"
+        return Verdict(reward=float(first or second), detail=detail)

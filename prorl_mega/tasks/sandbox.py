@@ -1,0 +1,6 @@
+"""`python -m prorl_mega.sandbox` under its name of version 0.1."""
+
+from prorl_mega.errors import renamed
+
+if __name__ == "__main__":
+    renamed("python -m prorl_mega.tasks.sandbox", "python -m prorl_mega.sandbox")

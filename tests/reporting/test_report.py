@@ -1,0 +1,247 @@
+"""The report shows what is there, says nothing false about what is not, and cannot be attacked by an answer."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.recorded_run import record_run
+
+from prorl_mega.evaluation.comparison import ALL_TASKS, compare
+from prorl_mega.report import main, write_report
+from prorl_mega.reporting.charts import MOST_POINTS, Line, line_chart, moving_average, short, stacked_chart, ticks
+from prorl_mega.reporting.history import read_history
+from prorl_mega.run.metrics import MetricsFile
+
+VOID = {"meta", "line", "path", "circle", "br"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags are balanced and collects what a browser would load, run and show."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "demo"
+    record_run(directory, 60)
+    assert main([str(directory)]) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def outline(recorded: Path) -> Outline:
+    return Outline((recorded / "report.html").read_text())
+
+
+def test_every_chart_is_there(outline: Outline) -> None:
+    text = "\n".join(outline.texts)
+    for heading in (
+        "Reward",
+        "Pass rates",
+        "Reward by task",
+        "Entropy",
+        "KL to the reference policy",
+        "Completion length",
+        "Time per step",
+        "Engine against learner",
+        "Groups left out",
+        "reference reset",
+        "held-out pass@16",
+        "all solved",
+        "Held-out problems: base and trained policy",
+        "Answers before and after",
+    ):
+        assert heading in text, heading
+    assert "held-out pass@4" not in text
+    assert "none solved" not in text  # never happened
+    assert outline.tags.count("svg") >= 12
+
+
+def test_it_needs_nothing_from_outside(recorded: Path, outline: Outline) -> None:
+    loading = {"src", "href", "xlink:href", "srcset", "data", "poster", "action"}
+    assert [each for each in outline.attributes if each[1] in loading] == []
+    page = (recorded / "report.html").read_text()
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_answers_cannot_run_anything(outline: Outline) -> None:
+    assert outline.tags.count("script") == 1
+    assert "img" not in outline.tags
+    assert not [name for _, name, _ in outline.attributes if name.startswith("on")]
+    assert any("<script>alert('x')</script>" in text for text in outline.texts)  # shown as text
+    assert not any("\x1b" in text for text in outline.texts)
+
+
+def test_the_comparison_is_stated_with_intervals(outline: Outline) -> None:
+    text = " ".join(outline.texts)
+    base, trained = 0.2 * 0.5, 0.7 * 0.5  # before rounding to whole answers
+    found = re.search(r"all tasks pass@1 40 (\d\.\d+) \[(\d\.\d+), (\d\.\d+)\] (\d\.\d+)", text)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(base, abs=0.02)
+    assert float(found[2]) < float(found[1]) < float(found[3])
+    assert float(found[4]) == pytest.approx(trained, abs=0.02)
+
+
+def test_the_picture_is_there(recorded: Path) -> None:
+    content = (recorded / "report.png").read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert [int.from_bytes(content[at : at + 4], "big") for at in (16, 20)] == [1950, 1080]
+
+
+def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
+    record_run(tmp_path / "run", 0)
+    text = " ".join(Outline(write_report(tmp_path / "run").read_text()).texts)
+    assert "No step has been finished yet." in text
+    assert not (tmp_path / "run" / "report.png").exists()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{}],
+        [{"reward/mean": 0.5}],
+        [{"reward/mean": float("nan")}] * 3,
+        [{"reward/mean": 0.0, "policy/kl": 0.0, "seconds/rollout": 0.0}] * 3,
+        [{"reward/mean": 1e300}, {"reward/mean": -1e300}],
+        [{"reward/mean": 1e-300}, {"reward/mean": 2e-300}],
+        [{"sampler/logprob_gap": value} for value in (0.0, 1e-9, 1e9, -1.0)],
+        [{"sampler/logprob_gap": 0.0}] * 2,
+        [{"seconds/rollout": -1.0, "seconds/step": -1.0}] * 2,
+        [{"reward/<b>": 1.0, "reward/&amp;": 0.5, 'groups/dropped/"><i>': 1.0}] * 2,
+        [{"reward/mean": 1.0, "evaluation/pass@x": 1.0, "evaluation/pass@2_low": 1.0}] * 2,
+        [{"evaluation/pass@1": 0.5, "reference/reset": 1.0}, {}],
+    ],
+)
+def test_strange_numbers_do_not_break_it(tmp_path: Path, rows: list[dict[str, float]]) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    for step, row in enumerate(rows, 1):
+        file.append(step, row)
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "base.json").write_text('{"label": "base"')
+    page = write_report(tmp_path).read_text()
+    outline = Outline(page)
+    assert "nan" not in re.findall(r'(?:d|x1|y1|cx|cy|x|y)="([^"]*)"', page.lower())
+    assert not {"b", "i"} & set(outline.tags)
+
+
+def test_a_long_run_stays_small(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("".join(f'{{"step": {step}, "reward/mean": {step % 7 / 7}}}\n' for step in range(1, 20_001)))
+    assert write_report(tmp_path).stat().st_size < 200_000
+
+
+def test_what_is_not_a_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 20
+    assert "is not a run directory" in capsys.readouterr().err
+
+
+def test_missing_values_are_gaps(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "a": 1}\n{"step": 2, "a": null, "b": true}\nbroken\n{"step": 4, "c": "x"}\n'
+    )
+    history = read_history(tmp_path)
+    np.testing.assert_array_equal(history.steps, [1, 2, 4])
+    assert set(history.columns) == {"a"}
+    np.testing.assert_array_equal(history.column("a"), [1.0, np.nan, np.nan])
+    assert not history.has("missing")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (22.3, 30.6, [24.0, 26.0, 28.0, 30.0]),
+        (-0.004, 0.013, [0.0, 0.005, 0.01]),
+        (3.0, 3.0, [3.0]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high, 6) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.5, "0.5"),
+        (2e-7, "2e-7"),
+        (123456.0, "1.23e5"),
+        (np.nan, "–"),
+        (99_999.0, "1e5"),
+        (1234.5, "1234"),
+        (-0.0002, "-0.0002"),
+    ],
+)
+def test_short_numbers(value: float, text: str) -> None:
+    assert short(value) == text
+
+
+def test_moving_average_leaves_gaps_out() -> None:
+    values = np.array([1.0, np.nan, 3.0, 5.0, np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(moving_average(values, 3), [1.0, 2.0, 4.0, 4.0, 5.0, np.nan, np.nan])
+
+
+def test_long_lines_are_averaged_not_sampled() -> None:
+    steps = np.arange(1, 4 * MOST_POINTS + 1)
+    values = np.tile([0.0, 0.0, 0.0, 8.0], MOST_POINTS)
+    chart = line_chart(steps, [Line(label="x", values=values)], unit="u", resets=[])
+    assert chart.count("&quot;2&quot;") == MOST_POINTS
+
+
+def test_empty_charts_are_empty() -> None:
+    nothing = np.full(3, np.nan)
+    assert line_chart(np.arange(3), [Line(label="x", values=nothing)], unit="u", resets=[]) == ""
+    assert stacked_chart(np.arange(3), {"x": nothing}, unit="u", resets=[]) == ""
+
+
+def records(solved: list[int], samples: int = 4, task: str = "a") -> list[dict[str, object]]:
+    return [{"key": f"{task}/{i}", "task": task, "samples": samples, "solved": n} for i, n in enumerate(solved)]
+
+
+def test_comparison_in_pairs() -> None:
+    base = [*records([0, 2, 4]), *records([1], task="b")]
+    trained = [*records([4, 4, 4]), *records([1], task="b"), *records([4], task="only here")]
+    rows = {(row.task, row.k): row for row in compare(base, trained)}
+    assert set(rows) == {(task, k) for task in (ALL_TASKS, "a", "b") for k in (1, 4)}
+    assert rows["a", 1].base.mean == pytest.approx(0.5)
+    assert rows["a", 4].base.mean == pytest.approx(2 / 3)
+    assert rows["a", 1].gain.mean == pytest.approx(0.5)
+    assert rows["b", 1].gain == (0.0, 0.0, 0.0)
+    assert rows[ALL_TASKS, 1].problems == 4
+
+
+def test_comparison_leaves_out_problems_with_too_few_verdicts() -> None:
+    base = records([1, 1, 0])
+    base[2]["samples"] = 0
+    (first, largest) = compare(base, records([4, 4, 4]))
+    assert (first.k, first.problems) == (1, 2)
+    assert (largest.k, largest.problems) == (4, 2)
+    assert compare([], []) == []
+    assert compare(records([0], samples=0), records([0], samples=0)) == []
