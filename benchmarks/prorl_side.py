@@ -27,7 +27,7 @@ from prorl_mega.config.schema import (
     TasksConfig,
 )
 from prorl_mega.huggingface.tokenizer import Tokenizer
-from prorl_mega.recipe.sequences import assign_advantages, split_updates, to_sequences
+from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.run.metrics import read_rows
 from prorl_mega.run.run_directory import open_run
 from prorl_mega.run.timers import TIMING_PREFIX
@@ -104,8 +104,8 @@ def main(workload: Workload, result: Path) -> None:
                     with log.phase("rollout"):
                         groups = collector.collect(drawn, sampling)
                     with log.phase("reference"):
-                        sequences = to_sequences(groups, config.recipe)
-                        parts.learner.annotate(sequences)
+                        sequences = to_train_samples(groups, config.recipe)
+                        parts.learner.compute_log_probs(sequences)
                         assign_advantages(groups, sequences, config.recipe, config.recipe.kl_coef)
                     with log.phase("update"):
                         for part in split_updates(sequences, config.recipe):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prorl_mega.checksum import Checksum
 from prorl_mega.collect import Collector
 from prorl_mega.config.recipe import RecipeConfig
 from prorl_mega.config.schema import (
@@ -38,7 +39,6 @@ from prorl_mega.types import Decision
 from prorl_mega.verifiers.pool import VerifierPool
 from prorl_mega.verifiers.remote.client import RemoteVerifiers
 from prorl_mega.weight_sync import WeightSync
-from prorl_mega.weights.checksum import Checksum
 from prorl_mega.weights.load import load_weights
 
 
@@ -60,7 +60,7 @@ class Parts:
         """
         settings = self.controller.settings()
         self.learner.use(settings.recipe, settings.rollout.temperature)
-        self.problems.reweigh({entry: task.weight for entry, task in settings.tasks.mixture.items()})
+        self.problems.set_weights({entry: task.weight for entry, task in settings.tasks.mixture.items()})
         return settings
 
     def act(self, decision: Decision, step: int) -> None:

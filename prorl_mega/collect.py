@@ -25,7 +25,7 @@ from prorl_mega.protocols import Finished, Rollout, Verifiers
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.recipe.selection import keep_informative
 from prorl_mega.run.timers import VERIFIER_PREFIX
-from prorl_mega.types import Finish, Group, Layout, Metrics, Outcome, Problem, Sample, Scoring
+from prorl_mega.types import FinishReason, Group, Metrics, Outcome, ParallelLayout, Problem, Sample, Scoring
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -48,7 +48,7 @@ class Collector:
         rollout: Rollout,
         verifiers: Verifiers,
         tokenizer: Tokenizer,
-        layout: Layout,
+        layout: ParallelLayout,
         engine_size: int,
         seed: int,
     ) -> None:
@@ -187,7 +187,7 @@ def group_metrics(groups: list[Group]) -> Metrics:
         "length/mean": float(lengths.mean()),
         "length/max": float(lengths.max()),
         "length/total": float(lengths.sum()),
-        "length/truncated": float(np.mean([sample.completion.finish is Finish.LENGTH for _, sample in samples])),
+        "length/truncated": float(np.mean([sample.completion.finish is FinishReason.LENGTH for _, sample in samples])),
         "verifier/infra_errors": float(len(samples) - len(scored)),
     }
     for task in sorted({task for task, _ in scored}):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.types import Completion, Finish, Group, Outcome, Problem, Sample, Verdict
+from prorl_mega.types import Completion, FinishReason, Group, Outcome, Problem, Sample, Verdict
 
 _LENGTH = struct.Struct("<Q")
 
@@ -118,7 +118,7 @@ def decode_groups(payload: bytes) -> list[Group]:
             completion = Completion(
                 tokens=take(each["length"], "<i4"),
                 logprobs=take(each["length"], "<f4"),
-                finish=Finish(each["finish"]),
+                finish=FinishReason(each["finish"]),
                 version=each["version"],
                 text=each["text"],
             )

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prorl_mega.config.schema import RecipeConfig, RunConfig
-from prorl_mega.types import Coefficients, Completion, Decision, Layout, Metrics, Problem, Scoring, Sequence, Verdict
+from prorl_mega.types import (
+    Completion,
+    Decision,
+    Metrics,
+    ParallelLayout,
+    Problem,
+    Scoring,
+    StepHyperparams,
+    TrainSample,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,15 +31,15 @@ if TYPE_CHECKING:
 class Learner(Protocol):
     """The policy that is trained, its optimizer and its reference policy."""
 
-    layout: Layout
+    layout: ParallelLayout
 
-    def annotate(self, sequences: list[Sequence]) -> None:
+    def compute_log_probs(self, sequences: list[TrainSample]) -> None:
         """Fill in `old_logprobs` and `reference_logprobs` of every sequence, as far as `update` reads them."""
 
-    def update(self, sequences: list[Sequence], coefficients: Coefficients) -> Metrics:
+    def update(self, sequences: list[TrainSample], coefficients: StepHyperparams) -> Metrics:
         """One optimizer step on all `sequences`; the order and the grouping into micro-batches do not matter."""
 
-    def supervise(self, sequences: list[Sequence], learning_rate: float) -> Metrics:
+    def sft_step(self, sequences: list[TrainSample], learning_rate: float) -> Metrics:
         """One optimizer step of maximum likelihood on the completions (warm start)."""
 
     def reset_reference(self, *, clear_optimizer: bool, to_best: bool = False) -> None:
@@ -122,7 +132,7 @@ class ProblemSource(Protocol):
 
     def held_out(self, per_task: int) -> list[Problem]: ...
 
-    def reweigh(self, weights: dict[str, float]) -> None:
+    def set_weights(self, weights: dict[str, float]) -> None:
         """Change the shares of the entries; every entry goes on where it is."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -136,7 +146,7 @@ class Controller(Protocol):
     def settings(self) -> RunConfig:
         """What is in force: the settings of the current stage with what the controller has adjusted."""
 
-    def coefficients(self, step: int) -> Coefficients: ...
+    def coefficients(self, step: int) -> StepHyperparams: ...
 
     def observe(self, step: int, metrics: Metrics) -> Decision: ...
 

@@ -20,8 +20,8 @@ from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
 from prorl_mega.evaluate import evaluate, evaluate_as
-from prorl_mega.recipe.sequences import assign_advantages, split_updates, to_sequences
 from prorl_mega.recipe.shaping import shape_rewards
+from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
 from prorl_mega.run.run_directory import Run, open_run
 
@@ -56,8 +56,8 @@ def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
 
             with log.phase("reference"):
                 log.add(shape_rewards(groups, recipe.shaping, step, limit))
-                sequences = to_sequences(groups, recipe)
-                learner.annotate(sequences)
+                sequences = to_train_samples(groups, recipe)
+                learner.compute_log_probs(sequences)
                 log.add(assign_advantages(groups, sequences, recipe, coefficients.kl))
             with log.phase("update"):
                 for part in split_updates(sequences, recipe):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 
-class Finish(StrEnum):
+class FinishReason(StrEnum):
     """Why a completion ended."""
 
     STOP = "stop"  # the model emitted its end-of-sequence token
@@ -49,7 +49,7 @@ class Completion:
 
     tokens: np.ndarray  # [T] int32, the end-of-sequence token included when it was emitted
     logprobs: np.ndarray  # [T] float32, the sampler's own
-    finish: Finish
+    finish: FinishReason
     version: int  # of the weights that sampled it
     text: str  # for verifiers and for people
 
@@ -127,18 +127,18 @@ class Group:
 
 
 @dataclass(kw_only=True, slots=True)
-class Sequence:
+class TrainSample:
     """A prompt with one completion: the unit that the learner trains on.
 
     Per-token arrays cover the completion only (`[T]`). `old_logprobs` and `reference_logprobs` are the learner's and
-    are None until `Learner.annotate` has filled them in.
+    are None until `Learner.compute_log_probs` has filled them in.
     """
 
     tokens: np.ndarray  # [L] int32, prompt and completion
     prompt_length: int
     advantage: float | np.ndarray  # of every token, or [T] float64
     reward: float  # shaped
-    sampler_logprobs: np.ndarray  # [T] float32
+    rollout_logprobs: np.ndarray  # [T] float32
     version: int
     old_logprobs: np.ndarray | None = None  # [T] float32
     reference_logprobs: np.ndarray | None = None  # [T] float32
@@ -149,7 +149,7 @@ class Sequence:
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Layout:
+class ParallelLayout:
     """Where this process stands in the job. Data parallelism is what TP and PP leave over.
 
     Ranks are Megatron's order, tensor fastest, then data, then pipeline.
@@ -166,7 +166,7 @@ class Layout:
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Coefficients:
+class StepHyperparams:
     """What the controller hands to the learner for one step."""
 
     kl: float  # weight of the KL penalty in the loss

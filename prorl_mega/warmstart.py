@@ -27,7 +27,7 @@ from prorl_mega.run.progress import Progress
 from prorl_mega.run.storage import storage_errors
 from prorl_mega.tasks.mixture import Mixture
 from prorl_mega.tasks.shared_mixture import SharedMixture
-from prorl_mega.types import Problem, Sequence
+from prorl_mega.types import Problem, TrainSample
 
 if TYPE_CHECKING:
     from prorl_mega.learner.learner import MegatronLearner
@@ -52,7 +52,7 @@ def with_slip(solution: str, random: Random) -> str:
     return solution[:place] + (wrong.upper() if solution[place].isupper() else wrong) + solution[place + 1 :]
 
 
-def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConfig) -> Sequence:
+def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConfig) -> TrainSample:
     """The prompt as at rollout time, followed by the task's solution and the end-of-sequence token.
 
     A share `config.slips` of the problems gets a solution with a slip, always the same problems and slips.
@@ -71,8 +71,8 @@ def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConf
             f"max_tokens={config.max_tokens}, but {problem.key} has {len(tokens)} tokens; raise it or shorten the task"
         )
     nothing = np.zeros(len(tokens) - len(prompt), dtype=np.float32)
-    return Sequence(
-        tokens=tokens, prompt_length=len(prompt), advantage=0.0, reward=1.0, sampler_logprobs=nothing, version=0
+    return TrainSample(
+        tokens=tokens, prompt_length=len(prompt), advantage=0.0, reward=1.0, rollout_logprobs=nothing, version=0
     )
 
 
@@ -117,7 +117,7 @@ def main(config: WarmstartConfig) -> ExitCode:
     for step in range(1, config.steps + 1):
         started = time.monotonic()
         examples = [worked_example(problem, tokenizer, config) for problem in problems.draw(config.problems_per_step)]
-        metrics = learner.supervise(examples, learning_rate(step, config))
+        metrics = learner.sft_step(examples, learning_rate(step, config))
         now = time.monotonic()
         progress.step_done({"step": now - started})
         if now - shown > SECONDS_BETWEEN_LINES or step in (1, config.steps):

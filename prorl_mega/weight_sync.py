@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import torch
 
+from prorl_mega.checksum import Checksum
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import WeightSyncError
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.protocols import Rollout
-from prorl_mega.weights.checksum import Checksum
 from prorl_mega.weights.reshard import stream_weights
 
 

@@ -16,7 +16,7 @@ from helpers.programs import TOKENIZER
 from prorl_mega.collect import Collector, Sampling, group_metrics, scoring_metrics
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Finished
-from prorl_mega.types import Completion, Finish, Group, Layout, Outcome, Problem, Sample, Scoring
+from prorl_mega.types import Completion, FinishReason, Group, Outcome, ParallelLayout, Problem, Sample, Scoring
 from prorl_mega.verifiers.pool import Batch, VerifierPool
 
 PROBLEMS = [Problem(key=f"bad/{i}", task="bad", prompt="+") for i in range(20)]
@@ -26,7 +26,7 @@ SAMPLING = Sampling(samples=6, temperature=1.0, stream="step 0")
 def completion(text: str) -> Completion:
     tokens = np.arange(1, 2 + len(text), dtype=np.int32)
     zeros = np.zeros(len(tokens), dtype=np.float32)
-    return Completion(tokens=tokens, logprobs=zeros, finish=Finish.STOP, version=0, text=text)
+    return Completion(tokens=tokens, logprobs=zeros, finish=FinishReason.STOP, version=0, text=text)
 
 
 class Engine:
@@ -69,7 +69,7 @@ def collector(engine: Engine, verifiers: VerifierPool | Spied) -> Collector:
         rollout=engine,  # type: ignore[arg-type]
         verifiers=verifiers,
         tokenizer=Tokenizer(TOKENIZER),
-        layout=Layout(world_size=1, rank=0, tensor_size=1, tensor_rank=0, pipeline_size=1, pipeline_rank=0,
+        layout=ParallelLayout(world_size=1, rank=0, tensor_size=1, tensor_rank=0, pipeline_size=1, pipeline_rank=0,
                       data_size=1, data_rank=0),
         engine_size=1,
         seed=1,

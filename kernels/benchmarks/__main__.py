@@ -12,7 +12,7 @@ import torch
 from prorl_kernels.benchmarks.cases import GRIDS
 from prorl_kernels.benchmarks.registry import PROVIDERS
 from prorl_kernels.benchmarks.session import EFFORTS, Session, run
-from prorl_kernels.benchmarks.supervisor import Turn, command_of, supervise, without
+from prorl_kernels.benchmarks.supervisor import Turn, command_of, sft_step, without
 from prorl_kernels.benchmarks.table import CONVENTION
 
 
@@ -30,7 +30,7 @@ def main() -> int:
     hidden.add_argument("--left-out", nargs="*", default=[], help="providers that did it")
     arguments = parser.parse_args()
     if arguments.grid == "gpu" and arguments.turn is None:
-        return supervise(command_of(sys.argv[1:]), arguments.output, arguments.seconds)
+        return sft_step(command_of(sys.argv[1:]), arguments.output, arguments.seconds)
     turn = None if arguments.turn is None else Turn(arguments.turn)
     device = torch.device("cuda" if torch.cuda.is_available() and arguments.grid != "cpu" else "cpu")
     session = Session(

@@ -24,7 +24,7 @@ PATIENCE = 100  # seconds for one provider in one case, compilation and tuning i
 FINISHED = (0, 3)  # exit statuses of a run that came to its end; 3: an implementation of this package failed
 
 
-def supervise(command: list[str], folder: Path, seconds: float) -> int:
+def sft_step(command: list[str], folder: Path, seconds: float) -> int:
     """Runs `command`, again and again while providers kill it; `--seconds` and the rest are added. Its exit status."""
     began, first, left_out = time.monotonic(), 0, list[str]()
     turn = folder / "turn.json"

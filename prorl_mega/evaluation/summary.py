@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from prorl_mega.evaluation.pass_at_k import mean_pass_at_k, pass_at_k
-from prorl_mega.types import Finish, Group, Metrics
+from prorl_mega.types import FinishReason, Group, Metrics
 
 SOLVED = 1 - 1e-6  # rewards from here on are full marks
 
@@ -89,7 +89,7 @@ def _summary(groups: list[Group]) -> Metrics:
     return metrics | {
         "reward": _mean([_mean(each) for each in rewards if each]),
         "length": _mean([float(len(completion.tokens)) for completion in completions]),
-        "truncated": _mean([float(completion.finish is Finish.LENGTH) for completion in completions]),
+        "truncated": _mean([float(completion.finish is FinishReason.LENGTH) for completion in completions]),
         "problems": float(sum(bool(each) for each in rewards)),
         "infra_errors": float(len(completions) - sum(len(each) for each in rewards)),
     }

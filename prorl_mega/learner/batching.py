@@ -14,7 +14,7 @@ import torch
 
 from prorl_mega.errors import ConfigError
 from prorl_mega.recipe.loss import TokenWeights
-from prorl_mega.types import Sequence
+from prorl_mega.types import TrainSample
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -29,11 +29,11 @@ class PackedBatch:
     tokens: torch.Tensor  # [N] int64, inputs
     rows: torch.Tensor  # [R] int64, indices into N
     targets: torch.Tensor  # [R] int64, the completion tokens that the rows predict
-    owners: torch.Tensor  # [R] int64, index into S of the sequence that each row belongs to
+    sequence_ids: torch.Tensor  # [R] int64, index into S of the sequence that each row belongs to
     weights: torch.Tensor  # [R] float32, of each token in the loss
-    shares: torch.Tensor  # [R] float32, of each token in metrics
+    metric_weights: torch.Tensor  # [R] float32, of each token in metrics
     advantages: torch.Tensor  # [R] float32
-    sampler_logprobs: torch.Tensor  # [R] float32
+    rollout_logprobs: torch.Tensor  # [R] float32
     old_logprobs: torch.Tensor | None  # [R] float32; None: the current ones
     reference_logprobs: torch.Tensor | None  # [R] float32; None: no reference was evaluated
     slots: torch.Tensor  # [R] int64, where each row belongs in the completion tokens of the global list, end to end
@@ -50,13 +50,13 @@ class PackedBatch:
 
 def share_out(lengths: list[int], ranks: int) -> list[list[int]]:
     """Indices of each data-parallel rank, balanced by tokens: longest first, each to the rank that has least."""
-    shares: list[list[int]] = [[] for _ in range(ranks)]
+    metric_weights: list[list[int]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         rank = min(range(ranks), key=loads.__getitem__)
-        shares[rank].append(index)
+        metric_weights[rank].append(index)
         loads[rank] += lengths[index]
-    return shares
+    return metric_weights
 
 
 def _fill(indices: list[int], lengths: list[int], capacity: int) -> list[list[int]]:
@@ -79,10 +79,10 @@ def plan_microbatches(lengths: list[int], *, ranks: int, capacity: int) -> list[
     without enough sequences gets empty ones. Within a rank sequences are sorted by length, so that neighbours are
     alike, and the runs are cut as evenly as that order allows.
     """
-    shares = share_out(lengths, ranks)
-    count = max(1, *(len(_fill(share, lengths, capacity)) for share in shares))
+    metric_weights = share_out(lengths, ranks)
+    count = max(1, *(len(_fill(share, lengths, capacity)) for share in metric_weights))
     plan = []
-    for share in shares:
+    for share in metric_weights:
         low, high = max((lengths[index] for index in share), default=0), capacity
         while low < high:
             middle = (low + high) // 2
@@ -110,7 +110,7 @@ class Packer:
     multiple: int
     valid_vocab: int
 
-    def pack(self, sequences: list[Sequence], weights: TokenWeights) -> list[PackedBatch]:
+    def pack(self, sequences: list[TrainSample], weights: TokenWeights) -> list[PackedBatch]:
         """This rank's micro-batches, on the host. Raises ConfigError for a sequence that cannot be processed."""
         assert sequences, "a step without sequences"
         self._check(sequences)
@@ -130,9 +130,9 @@ class Packer:
         """A micro-batch of padding only."""
         absent = {"old_logprobs": False, "reference_logprobs": False}
         nothing = np.empty(0)
-        return self._pack_one([], [], TokenWeights(loss=nothing, shares=nothing), nothing, absent)
+        return self._pack_one([], [], TokenWeights(loss=nothing, metric_weights=nothing), nothing, absent)
 
-    def _check(self, sequences: list[Sequence]) -> None:
+    def _check(self, sequences: list[TrainSample]) -> None:
         longest = max(len(sequence.tokens) - 1 for sequence in sequences)
         usable = self.capacity - self.capacity % self.multiple
         if longest > usable:
@@ -152,7 +152,7 @@ class Packer:
 
     def _pack_one(
         self,
-        sequences: list[Sequence],
+        sequences: list[TrainSample],
         indices: list[int],
         weights: TokenWeights,
         starts: np.ndarray,
@@ -175,11 +175,13 @@ class Packer:
             tokens=_joined([*(sequence.tokens[:-1] for sequence in chosen), np.zeros(tail)], np.int64),
             rows=_joined([np.arange(first, first + n) for first, n in zip(first_rows, counts, strict=True)], np.int64),
             targets=_joined([sequence.tokens[sequence.prompt_length :] for sequence in chosen], np.int64),
-            owners=_joined([np.full(n, owner) for owner, n in enumerate(counts)], np.int64),
+            sequence_ids=_joined([np.full(n, owner) for owner, n in enumerate(counts)], np.int64),
             weights=_joined([np.full(n, weights.loss[i]) for i, n in zip(indices, counts, strict=True)], np.float32),
-            shares=_joined([np.full(n, weights.shares[i]) for i, n in zip(indices, counts, strict=True)], np.float32),
+            metric_weights=_joined(
+                [np.full(n, weights.metric_weights[i]) for i, n in zip(indices, counts, strict=True)], np.float32
+            ),
             advantages=_joined([np.full(n, s.advantage) for s, n in zip(chosen, counts, strict=True)], np.float32),
-            sampler_logprobs=_joined([sequence.sampler_logprobs for sequence in chosen], np.float32),
+            rollout_logprobs=_joined([sequence.rollout_logprobs for sequence in chosen], np.float32),
             slots=_joined([np.arange(starts[i], starts[i + 1]) for i in indices], np.int64),
             **optional,
         )
@@ -190,6 +192,6 @@ def _joined(parts: list[np.ndarray], dtype: type) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([np.empty(0, dtype), *(part.astype(dtype, copy=False) for part in parts)]))
 
 
-def slots_of(sequences: list[Sequence]) -> np.ndarray:
+def slots_of(sequences: list[TrainSample]) -> np.ndarray:
     """Where the completion of each sequence starts when all completions lie end to end, `[sequences + 1]` int64."""
     return np.cumsum([0, *(sequence.completion_length for sequence in sequences)])

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from prorl_mega.errors import CheckpointError
 from prorl_mega.run.storage import fsync_path
-from prorl_mega.types import Layout
+from prorl_mega.types import ParallelLayout
 
 FORMAT = 1
 MANIFEST = "learner.json"
@@ -57,7 +57,7 @@ def set_random_state(states: dict[str, torch.Tensor], device: torch.device) -> N
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def _files(layout: Layout) -> Iterator[tuple[str, str, bool]]:
+def _files(layout: ParallelLayout) -> Iterator[tuple[str, str, bool]]:
     """(part of the state, file name, whether this rank writes it)."""
     shard = f"tp{layout.tensor_rank:02d}-pp{layout.pipeline_rank:02d}"
     for part in ("policy", "reference", "best"):
@@ -66,7 +66,7 @@ def _files(layout: Layout) -> Iterator[tuple[str, str, bool]]:
         yield part, f"{part}-{shard}-dp{layout.data_rank:02d}.safetensors", True
 
 
-def save_state(directory: Path, layout: Layout, state: LearnerState) -> None:
+def save_state(directory: Path, layout: ParallelLayout, state: LearnerState) -> None:
     """Write this rank's files into the existing `directory` and force them to disk."""
     for part, name, writes in _files(layout):
         tensors = {key: value.detach().contiguous() for key, value in getattr(state, part).items()}
@@ -86,7 +86,7 @@ def save_state(directory: Path, layout: Layout, state: LearnerState) -> None:
     fsync_path(directory)
 
 
-def load_state(directory: Path, layout: Layout) -> LearnerState:
+def load_state(directory: Path, layout: ParallelLayout) -> LearnerState:
     """Read this rank's files. Raises CheckpointError when one is missing or broken or the layout is another."""
     manifest = _manifest(directory / MANIFEST)
     saved = tuple(manifest[key] for key in ("tensor", "pipeline", "data"))

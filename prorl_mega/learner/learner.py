@@ -26,17 +26,17 @@ from prorl_mega.learner.checkpoint import (
     save_state,
     set_random_state,
 )
-from prorl_mega.learner.forward import Passes, Reference, finalize_gradients
+from prorl_mega.learner.forward_backward import ForwardBackward, Reference, finalize_gradients
 from prorl_mega.learner.linear import row_multiple
 from prorl_mega.learner.model import build_model, global_names
 from prorl_mega.learner.optimizer import Optimizer, with_gradient_buffers
 from prorl_mega.learner.parallel import initialize_parallel, process_groups
 from prorl_mega.learner.reduction import everywhere, named, reduce_metrics
-from prorl_mega.learner.snapshots import Snapshots
-from prorl_mega.recipe.correction import mismatch, resolve
+from prorl_mega.learner.weight_store import WeightStore
+from prorl_mega.recipe.importance_sampling import mismatch, resolve
 from prorl_mega.recipe.kl import EXACT
 from prorl_mega.recipe.loss import LossInputs, policy_loss, token_weights
-from prorl_mega.types import Coefficients, Metrics, Sequence
+from prorl_mega.types import Metrics, StepHyperparams, TrainSample
 
 REFERENCE, BEST = "reference", "best"
 
@@ -90,7 +90,7 @@ class MegatronLearner:
         policy.config.no_sync_func = self._model.no_sync
         self._optimizer = Optimizer(self._model, optimizer)
         self._parameters = global_names(policy)
-        self._snapshots = Snapshots(self._parameters, offload=offload_reference)
+        self._snapshots = WeightStore(self._parameters, offload=offload_reference)
         self._packer = Packer(
             data_size=self.layout.data_size,
             data_rank=self.layout.data_rank,
@@ -101,7 +101,7 @@ class MegatronLearner:
             valid_vocab=valid_vocab,
         )
         self.kernels = self._verified_kernels()
-        self._passes = Passes(
+        self._passes = ForwardBackward(
             model=self._model,
             temperature=temperature,
             valid_vocab=valid_vocab,
@@ -137,7 +137,7 @@ class MegatronLearner:
         self._recipe = self._resolved(recipe)
         self._passes = replace(self._passes, temperature=temperature)
 
-    def annotate(self, sequences: list[Sequence]) -> None:
+    def compute_log_probs(self, sequences: list[TrainSample]) -> None:
         """Fill in `old_logprobs` and `reference_logprobs`, as far as somebody reads them: each costs a forward pass.
 
         With one update per step (`prompts_per_update >= prompts_per_step`) the policy of the update is the policy that
@@ -156,7 +156,7 @@ class MegatronLearner:
                 statistics = self._passes.evaluate(batches)
             self._fill("reference_logprobs", sequences, batches, [stats.logprob for stats in statistics])
 
-    def update(self, sequences: list[Sequence], coefficients: Coefficients) -> Metrics:
+    def update(self, sequences: list[TrainSample], coefficients: StepHyperparams) -> Metrics:
         """One optimizer step on all `sequences`; the order and the grouping into micro-batches do not matter.
 
         Sequences without `old_logprobs` are taken to be sampled from the policy as it is now, and get them. Raises
@@ -180,11 +180,11 @@ class MegatronLearner:
                     exact_kl=torch.zeros_like(current) if exact is None else exact,
                     old_logprobs=current if on_policy or batch.old_logprobs is None else batch.old_logprobs,
                     reference_logprobs=current if batch.reference_logprobs is None else batch.reference_logprobs,
-                    sampler_logprobs=batch.sampler_logprobs,
+                    rollout_logprobs=batch.rollout_logprobs,
                     advantages=batch.advantages,
-                    owners=batch.owners,
+                    sequence_ids=batch.sequence_ids,
                     weights=batch.weights,
-                    shares=batch.shares,
+                    metric_weights=batch.metric_weights,
                 ),
                 recipe,
                 coefficients,
@@ -198,7 +198,7 @@ class MegatronLearner:
             del metrics["policy/kl"]
         return metrics | mismatch(sequences, recipe.correction.report_bound) | _sizes(sequences, batches)
 
-    def supervise(self, sequences: list[Sequence], learning_rate: float) -> Metrics:
+    def sft_step(self, sequences: list[TrainSample], learning_rate: float) -> Metrics:
         """One optimizer step of maximum likelihood on the completions (warm start): mean over all their tokens."""
         batches = self._pack(sequences, LossAggregation.token_mean)
 
@@ -258,7 +258,7 @@ class MegatronLearner:
     def _penalises_rewards(self) -> bool:
         return self._recipe.kl_placement is KLPlacement.reward and self._recipe.kl_coef > 0.0
 
-    def _pack(self, sequences: list[Sequence], aggregation: LossAggregation) -> list[PackedBatch]:
+    def _pack(self, sequences: list[TrainSample], aggregation: LossAggregation) -> list[PackedBatch]:
         lengths = [sequence.completion_length for sequence in sequences]
         return self._packer.pack(sequences, token_weights(lengths, aggregation, self._recipe.fixed_length))
 
@@ -299,7 +299,7 @@ class MegatronLearner:
         return metrics, [each.logprobs for each in measured]
 
     def _fill(
-        self, field: str, sequences: list[Sequence], batches: list[PackedBatch], rows: list[torch.Tensor]
+        self, field: str, sequences: list[TrainSample], batches: list[PackedBatch], rows: list[torch.Tensor]
     ) -> None:
         """Bring per-row values from the last stages to every rank and hand each sequence its own."""
         starts = slots_of(sequences)
@@ -308,7 +308,7 @@ class MegatronLearner:
             setattr(sequence, field, values[start:end])
 
 
-def _sizes(sequences: list[Sequence], batches: list[PackedBatch]) -> Metrics:
+def _sizes(sequences: list[TrainSample], batches: list[PackedBatch]) -> Metrics:
     """Of the update, over all ranks; known on the host."""
     return {
         "learner/sequences": float(len(sequences)),

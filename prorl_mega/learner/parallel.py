@@ -10,7 +10,7 @@ from megatron.core import parallel_state, tensor_parallel
 
 from prorl_mega.config.schema import ParallelConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.types import Layout
+from prorl_mega.types import ParallelLayout
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -21,7 +21,7 @@ class ProcessGroups:
     pipeline: dist.ProcessGroup
 
 
-def initialize_parallel(config: ParallelConfig, *, seed: int) -> Layout:
+def initialize_parallel(config: ParallelConfig, *, seed: int) -> ParallelLayout:
     """Split the ranks into tensor-, pipeline- and data-parallel groups and seed every generator.
 
     Needs `backend.initialize_distributed` first. Ranks that hold the same pipeline stage draw the same initial
@@ -40,7 +40,7 @@ def initialize_parallel(config: ParallelConfig, *, seed: int) -> Layout:
             create_gloo_process_groups=True,
             distributed_timeout_minutes=_world_timeout_minutes(),
         )
-    layout = Layout(
+    layout = ParallelLayout(
         world_size=world_size,
         rank=dist.get_rank(),
         tensor_size=config.tensor,
@@ -104,7 +104,7 @@ def _world_timeout_minutes() -> float:
     return world._get_backend(torch.device("cpu")).options._timeout.total_seconds() / 60
 
 
-def _seed(seed: int, layout: Layout) -> None:
+def _seed(seed: int, layout: ParallelLayout) -> None:
     """Stages must not repeat each other's draws; tensor-parallel ranks slice one draw; replicas are equal."""
     stage_seed = seed + 100 * layout.pipeline_rank  # Megatron's own spacing
     torch.manual_seed(stage_seed)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 
 from prorl_mega.learner.batching import PackedBatch
-from prorl_mega.types import Layout, Metrics
+from prorl_mega.types import Metrics, ParallelLayout
 
 
-def speaks(layout: Layout) -> bool:
+def speaks(layout: ParallelLayout) -> bool:
     """Whether this rank contributes: one tensor-parallel rank of the last stage of every data-parallel replica."""
     return layout.pipeline_rank == layout.pipeline_size - 1 and layout.tensor_rank == 0
 
 
 def everywhere(
-    values: list[torch.Tensor], batches: list[PackedBatch], total: int, layout: Layout, device: torch.device
+    values: list[torch.Tensor], batches: list[PackedBatch], total: int, layout: ParallelLayout, device: torch.device
 ) -> torch.Tensor:
     """Per-row values of all micro-batches of all replicas in the order of the global list, `[total]` float32, on the
     host of every rank. `values` are those of this rank's micro-batches, empty where there is no LM head."""
@@ -28,7 +28,7 @@ def everywhere(
 
 
 def reduce_metrics(
-    sums: dict[str, torch.Tensor], maxima: dict[str, torch.Tensor], layout: Layout, device: torch.device
+    sums: dict[str, torch.Tensor], maxima: dict[str, torch.Tensor], layout: ParallelLayout, device: torch.device
 ) -> torch.Tensor:
     """Sums and maxima over the job, `[sums + maxima]` float64, still on the device. Keys are equal on all ranks;
     maxima are not negative."""

@@ -26,7 +26,7 @@ from prorl_mega.errors import CheckpointError
 from prorl_mega.recipe.coefficient import next_entropy_coef, next_kl_factor
 from prorl_mega.recipe.entropy_band import ENTROPY, HIGH, BandState, EntropyBand
 from prorl_mega.recipe.triggers import KL, SCORE, ResetTriggers, TriggerState
-from prorl_mega.types import Coefficients, Decision, Event, Metrics
+from prorl_mega.types import Decision, Event, Metrics, StepHyperparams
 
 WARMUP_START = 0.1  # of the learning rate
 
@@ -77,7 +77,7 @@ class ProRLController:
             recipe = dataclasses.replace(recipe, **changes)
         return dataclasses.replace(settings, recipe=recipe, rollout=rollout)
 
-    def coefficients(self, step: int) -> Coefficients:
+    def coefficients(self, step: int) -> StepHyperparams:
         """For the updates of one step; `step` is the number of completed ones.
 
         Linear warm-up, then constant. A cleared optimizer knows no second moments and its first steps are as large as
@@ -86,7 +86,7 @@ class ProRLController:
         settings = self.settings()
         age, warmup = step - self._progress.last_clear, settings.optimizer.warmup_steps
         done = 1.0 if age >= warmup else age / warmup
-        return Coefficients(
+        return StepHyperparams(
             kl=settings.recipe.kl_coef,
             entropy=settings.recipe.entropy_coef,
             learning_rate=settings.optimizer.learning_rate * (WARMUP_START + (1 - WARMUP_START) * done),

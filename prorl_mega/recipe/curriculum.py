@@ -4,7 +4,7 @@ Every unit (an entry of the mixture, or a single problem) has a running pass rat
 verdicts of its groups:  p ← memory · p + (1 − memory) · mean.  Once `min_groups` groups have been seen, a unit with p
 outside [low, high] is *dull*: of what the source offers of it, only the share `rarely` is taken, evenly spread, so that
 a skill that is forgotten or comes into reach is noticed. The order of the source stays; what is passed over is gone.
-With `weigh_entries` the shares of the entries go by pass rates too, and nothing is passed over (`weighting.py`).
+With `weigh_entries` the shares of the entries go by pass rates too, and nothing is passed over (`mixture_weights.py`).
 
 By problem it needs problems that come back (a file). Generators never repeat themselves: there, go by entry. No paper
 on ProRL describes a curriculum; the rule is ours, in the spirit of sampling by pass rate (Kimi k1.5, arXiv 2501.12599).
@@ -20,7 +20,7 @@ import numpy as np
 from prorl_mega.config.recipe import CurriculumConfig, CurriculumUnit
 from prorl_mega.errors import CheckpointError
 from prorl_mega.protocols import ProblemSource
-from prorl_mega.recipe.weighting import Weighting
+from prorl_mega.recipe.mixture_weights import MixtureWeights
 from prorl_mega.types import Group, Metrics, Problem
 
 PATIENCE = 50  # offers per problem wanted, then everything is taken: a mixture may be dull altogether
@@ -42,7 +42,7 @@ class Curriculum:
         self._rates: dict[str, tuple[float, int]] = {}  # unit: running pass rate, groups seen
         self._credit: dict[str, float] = {}  # dull unit: share of the next problem that has been earned
         self._passed_over = 0  # since the last `observe`
-        self._weighting = Weighting(config) if config.weigh_entries else None
+        self._weighting = MixtureWeights(config) if config.weigh_entries else None
 
     def draw(self, count: int) -> list[Problem]:
         """The next `count` problems that are worth it."""
@@ -64,7 +64,7 @@ class Curriculum:
         metrics: Metrics = {}
         if self._weighting is not None:
             metrics = self._weighting.observe(groups)
-            self._source.reweigh(self._weighting.in_force())
+            self._source.set_weights(self._weighting.in_force())
         return metrics | self._observe_units(groups)
 
     def _observe_units(self, groups: list[Group]) -> Metrics:
@@ -89,9 +89,9 @@ class Curriculum:
     def held_out(self, per_task: int) -> list[Problem]:
         return self._source.held_out(per_task)
 
-    def reweigh(self, weights: dict[str, float]) -> None:
+    def set_weights(self, weights: dict[str, float]) -> None:
         """The weights of the settings; those in force go by pass rates as well, where the settings say so."""
-        self._source.reweigh(weights if self._weighting is None else self._weighting.use(weights))
+        self._source.set_weights(weights if self._weighting is None else self._weighting.use(weights))
 
     def state_dict(self) -> dict[str, Any]:
         """The source's own state, and what is remembered here; plain JSON values."""

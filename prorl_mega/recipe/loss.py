@@ -3,8 +3,8 @@
     ℓ    = c ℓ_objective + c_kl · kl − c_H · H
     loss = Σ w ℓ
 
-ℓ_objective pushes answers by their advantages (`objective.py`), c weighs it for the gap between sampler and learner
-(`correction.py`), kl is the penalty for leaving the reference policy (`kl.py`; inside the loss as in GRPO, arXiv
+ℓ_objective pushes answers by their advantages (`policy_loss.py`), c weighs it for the gap between sampler and learner
+(`importance_sampling.py`), kl is the penalty for leaving the reference policy (`kl.py`; inside the loss as in GRPO, arXiv
 2402.03300, and ProRL, arXiv 2505.24864; or in the reward, then it is only measured here), H an entropy bonus. The token
 weights w carry the aggregation; losses of micro-batches and of data-parallel ranks just add up.
 """
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from prorl_mega.config.recipe import KLPlacement, LossAggregation, RecipeConfig
-from prorl_mega.recipe.correction import CORRECTIONS, CorrectionInputs
+from prorl_mega.recipe.importance_sampling import IMPORTANCE_WEIGHTS, ImportanceSamplingInputs
 from prorl_mega.recipe.kl import KLInputs, kl_per_token
-from prorl_mega.recipe.objective import MAX_LOG_RATIO, OBJECTIVES, ObjectiveInputs
-from prorl_mega.types import Coefficients
+from prorl_mega.recipe.policy_loss import MAX_LOG_RATIO, POLICY_LOSSES, PolicyLossInputs
+from prorl_mega.types import StepHyperparams
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -38,18 +38,18 @@ class LossInputs:
     exact_kl: Tensor  # of policy and reference over the vocabulary; read by the exact estimators only
     old_logprobs: Tensor  # of the policy at the start of this rollout step, by the learner
     reference_logprobs: Tensor  # of the reference policy, by the learner; not read by the exact estimators
-    sampler_logprobs: Tensor  # of the engine that sampled the tokens
+    rollout_logprobs: Tensor  # of the engine that sampled the tokens
     advantages: Tensor
-    owners: Tensor  # int64, which sequence a row belongs to: any numbers below the number of rows
+    sequence_ids: Tensor  # int64, which sequence a row belongs to: any numbers below the number of rows
     weights: Tensor  # ≥ 0, from `token_weights`
-    shares: Tensor  # ≥ 0, likewise; what metrics are averaged with
+    metric_weights: Tensor  # ≥ 0, likewise; what metrics are averaged with
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class LossOutputs:
     """`loss` and metrics as scalar tensors (nothing has been synchronised with the host).
 
-    Reduce over micro-batches and data-parallel ranks: add `loss` and `sums`, take the maximum of `maxima`. As shares
+    Reduce over micro-batches and data-parallel ranks: add `loss` and `sums`, take the maximum of `maxima`. As metric_weights
     sum to 1 over the update, the added-up `sums` are weighted means.
     """
 
@@ -63,7 +63,7 @@ class TokenWeights:
     """Of every token of sequence i, `[sequences]` float64 each."""
 
     loss: np.ndarray
-    shares: np.ndarray  # Σ_i T_i · shares_i = 1
+    metric_weights: np.ndarray  # Σ_i T_i · shares_i = 1
 
 
 def token_weights(lengths: Sequence[int], aggregation: LossAggregation, fixed_length: int) -> TokenWeights:
@@ -76,8 +76,8 @@ def token_weights(lengths: Sequence[int], aggregation: LossAggregation, fixed_le
     tokens = np.asarray(lengths, dtype=np.float64)
     weights = AGGREGATIONS[aggregation](tokens, fixed_length)
     if aggregation is LossAggregation.fixed_length:
-        return TokenWeights(loss=weights, shares=_token_mean(tokens, fixed_length))
-    return TokenWeights(loss=weights, shares=weights)
+        return TokenWeights(loss=weights, metric_weights=_token_mean(tokens, fixed_length))
+    return TokenWeights(loss=weights, metric_weights=weights)
 
 
 def _token_mean(tokens: np.ndarray, fixed_length: int) -> np.ndarray:
@@ -101,9 +101,9 @@ AGGREGATIONS = {
 }
 
 
-def policy_loss(inputs: LossInputs, recipe: RecipeConfig, coefficients: Coefficients) -> LossOutputs:
+def policy_loss(inputs: LossInputs, recipe: RecipeConfig, coefficients: StepHyperparams) -> LossOutputs:
     """Loss and metrics of one micro-batch. A coefficient of 0 leaves its term out of the gradient altogether."""
-    weights, shares = inputs.weights, inputs.shares
+    weights, metric_weights = inputs.weights, inputs.metric_weights
     active = weights != 0
 
     def where_active(values: Tensor) -> Tensor:
@@ -111,19 +111,20 @@ def policy_loss(inputs: LossInputs, recipe: RecipeConfig, coefficients: Coeffici
 
     logprobs, entropy = where_active(inputs.logprobs), where_active(inputs.entropy)
     log_ratio = where_active(inputs.logprobs - inputs.old_logprobs)
-    gap = where_active(inputs.old_logprobs - inputs.sampler_logprobs).detach()
-    objective = OBJECTIVES[recipe.objective](
-        ObjectiveInputs(
+    gap = where_active(inputs.old_logprobs - inputs.rollout_logprobs).detach()
+    objective = POLICY_LOSSES[recipe.objective](
+        PolicyLossInputs(
             logprobs=logprobs,
             log_ratio=log_ratio,
             advantages=where_active(inputs.advantages),
-            owners=inputs.owners,
-            shares=shares,
+            sequence_ids=inputs.sequence_ids,
+            metric_weights=metric_weights,
         ),
         recipe,
     )
-    correction = CORRECTIONS[recipe.correction.kind](
-        CorrectionInputs(log_ratio=gap, owners=inputs.owners, shares=shares), recipe.correction
+    correction = IMPORTANCE_WEIGHTS[recipe.correction.kind](
+        ImportanceSamplingInputs(log_ratio=gap, sequence_ids=inputs.sequence_ids, metric_weights=metric_weights),
+        recipe.correction,
     )
     kl = kl_per_token(
         KLInputs(
@@ -146,12 +147,12 @@ def policy_loss(inputs: LossInputs, recipe: RecipeConfig, coefficients: Coeffici
         sums = {
             "loss/total": loss.detach(),
             "loss/surrogate": surrogate.detach(),
-            "policy/kl": shares @ kl,
-            "policy/entropy": shares @ entropy,
-            "policy/logprob": shares @ logprobs,
-            "policy/kl_to_old": shares @ (torch.expm1(log_moved) - log_moved),
-            "sampler/logprob_gap": shares @ gap.abs(),
-            "sampler/kl": shares @ (torch.expm1(log_gap) - log_gap),
+            "policy/kl": metric_weights @ kl,
+            "policy/entropy": metric_weights @ entropy,
+            "policy/logprob": metric_weights @ logprobs,
+            "policy/kl_to_old": metric_weights @ (torch.expm1(log_moved) - log_moved),
+            "sampler/logprob_gap": metric_weights @ gap.abs(),
+            "sampler/kl": metric_weights @ (torch.expm1(log_gap) - log_gap),
             **{name: value.detach() for name, value in objective.sums.items()},
             **correction.sums,
         }

@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 
 from prorl_mega.config.recipe import RecipeConfig
-from prorl_mega.recipe.sequences import is_trained
+from prorl_mega.recipe.train_samples import is_trained
 from prorl_mega.types import Group
 
 SAME = 1e-6  # rewards in [0, 1] closer than this are equal

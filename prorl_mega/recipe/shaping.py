@@ -13,7 +13,7 @@ ProRL v2 runs the cosine penalty in a cycle, some steps on and more off, and pub
 η from −1 at the limit to 0 for nothing, so that no wrong answer gains; only the difference matters to estimators with a
 baseline. It applies to every answer, right or wrong, as printed.
 
-Over-long filtering (DAPO) is no shaping: such answers keep their reward and are left out of the loss (`sequences.py`).
+Over-long filtering (DAPO) is no shaping: such answers keep their reward and are left out of the loss (`train_samples.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Callable
 import numpy as np
 
 from prorl_mega.config.recipe import ShapingConfig, TerminationPenalty
-from prorl_mega.types import Completion, Finish, Group, Metrics
+from prorl_mega.types import Completion, FinishReason, Group, Metrics
 
 
 def _untouched(reward: float, shaping: ShapingConfig) -> float:
@@ -65,7 +65,7 @@ def length_penalty_is_on(shaping: ShapingConfig, step: int) -> bool:
 
 def shaped_reward(reward: float, completion: Completion, shaping: ShapingConfig, step: int, limit: int) -> float:
     """Of one answer; `limit` is the response limit it was sampled with."""
-    tokens, cut_off = len(completion.tokens), completion.finish is Finish.LENGTH
+    tokens, cut_off = len(completion.tokens), completion.finish is FinishReason.LENGTH
     if cut_off:
         reward = WHEN_CUT_OFF[shaping.termination](reward, shaping)
     if shaping.overlong_buffer:

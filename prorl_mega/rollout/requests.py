@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from prorl_mega.errors import DataError, RolloutError
-from prorl_mega.types import Finish
+from prorl_mega.types import FinishReason
 
-_FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
+_FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -21,7 +21,7 @@ class Sampled:
     number: int
     tokens: np.ndarray  # [T] int32
     logprobs: np.ndarray  # [T] float32
-    finish: Finish
+    finish: FinishReason
 
 
 def check_prompts(prompts: Sequence[np.ndarray], *, max_tokens: int, valid_vocab: int) -> None:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from prorl_mega.config.schema import Precision, RolloutConfig
 from prorl_mega.errors import ModelError, ProRLError, RolloutError
-from prorl_mega.rollout.products import round_products
+from prorl_mega.rollout.matmul import round_matmuls
 
 _CPU_PREFILL_TOKENS = 8192  # of one forward pass; more would only cost memory
 
@@ -47,7 +47,7 @@ def start_engine(model: Path, config: RolloutConfig, *, precision: Precision, va
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _run_helpers_uncompiled()
-            round_products()
+            round_matmuls()
             from vllm.engine.arg_utils import EngineArgs
             from vllm.v1.engine.llm_engine import LLMEngine
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from prorl_mega.run.console import printable
-from prorl_mega.types import Finish, Group, Sample
+from prorl_mega.types import FinishReason, Group, Sample
 
 GROUPS = 4  # problems that are shown per step, at most one per task while there are more tasks than that
 LONGEST = 4000  # characters of a prompt or completion
@@ -27,7 +27,7 @@ def sample_rows(groups: list[Group]) -> list[dict[str, Any]]:
                     "reward": None if sample.verdict is None else sample.verdict.reward,
                     "outcome": None if sample.verdict is None else sample.verdict.outcome.value,
                     "tokens": len(sample.completion.tokens),
-                    "truncated": sample.completion.finish is Finish.LENGTH,
+                    "truncated": sample.completion.finish is FinishReason.LENGTH,
                 }
             )
     return rows

@@ -42,7 +42,7 @@ class Mixture:
         for entry, config in tasks.mixture.items():
             if not (math.isfinite(config.weight) and config.weight >= 0):
                 raise ConfigError(f"tasks.mixture.{entry}.weight: must be a number >= 0, not {config.weight}")
-        self.reweigh({entry: config.weight for entry, config in tasks.mixture.items()})
+        self.set_weights({entry: config.weight for entry, config in tasks.mixture.items()})
         for task in self._tasks.values():
             task.load()
         self._drawn = 0
@@ -54,7 +54,7 @@ class Mixture:
         """The next `count` training problems."""
         return [self._next() for _ in range(count)]
 
-    def reweigh(self, weights: dict[str, float]) -> None:
+    def set_weights(self, weights: dict[str, float]) -> None:
         """Change the shares of the entries from the next draw on; every entry goes on where it is. 0: not drawn.
 
         Weights are settings and no part of the state: whoever restores the state sets them as well.

@@ -39,8 +39,8 @@ class SharedMixture:
     def held_out(self, per_task: int) -> list[Problem]:
         return self._problems("drawing held-out problems", lambda mixture: mixture.held_out(per_task))
 
-    def reweigh(self, weights: dict[str, float]) -> None:
-        self._on_first("changing weights", lambda mixture: mixture.reweigh(weights))
+    def set_weights(self, weights: dict[str, float]) -> None:
+        self._on_first("changing weights", lambda mixture: mixture.set_weights(weights))
 
     def loaded(self) -> list[str]:
         """`Mixture.loaded` on rank 0, nothing elsewhere."""

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from prorl_mega.errors import ModelError
 from prorl_mega.huggingface.config import ModelDescription, check_weights_complete
-from prorl_mega.types import Layout
-from prorl_mega.weights.table import Table
+from prorl_mega.types import ParallelLayout
+from prorl_mega.weights.mapping_registry import Table
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -25,7 +25,7 @@ _HARMLESS = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cac
 
 @torch.no_grad()
 def load_weights(
-    path: str | Path, parameters: Mapping[str, Tensor], description: ModelDescription, layout: Layout
+    path: str | Path, parameters: Mapping[str, Tensor], description: ModelDescription, layout: ParallelLayout
 ) -> None:
     """Copy the weights of a Hugging Face directory into the live `parameters` of this rank.
 
@@ -51,7 +51,7 @@ def load_weights(
                 raise ModelError(f"{path}: {', '.join(slices)} cannot be read: {error}") from None
 
 
-def _check_parameters(parameters: Mapping[str, Tensor], table: Table, layout: Layout) -> None:
+def _check_parameters(parameters: Mapping[str, Tensor], table: Table, layout: ParallelLayout) -> None:
     """A stage that lacks a parameter would silently leave a checkpoint's tensor unused."""
     present = {table.row(name).name for name in parameters}
     layers = {name.split(".")[2] for name in present if name.startswith("decoder.layers.")}

@@ -19,15 +19,15 @@ from torch.distributed import ProcessGroup
 
 from prorl_mega.errors import ModelError
 from prorl_mega.huggingface.config import ModelDescription
-from prorl_mega.types import Layout
-from prorl_mega.weights.row import Row
-from prorl_mega.weights.table import Table
+from prorl_mega.types import ParallelLayout
+from prorl_mega.weights.mapping_registry import Table
+from prorl_mega.weights.param_mapping import Row
 
 
 def stream_weights(
     parameters: Mapping[str, Tensor],
     description: ModelDescription,
-    layout: Layout,
+    layout: ParallelLayout,
     *,
     tensor_group: ProcessGroup | None,
     pipeline_group: ProcessGroup | None,
@@ -94,7 +94,7 @@ class _Exchange:
     def __init__(
         self,
         shards: Mapping[str, Tensor],
-        layout: Layout,
+        layout: ParallelLayout,
         tensor_group: ProcessGroup | None,
         pipeline_group: ProcessGroup | None,
     ) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prorl_mega.errors import CheckpointError
 from prorl_mega.huggingface.config import ModelDescription
-from prorl_mega.weights.table import Table
+from prorl_mega.weights.mapping_registry import Table
 
 
 def stream_saved(files: Sequence[Sequence[Path]], description: ModelDescription) -> Iterator[tuple[str, Tensor]]:

@@ -21,13 +21,13 @@ pytestmark = [
 def three_updates(path: Path) -> dict[str, Any]:
     from helpers.learning import TWO_UPDATES, make_learner, make_sequences
 
-    from prorl_mega.types import Coefficients
+    from prorl_mega.types import StepHyperparams
 
     learner = make_learner(path, recipe=TWO_UPDATES)
     sequences = make_sequences(10)
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     old = [sequence.old_logprobs for sequence in sequences]
-    coefficients = Coefficients(kl=0.1, entropy=0.0, learning_rate=1e-2)
+    coefficients = StepHyperparams(kl=0.1, entropy=0.0, learning_rate=1e-2)
     metrics = [learner.update(sequences, coefficients) for _ in range(3)]
     devices = {value.device.type for value in learner.parameters().values()}
     return {"old": old, "metrics": metrics, "devices": devices, "kernels": learner.kernels}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prorl_mega.types import Completion, Finish, Group, Outcome, Problem, Sample, Verdict
+from prorl_mega.types import Completion, FinishReason, Group, Outcome, Problem, Sample, Verdict
 
 
 def scored_group(
@@ -27,7 +27,7 @@ def scored_group(
         completion = Completion(
             tokens=np.full(length, index, dtype=np.int32),
             logprobs=np.full(length, -0.1 * index, dtype=np.float32),
-            finish=Finish.LENGTH if length >= limit else Finish.STOP,
+            finish=FinishReason.LENGTH if length >= limit else FinishReason.STOP,
             version=7,
             text=f"answer {index}",
         )

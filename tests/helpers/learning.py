@@ -13,7 +13,7 @@ from megatron.core.parallel_state import get_data_parallel_group
 from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
-from prorl_mega.types import Coefficients, Sequence
+from prorl_mega.types import StepHyperparams, TrainSample
 from prorl_mega.weights.load import load_weights
 from prorl_mega.weights.reshard import stream_weights
 
@@ -25,7 +25,7 @@ TWO_UPDATES = {"prompts_per_step": 4, "prompts_per_update": 2}
 
 @dataclass(kw_only=True, frozen=True)
 class Step:
-    """What one update and one `annotate` of one learner returned."""
+    """What one update and one `compute_log_probs` of one learner returned."""
 
     metrics: dict[str, float]
     gradients: dict[str, torch.Tensor]  # by Hugging Face name; rank 0 only
@@ -33,26 +33,26 @@ class Step:
     reference: list[np.ndarray | None]
 
 
-def make_sequences(count: int, *, seed: int = 0, longest: int = 40) -> list[Sequence]:
+def make_sequences(count: int, *, seed: int = 0, longest: int = 40) -> list[TrainSample]:
     """Random prompts and completions of very different lengths, with log-probabilities still to be found out."""
     draw = np.random.default_rng(seed)
     sequences = []
     for _ in range(count):
         prompt, completion = int(draw.integers(1, longest // 2)), int(draw.integers(1, longest // 2))
         sequences.append(
-            Sequence(
+            TrainSample(
                 tokens=draw.integers(0, VALID_VOCAB, prompt + completion).astype(np.int32),
                 prompt_length=prompt,
                 advantage=float(draw.normal()),
                 reward=1.0,
-                sampler_logprobs=draw.normal(-5.0, 0.3, completion).astype(np.float32),
+                rollout_logprobs=draw.normal(-5.0, 0.3, completion).astype(np.float32),
                 version=0,
             )
         )
     return sequences
 
 
-def make_off_policy(sequences: list[Sequence], logprobs: list[np.ndarray], *, seed: int = 0) -> None:
+def make_off_policy(sequences: list[TrainSample], logprobs: list[np.ndarray], *, seed: int = 0) -> None:
     """Old and reference log-probabilities at a distance from `logprobs` that reaches both bounds of the clip."""
     draw = np.random.default_rng(seed)
     for sequence, values in zip(sequences, logprobs, strict=True):
@@ -126,9 +126,9 @@ def full_gradients(learner: MegatronLearner, *, beta1: float = 0.9) -> dict[str,
 
 
 def measure_steps(
-    prepared: list[tuple[Path, list[Sequence]]], cases: dict[str, dict[str, Any]], coefficients: Coefficients
+    prepared: list[tuple[Path, list[TrainSample]]], cases: dict[str, dict[str, Any]], coefficients: StepHyperparams
 ) -> list[dict[str, Step]]:
-    """By checkpoint and case, one update of a fresh learner with the given sequences, and what `annotate` says."""
+    """By checkpoint and case, one update of a fresh learner with the given sequences, and what `compute_log_probs` says."""
     results: list[dict[str, Step]] = []
     for path, sequences in prepared:
         results.append({})
@@ -136,7 +136,7 @@ def measure_steps(
             recipe = TWO_UPDATES | settings.get("recipe", {})
             learner = make_learner(path, **(settings | {"recipe": recipe}))
             asked = [replace(sequence) for sequence in sequences]
-            learner.annotate(asked)
+            learner.compute_log_probs(asked)
             metrics = learner.update([replace(sequence) for sequence in sequences], coefficients)
             gradients = full_gradients(learner)
             results[-1][name] = Step(

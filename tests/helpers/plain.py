@@ -11,10 +11,10 @@ from helpers.learning import TEMPERATURE, VALID_VOCAB
 from transformers import AutoModelForCausalLM
 
 from prorl_mega.config.recipe import LossAggregation, RecipeConfig
-from prorl_mega.types import Coefficients, Sequence
+from prorl_mega.types import StepHyperparams, TrainSample
 
 
-def plain_logprobs(model: Any, sequence: Sequence) -> tuple[torch.Tensor, torch.Tensor]:
+def plain_logprobs(model: Any, sequence: TrainSample) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities and entropies `[T]` of a completion, one sequence at a time, full logits."""
     tokens = torch.from_numpy(sequence.tokens.astype(np.int64))[None]
     logits = model(tokens).logits[0, sequence.prompt_length - 1 : -1, :VALID_VOCAB] / TEMPERATURE
@@ -24,7 +24,7 @@ def plain_logprobs(model: Any, sequence: Sequence) -> tuple[torch.Tensor, torch.
 
 
 def plain_step(
-    path: Path, sequences: list[Sequence], recipe: RecipeConfig, coefficients: Coefficients
+    path: Path, sequences: list[TrainSample], recipe: RecipeConfig, coefficients: StepHyperparams
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of the clipped objective with k3 penalty and entropy bonus, written down from the papers."""
     model = AutoModelForCausalLM.from_pretrained(path).double()
@@ -47,7 +47,7 @@ def plain_step(
     return float(total), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def plain_annotation(path: Path, sequences: list[Sequence]) -> list[np.ndarray]:
+def plain_annotation(path: Path, sequences: list[TrainSample]) -> list[np.ndarray]:
     """Log-probabilities `[T]` float64 of every completion."""
     model = AutoModelForCausalLM.from_pretrained(path).double()
     with torch.no_grad():

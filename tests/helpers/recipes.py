@@ -12,10 +12,10 @@ from helpers.learning import TEMPERATURE, full_gradients, make_learner, make_seq
 
 from prorl_mega.config.recipe import KLEstimator, KLPlacement, LossAggregation, Objective, RecipeConfig
 from prorl_mega.learner.learner import MegatronLearner
-from prorl_mega.types import Coefficients, Sequence
+from prorl_mega.types import StepHyperparams, TrainSample
 from prorl_mega.weights.load import load_weights
 
-COEFFICIENTS = Coefficients(kl=0.3, entropy=0.0, learning_rate=1e-3)
+COEFFICIENTS = StepHyperparams(kl=0.3, entropy=0.0, learning_rate=1e-3)
 BASE: dict[str, Any] = {"prompts_per_step": 4, "prompts_per_update": 4, "kl_coef": 0.3}
 SEQUENCE_LEVEL: dict[str, Any] = {
     "objective": Objective.gspo,
@@ -41,7 +41,7 @@ class Measured:
     gradients: dict[str, torch.Tensor]
 
 
-def measure(path: Path, reference: Path, sequences: list[Sequence], cases: dict[str, Any]) -> dict[str, Measured]:
+def measure(path: Path, reference: Path, sequences: list[TrainSample], cases: dict[str, Any]) -> dict[str, Measured]:
     """One update by case and recipe, of the policy in `path` with the reference policy in `reference`."""
     found = {}
     for name, settings in cases.items():
@@ -79,7 +79,7 @@ def train(learner: MegatronLearner) -> list[dict[str, float]]:
     history = []
     for step in range(3):
         sequences = make_sequences(6, seed=step)
-        learner.annotate(sequences)
+        learner.compute_log_probs(sequences)
         history.append(learner.update(sequences, COEFFICIENTS))
     return history
 
@@ -88,7 +88,7 @@ def penalty_in_the_reward(learner: MegatronLearner) -> dict[str, Any]:
     recipe = RecipeConfig(**(BASE | {"kl_placement": KLPlacement.reward, "kl_estimator": KLEstimator.k1}))
     learner.use(recipe, TEMPERATURE)
     sequences = make_sequences(6, seed=9)
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     known = all(each.old_logprobs is not None and each.reference_logprobs is not None for each in sequences)
     for sequence in sequences:
         sequence.advantage = np.linspace(-1, 1, sequence.completion_length)

@@ -13,10 +13,10 @@ from helpers.tiny import tiny_checkpoint
 from safetensors.torch import load_file
 from torch import Tensor
 
+from prorl_mega.checksum import Checksum
 from prorl_mega.config.schema import Precision, RolloutConfig
 from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.types import Completion
-from prorl_mega.weights.checksum import Checksum
 
 VOCABULARY, VALID_VOCABULARY = 259, 250  # the last nine rows of the output projection are padding
 EOS = 2

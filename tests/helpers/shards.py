@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from prorl_mega.huggingface.config import ModelDescription
-from prorl_mega.types import Layout
+from prorl_mega.types import ParallelLayout
 
 SIZES = {
     "num_hidden_layers": 2,
@@ -34,18 +34,18 @@ def read_checkpoint(directory: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for file in directory.glob("*.safetensors") for name, tensor in load_file(file).items()}
 
 
-def layouts(tensor: int, pipeline: int, data: int = 1) -> Iterator[Layout]:
+def layouts(tensor: int, pipeline: int, data: int = 1) -> Iterator[ParallelLayout]:
     """The layout of every rank, in rank order: tensor fastest, then data, then pipeline."""
     world = tensor * pipeline * data
     for rank in range(world):
-        yield Layout(
+        yield ParallelLayout(
             world_size=world, rank=rank, tensor_size=tensor, tensor_rank=rank % tensor, pipeline_size=pipeline,
             pipeline_rank=rank // (tensor * data), data_size=data, data_rank=rank // tensor % data,
         )  # fmt: skip
 
 
 def empty_shards(
-    model: ModelDescription, layout: Layout, dtype: torch.dtype = torch.float32, *, fused_norms: bool = False
+    model: ModelDescription, layout: ParallelLayout, dtype: torch.dtype = torch.float32, *, fused_norms: bool = False
 ) -> dict[str, torch.Tensor]:
     """One rank's parameters, all NaN, with the names and shapes of Megatron's layers, written down by hand."""
     tp, hidden = layout.tensor_size, model.hidden_size

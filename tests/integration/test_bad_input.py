@@ -24,9 +24,9 @@ from prorl_mega.config.recipe import RecipeConfig
 from prorl_mega.errors import ExitCode
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.recipe.curriculum import Curriculum
-from prorl_mega.recipe.sequences import assign_advantages, to_sequences
+from prorl_mega.recipe.train_samples import assign_advantages, to_train_samples
 from prorl_mega.tasks import Mixture
-from prorl_mega.types import Completion, Finish, Group, Layout
+from prorl_mega.types import Completion, FinishReason, Group, ParallelLayout
 from prorl_mega.verifiers.pool import VerifierPool
 
 TRAIN, WARMSTART = "prorl_mega.train", "prorl_mega.warmstart"
@@ -286,7 +286,7 @@ class Recited:
     def _completion(self, text: str) -> Completion:
         tokens = np.arange(1, 1 + len(text), dtype=np.int32)
         zeros = np.zeros(len(text), dtype=np.float32)
-        return Completion(tokens=tokens, logprobs=zeros, finish=Finish.STOP, version=0, text=text)
+        return Completion(tokens=tokens, logprobs=zeros, finish=FinishReason.STOP, version=0, text=text)
 
 
 def test_a_verifier_that_crashes_or_hangs_teaches_nothing() -> None:
@@ -303,7 +303,7 @@ def test_a_verifier_that_crashes_or_hangs_teaches_nothing() -> None:
             rollout=Recited(answers),  # type: ignore[arg-type]
             verifiers=verifiers,
             tokenizer=Tokenizer(TOKENIZER),
-            layout=Layout(world_size=1, rank=0, tensor_size=1, tensor_rank=0, pipeline_size=1, pipeline_rank=0,
+            layout=ParallelLayout(world_size=1, rank=0, tensor_size=1, tensor_rank=0, pipeline_size=1, pipeline_rank=0,
                           data_size=1, data_rank=0),
             engine_size=1,
             seed=1,
@@ -322,7 +322,7 @@ def test_a_verifier_that_crashes_or_hangs_teaches_nothing() -> None:
     assert len(sampled) == 4
     assert texts(kept) == [answers[0], answers[3]]
 
-    sequences = to_sequences(kept, recipe)
+    sequences = to_train_samples(kept, recipe)
     assign_advantages(kept, sequences, recipe, kl_coef=0.0)
     assert [len(sequence.tokens) - sequence.prompt_length for sequence in sequences] == [4, 3, 3, 4, 3, 3]
     half = 0.5**0.5

@@ -45,7 +45,7 @@ def push_from_every_layout(checkpoints: list[str], engine_size: int) -> list[dic
 
 
 def _push(rollout: Any, ranks: Any, checkpoint: str, layout: tuple[int, int], version: int) -> dict[str, Any]:
-    from prorl_mega.types import Sequence
+    from prorl_mega.types import TrainSample
     from prorl_mega.weight_sync import WeightSync
 
     learner = _learner(checkpoint, *layout)
@@ -54,22 +54,22 @@ def _push(rollout: Any, ranks: Any, checkpoint: str, layout: tuple[int, int], ve
     prompts = some_prompts(3)
     groups = rollout.generate(prompts, **sampling(samples=SAMPLES, seeds=some_seeds(3, SAMPLES)))
     sequences = [
-        Sequence(
+        TrainSample(
             tokens=np.concatenate([prompt, each.tokens]),
             prompt_length=len(prompt),
             advantage=0.0,
             reward=0.0,
-            sampler_logprobs=each.logprobs,
+            rollout_logprobs=each.logprobs,
             version=each.version,
         )
         for prompt, group in zip(prompts, groups, strict=True)
         for each in group
     ]
     sampled = [sequence.tokens.tolist() for sequence in sequences]
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     return {
         "engines agree": all(each == sampled for each in ranks.gather(sampled)),
-        "difference": max(float(np.abs(each.old_logprobs - each.sampler_logprobs).max()) for each in sequences),
+        "difference": max(float(np.abs(each.old_logprobs - each.rollout_logprobs).max()) for each in sequences),
         "wrong": _wrong(held, checkpoint_tensors(Path(checkpoint)), rollout._config.tensor, ranks.rank),
         "held": len(held),
         "versions": {each.version for each in sequences},

@@ -10,7 +10,7 @@ from prorl_mega.config.recipe import LossAggregation
 from prorl_mega.errors import ConfigError
 from prorl_mega.learner.batching import PackedBatch, Packer, plan_microbatches, share_out, slots_of
 from prorl_mega.recipe.loss import TokenWeights, token_weights
-from prorl_mega.types import Sequence
+from prorl_mega.types import TrainSample
 
 FIXED = 64
 
@@ -20,11 +20,11 @@ def packer(**changes: int) -> Packer:
     return Packer(**(settings | changes))
 
 
-def weigh(sequences: list[Sequence], aggregation: LossAggregation = LossAggregation.token_mean) -> TokenWeights:
+def weigh(sequences: list[TrainSample], aggregation: LossAggregation = LossAggregation.token_mean) -> TokenWeights:
     return token_weights([sequence.completion_length for sequence in sequences], aggregation, FIXED)
 
 
-def by_hand(batch: PackedBatch, sequence: Sequence, start: int, row: int) -> None:
+def by_hand(batch: PackedBatch, sequence: TrainSample, start: int, row: int) -> None:
     """One sequence of a pack, position by position."""
     tokens = batch.tokens.numpy()
     np.testing.assert_array_equal(tokens[start : start + len(sequence.tokens) - 1], sequence.tokens[:-1])
@@ -33,8 +33,8 @@ def by_hand(batch: PackedBatch, sequence: Sequence, start: int, row: int) -> Non
         assert batch.targets[row + offset] == sequence.tokens[position]
         assert batch.rows[row + offset] == start + position - 1
         assert batch.advantages[row + offset] == np.float32(np.ravel(sequence.advantage)[offset])
-        assert batch.owners[row + offset] == batch.owners[row]
-        assert batch.sampler_logprobs[row + offset] == sequence.sampler_logprobs[offset]
+        assert batch.sequence_ids[row + offset] == batch.sequence_ids[row]
+        assert batch.rollout_logprobs[row + offset] == sequence.rollout_logprobs[offset]
 
 
 @pytest.mark.parametrize("multiple", [1, 4])
@@ -47,7 +47,7 @@ def test_rows_predict_the_completion(multiple: int) -> None:
     for batch in packer(multiple=multiple).pack(wanted, weigh(wanted)):
         assert len(batch.tokens) == sum(batch.lengths) <= 64
         assert len(batch.tokens) % multiple == 0
-        row, owners = 0, []
+        row, sequence_ids = 0, []
         for start in np.cumsum([0, *batch.lengths[:-1]]).tolist():
             if row == len(batch.rows):
                 break  # the dummy sequence at the tail
@@ -55,10 +55,12 @@ def test_rows_predict_the_completion(multiple: int) -> None:
             assert starts[index] == int(batch.slots[row])
             by_hand(batch, wanted[index], start, row)
             seen.add(index)
-            owners.append(int(batch.owners[row]))
+            sequence_ids.append(int(batch.sequence_ids[row]))
             row += wanted[index].completion_length
-        assert row == len(batch.rows) == len(batch.targets) == len(batch.weights) == len(batch.shares)
-        assert owners == list(range(len(owners))), "a whole sequence is in one pack, and knows which one it is"
+        assert row == len(batch.rows) == len(batch.targets) == len(batch.weights) == len(batch.metric_weights)
+        assert sequence_ids == list(range(len(sequence_ids))), (
+            "a whole sequence is in one pack, and knows which one it is"
+        )
     assert seen == set(range(17))
 
 
@@ -97,7 +99,7 @@ def test_weights_add_up_over_the_world(aggregation: LossAggregation, ranks: int)
         for rank in range(ranks)
         for batch in packer(data_size=ranks, data_rank=rank).pack(wanted, weigh(wanted, aggregation))
     ]
-    assert float(sum(batch.shares.double().sum() for batch in batches)) == pytest.approx(1.0, abs=1e-6)
+    assert float(sum(batch.metric_weights.double().sum() for batch in batches)) == pytest.approx(1.0, abs=1e-6)
     mean = float(np.mean([sequence.completion_length for sequence in wanted]))
     total = mean / FIXED if aggregation is LossAggregation.fixed_length else 1.0
     assert float(sum(batch.weights.double().sum() for batch in batches)) == pytest.approx(total, abs=1e-6)
@@ -116,7 +118,7 @@ def test_log_probabilities_are_carried_only_when_all_sequences_have_them() -> No
     wanted = make_sequences(4)
     for sequence in wanted:
         sequence.reference_logprobs = -np.arange(sequence.completion_length, dtype=np.float32)
-    wanted[0].old_logprobs = wanted[0].sampler_logprobs
+    wanted[0].old_logprobs = wanted[0].rollout_logprobs
     (batch,) = packer(capacity=1000).pack(wanted, weigh(wanted))
     assert batch.old_logprobs is None
     assert batch.reference_logprobs is not None

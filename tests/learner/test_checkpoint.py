@@ -15,14 +15,14 @@ from helpers.tiny import tiny_checkpoint
 
 from prorl_mega.errors import CheckpointError
 from prorl_mega.learner.checkpoint import LearnerState, copy_into, load_state, save_state
-from prorl_mega.types import Coefficients, Layout
+from prorl_mega.types import ParallelLayout, StepHyperparams
 
-COEFFICIENTS = Coefficients(kl=0.1, entropy=0.01, learning_rate=1e-2)
+COEFFICIENTS = StepHyperparams(kl=0.1, entropy=0.01, learning_rate=1e-2)
 
 
 def one_update(learner: Any, seed: int) -> None:
     sequences = make_sequences(8, seed=seed)
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     learner.update(sequences, COEFFICIENTS)
 
 
@@ -64,10 +64,10 @@ def test_a_restored_learner_goes_on_bit_for_bit(tmp_path: Path, ranks: int, layo
     assert by_rank == [[True] * len(layouts)] * ranks
 
 
-def layout(**changes: int) -> Layout:
+def layout(**changes: int) -> ParallelLayout:
     single = {"tensor": 1, "pipeline": 1, "data": 1}
     sizes = {f"{name}_{what}": value for name in single for what, value in (("size", 1), ("rank", 0))}
-    return Layout(**({"world_size": 1, "rank": 0} | sizes | changes))
+    return ParallelLayout(**({"world_size": 1, "rank": 0} | sizes | changes))
 
 
 @pytest.fixture

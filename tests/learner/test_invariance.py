@@ -14,9 +14,9 @@ from helpers.plain import plain_annotation, plain_step, relative
 from helpers.tiny import tiny_checkpoint
 
 from prorl_mega.config.recipe import LossAggregation, RecipeConfig
-from prorl_mega.types import Coefficients, Sequence
+from prorl_mega.types import StepHyperparams, TrainSample
 
-COEFFICIENTS = Coefficients(kl=0.1, entropy=0.02, learning_rate=1e-3)
+COEFFICIENTS = StepHyperparams(kl=0.1, entropy=0.02, learning_rate=1e-3)
 FAMILIES = ("qwen2_tied", "qwen3", "llama3")
 # tp × pp × dp of four ranks; 60 tokens make several micro-batches, and leave some data ranks without enough sequences
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ PACKINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def prepare(directory: Path, family: str) -> tuple[Path, list[Sequence], list[np.ndarray]]:
+def prepare(directory: Path, family: str) -> tuple[Path, list[TrainSample], list[np.ndarray]]:
     """A checkpoint, off-policy sequences for it, and their true log-probabilities."""
     path = tiny_checkpoint(directory / family, family)
     sequences = make_sequences(18)

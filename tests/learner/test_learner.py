@@ -17,9 +17,9 @@ from prorl_kernels.linear_token_stats import TokenStats, linear_token_stats
 from prorl_mega.errors import NumericsError
 from prorl_mega.learner import forward
 from prorl_mega.learner.learner import MegatronLearner
-from prorl_mega.types import Coefficients
+from prorl_mega.types import StepHyperparams
 
-COEFFICIENTS = Coefficients(kl=0.1, entropy=0.0, learning_rate=1e-2)
+COEFFICIENTS = StepHyperparams(kl=0.1, entropy=0.0, learning_rate=1e-2)
 
 
 def promises(path: Path) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def promises(path: Path) -> dict[str, Any]:
     return {
         "on policy": on_policy(path),
         "reset": reset(path),
-        "supervise": supervise(path),
+        "supervise": sft_step(path),
         "numerics": numerics(path),
         "no penalty": no_penalty(path),
         "weight decay": weight_decay(path),
@@ -37,15 +37,15 @@ def promises(path: Path) -> dict[str, Any]:
 
 
 def on_policy(path: Path) -> dict[str, Any]:
-    """One update per step: `annotate` leaves the old log-probabilities to `update`."""
+    """One update per step: `compute_log_probs` leaves the old log-probabilities to `update`."""
     learner = make_learner(path)
     sequences = make_sequences(10)
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     left_out = all(sequence.old_logprobs is None for sequence in sequences)
     metrics = learner.update(sequences, COEFFICIENTS)
     twice = make_learner(path, recipe=TWO_UPDATES)
     asked = make_sequences(10)
-    twice.annotate(asked)
+    twice.compute_log_probs(asked)
     return {
         "left out": left_out,
         "metrics": metrics,
@@ -76,24 +76,24 @@ def reset(path: Path) -> dict[str, Any]:
 def one_update(learner: MegatronLearner, seed: int) -> float:
     """The KL divergence from the reference that an update measures."""
     sequences = make_sequences(10, seed=seed)
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     return learner.update(sequences, COEFFICIENTS)["policy/kl"]
 
 
-def supervise(path: Path) -> list[dict[str, float]]:
+def sft_step(path: Path) -> list[dict[str, float]]:
     learner = make_learner(path)
     sequences = make_sequences(10)
-    return [learner.supervise(sequences, 3e-3) for _ in range(8)]
+    return [learner.sft_step(sequences, 3e-3) for _ in range(8)]
 
 
 def numerics(path: Path) -> dict[str, Any]:
     learner = make_learner(path)
     sequences = make_sequences(10)
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     learner.update(sequences, COEFFICIENTS)
     before = bits(learner)
     broken = make_sequences(10, seed=1)
-    learner.annotate(broken)
+    learner.compute_log_probs(broken)
     broken[3].advantage = math.nan
     message = ""
     try:
@@ -102,15 +102,15 @@ def numerics(path: Path) -> dict[str, Any]:
         message = str(error)
     unchanged = same_bits(bits(learner), before)
     sequences = make_sequences(10, seed=2)
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     return {"message": message, "unchanged": unchanged, "next": learner.update(sequences, COEFFICIENTS)}
 
 
 def no_penalty(path: Path) -> dict[str, Any]:
     learner = make_learner(path, recipe={"kl_coef": 0.0})
     sequences = make_sequences(4)
-    learner.annotate(sequences)
-    metrics = learner.update(sequences, Coefficients(kl=0.0, entropy=0.0, learning_rate=1e-3))
+    learner.compute_log_probs(sequences)
+    metrics = learner.update(sequences, StepHyperparams(kl=0.0, entropy=0.0, learning_rate=1e-3))
     return {"metrics": metrics, "reference": [sequence.reference_logprobs for sequence in sequences]}
 
 
@@ -121,7 +121,7 @@ def weight_decay(path: Path) -> dict[str, float]:
         learner = make_learner(path, optimizer={"weight_decay": decay})
         before = {name: value.clone() for name, value in learner.parameters().items()}
         sequences = make_sequences(4)
-        learner.annotate(sequences)
+        learner.compute_log_probs(sequences)
         learner.update(sequences, COEFFICIENTS)
         after.append(learner.parameters())
     return {
@@ -134,7 +134,7 @@ def clipping(path: Path) -> tuple[dict[str, float], float]:
     """Metrics of a clipped update, and the norm of the gradient that Adam saw."""
     learner = make_learner(path, optimizer={"max_grad_norm": 0.01})
     sequences = make_sequences(4)
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     metrics = learner.update(sequences, COEFFICIENTS)
     moments = [value for name, value in learner._optimizer.state().items() if name.endswith("/exp_avg")]
     return metrics, float(torch.stack([moment.norm() for moment in moments]).norm() / 0.1)

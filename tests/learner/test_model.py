@@ -12,12 +12,12 @@ from helpers.tiny import tiny_checkpoint
 from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
 from prorl_mega.errors import ConfigError, ModelError
 from prorl_mega.huggingface.config import describe
-from prorl_mega.types import Layout
+from prorl_mega.types import ParallelLayout
 
 LENGTHS = (9, 30, 3, 14)
 
 
-def start(**settings: Any) -> tuple[ParallelConfig, Layout]:
+def start(**settings: Any) -> tuple[ParallelConfig, ParallelLayout]:
     from prorl_mega.learner import backend
     from prorl_mega.learner.parallel import initialize_parallel
 

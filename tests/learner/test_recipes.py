@@ -17,7 +17,7 @@ from helpers.tiny import tiny_checkpoint
 from transformers import AutoModelForCausalLM
 
 from prorl_mega.config.recipe import KLEstimator, Objective, RecipeConfig
-from prorl_mega.types import Sequence
+from prorl_mega.types import TrainSample
 
 PACKINGS: dict[str, dict[str, Any]] = {"one pack": {"capacity": 10_000}, "many packs": {"capacity": 40}}
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -26,7 +26,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def plain(path: Path, reference: Path, sequences: list[Sequence], recipe: RecipeConfig) -> Measured:
+def plain(path: Path, reference: Path, sequences: list[TrainSample], recipe: RecipeConfig) -> Measured:
     """The same by Hugging Face in float64, one sequence at a time, from the papers."""
     policy, other = (AutoModelForCausalLM.from_pretrained(each).double() for each in (path, reference))
     tokens = sum(sequence.completion_length for sequence in sequences)

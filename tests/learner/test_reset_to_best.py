@@ -11,16 +11,16 @@ from helpers.distributed import run_ranks
 from helpers.learning import bits, make_learner, make_sequences, same_bits
 from helpers.tiny import tiny_checkpoint
 
-from prorl_mega.types import Coefficients
+from prorl_mega.types import StepHyperparams
 from prorl_mega.weights.load import load_weights
 
-COEFFICIENTS = Coefficients(kl=0.1, entropy=0.0, learning_rate=1e-2)
+COEFFICIENTS = StepHyperparams(kl=0.1, entropy=0.0, learning_rate=1e-2)
 
 
 def one_update(learner: Any, seed: int) -> float:
     """Its KL to the reference, measured before the step."""
     sequences = make_sequences(8, seed=seed)
-    learner.annotate(sequences)
+    learner.compute_log_probs(sequences)
     return learner.update(sequences, COEFFICIENTS)["policy/kl"]
 
 

@@ -37,7 +37,7 @@ class Numbers:
     def held_out(self, per_task: int) -> list[Problem]:
         return [Problem(key="held", task="a", prompt="p")] * per_task
 
-    def reweigh(self, weights: dict[str, float]) -> None:
+    def set_weights(self, weights: dict[str, float]) -> None:
         self.weights = weights
 
     def state_dict(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def test_off_it_is_the_source() -> None:
     assert curriculum.observe(scored(curriculum.draw(8), {"a": 1.0, "b": 0.0})) == {}
     assert curriculum.state_dict() == {"next": 11}
     assert [each.key for each in curriculum.draw(2)] == ["b/11", "a/12"]
-    curriculum.reweigh({"a": 2.0})
+    curriculum.set_weights({"a": 2.0})
     assert len(curriculum.held_out(2)) == 2
 
 

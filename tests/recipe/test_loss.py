@@ -16,7 +16,7 @@ from prorl_mega.config.recipe import (
     RecipeConfig,
 )
 from prorl_mega.recipe.loss import LossInputs, policy_loss, token_weights
-from prorl_mega.types import Coefficients
+from prorl_mega.types import StepHyperparams
 
 RECIPE = RecipeConfig(
     clip_low=0.2,
@@ -25,8 +25,8 @@ RECIPE = RecipeConfig(
     kl_clamp=10.0,
     correction=CorrectionConfig(kind=CorrectionKind.none),
 )
-ALL_TERMS = Coefficients(kl=0.3, entropy=0.05, learning_rate=1e-6)
-NO_TERMS = Coefficients(kl=0.0, entropy=0.0, learning_rate=1e-6)
+ALL_TERMS = StepHyperparams(kl=0.3, entropy=0.05, learning_rate=1e-6)
+NO_TERMS = StepHyperparams(kl=0.0, entropy=0.0, learning_rate=1e-6)
 
 
 def inputs(rows: int, *, seed: int = 0, spread: float = 0.4) -> LossInputs:
@@ -43,15 +43,15 @@ def inputs(rows: int, *, seed: int = 0, spread: float = 0.4) -> LossInputs:
         exact_kl=tensor(np.full(rows, 0.25)).requires_grad_(),
         old_logprobs=tensor(old),
         reference_logprobs=tensor(old + generator.normal(size=rows)),
-        sampler_logprobs=tensor(old + 0.01 * generator.normal(size=rows)),
+        rollout_logprobs=tensor(old + 0.01 * generator.normal(size=rows)),
         advantages=tensor(generator.normal(size=rows)),
-        owners=torch.zeros(rows, dtype=torch.int64),
+        sequence_ids=torch.zeros(rows, dtype=torch.int64),
         weights=weights,
-        shares=weights,
+        metric_weights=weights,
     )
 
 
-def by_hand(batch: LossInputs, coefficients: Coefficients) -> float:
+def by_hand(batch: LossInputs, coefficients: StepHyperparams) -> float:
     """Token by token in numpy, with the cases of the clip written out."""
     columns = {field.name: getattr(batch, field.name).detach().numpy() for field in fields(batch)}
     total = 0.0
@@ -71,7 +71,7 @@ def slice_of(batch: LossInputs, rows: slice) -> LossInputs:
 
 @pytest.mark.parametrize("coefficients", [ALL_TERMS, NO_TERMS])
 @pytest.mark.parametrize("seed", range(4))
-def test_value(coefficients: Coefficients, seed: int) -> None:
+def test_value(coefficients: StepHyperparams, seed: int) -> None:
     batch = inputs(60, seed=seed)
     assert policy_loss(batch, RECIPE, coefficients).loss.item() == pytest.approx(
         by_hand(batch, coefficients), rel=1e-12
@@ -105,7 +105,7 @@ def test_clip(ratio: float, advantage: float, slope: float, metric: str | None) 
         old_logprobs=torch.zeros(1, dtype=torch.float64),
         advantages=torch.tensor([advantage], dtype=torch.float64),
         weights=torch.ones(1, dtype=torch.float64),
-        shares=torch.ones(1, dtype=torch.float64),
+        metric_weights=torch.ones(1, dtype=torch.float64),
     )
     outputs = policy_loss(batch, RECIPE, NO_TERMS)
     outputs.loss.backward()
@@ -114,7 +114,7 @@ def test_clip(ratio: float, advantage: float, slope: float, metric: str | None) 
     assert clipped == ({metric} if metric else set())
 
 
-EMPTY = ("weights", "shares", "owners")  # what is 0 in rows that do not count
+EMPTY = ("weights", "metric_weights", "sequence_ids")  # what is 0 in rows that do not count
 
 
 def test_rows_of_weight_zero_may_hold_anything() -> None:
@@ -175,7 +175,7 @@ def test_an_extreme_ratio_gives_a_finite_gradient() -> None:
         old_logprobs=torch.tensor([-3000.0, -3000.0, 0.0, 0.0]),
         advantages=torch.tensor([1.0, -1.0, 1.0, -1.0]),
         weights=torch.ones(4),
-        shares=torch.ones(4),
+        metric_weights=torch.ones(4),
     )
     batch = replace(
         batch,
@@ -200,10 +200,10 @@ def test_metrics_by_hand() -> None:
         inputs(2),
         logprobs=torch.tensor([-1.0, -2.0], dtype=torch.float64),
         old_logprobs=torch.tensor([-1.5, -2.0], dtype=torch.float64),
-        sampler_logprobs=torch.tensor([-1.5, -2.5], dtype=torch.float64),
+        rollout_logprobs=torch.tensor([-1.5, -2.5], dtype=torch.float64),
         entropy=torch.tensor([0.5, 1.5], dtype=torch.float64),
         weights=torch.tensor([0.5, 0.5], dtype=torch.float64),
-        shares=torch.tensor([0.5, 0.5], dtype=torch.float64),
+        metric_weights=torch.tensor([0.5, 0.5], dtype=torch.float64),
     )
     outputs = policy_loss(batch, RECIPE, ALL_TERMS)
     assert outputs.sums["policy/entropy"].item() == 1.0
@@ -218,12 +218,12 @@ def test_a_correction_weighs_the_surrogate_and_nothing_else() -> None:
     batch = inputs(30)
     tis = replace(RECIPE, correction=CorrectionConfig(kind=CorrectionKind.tis, floor=0.0, cap=1.005))
     outputs = policy_loss(batch, tis, ALL_TERMS)
-    rho = (batch.old_logprobs - batch.sampler_logprobs).exp().clamp(max=1.005)
+    rho = (batch.old_logprobs - batch.rollout_logprobs).exp().clamp(max=1.005)
     surrogate = policy_loss(replace(batch, weights=batch.weights * rho), RECIPE, NO_TERMS).loss
     plain = policy_loss(batch, RECIPE, ALL_TERMS)
     rest = plain.loss - plain.sums["loss/surrogate"]
     assert outputs.loss.item() == pytest.approx((surrogate + rest).item(), rel=1e-12)
-    assert outputs.sums["sampler/correction"].item() == pytest.approx((batch.shares @ rho).item())
+    assert outputs.sums["sampler/correction"].item() == pytest.approx((batch.metric_weights @ rho).item())
     assert outputs.sums["policy/kl"] == plain.sums["policy/kl"]
 
 
@@ -239,14 +239,14 @@ def test_a_penalty_in_the_reward_is_measured_and_not_in_the_loss() -> None:
 def test_an_exact_divergence_enters_as_it_is(kind: KLEstimator) -> None:
     batch = inputs(30)
     outputs = policy_loss(batch, replace(RECIPE, kl_estimator=kind), ALL_TERMS)
-    assert outputs.sums["policy/kl"].item() == pytest.approx(0.25 * batch.shares.sum().item())
+    assert outputs.sums["policy/kl"].item() == pytest.approx(0.25 * batch.metric_weights.sum().item())
     outputs.loss.backward()
     torch.testing.assert_close(batch.exact_kl.grad, ALL_TERMS.kl * batch.weights)
 
 
 @pytest.mark.parametrize("objective", list(Objective))
 def test_whole_sequences_add_up_over_micro_batches(objective: Objective) -> None:
-    batch = replace(inputs(40), owners=torch.repeat_interleave(torch.arange(4), 10))
+    batch = replace(inputs(40), sequence_ids=torch.repeat_interleave(torch.arange(4), 10))
     recipe = replace(
         RECIPE, objective=objective, correction=CorrectionConfig(kind=CorrectionKind.mis, floor=0.9, cap=1.1)
     )
@@ -254,7 +254,9 @@ def test_whole_sequences_add_up_over_micro_batches(objective: Objective) -> None
     parts = []
     for rows in (slice(0, 30), slice(30, 40)):
         part = slice_of(batch, rows)
-        parts.append(policy_loss(replace(part, owners=part.owners - part.owners.min()), recipe, ALL_TERMS))
+        parts.append(
+            policy_loss(replace(part, sequence_ids=part.sequence_ids - part.sequence_ids.min()), recipe, ALL_TERMS)
+        )
     assert sum(part.loss.item() for part in parts) == pytest.approx(whole.loss.item(), rel=1e-12)
     for name, value in whole.sums.items():
         assert sum(part.sums[name].item() for part in parts) == pytest.approx(value.item(), rel=1e-12, abs=1e-15)
@@ -268,14 +270,14 @@ FIXED = 64
 def test_shares_sum_to_one_over_the_update(lengths: list[int], aggregation: LossAggregation) -> None:
     weights = token_weights(lengths, aggregation, FIXED)
     tokens = np.array(lengths, dtype=float)
-    assert weights.loss.shape == weights.shares.shape == (len(lengths),)
-    assert float(weights.shares @ tokens) == pytest.approx(1.0 if sum(lengths) else 0.0)
+    assert weights.loss.shape == weights.metric_weights.shape == (len(lengths),)
+    assert float(weights.metric_weights @ tokens) == pytest.approx(1.0 if sum(lengths) else 0.0)
     if aggregation is LossAggregation.fixed_length:
         filled = [length for length in lengths if length]
         assert float(weights.loss @ tokens) == pytest.approx(np.mean(filled) / FIXED if filled else 0.0)
     else:
-        assert weights.loss is weights.shares
-    for values in (weights.loss, weights.shares):
+        assert weights.loss is weights.metric_weights
+    for values in (weights.loss, weights.metric_weights):
         assert all(value == 0 for value, length in zip(values, lengths, strict=True) if length == 0)
 
 
@@ -284,4 +286,4 @@ def test_weights_by_hand() -> None:
     assert token_weights([4, 1, 0], LossAggregation.sequence_mean, FIXED).loss.tolist() == [0.125, 0.5, 0.0]
     fixed = token_weights([4, 1, 0], LossAggregation.fixed_length, FIXED)
     assert fixed.loss.tolist() == [1 / 128, 1 / 128, 0.0]
-    assert fixed.shares.tolist() == [0.2, 0.2, 0.0]
+    assert fixed.metric_weights.tolist() == [0.2, 0.2, 0.0]

@@ -26,12 +26,12 @@ from helpers.rollouts import (
     stream,
 )
 
+from prorl_mega.checksum import Checksum
 from prorl_mega.errors import DataError, ProRLError
 from prorl_mega.protocols import Finished
 from prorl_mega.rollout.engine import VllmRollout
-from prorl_mega.rollout.products import rounded_rows
-from prorl_mega.types import Completion, Finish
-from prorl_mega.weights.checksum import Checksum
+from prorl_mega.rollout.matmul import rounded_rows
+from prorl_mega.types import Completion, FinishReason
 
 SAMPLES = 12
 
@@ -238,11 +238,11 @@ def test_padding_of_the_vocabulary_is_never_sampled(seen: dict[str, Any]) -> Non
 
 def test_samples_end_at_an_end_token_or_at_the_limit(seen: dict[str, Any]) -> None:
     completions = _flat(seen["first"] + seen["other seeds"] + seen["second push"])
-    stopped = [each for each in completions if each.finish is Finish.STOP]
+    stopped = [each for each in completions if each.finish is FinishReason.STOP]
     assert stopped
     assert {int(each.tokens[-1]) for each in stopped} == set(ENDS)
     assert not any(set(ENDS) & set(each.tokens[:-1].tolist()) for each in stopped)
-    cut = [each for each in completions if each.finish is Finish.LENGTH]
+    cut = [each for each in completions if each.finish is FinishReason.LENGTH]
     assert cut
     assert all(
         len(each.tokens) == SETTINGS.max_response_tokens and not set(ENDS) & set(each.tokens.tolist()) for each in cut
@@ -253,7 +253,7 @@ def test_a_smaller_limit_cuts_the_same_samples(seen: dict[str, Any]) -> None:
     """An engine that was built for the longest stage of a schedule serves the shorter ones."""
     for short, full in zip(_flat(seen["shorter"]), _flat(seen["first"]), strict=True):
         assert np.array_equal(short.tokens, full.tokens[:3])
-        assert short.finish is (full.finish if len(full.tokens) <= 3 else Finish.LENGTH)
+        assert short.finish is (full.finish if len(full.tokens) <= 3 else FinishReason.LENGTH)
 
 
 def test_completions_hold_arrays_and_text(seen: dict[str, Any]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from prorl_mega.checksum import Checksum
 from prorl_mega.errors import WeightSyncError
 from prorl_mega.rollout.loading import checkpoint_names, load_weights
-from prorl_mega.weights.checksum import Checksum
 
 PAIRS = [("a.weight", torch.zeros(3)), ("b.weight", torch.ones(2, 2)), ("b.bias", torch.ones(2))]
 NAMES = frozenset(name for name, _ in PAIRS)

@@ -15,7 +15,7 @@ from helpers.tiny import tiny_checkpoint
 from prorl_mega.errors import RolloutError
 from prorl_mega.rollout.requests import read_output
 from prorl_mega.rollout.startup import prepare_environment
-from prorl_mega.types import Finish
+from prorl_mega.types import FinishReason
 
 
 def test_importing_the_package_does_not_import_vllm() -> None:
@@ -55,7 +55,7 @@ def test_an_output_becomes_arrays() -> None:
     assert sampled.number == 4
     assert sampled.tokens.tolist() == [5, 2]
     assert sampled.logprobs.tolist() == [-0.5, -1.0]
-    assert sampled.finish is Finish.STOP
+    assert sampled.finish is FinishReason.STOP
     assert (sampled.tokens.dtype, sampled.logprobs.dtype) == (np.int32, np.float32)
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from prorl_mega.run.samples import GROUPS, LONGEST, sample_rows, to_lines
-from prorl_mega.types import Completion, Finish, Group, Outcome, Problem, Sample, Verdict
+from prorl_mega.types import Completion, FinishReason, Group, Outcome, Problem, Sample, Verdict
 
 
 def group(key: str, task: str, texts: list[str], verdicts: list[Verdict | None]) -> Group:
@@ -14,7 +14,7 @@ def group(key: str, task: str, texts: list[str], verdicts: list[Verdict | None])
             completion=Completion(
                 tokens=np.zeros(3, np.int32),
                 logprobs=np.zeros(3, np.float32),
-                finish=Finish.LENGTH,
+                finish=FinishReason.LENGTH,
                 version=1,
                 text=text,
             ),

@@ -61,10 +61,10 @@ def test_new_weights_change_the_shares_and_nothing_else() -> None:
     """Every entry goes on where it is: what is drawn of it, before and after, is the one stream that it has."""
     mixture = Mixture(config(), seed=5)
     drawn = mixture.draw(30)
-    mixture.reweigh({"sums": 0.0, "words": 1.0})
+    mixture.set_weights({"sums": 0.0, "words": 1.0})
     silent = mixture.draw(40)
     assert {problem.task for problem in silent} == {"words"}
-    mixture.reweigh({"sums": 3.0, "words": 1.0})
+    mixture.set_weights({"sums": 3.0, "words": 1.0})
     after = mixture.draw(120)
     shares = Counter(problem.task for problem in after)
     assert shares["sums"] == pytest.approx(90, abs=3)
@@ -77,17 +77,17 @@ def test_new_weights_change_the_shares_and_nothing_else() -> None:
 def test_new_weights_survive_a_resume_when_they_are_set_again() -> None:
     whole = Mixture(config(), seed=5)
     whole.draw(10)
-    whole.reweigh({"sums": 0.0, "words": 1.0})
+    whole.set_weights({"sums": 0.0, "words": 1.0})
     whole.draw(3)
     resumed = Mixture(config(), seed=5)
     resumed.load_state_dict(whole.state_dict())
-    resumed.reweigh({"sums": 0.0, "words": 1.0})
+    resumed.set_weights({"sums": 0.0, "words": 1.0})
     assert resumed.draw(20) == whole.draw(20)
 
 
 def test_weights_of_nothing() -> None:
     with pytest.raises(ConfigError, match="at least one weight must be above 0"):
-        Mixture(config(), seed=5).reweigh({"sums": 0.0, "words": 0.0})
+        Mixture(config(), seed=5).set_weights({"sums": 0.0, "words": 0.0})
 
 
 def test_the_state_is_cursors_only() -> None:

@@ -56,7 +56,7 @@ def restarted(folder: Path, problems: Curriculum, weights: dict[str, float]) -> 
     state = json.loads(json.dumps(problems.state_dict()))
     fresh = start(folder)
     fresh.load_state_dict(state)
-    fresh.reweigh(weights)  # settings are no part of the state
+    fresh.set_weights(weights)  # settings are no part of the state
     return fresh
 
 
@@ -65,7 +65,7 @@ def restarted(folder: Path, problems: Curriculum, weights: dict[str, float]) -> 
 def test_every_problem_in_its_turn(folder: Path, steps: list[tuple[str, Any]]) -> None:
     weights = dict.fromkeys(ENTRIES, 1.0)
     problems = start(folder)
-    problems.reweigh(weights)
+    problems.set_weights(weights)
     drawn: list[Problem] = []
     for name, value in steps:
         if name == "draw":
@@ -78,7 +78,7 @@ def test_every_problem_in_its_turn(folder: Path, steps: list[tuple[str, Any]]) -
             problems = saved
         elif name == "reweigh":
             weights = dict(zip(ENTRIES, value, strict=True))
-            problems.reweigh(weights)
+            problems.set_weights(weights)
         elif name == "evaluate":
             problems.held_out(value)
         else:
@@ -91,7 +91,7 @@ def check_accounts(folder: Path, drawn: list[Problem]) -> None:
     for entry in ENTRIES:
         own = [problem.key for problem in drawn if problem.task == entry]
         alone = start(folder)
-        alone.reweigh({**dict.fromkeys(ENTRIES, 0.0), entry: 1.0})
+        alone.set_weights({**dict.fromkeys(ENTRIES, 0.0), entry: 1.0})
         assert own == [problem.key for problem in alone.draw(len(own))]
         if entry in SIZES:
             trained = [n for n in range(SIZES[entry]) if not is_held_out(f"{entry} {n}")]

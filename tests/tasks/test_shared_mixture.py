@@ -43,7 +43,7 @@ def test_every_rank_gets_what_one_mixture_draws(tmp_path: Path, monkeypatch: pyt
     def work(ranks: Ranks) -> list[Any]:
         problems = shared(tasks, ranks)
         drawn = problems.draw(20)
-        problems.reweigh({"file": 0.0, "sums": 1.0})
+        problems.set_weights({"file": 0.0, "sums": 1.0})
         state = problems.state_dict()
         later = problems.draw(10)
         problems.load_state_dict(ranks.from_first(state))
@@ -55,7 +55,7 @@ def test_every_rank_gets_what_one_mixture_draws(tmp_path: Path, monkeypatch: pyt
     assert loads == ["file"], "one rank reads"
     alone = Mixture(tasks, seed=1)
     drawn = alone.draw(20)
-    alone.reweigh({"file": 0.0, "sums": 1.0})
+    alone.set_weights({"file": 0.0, "sums": 1.0})
     assert results == [[drawn, alone.draw(10), alone.held_out(4)]] * 3
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from prorl_mega.weights.checksum import Checksum
+from prorl_mega.checksum import Checksum
 
 
 def digest(*pairs: tuple[str, torch.Tensor]) -> str:

@@ -15,7 +15,7 @@ from prorl_mega.errors import ModelError
 from prorl_mega.huggingface.config import Family, describe
 from prorl_mega.weights.directory import save_directory
 from prorl_mega.weights.load import load_weights
-from prorl_mega.weights.table import Table
+from prorl_mega.weights.mapping_registry import Table
 
 LAYOUTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)]
 

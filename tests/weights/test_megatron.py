@@ -10,7 +10,7 @@ from helpers.distributed import run_ranks
 from helpers.shards import CHECKPOINTS, read_checkpoint, write_checkpoint
 
 from prorl_mega.config.schema import ParallelConfig
-from prorl_mega.types import Layout
+from prorl_mega.types import ParallelLayout
 
 RANKS = 4
 LAYOUTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)]  # what they leave over is data parallelism
@@ -31,15 +31,15 @@ def round_trip(checkpoints: list[Path], exports: Path) -> None:
             through_megatron(checkpoint, exports / f"{checkpoint.name}-{tensor}x{pipeline}", parallel, layout)
 
 
-def through_megatron(checkpoint: Path, export: Path, parallel: ParallelConfig, layout: Layout) -> None:
+def through_megatron(checkpoint: Path, export: Path, parallel: ParallelConfig, layout: ParallelLayout) -> None:
     from prorl_mega.config.schema import Precision, Recompute
     from prorl_mega.huggingface.config import describe
     from prorl_mega.learner.model import build_model, global_names
     from prorl_mega.learner.parallel import process_groups
     from prorl_mega.weights.directory import save_directory
     from prorl_mega.weights.load import load_weights
+    from prorl_mega.weights.mapping_registry import Table
     from prorl_mega.weights.reshard import stream_weights
-    from prorl_mega.weights.table import Table
 
     model, tensor, pipeline = describe(checkpoint), layout.tensor_size, layout.pipeline_size
     (policy,) = build_model(

@@ -15,12 +15,12 @@ from helpers.distributed import run_ranks
 from helpers.shards import CHECKPOINTS, empty_shards, layouts, read_checkpoint, write_checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prorl_mega.checksum import Checksum
 from prorl_mega.huggingface.config import ModelDescription, describe
-from prorl_mega.types import Layout
-from prorl_mega.weights.checksum import Checksum
+from prorl_mega.types import ParallelLayout
 from prorl_mega.weights.load import load_weights
+from prorl_mega.weights.mapping_registry import Table
 from prorl_mega.weights.reshard import stream_weights
-from prorl_mega.weights.table import Table
 
 RANKS = 4
 LAYOUTS = [(2, 2, 1), (2, 1, 2), (1, 2, 2), (4, 1, 1), (1, 1, 4)]
@@ -60,7 +60,7 @@ class LiveBytes(TorchDispatchMode):
         return sum(size for pointer, size in sizes.items() if pointer not in self._known)
 
 
-def groups_of(tensor: int, pipeline: int, data: int) -> tuple[Layout, Any, Any]:
+def groups_of(tensor: int, pipeline: int, data: int) -> tuple[ParallelLayout, Any, Any]:
     """This rank's layout and its two groups. All ranks make all groups, in one order."""
     ranks = list(layouts(tensor, pipeline, data))
     own = ranks[dist.get_rank()]
@@ -91,7 +91,7 @@ def check_rank(checkpoints: list[Path]) -> None:
             check_bounds(stream, model, layout, shards)
 
 
-def check_equal(stream: Stream, model: ModelDescription, layout: Layout, checkpoint: Path) -> None:
+def check_equal(stream: Stream, model: ModelDescription, layout: ParallelLayout, checkpoint: Path) -> None:
     """Names, order, bits and checksum of what arrives, with padding gone."""
     expected = {name: tensor.to(torch.bfloat16) for name, tensor in read_checkpoint(checkpoint).items()}
     names = list(Table(model).tensors)
@@ -108,7 +108,9 @@ def check_equal(stream: Stream, model: ModelDescription, layout: Layout, checkpo
         assert received.hexdigest() == digest.hexdigest()
 
 
-def check_bounds(stream: Stream, model: ModelDescription, layout: Layout, shards: dict[str, torch.Tensor]) -> None:
+def check_bounds(
+    stream: Stream, model: ModelDescription, layout: ParallelLayout, shards: dict[str, torch.Tensor]
+) -> None:
     """Never more than one bucket beside the shards, and two collectives for each."""
     table = Table(model)
     padded = -(-model.vocab_size // (4 * layout.tensor_size)) * 4 * layout.tensor_size

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from prorl_mega.huggingface.config import ModelDescription
-from prorl_mega.weights.row import Row
-from prorl_mega.weights.rules import REPLICATED, ROW_PARALLEL, VOCABULARY, FusedQKV, GateUp
+from prorl_mega.weights.param_mapping import Row
+from prorl_mega.weights.shard_rules import REPLICATED, ROW_PARALLEL, VOCABULARY, FusedQKVRule, GatedMLPRule
 
 
 def before_layers(model: ModelDescription) -> list[Row]:
@@ -27,7 +27,7 @@ def layer(model: ModelDescription) -> list[Row]:
         Row("self_attention.linear_qkv.weight", qkv, fused_qkv(model)),
         Row("self_attention.linear_proj.weight", {"self_attn.o_proj.weight": (hidden, queries)}, ROW_PARALLEL),
         Row("pre_mlp_layernorm.weight", {"post_attention_layernorm.weight": (hidden,)}, REPLICATED),
-        Row("mlp.linear_fc1.weight", gate_up, GateUp()),
+        Row("mlp.linear_fc1.weight", gate_up, GatedMLPRule()),
         Row("mlp.linear_fc2.weight", {"mlp.down_proj.weight": (hidden, ffn)}, ROW_PARALLEL),
     ]
 
@@ -40,5 +40,5 @@ def after_layers(model: ModelDescription) -> list[Row]:
     return [norm, Row("output_layer.weight", {head: shape}, VOCABULARY, copy=model.tied_embeddings)]
 
 
-def fused_qkv(model: ModelDescription) -> FusedQKV:
-    return FusedQKV(queries_per_group=model.heads // model.kv_heads, head_dim=model.head_dim)
+def fused_qkv(model: ModelDescription) -> FusedQKVRule:
+    return FusedQKVRule(queries_per_group=model.heads // model.kv_heads, head_dim=model.head_dim)

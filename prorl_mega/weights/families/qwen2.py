@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prorl_mega.huggingface.config import ModelDescription
 from prorl_mega.weights.families import llama
-from prorl_mega.weights.row import Row
+from prorl_mega.weights.param_mapping import Row
 
 before_layers, after_layers = llama.before_layers, llama.after_layers
 

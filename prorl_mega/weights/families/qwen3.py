@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prorl_mega.huggingface.config import ModelDescription
 from prorl_mega.weights.families import llama
-from prorl_mega.weights.row import Row
-from prorl_mega.weights.rules import REPLICATED
+from prorl_mega.weights.param_mapping import Row
+from prorl_mega.weights.shard_rules import REPLICATED
 
 before_layers, after_layers = llama.before_layers, llama.after_layers
 

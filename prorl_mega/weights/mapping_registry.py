@@ -7,7 +7,7 @@ from functools import cached_property
 from prorl_mega.errors import ModelError
 from prorl_mega.huggingface.config import Family, ModelDescription
 from prorl_mega.weights.families import llama, qwen2, qwen3
-from prorl_mega.weights.row import Row
+from prorl_mega.weights.param_mapping import Row
 
 _FAMILIES = {Family.llama: llama, Family.qwen2: qwen2, Family.qwen3: qwen3}
 

@@ -28,18 +28,18 @@ MAX_LOG_RATIO = 20.0  # exp(20) = 5e8: beyond any trust region, and far from fp3
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class ObjectiveInputs:
+class PolicyLossInputs:
     """Rows of one micro-batch, every field `[rows]`, finite unless the model is broken; whole sequences only."""
 
     logprobs: Tensor  # of the policy that is trained; carries gradients, like `log_ratio`
     log_ratio: Tensor  # log π − log π_old, not bounded
     advantages: Tensor
-    owners: Tensor  # int64, which sequence a row belongs to, below the number of rows
-    shares: Tensor  # what metrics are averaged with
+    sequence_ids: Tensor  # int64, which sequence a row belongs to, below the number of rows
+    metric_weights: Tensor  # what metrics are averaged with
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class ObjectiveOutputs:
+class PolicyLossOutputs:
     """`losses` `[rows]` before weighting; `sums` are metrics, share-weighted scalars."""
 
     losses: Tensor
@@ -51,75 +51,77 @@ def bounded_ratio(log_ratio: Tensor) -> Tensor:
     return log_ratio.clamp(min=-MAX_LOG_RATIO, max=MAX_LOG_RATIO).exp()
 
 
-def sum_per_sequence(values: Tensor, owners: Tensor) -> Tensor:
+def sum_per_sequence(values: Tensor, sequence_ids: Tensor) -> Tensor:
     """`[rows]`: at every row the sum of `values` over all rows of its sequence.
 
     In fp64, so that the order in which a GPU adds does not show.
     """
-    totals = torch.zeros_like(values, dtype=torch.float64).index_add(0, owners, values.double())
-    return totals.index_select(0, owners).to(values.dtype)
+    totals = torch.zeros_like(values, dtype=torch.float64).index_add(0, sequence_ids, values.double())
+    return totals.index_select(0, sequence_ids).to(values.dtype)
 
 
-def mean_per_sequence(values: Tensor, owners: Tensor) -> Tensor:
+def mean_per_sequence(values: Tensor, sequence_ids: Tensor) -> Tensor:
     """`[rows]`: the same for the mean."""
-    return sum_per_sequence(values, owners) / sum_per_sequence(torch.ones_like(values), owners)
+    return sum_per_sequence(values, sequence_ids) / sum_per_sequence(torch.ones_like(values), sequence_ids)
 
 
 def _clipped(ratio: Tensor, recipe: RecipeConfig) -> Tensor:
     return ratio.clamp(min=1 - recipe.clip_low, max=1 + recipe.clip_high)
 
 
-def _pessimistic(ratio: Tensor, inputs: ObjectiveInputs, recipe: RecipeConfig) -> Tensor:
+def _pessimistic(ratio: Tensor, inputs: PolicyLossInputs, recipe: RecipeConfig) -> Tensor:
     return -torch.minimum(ratio * inputs.advantages, _clipped(ratio, recipe) * inputs.advantages)
 
 
-def _ratio_metrics(ratio: Tensor, inputs: ObjectiveInputs, recipe: RecipeConfig) -> dict[str, Tensor]:
+def _ratio_metrics(ratio: Tensor, inputs: PolicyLossInputs, recipe: RecipeConfig) -> dict[str, Tensor]:
     """The mean ratio, and how many tokens the two bounds silence."""
-    shares, advantages = inputs.shares, inputs.advantages
+    metric_weights, advantages = inputs.metric_weights, inputs.advantages
     with torch.no_grad():
         return {
-            "policy/ratio": shares @ ratio,
-            "policy/clipped_low": shares @ ((ratio < 1 - recipe.clip_low) & (advantages < 0)).to(shares.dtype),
-            "policy/clipped_high": shares @ ((ratio > 1 + recipe.clip_high) & (advantages > 0)).to(shares.dtype),
+            "policy/ratio": metric_weights @ ratio,
+            "policy/clipped_low": metric_weights
+            @ ((ratio < 1 - recipe.clip_low) & (advantages < 0)).to(metric_weights.dtype),
+            "policy/clipped_high": metric_weights
+            @ ((ratio > 1 + recipe.clip_high) & (advantages > 0)).to(metric_weights.dtype),
         }
 
 
-def _ppo_clip(inputs: ObjectiveInputs, recipe: RecipeConfig) -> ObjectiveOutputs:
+def _ppo_clip(inputs: PolicyLossInputs, recipe: RecipeConfig) -> PolicyLossOutputs:
     ratio = bounded_ratio(inputs.log_ratio)
-    return ObjectiveOutputs(losses=_pessimistic(ratio, inputs, recipe), sums=_ratio_metrics(ratio, inputs, recipe))
+    return PolicyLossOutputs(losses=_pessimistic(ratio, inputs, recipe), sums=_ratio_metrics(ratio, inputs, recipe))
 
 
-def _dual_clip(inputs: ObjectiveInputs, recipe: RecipeConfig) -> ObjectiveOutputs:
+def _dual_clip(inputs: PolicyLossInputs, recipe: RecipeConfig) -> PolicyLossOutputs:
     ratio = bounded_ratio(inputs.log_ratio)
     losses = _pessimistic(ratio, inputs, recipe)
     ceiling = -recipe.dual_clip * inputs.advantages
     beyond = (inputs.advantages < 0) & (losses > ceiling)
     sums = _ratio_metrics(ratio, inputs, recipe)
-    sums["policy/clipped_dual"] = inputs.shares @ beyond.to(inputs.shares.dtype)
-    return ObjectiveOutputs(losses=torch.where(beyond, ceiling, losses), sums=sums)
+    sums["policy/clipped_dual"] = inputs.metric_weights @ beyond.to(inputs.metric_weights.dtype)
+    return PolicyLossOutputs(losses=torch.where(beyond, ceiling, losses), sums=sums)
 
 
-def _cispo(inputs: ObjectiveInputs, recipe: RecipeConfig) -> ObjectiveOutputs:
+def _cispo(inputs: PolicyLossInputs, recipe: RecipeConfig) -> PolicyLossOutputs:
     """The metrics count tokens at a bound whatever their advantage: they are weighted less, not silenced."""
     ratio = bounded_ratio(inputs.log_ratio.detach())
     weight = _clipped(ratio, recipe)
-    shares = inputs.shares
-    return ObjectiveOutputs(
+    metric_weights = inputs.metric_weights
+    return PolicyLossOutputs(
         losses=-weight * inputs.advantages * inputs.logprobs,
         sums={
-            "policy/ratio": shares @ ratio,
-            "policy/clipped_low": shares @ (ratio < weight).to(shares.dtype),
-            "policy/clipped_high": shares @ (ratio > weight).to(shares.dtype),
+            "policy/ratio": metric_weights @ ratio,
+            "policy/clipped_low": metric_weights @ (ratio < weight).to(metric_weights.dtype),
+            "policy/clipped_high": metric_weights @ (ratio > weight).to(metric_weights.dtype),
         },
     )
 
 
-def _gspo(inputs: ObjectiveInputs, recipe: RecipeConfig) -> ObjectiveOutputs:
-    ratio = bounded_ratio(mean_per_sequence(inputs.log_ratio, inputs.owners))
-    return ObjectiveOutputs(losses=_pessimistic(ratio, inputs, recipe), sums=_ratio_metrics(ratio, inputs, recipe))
+def _gspo(inputs: PolicyLossInputs, recipe: RecipeConfig) -> PolicyLossOutputs:
+    ratio = bounded_ratio(mean_per_sequence(inputs.log_ratio, inputs.sequence_ids))
+    return PolicyLossOutputs(losses=_pessimistic(ratio, inputs, recipe), sums=_ratio_metrics(ratio, inputs, recipe))
 
 
-OBJECTIVES: dict[Objective, Callable[[ObjectiveInputs, RecipeConfig], ObjectiveOutputs]] = {
+POLICY_LOSSES: dict[Objective, Callable[[PolicyLossInputs, RecipeConfig], PolicyLossOutputs]] = {
     Objective.ppo_clip: _ppo_clip,
     Objective.dual_clip: _dual_clip,
     Objective.cispo: _cispo,

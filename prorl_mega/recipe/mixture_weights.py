@@ -19,7 +19,7 @@ from prorl_mega.errors import CheckpointError
 from prorl_mega.types import Group, Metrics
 
 
-class Weighting:
+class MixtureWeights:
     """Running pass rates of entries. Pure: equal observations give equal weights on every rank."""
 
     def __init__(self, config: CurriculumConfig) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 
 
-class Snapshots:
+class WeightStore:
     """Copies of `parameters` (name -> live tensor of this rank) under names of their own."""
 
     def __init__(self, parameters: dict[str, torch.nn.Parameter], *, offload: bool = False) -> None:

@@ -28,52 +28,54 @@ from torch import Tensor
 
 from prorl_mega import types
 from prorl_mega.config.recipe import CorrectionConfig, CorrectionKind, Objective
-from prorl_mega.recipe.objective import MAX_LOG_RATIO, bounded_ratio, mean_per_sequence, sum_per_sequence
+from prorl_mega.recipe.policy_loss import MAX_LOG_RATIO, bounded_ratio, mean_per_sequence, sum_per_sequence
 from prorl_mega.types import Metrics
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class CorrectionInputs:
+class ImportanceSamplingInputs:
     """Rows of one micro-batch, every field `[rows]`; no gradient flows through any of them."""
 
     log_ratio: Tensor  # log ρ
-    owners: Tensor  # int64, which sequence a row belongs to, below the number of rows
-    shares: Tensor  # what metrics are averaged with
+    sequence_ids: Tensor  # int64, which sequence a row belongs to, below the number of rows
+    metric_weights: Tensor  # what metrics are averaged with
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class CorrectionOutputs:
+class ImportanceSamplingOutputs:
     """`factors` `[rows]` ≥ 0 of the surrogate; `sums` are metrics, share-weighted scalars."""
 
     factors: Tensor
     sums: dict[str, Tensor]
 
 
-def _none(inputs: CorrectionInputs, bounds: CorrectionConfig) -> CorrectionOutputs:
-    return CorrectionOutputs(factors=torch.ones_like(inputs.log_ratio), sums={})
+def _none(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
+    return ImportanceSamplingOutputs(factors=torch.ones_like(inputs.log_ratio), sums={})
 
 
-def _tis(inputs: CorrectionInputs, bounds: CorrectionConfig) -> CorrectionOutputs:
+def _tis(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
     ratio = bounded_ratio(inputs.log_ratio)
     return _measured(ratio.clamp(min=bounds.floor, max=bounds.cap), _outside(ratio, bounds), inputs)
 
 
-def _icepop(inputs: CorrectionInputs, bounds: CorrectionConfig) -> CorrectionOutputs:
+def _icepop(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
     ratio = bounded_ratio(inputs.log_ratio)
     return _masked(ratio, ratio, inputs, bounds)
 
 
-def _sequence_mask(inputs: CorrectionInputs, bounds: CorrectionConfig) -> CorrectionOutputs:
-    mean = bounded_ratio(mean_per_sequence(inputs.log_ratio, inputs.owners))
+def _sequence_mask(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
+    mean = bounded_ratio(mean_per_sequence(inputs.log_ratio, inputs.sequence_ids))
     return _masked(bounded_ratio(inputs.log_ratio), mean, inputs, bounds)
 
 
-def _mis(inputs: CorrectionInputs, bounds: CorrectionConfig) -> CorrectionOutputs:
-    product = bounded_ratio(sum_per_sequence(inputs.log_ratio, inputs.owners))
+def _mis(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
+    product = bounded_ratio(sum_per_sequence(inputs.log_ratio, inputs.sequence_ids))
     return _masked(product, product, inputs, bounds)
 
 
-def _masked(factors: Tensor, judged: Tensor, inputs: CorrectionInputs, bounds: CorrectionConfig) -> CorrectionOutputs:
+def _masked(
+    factors: Tensor, judged: Tensor, inputs: ImportanceSamplingInputs, bounds: CorrectionConfig
+) -> ImportanceSamplingOutputs:
     outside = _outside(judged, bounds)
     return _measured(torch.where(outside, 0.0, factors), outside, inputs)
 
@@ -82,18 +84,20 @@ def _outside(ratio: Tensor, bounds: CorrectionConfig) -> Tensor:
     return (ratio < bounds.floor) | (ratio > bounds.cap)
 
 
-def _measured(factors: Tensor, outside: Tensor, inputs: CorrectionInputs) -> CorrectionOutputs:
-    shares = inputs.shares
-    return CorrectionOutputs(
+def _measured(factors: Tensor, outside: Tensor, inputs: ImportanceSamplingInputs) -> ImportanceSamplingOutputs:
+    metric_weights = inputs.metric_weights
+    return ImportanceSamplingOutputs(
         factors=factors,
         sums={
-            "sampler/correction": shares @ factors,
-            "sampler/corrected": shares @ outside.to(shares.dtype),
+            "sampler/correction": metric_weights @ factors,
+            "sampler/corrected": metric_weights @ outside.to(metric_weights.dtype),
         },
     )
 
 
-CORRECTIONS: dict[CorrectionKind, Callable[[CorrectionInputs, CorrectionConfig], CorrectionOutputs]] = {
+IMPORTANCE_WEIGHTS: dict[
+    CorrectionKind, Callable[[ImportanceSamplingInputs, CorrectionConfig], ImportanceSamplingOutputs]
+] = {
     CorrectionKind.none: _none,
     CorrectionKind.tis: _tis,
     CorrectionKind.icepop: _icepop,
@@ -110,7 +114,7 @@ def resolve(kind: CorrectionKind, objective: Objective, dtype: torch.dtype) -> C
     return CorrectionKind.none if exact else CorrectionKind.tis
 
 
-def mismatch(sequences: Sequence[types.Sequence], bound: float) -> Metrics:
+def mismatch(sequences: Sequence[types.TrainSample], bound: float) -> Metrics:
     """How far sampler and learner are apart at the sampled tokens of an update, all of which have `old_logprobs`.
 
     `sampler/beyond_bound` is the share of tokens whose ratio is outside [1/bound, bound]. When weights of several
@@ -120,7 +124,7 @@ def mismatch(sequences: Sequence[types.Sequence], bound: float) -> Metrics:
     gaps: dict[int, list[np.ndarray]] = {}
     for sequence in sequences:
         assert sequence.old_logprobs is not None, "the learner's log-probabilities come first"
-        gaps.setdefault(sequence.version, []).append(np.float64(1) * sequence.old_logprobs - sequence.sampler_logprobs)
+        gaps.setdefault(sequence.version, []).append(np.float64(1) * sequence.old_logprobs - sequence.rollout_logprobs)
     by_version = {version: np.concatenate(each) for version, each in gaps.items()}
     metrics = {"sampler/beyond_bound": _distance(np.concatenate(list(by_version.values())), bound)["beyond_bound"]}
     if len(by_version) > 1:

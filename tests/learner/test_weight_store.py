@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prorl_mega.learner.snapshots import Snapshots
+from prorl_mega.learner.weight_store import WeightStore
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def model() -> torch.nn.Module:
 
 
 def test_the_copy_stays_when_the_policy_moves(model: torch.nn.Module) -> None:
-    snapshots = Snapshots(dict(model.named_parameters()))
+    snapshots = WeightStore(dict(model.named_parameters()))
     assert "reference" not in snapshots
     snapshots.take("reference")
     inputs = torch.arange(7)
@@ -34,7 +34,7 @@ def test_the_copy_stays_when_the_policy_moves(model: torch.nn.Module) -> None:
 
 
 def test_taking_again_replaces_the_copy_in_place(model: torch.nn.Module) -> None:
-    snapshots = Snapshots(dict(model.named_parameters()))
+    snapshots = WeightStore(dict(model.named_parameters()))
     snapshots.take("reference")
     held = snapshots.tensors("reference")["0.weight"]
     with torch.no_grad():
@@ -45,7 +45,7 @@ def test_taking_again_replaces_the_copy_in_place(model: torch.nn.Module) -> None
 
 
 def test_the_policy_comes_back_after_an_error(model: torch.nn.Module) -> None:
-    snapshots = Snapshots(dict(model.named_parameters()))
+    snapshots = WeightStore(dict(model.named_parameters()))
     snapshots.take("reference")
     with torch.no_grad():
         model[0].weight.mul_(2.0)
@@ -55,7 +55,7 @@ def test_the_policy_comes_back_after_an_error(model: torch.nn.Module) -> None:
 
 
 def test_the_policy_returns_to_a_copy_in_place(model: torch.nn.Module) -> None:
-    snapshots = Snapshots(dict(model.named_parameters()))
+    snapshots = WeightStore(dict(model.named_parameters()))
     snapshots.take("best")
     before, address = model[0].weight.clone(), model[0].weight.data_ptr()
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_the_policy_returns_to_a_copy_in_place(model: torch.nn.Module) -> None:
 
 def test_an_offloaded_copy_visits_the_device(model: torch.nn.Module) -> None:
     """Without a GPU the host is the device; what can be seen is that copies have memory of their own."""
-    snapshots = Snapshots(dict(model.named_parameters()), offload=True)
+    snapshots = WeightStore(dict(model.named_parameters()), offload=True)
     snapshots.take("reference")
     inputs = torch.arange(7)
     before = model(inputs)

@@ -9,7 +9,7 @@ import numpy as np
 
 from prorl_mega.config.recipe import KLPlacement, RecipeConfig
 from prorl_mega.recipe.advantage import Rewards, advantages
-from prorl_mega.types import Finish, Group, Metrics, Sample, Sequence
+from prorl_mega.types import FinishReason, Group, Metrics, Sample, TrainSample
 
 
 def is_trained(sample: Sample, recipe: RecipeConfig) -> bool:
@@ -17,11 +17,11 @@ def is_trained(sample: Sample, recipe: RecipeConfig) -> bool:
 
     The others have nothing to train on, but their rewards count in the baseline of their group.
     """
-    filtered = recipe.shaping.overlong_filtering and sample.completion.finish is Finish.LENGTH
+    filtered = recipe.shaping.overlong_filtering and sample.completion.finish is FinishReason.LENGTH
     return len(sample.completion.tokens) > 0 and not filtered
 
 
-def to_sequences(groups: list[Group], recipe: RecipeConfig) -> list[Sequence]:
+def to_train_samples(groups: list[Group], recipe: RecipeConfig) -> list[TrainSample]:
     """One sequence per sample that is trained on, in order; their advantages are still 0 (`assign_advantages`)."""
     return [
         _sequence(group.prompt_tokens, sample, reward)
@@ -31,20 +31,22 @@ def to_sequences(groups: list[Group], recipe: RecipeConfig) -> list[Sequence]:
     ]
 
 
-def _sequence(prompt_tokens: np.ndarray, sample: Sample, reward: float) -> Sequence:
+def _sequence(prompt_tokens: np.ndarray, sample: Sample, reward: float) -> TrainSample:
     completion = sample.completion
-    return Sequence(
+    return TrainSample(
         tokens=np.concatenate([prompt_tokens, completion.tokens]).astype(np.int32, copy=False),
         prompt_length=len(prompt_tokens),
         advantage=0.0,
         reward=reward,
-        sampler_logprobs=completion.logprobs,
+        rollout_logprobs=completion.logprobs,
         version=completion.version,
     )
 
 
-def assign_advantages(groups: list[Group], sequences: list[Sequence], recipe: RecipeConfig, kl_coef: float) -> Metrics:
-    """Set `advantage` of the sequences that `to_sequences` made of `groups`.
+def assign_advantages(
+    groups: list[Group], sequences: list[TrainSample], recipe: RecipeConfig, kl_coef: float
+) -> Metrics:
+    """Set `advantage` of the sequences that `to_train_samples` made of `groups`.
 
     With the KL penalty in the reward they must have been annotated: each token costs kl_coef · k, with the estimator k
     of `kl_estimator` between the policy before this step's updates and the reference. Samples that are not trained on
@@ -72,7 +74,7 @@ def assign_advantages(groups: list[Group], sequences: list[Sequence], recipe: Re
     return {"reward/kl_penalty": float(tokens.sum() / max(1, len(sequences)))}
 
 
-def _penalty(sequence: Sequence | None, recipe: RecipeConfig, kl_coef: float) -> np.ndarray:
+def _penalty(sequence: TrainSample | None, recipe: RecipeConfig, kl_coef: float) -> np.ndarray:
     """kl_coef · k of every token, `[T]` float64."""
     import torch
 
@@ -88,7 +90,7 @@ def _penalty(sequence: Sequence | None, recipe: RecipeConfig, kl_coef: float) ->
     return kl_coef * kl_per_token(inputs, recipe).numpy()
 
 
-def split_updates(sequences: list[Sequence], recipe: RecipeConfig) -> list[list[Sequence]]:
+def split_updates(sequences: list[TrainSample], recipe: RecipeConfig) -> list[list[TrainSample]]:
     """The sequences of one step, cut in order into the parts of its optimizer steps.
 
     As many parts as it takes so that none is larger than `prompts_per_update` full groups; sizes differ by at most one,

@@ -15,7 +15,7 @@ from prorl_mega.config.recipe import CurriculumConfig
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import CheckpointError
 from prorl_mega.recipe.curriculum import Curriculum
-from prorl_mega.recipe.weighting import Weighting
+from prorl_mega.recipe.mixture_weights import MixtureWeights
 from prorl_mega.tasks import Mixture
 from prorl_mega.types import Group
 
@@ -30,12 +30,12 @@ def groups(**rates: float) -> list[Group]:
 def mixture() -> Curriculum:
     entries = {entry: TaskConfig(name="arithmetic", weight=weight) for entry, weight in BASE.items()}
     made = Curriculum(Mixture(TasksConfig(mixture=entries), seed=3), CONFIG)
-    made.reweigh(BASE)
+    made.set_weights(BASE)
     return made
 
 
 def test_the_formula() -> None:
-    weighting = Weighting(CONFIG)
+    weighting = MixtureWeights(CONFIG)
     assert weighting.use(BASE) == BASE, "nothing is known yet"
     metrics = weighting.observe(groups(a=0.5, b=1.0, c=0.0))
     assert weighting.in_force() == pytest.approx({"a": 1.0, "b": 0.2, "c": 0.4})
@@ -49,7 +49,7 @@ def test_the_formula() -> None:
 
 
 def test_a_rate_is_believed_after_min_groups_and_needs_verdicts() -> None:
-    weighting = Weighting(CurriculumConfig(weigh_entries=True, min_groups=2))
+    weighting = MixtureWeights(CurriculumConfig(weigh_entries=True, min_groups=2))
     weighting.use(BASE)
     weighting.observe([*groups(a=1.0), scored_group([None, None], task="a")])
     assert weighting.in_force()["a"] == 1.0
@@ -62,7 +62,7 @@ def test_the_shares_of_what_is_drawn_follow() -> None:
     problems.observe(groups(a=0.5, b=0.0, c=0.0))
     counts = Counter(problem.task for problem in problems.draw(800))
     assert [counts[entry] for entry in "abc"] == pytest.approx([500, 100, 200], abs=4)
-    problems.reweigh(BASE)  # as at the start of every step
+    problems.set_weights(BASE)  # as at the start of every step
     assert Counter(problem.task for problem in problems.draw(800))["a"] == pytest.approx(500, abs=4)
 
 
@@ -78,7 +78,7 @@ def test_a_resumed_run_has_the_same_weights(steps: list[tuple[int, dict[str, flo
             state = json.loads(json.dumps(resumed.state_dict()))
             resumed = mixture()
             resumed.load_state_dict(state)
-            resumed.reweigh(BASE)
+            resumed.set_weights(BASE)
         assert resumed.draw(count) == whole.draw(count)
         assert resumed.observe(groups(**rates)) == whole.observe(groups(**rates))
         shares = [value for name, value in whole.observe([]).items() if name.startswith("share/")]

@@ -12,14 +12,14 @@ from prorl_mega.config.recipe import (
     RecipeConfig,
     ShapingConfig,
 )
-from prorl_mega.recipe.sequences import assign_advantages, split_updates, to_sequences
 from prorl_mega.recipe.shaping import shape_rewards
-from prorl_mega.types import Group, Sequence
+from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
+from prorl_mega.types import Group, TrainSample
 
 
-def prepared(groups: list[Group], recipe: RecipeConfig | None = None, kl_coef: float = 0.0) -> list[Sequence]:
+def prepared(groups: list[Group], recipe: RecipeConfig | None = None, kl_coef: float = 0.0) -> list[TrainSample]:
     recipe = RecipeConfig() if recipe is None else recipe
-    sequences = to_sequences(groups, recipe)
+    sequences = to_train_samples(groups, recipe)
     assert assign_advantages(groups, sequences, recipe, kl_coef) == {}
     return sequences
 
@@ -31,7 +31,7 @@ def test_tokens_and_advantages_belong_together() -> None:
     assert [each.completion_length for each in sequences] == [3, 3, 3, 4, 1]
     assert sequences[1].tokens.tolist() == [100, 101, 1, 1, 1]
     assert sequences[1].tokens.dtype == np.int32
-    assert sequences[4].sampler_logprobs.tolist() == pytest.approx([-0.1])
+    assert sequences[4].rollout_logprobs.tolist() == pytest.approx([-0.1])
     assert sequences[0].advantage == pytest.approx(2 / np.sqrt(3), rel=1e-5)
     assert sequences[1].advantage == pytest.approx(-1 / np.sqrt(3), rel=1e-5)
     assert {each.version for each in sequences} == {7}
@@ -84,9 +84,9 @@ def test_shaped_rewards_are_what_is_trained_with() -> None:
     assert [each.advantage for each in sequences] == pytest.approx([0.25, -0.25])
 
 
-def annotated(recipe: RecipeConfig) -> tuple[list[Group], list[Sequence]]:
+def annotated(recipe: RecipeConfig) -> tuple[list[Group], list[TrainSample]]:
     groups = [scored_group([1.0, 0.0, 0.5], lengths=[3, 0, 2]), scored_group([0.0, 1.0], lengths=[1, 4])]
-    sequences = to_sequences(groups, recipe)
+    sequences = to_train_samples(groups, recipe)
     draw = np.random.default_rng(0)
     for sequence in sequences:
         sequence.old_logprobs = -draw.exponential(size=sequence.completion_length).astype(np.float32)
@@ -144,4 +144,4 @@ def test_without_a_coefficient_nobody_needs_log_probabilities() -> None:
 def test_sequences_of_other_groups_are_noticed() -> None:
     groups = [scored_group([1.0, 0.0])]
     with pytest.raises(AssertionError, match="other groups"):
-        assign_advantages(groups, to_sequences(groups * 2, RecipeConfig()), RecipeConfig(), 0.0)
+        assign_advantages(groups, to_train_samples(groups * 2, RecipeConfig()), RecipeConfig(), 0.0)

@@ -52,7 +52,7 @@ VOCABULARY = Plain(axis=0, padded=True)
 
 
 @dataclass(frozen=True, slots=True)
-class GateUp:
+class GatedMLPRule:
     """SwiGLU's two projections in one: each rank holds [its part of the gate; its part of the up projection]."""
 
     axis: int = 0
@@ -67,7 +67,7 @@ class GateUp:
 
 
 @dataclass(frozen=True, slots=True)
-class FusedQKV:
+class FusedQKVRule:
     """Attention's three projections in one, by query group: [its query heads, its key head, its value head] × groups.
 
     Tensor parallelism divides whole groups. Serves weights `[out, in]` and biases `[out]`.

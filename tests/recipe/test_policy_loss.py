@@ -11,23 +11,23 @@ import pytest
 import torch
 
 from prorl_mega.config.recipe import Objective, RecipeConfig
-from prorl_mega.recipe.objective import MAX_LOG_RATIO, OBJECTIVES, ObjectiveInputs, mean_per_sequence
+from prorl_mega.recipe.policy_loss import MAX_LOG_RATIO, POLICY_LOSSES, PolicyLossInputs, mean_per_sequence
 
 LOW, HIGH, DUAL = 0.2, 0.4, 3.0
 RECIPE = RecipeConfig(clip_low=LOW, clip_high=HIGH, dual_clip=DUAL)
 
 
-def inputs(rows: int = 30, *, seed: int = 0, spread: float = 0.6) -> ObjectiveInputs:
+def inputs(rows: int = 30, *, seed: int = 0, spread: float = 0.6) -> PolicyLossInputs:
     """Rows of four sequences; ratios and advantages of both signs, many beyond the bounds."""
     draw = np.random.default_rng(seed)
     old = torch.tensor(-draw.exponential(size=rows))
     logprobs = (old + torch.tensor(spread * draw.normal(size=rows))).requires_grad_()
-    return ObjectiveInputs(
+    return PolicyLossInputs(
         logprobs=logprobs,
         log_ratio=logprobs - old,
         advantages=torch.tensor(draw.normal(size=rows) * 2),
-        owners=torch.tensor(np.sort(draw.integers(0, 4, rows))),
-        shares=torch.full((rows,), 1 / max(1, rows), dtype=torch.float64),
+        sequence_ids=torch.tensor(np.sort(draw.integers(0, 4, rows))),
+        metric_weights=torch.full((rows,), 1 / max(1, rows), dtype=torch.float64),
     )
 
 
@@ -56,16 +56,16 @@ PAPERS: dict[Objective, Callable[[float, float, float], float]] = {
 }
 
 
-def plain_ratios(batch: ObjectiveInputs, kind: Objective) -> list[float]:
-    logs, owners = batch.log_ratio.tolist(), batch.owners.tolist()
+def plain_ratios(batch: PolicyLossInputs, kind: Objective) -> list[float]:
+    logs, sequence_ids = batch.log_ratio.tolist(), batch.sequence_ids.tolist()
     if kind is not Objective.gspo:
         return [math.exp(each) for each in logs]
-    by_owner = {owner: [x for x, o in zip(logs, owners, strict=True) if o == owner] for owner in owners}
-    return [math.exp(sum(by_owner[owner]) / len(by_owner[owner])) for owner in owners]
+    by_owner = {owner: [x for x, o in zip(logs, sequence_ids, strict=True) if o == owner] for owner in sequence_ids}
+    return [math.exp(sum(by_owner[owner]) / len(by_owner[owner])) for owner in sequence_ids]
 
 
 def test_every_kind_has_a_function() -> None:
-    assert set(OBJECTIVES) == set(Objective) == set(PAPERS)
+    assert set(POLICY_LOSSES) == set(Objective) == set(PAPERS)
 
 
 @pytest.mark.parametrize("kind", list(Objective))
@@ -76,7 +76,7 @@ def test_values(kind: Objective, seed: int) -> None:
         PAPERS[kind](*each)
         for each in zip(plain_ratios(batch, kind), batch.advantages.tolist(), batch.logprobs.tolist(), strict=True)
     ]
-    outputs = OBJECTIVES[kind](batch, RECIPE)
+    outputs = POLICY_LOSSES[kind](batch, RECIPE)
     np.testing.assert_allclose(outputs.losses.detach().numpy(), wanted, rtol=1e-12)
     assert outputs.sums["policy/ratio"].item() == pytest.approx(np.mean(plain_ratios(batch, kind)), rel=1e-12)
     if kind is not Objective.gspo:
@@ -92,7 +92,7 @@ def test_gradients_by_finite_differences(kind: Objective) -> None:
     old = (batch.logprobs - batch.log_ratio).detach()
 
     def losses(logprobs: torch.Tensor) -> torch.Tensor:
-        return OBJECTIVES[kind](replace(batch, logprobs=logprobs, log_ratio=logprobs - old), RECIPE).losses
+        return POLICY_LOSSES[kind](replace(batch, logprobs=logprobs, log_ratio=logprobs - old), RECIPE).losses
 
     assert torch.autograd.gradcheck(losses, (batch.logprobs.detach().requires_grad_(),))
 
@@ -100,7 +100,7 @@ def test_gradients_by_finite_differences(kind: Objective) -> None:
 def test_cispo_weighs_every_token_and_silences_none() -> None:
     """Its gradient is −sg(clip(r)) A: finite differences of the loss would see the weight move as well."""
     batch = inputs(spread=1.5)
-    (grad,) = torch.autograd.grad(OBJECTIVES[Objective.cispo](batch, RECIPE).losses.sum(), batch.logprobs)
+    (grad,) = torch.autograd.grad(POLICY_LOSSES[Objective.cispo](batch, RECIPE).losses.sum(), batch.logprobs)
     wanted = [
         -clip(ratio) * advantage
         for ratio, advantage in zip(plain_ratios(batch, Objective.cispo), batch.advantages.tolist(), strict=True)
@@ -110,24 +110,24 @@ def test_cispo_weighs_every_token_and_silences_none() -> None:
 
 def test_gspo_moves_all_tokens_of_an_answer_alike() -> None:
     batch = replace(inputs(spread=0.01), advantages=torch.ones(30, dtype=torch.float64))
-    (grad,) = torch.autograd.grad(OBJECTIVES[Objective.gspo](batch, RECIPE).losses.sum(), batch.logprobs)
-    for owner in set(batch.owners.tolist()):
-        of_answer = grad[batch.owners == owner]
+    (grad,) = torch.autograd.grad(POLICY_LOSSES[Objective.gspo](batch, RECIPE).losses.sum(), batch.logprobs)
+    for owner in set(batch.sequence_ids.tolist()):
+        of_answer = grad[batch.sequence_ids == owner]
         assert of_answer.tolist() == pytest.approx([of_answer[0].item()] * len(of_answer))
-        ratio = batch.log_ratio[batch.owners == owner].mean().exp().item()
+        ratio = batch.log_ratio[batch.sequence_ids == owner].mean().exp().item()
         assert of_answer[0].item() == pytest.approx(-ratio)  # −s A / T, T times
 
 
 def test_dual_clip_bounds_the_loss_of_bad_tokens_only() -> None:
     logprobs = torch.tensor([2.0, 2.0], dtype=torch.float64, requires_grad=True)
-    batch = ObjectiveInputs(
+    batch = PolicyLossInputs(
         logprobs=logprobs,
         log_ratio=logprobs - 0.0,
         advantages=torch.tensor([-1.0, 1.0], dtype=torch.float64),
-        owners=torch.tensor([0, 1]),
-        shares=torch.full((2,), 0.5, dtype=torch.float64),
+        sequence_ids=torch.tensor([0, 1]),
+        metric_weights=torch.full((2,), 0.5, dtype=torch.float64),
     )
-    outputs = OBJECTIVES[Objective.dual_clip](batch, RECIPE)
+    outputs = POLICY_LOSSES[Objective.dual_clip](batch, RECIPE)
     outputs.losses.sum().backward()
     assert outputs.losses.tolist() == [DUAL, -(1 + HIGH)]
     assert logprobs.grad.tolist() == [0.0, 0.0]
@@ -138,14 +138,14 @@ def test_dual_clip_bounds_the_loss_of_bad_tokens_only() -> None:
 def test_ratios_that_overflow_stay_finite(kind: Objective) -> None:
     extreme = torch.tensor([3000.0, -3000.0, 1e30, -math.inf])
     logprobs = torch.zeros(4, requires_grad=True)
-    batch = ObjectiveInputs(
+    batch = PolicyLossInputs(
         logprobs=logprobs,
         log_ratio=logprobs + extreme,
         advantages=torch.tensor([1.0, -1.0, -1.0, 1.0]),
-        owners=torch.arange(4),
-        shares=torch.full((4,), 0.25),
+        sequence_ids=torch.arange(4),
+        metric_weights=torch.full((4,), 0.25),
     )
-    outputs = OBJECTIVES[kind](batch, RECIPE)
+    outputs = POLICY_LOSSES[kind](batch, RECIPE)
     outputs.losses.sum().backward()
     assert outputs.losses.isfinite().all()
     assert logprobs.grad.isfinite().all()
@@ -155,15 +155,15 @@ def test_ratios_that_overflow_stay_finite(kind: Objective) -> None:
 @pytest.mark.parametrize("kind", list(Objective))
 def test_no_rows_and_one_row(kind: Objective) -> None:
     nothing = inputs(0)
-    outputs = OBJECTIVES[kind](nothing, RECIPE)
+    outputs = POLICY_LOSSES[kind](nothing, RECIPE)
     assert outputs.losses.shape == (0,)
     assert all(value.item() == 0 for value in outputs.sums.values())
     one = inputs(1)
     wanted = PAPERS[kind](math.exp(one.log_ratio.item()), one.advantages.item(), one.logprobs.item())
-    assert OBJECTIVES[kind](one, RECIPE).losses.item() == pytest.approx(wanted)
+    assert POLICY_LOSSES[kind](one, RECIPE).losses.item() == pytest.approx(wanted)
 
 
 def test_mean_per_sequence_does_not_care_for_the_order_of_rows() -> None:
     values = torch.tensor([1.0, 10.0, 3.0, 30.0, 5.0])
-    owners = torch.tensor([0, 4, 0, 4, 0])
-    assert mean_per_sequence(values, owners).tolist() == [3.0, 20.0, 3.0, 20.0, 3.0]
+    sequence_ids = torch.tensor([0, 4, 0, 4, 0])
+    assert mean_per_sequence(values, sequence_ids).tolist() == [3.0, 20.0, 3.0, 20.0, 3.0]

@@ -25,7 +25,7 @@ from prorl_mega.learner.batching import PackedBatch
 Loss = Callable[[TokenStats, PackedBatch], tuple[torch.Tensor, Any]]
 """From the statistics of a micro-batch's rows to its part of the global loss (scalar) and anything worth keeping."""
 
-Finish = Callable[[torch.Tensor, PackedBatch, torch.Tensor | None], tuple[torch.Tensor, Any]]
+FinishReason = Callable[[torch.Tensor, PackedBatch, torch.Tensor | None], tuple[torch.Tensor, Any]]
 """The same from hidden states `[N, d]` and, for exact KL, the reference's of the rows."""
 
 
@@ -47,7 +47,7 @@ def finalize_gradients(models: list[DistributedDataParallel], _: torch.Tensor | 
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Passes:
+class ForwardBackward:
     """Runs the micro-batches of this rank. Log-probabilities are those at `temperature`, over `valid_vocab` ids."""
 
     model: DistributedDataParallel
@@ -91,7 +91,7 @@ class Passes:
         return Reference(rows=rows, head=self.model.module.output_weight().detach() if has_head else None)
 
     def _run(
-        self, batches: list[PackedBatch], finish: Finish, rows: list[torch.Tensor], *, forward_only: bool
+        self, batches: list[PackedBatch], finish: FinishReason, rows: list[torch.Tensor], *, forward_only: bool
     ) -> list[Any]:
         schedule = get_forward_backward_func()
         return schedule(
@@ -106,7 +106,7 @@ class Passes:
 
     def _forward_step(
         self,
-        finish: Finish,
+        finish: FinishReason,
         batches: Iterator[tuple[PackedBatch, torch.Tensor | None]],
         model: DistributedDataParallel,
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, Any]]]:
@@ -116,7 +116,7 @@ class Passes:
         return hidden, partial(self._finish, finish, batch, rows)
 
     def _finish(
-        self, finish: Finish, batch: PackedBatch, rows: torch.Tensor | None, hidden: torch.Tensor
+        self, finish: FinishReason, batch: PackedBatch, rows: torch.Tensor | None, hidden: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, Any]:
         """Megatron's loss function: (loss, number of tokens, what to keep). Called on the last stage only."""
         part, kept = finish(hidden, batch, rows)

@@ -23,7 +23,7 @@ def rounded_rows(rows: int) -> int:
     return -(-rows // step) * step
 
 
-def round_products() -> None:
+def round_matmuls() -> None:
     """Make vLLM's products in this process run with `rounded_rows`. Idempotent; nothing to do where there is a GPU."""
     from vllm import _custom_ops
     from vllm.platforms import current_platform

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from prorl_mega.weights.rules import Rule
+from prorl_mega.weights.shard_rules import Rule
 
 
 class Sliceable(Protocol):

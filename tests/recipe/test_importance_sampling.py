@@ -10,28 +10,28 @@ import torch
 from helpers.groups import scored_group
 
 from prorl_mega.config.recipe import CorrectionConfig, CorrectionKind, Objective, RecipeConfig
-from prorl_mega.recipe.correction import CORRECTIONS, CorrectionInputs, mismatch, resolve
-from prorl_mega.recipe.sequences import to_sequences
-from prorl_mega.types import Sequence
+from prorl_mega.recipe.importance_sampling import IMPORTANCE_WEIGHTS, ImportanceSamplingInputs, mismatch, resolve
+from prorl_mega.recipe.train_samples import to_train_samples
+from prorl_mega.types import TrainSample
 
 KINDS = [kind for kind in CorrectionKind if kind is not CorrectionKind.auto]
 BOUNDS = CorrectionConfig(floor=0.7, cap=1.5)
 
 
-def inputs(spread: float = 0.5) -> CorrectionInputs:
+def inputs(spread: float = 0.5) -> ImportanceSamplingInputs:
     draw = np.random.default_rng(0)
-    return CorrectionInputs(
+    return ImportanceSamplingInputs(
         log_ratio=torch.tensor(draw.normal(0, spread, 40)),
-        owners=torch.tensor(np.repeat(np.arange(10), 4)),
-        shares=torch.full((40,), 1 / 40, dtype=torch.float64),
+        sequence_ids=torch.tensor(np.repeat(np.arange(10), 4)),
+        metric_weights=torch.full((40,), 1 / 40, dtype=torch.float64),
     )
 
 
-def plain(batch: CorrectionInputs, kind: CorrectionKind) -> list[float]:
-    logs, owners = batch.log_ratio.tolist(), batch.owners.tolist()
+def plain(batch: ImportanceSamplingInputs, kind: CorrectionKind) -> list[float]:
+    logs, sequence_ids = batch.log_ratio.tolist(), batch.sequence_ids.tolist()
     factors = []
-    for log, owner in zip(logs, owners, strict=True):
-        answer = [x for x, o in zip(logs, owners, strict=True) if o == owner]
+    for log, owner in zip(logs, sequence_ids, strict=True):
+        answer = [x for x, o in zip(logs, sequence_ids, strict=True) if o == owner]
         ratio, mean, product = math.exp(log), math.exp(sum(answer) / len(answer)), math.exp(sum(answer))
         factors.append(
             {
@@ -46,13 +46,13 @@ def plain(batch: CorrectionInputs, kind: CorrectionKind) -> list[float]:
 
 
 def test_every_kind_has_a_function() -> None:
-    assert set(CORRECTIONS) == set(KINDS)
+    assert set(IMPORTANCE_WEIGHTS) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_factors(kind: CorrectionKind) -> None:
     batch = inputs()
-    outputs = CORRECTIONS[kind](batch, BOUNDS)
+    outputs = IMPORTANCE_WEIGHTS[kind](batch, BOUNDS)
     wanted = plain(batch, kind)
     np.testing.assert_allclose(outputs.factors.numpy(), wanted, rtol=1e-12)
     if kind is CorrectionKind.none:
@@ -67,15 +67,17 @@ def test_factors(kind: CorrectionKind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("log_ratio", [-math.inf, -1e30, 3000.0, math.inf])
 def test_extreme_gaps_stay_finite(kind: CorrectionKind, log_ratio: float) -> None:
-    batch = CorrectionInputs(log_ratio=torch.tensor([log_ratio]), owners=torch.tensor([0]), shares=torch.ones(1))
-    assert CORRECTIONS[kind](batch, BOUNDS).factors.isfinite().all()
+    batch = ImportanceSamplingInputs(
+        log_ratio=torch.tensor([log_ratio]), sequence_ids=torch.tensor([0]), metric_weights=torch.ones(1)
+    )
+    assert IMPORTANCE_WEIGHTS[kind](batch, BOUNDS).factors.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_rows(kind: CorrectionKind) -> None:
     nothing = torch.zeros(0)
-    batch = CorrectionInputs(log_ratio=nothing, owners=nothing.long(), shares=nothing)
-    assert CORRECTIONS[kind](batch, BOUNDS).factors.shape == (0,)
+    batch = ImportanceSamplingInputs(log_ratio=nothing, sequence_ids=nothing.long(), metric_weights=nothing)
+    assert IMPORTANCE_WEIGHTS[kind](batch, BOUNDS).factors.shape == (0,)
 
 
 def test_auto_depends_on_the_precision() -> None:
@@ -88,11 +90,11 @@ def test_auto_depends_on_the_precision() -> None:
         assert resolve(kind, Objective.cispo, torch.float32) is kind
 
 
-def sequences(gaps: list[list[float]], versions: list[int]) -> list[Sequence]:
+def sequences(gaps: list[list[float]], versions: list[int]) -> list[TrainSample]:
     group = scored_group([1.0, 0.0, 0.0][: len(gaps)], lengths=[len(each) for each in gaps])
-    made = to_sequences([group], RecipeConfig())
+    made = to_train_samples([group], RecipeConfig())
     for sequence, gap, version in zip(made, gaps, versions, strict=True):
-        sequence.old_logprobs = (sequence.sampler_logprobs + np.array(gap)).astype(np.float32)
+        sequence.old_logprobs = (sequence.rollout_logprobs + np.array(gap)).astype(np.float32)
         sequence.version = version
     return made
 
