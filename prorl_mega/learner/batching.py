@@ -36,7 +36,9 @@ class PackedBatch:
     rollout_logprobs: torch.Tensor  # [R] float32
     old_logprobs: torch.Tensor | None  # [R] float32; None: the current ones
     reference_logprobs: torch.Tensor | None  # [R] float32; None: no reference was evaluated
-    slots: torch.Tensor  # [R] int64, where each row belongs in the completion tokens of the global list, end to end
+    global_rows: torch.Tensor  # [R] int64, where each row belongs when the completions of all samples lie end to end
+    reference_hidden: torch.Tensor | None = None  # [R, d], final hidden states of the reference policy, for exact KL
+    reference_head: torch.Tensor | None = None  # [V / TP, d], this rank's rows of the reference policy's LM head
 
     def to(self, device: torch.device) -> PackedBatch:
         """The same batch with all tensors on `device`."""
@@ -50,13 +52,13 @@ class PackedBatch:
 
 def share_out(lengths: list[int], ranks: int) -> list[list[int]]:
     """Indices of each data-parallel rank, balanced by tokens: longest first, each to the rank that has least."""
-    metric_weights: list[list[int]] = [[] for _ in range(ranks)]
+    assigned: list[list[int]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         rank = min(range(ranks), key=loads.__getitem__)
-        metric_weights[rank].append(index)
+        assigned[rank].append(index)
         loads[rank] += lengths[index]
-    return metric_weights
+    return assigned
 
 
 def _fill(indices: list[int], lengths: list[int], capacity: int) -> list[list[int]]:
@@ -79,10 +81,10 @@ def plan_microbatches(lengths: list[int], *, ranks: int, capacity: int) -> list[
     without enough sequences gets empty ones. Within a rank sequences are sorted by length, so that neighbours are
     alike, and the runs are cut as evenly as that order allows.
     """
-    metric_weights = share_out(lengths, ranks)
-    count = max(1, *(len(_fill(share, lengths, capacity)) for share in metric_weights))
+    assigned = share_out(lengths, ranks)
+    count = max(1, *(len(_fill(share, lengths, capacity)) for share in assigned))
     plan = []
-    for share in metric_weights:
+    for share in assigned:
         low, high = max((lengths[index] for index in share), default=0), capacity
         while low < high:
             middle = (low + high) // 2
@@ -114,7 +116,7 @@ class Packer:
         """This rank's micro-batches, on the host. Raises ConfigError for a sequence that cannot be processed."""
         assert sequences, "a step without sequences"
         self._check(sequences)
-        starts = slots_of(sequences)
+        starts = completion_offsets(sequences)
         plan = plan_microbatches(
             [len(sequence.tokens) - 1 for sequence in sequences],
             ranks=self.data_size,
@@ -182,7 +184,7 @@ class Packer:
             ),
             advantages=_joined([np.full(n, s.advantage) for s, n in zip(chosen, counts, strict=True)], np.float32),
             rollout_logprobs=_joined([sequence.rollout_logprobs for sequence in chosen], np.float32),
-            slots=_joined([np.arange(starts[i], starts[i + 1]) for i in indices], np.int64),
+            global_rows=_joined([np.arange(starts[i], starts[i + 1]) for i in indices], np.int64),
             **optional,
         )
 
@@ -192,6 +194,6 @@ def _joined(parts: list[np.ndarray], dtype: type) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([np.empty(0, dtype), *(part.astype(dtype, copy=False) for part in parts)]))
 
 
-def slots_of(sequences: list[TrainSample]) -> np.ndarray:
-    """Where the completion of each sequence starts when all completions lie end to end, `[sequences + 1]` int64."""
+def completion_offsets(sequences: list[TrainSample]) -> np.ndarray:
+    """Where each completion starts when all of them lie end to end, `[samples + 1]` int64."""
     return np.cumsum([0, *(sequence.completion_length for sequence in sequences)])

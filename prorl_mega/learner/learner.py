@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -17,7 +16,7 @@ from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfi
 from prorl_mega.errors import NumericsError
 from prorl_mega.huggingface.config import ModelDescription, describe
 from prorl_mega.learner.backend import activate
-from prorl_mega.learner.batching import PackedBatch, Packer, slots_of
+from prorl_mega.learner.batching import PackedBatch, Packer, completion_offsets
 from prorl_mega.learner.checkpoint import (
     LearnerState,
     copy_into,
@@ -26,30 +25,19 @@ from prorl_mega.learner.checkpoint import (
     save_state,
     set_random_state,
 )
-from prorl_mega.learner.forward_backward import ForwardBackward, Reference, finalize_gradients
+from prorl_mega.learner.forward_backward import ForwardBackward, Loss, TrainedMicrobatch, finalize_gradients
 from prorl_mega.learner.linear import row_multiple
 from prorl_mega.learner.model import build_model, global_names
 from prorl_mega.learner.optimizer import Optimizer, with_gradient_buffers
 from prorl_mega.learner.parallel import initialize_parallel, process_groups
-from prorl_mega.learner.reduction import everywhere, named, reduce_metrics
+from prorl_mega.learner.reduction import all_gather_rows, reduce_metrics, to_metrics
 from prorl_mega.learner.weight_store import WeightStore
-from prorl_mega.recipe.importance_sampling import mismatch, resolve
+from prorl_mega.recipe.importance_sampling import resolve_auto, rollout_mismatch
 from prorl_mega.recipe.kl import EXACT
-from prorl_mega.recipe.loss import LossInputs, policy_loss, token_weights
+from prorl_mega.recipe.loss import LossInputs, LossOutputs, rl_loss, sft_loss, token_weights
 from prorl_mega.types import Metrics, StepHyperparams, TrainSample
 
 REFERENCE, BEST = "reference", "best"
-
-
-class Measured(NamedTuple):
-    """What one micro-batch leaves behind: tensors on the device, nothing has been waited for."""
-
-    sums: dict[str, torch.Tensor]
-    maxima: dict[str, torch.Tensor]
-    logprobs: torch.Tensor  # [R] of the policy before the update
-
-
-Measure = Callable[[TokenStats, PackedBatch], tuple[torch.Tensor, Measured]]
 
 
 class MegatronLearner:
@@ -90,7 +78,7 @@ class MegatronLearner:
         policy.config.no_sync_func = self._model.no_sync
         self._optimizer = Optimizer(self._model, optimizer)
         self._parameters = global_names(policy)
-        self._snapshots = WeightStore(self._parameters, offload=offload_reference)
+        self._weights = WeightStore(self._parameters, offload=offload_reference)
         self._packer = Packer(
             data_size=self.layout.data_size,
             data_rank=self.layout.data_rank,
@@ -101,7 +89,7 @@ class MegatronLearner:
             valid_vocab=valid_vocab,
         )
         self.kernels = self._verified_kernels()
-        self._passes = ForwardBackward(
+        self._forward_backward = ForwardBackward(
             model=self._model,
             temperature=temperature,
             valid_vocab=valid_vocab,
@@ -130,14 +118,14 @@ class MegatronLearner:
 
     def reference_parameters(self) -> dict[str, torch.Tensor]:
         """This rank's shards of the reference policy, by the names of `parameters`: to be written into."""
-        return self._snapshots.tensors(REFERENCE)
+        return self._weights.tensors(REFERENCE)
 
     def use(self, recipe: RecipeConfig, temperature: float) -> None:
         """Work by these settings from now on: at the boundaries of stages, after an adjustment."""
         self._recipe = self._resolved(recipe)
-        self._passes = replace(self._passes, temperature=temperature)
+        self._forward_backward = replace(self._forward_backward, temperature=temperature)
 
-    def compute_log_probs(self, sequences: list[TrainSample]) -> None:
+    def compute_log_probs(self, samples: list[TrainSample]) -> None:
         """Fill in `old_logprobs` and `reference_logprobs`, as far as somebody reads them: each costs a forward pass.
 
         With one update per step (`prompts_per_update >= prompts_per_step`) the policy of the update is the policy that
@@ -146,73 +134,54 @@ class MegatronLearner:
         asks the reference itself.
         """
         recipe = self._recipe
-        for sequence in sequences:
-            sequence.old_logprobs = sequence.reference_logprobs = None
-        batches = self._pack(sequences, recipe.aggregation)
+        for sample in samples:
+            sample.old_logprobs = sample.reference_logprobs = None
+        batches = self._pack(samples, recipe.aggregation)
         if recipe.prompts_per_update < recipe.prompts_per_step or self._penalises_rewards():
-            self._fill("old_logprobs", sequences, batches, [stats.logprob for stats in self._passes.evaluate(batches)])
-        if recipe.kl_coef > 0.0 and recipe.kl_estimator not in EXACT:
-            with self._snapshots.active(REFERENCE):
-                statistics = self._passes.evaluate(batches)
-            self._fill("reference_logprobs", sequences, batches, [stats.logprob for stats in statistics])
+            self._fill("old_logprobs", samples, batches, self._forward_backward.log_probs(batches))
+        if self._has_kl_penalty() and not self._has_exact_kl():
+            with self._weights.active(REFERENCE):
+                logprobs = self._forward_backward.log_probs(batches)
+            self._fill("reference_logprobs", samples, batches, logprobs)
 
-    def update(self, sequences: list[TrainSample], coefficients: StepHyperparams) -> Metrics:
-        """One optimizer step on all `sequences`; the order and the grouping into micro-batches do not matter.
+    def update(self, samples: list[TrainSample], hyperparams: StepHyperparams) -> Metrics:
+        """One optimizer step on all `samples`; the order and the grouping into micro-batches do not matter.
 
-        Sequences without `old_logprobs` are taken to be sampled from the policy as it is now, and get them. Raises
+        Samples without `old_logprobs` are taken to come from the policy as it is now, and get them. Raises
         NumericsError on all ranks, and changes nothing, when the loss or the gradient is not finite.
         """
         recipe = self._recipe
-        batches = self._pack(sequences, recipe.aggregation)
-        reference = self._reference(batches)
-        unknown = batches[0].old_logprobs is None
-        on_policy = unknown or recipe.force_on_policy
-        has_reference = reference is not None or batches[0].reference_logprobs is not None
-        assert has_reference or not coefficients.kl, "a KL penalty without a reference"
+        batches = self._pack(samples, recipe.aggregation)
+        has_old, has_reference = batches[0].old_logprobs is not None, batches[0].reference_logprobs is not None
+        if self._has_exact_kl():
+            with self._weights.active(REFERENCE):
+                batches = self._forward_backward.with_reference(batches)
+            has_reference = True
+        assert has_reference or not hyperparams.kl, "a KL penalty without a reference"
 
-        def measure(stats: TokenStats, batch: PackedBatch) -> tuple[torch.Tensor, Measured]:
-            current = stats.logprob.detach()
-            exact = getattr(stats, EXACT[recipe.kl_estimator]) if recipe.kl_estimator in EXACT else None
-            outputs = policy_loss(
-                LossInputs(
-                    logprobs=stats.logprob,
-                    entropy=stats.entropy,
-                    exact_kl=torch.zeros_like(current) if exact is None else exact,
-                    old_logprobs=current if on_policy or batch.old_logprobs is None else batch.old_logprobs,
-                    reference_logprobs=current if batch.reference_logprobs is None else batch.reference_logprobs,
-                    rollout_logprobs=batch.rollout_logprobs,
-                    advantages=batch.advantages,
-                    sequence_ids=batch.sequence_ids,
-                    weights=batch.weights,
-                    metric_weights=batch.metric_weights,
-                ),
-                recipe,
-                coefficients,
-            )
-            return outputs.loss, Measured(outputs.sums, outputs.maxima, current)
+        def loss(stats: TokenStats, batch: PackedBatch) -> LossOutputs:
+            return rl_loss(loss_inputs(stats, batch, recipe), recipe, hyperparams)
 
-        metrics, logprobs = self._step(batches, measure, coefficients.learning_rate, reference)
-        if unknown:
-            self._fill("old_logprobs", sequences, batches, logprobs)
+        metrics, logprobs = self._optimizer_step(batches, loss, hyperparams.learning_rate)
+        if not has_old:
+            self._fill("old_logprobs", samples, batches, logprobs)
         if not has_reference:
             del metrics["policy/kl"]
-        return metrics | mismatch(sequences, recipe.correction.report_bound) | _sizes(sequences, batches)
+        return metrics | rollout_mismatch(samples, recipe.correction.report_bound) | _sizes(samples, batches)
 
-    def sft_step(self, sequences: list[TrainSample], learning_rate: float) -> Metrics:
+    def sft_step(self, samples: list[TrainSample], learning_rate: float) -> Metrics:
         """One optimizer step of maximum likelihood on the completions (warm start): mean over all their tokens."""
-        batches = self._pack(sequences, LossAggregation.token_mean)
+        batches = self._pack(samples, LossAggregation.token_mean)
 
-        def measure(stats: TokenStats, batch: PackedBatch) -> tuple[torch.Tensor, Measured]:
-            loss = -(batch.weights @ stats.logprob)
-            entropy = batch.weights @ stats.entropy.detach()
-            return loss, Measured({"loss/total": loss.detach(), "policy/entropy": entropy}, {}, stats.logprob.detach())
+        def loss(stats: TokenStats, batch: PackedBatch) -> LossOutputs:
+            return sft_loss(stats.logprob, stats.entropy, batch.weights)
 
-        metrics, _ = self._step(batches, measure, learning_rate, None)
-        return metrics | _sizes(sequences, batches)
+        metrics, _ = self._optimizer_step(batches, loss, learning_rate)
+        return metrics | _sizes(samples, batches)
 
     def keep_best(self) -> None:
         """Remember the policy as it is, for `reset_reference(to_best=True)`; checkpoints hold it as well."""
-        self._snapshots.take(BEST)
+        self._weights.take(BEST)
 
     def reset_reference(self, *, clear_optimizer: bool, to_best: bool = False) -> None:
         """Make the reference policy equal to the policy; optionally forget the optimizer's moments and step count.
@@ -220,9 +189,9 @@ class MegatronLearner:
         With `to_best` the policy itself returns first to what it was at the last `keep_best`.
         """
         if to_best:
-            self._snapshots.restore(BEST)
+            self._weights.restore(BEST)
             self._optimizer.adopt_parameters()
-        self._snapshots.take(REFERENCE)
+        self._weights.take(REFERENCE)
         if clear_optimizer:
             self._optimizer.clear()
 
@@ -230,8 +199,8 @@ class MegatronLearner:
         """Write this rank's files into the existing `directory`; see `checkpoint.py` for their names."""
         state = LearnerState(
             policy=self.parameters(),
-            reference=self._snapshots.tensors(REFERENCE),
-            best=self._snapshots.tensors(BEST) if BEST in self._snapshots else {},
+            reference=self._weights.tensors(REFERENCE),
+            best=self._weights.tensors(BEST) if BEST in self._weights else {},
             optimizer=self._optimizer.state(),
             random=random_state(self.device),
             optimizer_steps=self._optimizer.steps,
@@ -241,78 +210,105 @@ class MegatronLearner:
     def load(self, directory: Path) -> None:
         """Restore what `save` wrote, bit for bit. Raises CheckpointError when it does not fit this run."""
         state = load_state(directory, self.layout)
-        self._snapshots.take(REFERENCE)
+        self._weights.take(REFERENCE)
         copy_into(self.parameters(), state.policy, "policy")
-        copy_into(self._snapshots.tensors(REFERENCE), state.reference, "reference")
+        copy_into(self._weights.tensors(REFERENCE), state.reference, "reference")
         if state.best:
-            self._snapshots.take(BEST)
-            copy_into(self._snapshots.tensors(BEST), state.best, "best policy")
+            self._weights.take(BEST)
+            copy_into(self._weights.tensors(BEST), state.best, "best policy")
         self._optimizer.load_state(state.optimizer, state.optimizer_steps)
         set_random_state(state.random, self.device)
 
     def _resolved(self, recipe: RecipeConfig) -> RecipeConfig:
-        """With what `auto` means for this learner."""
-        kind = resolve(recipe.correction.kind, recipe.objective, self._dtype)
+        """`recipe` with what `auto` means for this learner."""
+        kind = resolve_auto(recipe.correction.kind, recipe.objective, self._dtype)
         return replace(recipe, correction=replace(recipe.correction, kind=kind))
 
+    def _has_kl_penalty(self) -> bool:
+        return self._recipe.kl_coef > 0.0
+
+    def _has_exact_kl(self) -> bool:
+        return self._has_kl_penalty() and self._recipe.kl_estimator in EXACT
+
     def _penalises_rewards(self) -> bool:
-        return self._recipe.kl_placement is KLPlacement.reward and self._recipe.kl_coef > 0.0
+        return self._has_kl_penalty() and self._recipe.kl_placement is KLPlacement.reward
 
-    def _pack(self, sequences: list[TrainSample], aggregation: LossAggregation) -> list[PackedBatch]:
-        lengths = [sequence.completion_length for sequence in sequences]
-        return self._packer.pack(sequences, token_weights(lengths, aggregation, self._recipe.fixed_length))
+    def _pack(self, samples: list[TrainSample], aggregation: LossAggregation) -> list[PackedBatch]:
+        lengths = [sample.completion_length for sample in samples]
+        return self._packer.pack(samples, token_weights(lengths, aggregation, self._recipe.fixed_length))
 
-    def _reference(self, batches: list[PackedBatch]) -> Reference | None:
-        """For exact KL: the reference's hidden states of these micro-batches."""
-        if self._recipe.kl_estimator not in EXACT or not self._recipe.kl_coef > 0.0:
-            return None
-        with self._snapshots.active(REFERENCE):
-            return self._passes.as_reference(batches)
-
-    def _step(
-        self, batches: list[PackedBatch], measure: Measure, learning_rate: float, reference: Reference | None
+    def _optimizer_step(
+        self, batches: list[PackedBatch], loss: Loss, learning_rate: float
     ) -> tuple[Metrics, list[torch.Tensor]]:
         """Backward pass, reductions, check, optimizer. Returns metrics and the rows' log-probs before the step."""
         self._model.zero_grad_buffer()
         self._optimizer.zero_grad()
-        measured: list[Measured] = self._passes.train(batches, measure, reference)
-        # What no rows measure is the neutral element, and tells stages without an LM head the keys.
+        trained: list[TrainedMicrobatch] = self._forward_backward.train(batches, loss)
+        metrics = self._reduced(trained, loss)
+        norm = self._optimizer.gradient_norm()
+        metrics |= {"optimizer/grad_norm": norm, "optimizer/learning_rate": learning_rate}
+        _check_finite(metrics)
+        self._optimizer.step(norm=norm, learning_rate=learning_rate)
+        return metrics, [each.logprobs for each in trained]
+
+    def _reduced(self, trained: list[TrainedMicrobatch], loss: Loss) -> Metrics:
+        """The metrics of all micro-batches of all ranks."""
+        # The loss of no rows has every key with its neutral element, also on stages without an LM head.
         nothing = torch.zeros(0, device=self.device)
-        total = measure(TokenStats(nothing, nothing), self._packer.empty().to(self.device))[1]
-        for each in measured:
+        total = loss(TokenStats(nothing, nothing), self._packer.empty().to(self.device))
+        for each in trained:
             for key, value in each.sums.items():
                 total.sums[key] = total.sums[key] + value
             for key, value in each.maxima.items():
                 total.maxima[key] = torch.maximum(total.maxima[key], value)
-        reduced = reduce_metrics(total.sums, total.maxima, self.layout, self.device)
-        norm = self._optimizer.gradient_norm()
-        metrics = named([*total.sums, *total.maxima], reduced)
-        metrics |= {"optimizer/grad_norm": norm, "optimizer/learning_rate": learning_rate}
-        broken = [key for key, value in metrics.items() if not math.isfinite(value)]
-        if broken:
-            values = ", ".join(f"{key}={metrics[key]}" for key in broken)
-            raise NumericsError(
-                f"not finite: {values}; the step was not applied and the last checkpoint is intact. "
-                "Lower optimizer.learning_rate, or look for extreme log-probabilities in the metrics before this step"
-            )
-        self._optimizer.step(norm=norm, learning_rate=learning_rate)
-        return metrics, [each.logprobs for each in measured]
+        return to_metrics(
+            [*total.sums, *total.maxima], reduce_metrics(total.sums, total.maxima, self.layout, self.device)
+        )
 
     def _fill(
-        self, field: str, sequences: list[TrainSample], batches: list[PackedBatch], rows: list[torch.Tensor]
+        self, field: str, samples: list[TrainSample], batches: list[PackedBatch], rows: list[torch.Tensor]
     ) -> None:
-        """Bring per-row values from the last stages to every rank and hand each sequence its own."""
-        starts = slots_of(sequences)
-        values = everywhere(rows, batches, int(starts[-1]), self.layout, self.device).numpy()
-        for sequence, start, end in zip(sequences, starts[:-1], starts[1:], strict=True):
-            setattr(sequence, field, values[start:end])
+        """Bring per-row values from the last stages to every rank and hand each sample its own."""
+        offsets = completion_offsets(samples)
+        values = all_gather_rows(rows, batches, int(offsets[-1]), self.layout, self.device).numpy()
+        for sample, (start, end) in zip(samples, pairwise(offsets), strict=True):
+            setattr(sample, field, values[start:end])
 
 
-def _sizes(sequences: list[TrainSample], batches: list[PackedBatch]) -> Metrics:
-    """Of the update, over all ranks; known on the host."""
+def loss_inputs(stats: TokenStats, batch: PackedBatch, recipe: RecipeConfig) -> LossInputs:
+    """What the policy loss sees of a micro-batch. Log-probs that were not computed are taken to be the current ones."""
+    current = stats.logprob.detach()
+    exact = getattr(stats, EXACT[recipe.kl_estimator]) if recipe.kl_estimator in EXACT else None
+    on_policy = recipe.force_on_policy or batch.old_logprobs is None
+    return LossInputs(
+        logprobs=stats.logprob,
+        entropy=stats.entropy,
+        exact_kl=torch.zeros_like(current) if exact is None else exact,
+        old_logprobs=current if on_policy or batch.old_logprobs is None else batch.old_logprobs,
+        reference_logprobs=current if batch.reference_logprobs is None else batch.reference_logprobs,
+        rollout_logprobs=batch.rollout_logprobs,
+        advantages=batch.advantages,
+        sequence_ids=batch.sequence_ids,
+        weights=batch.weights,
+        metric_weights=batch.metric_weights,
+    )
+
+
+def _check_finite(metrics: Metrics) -> None:
+    broken = [key for key, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        values = ", ".join(f"{key}={metrics[key]}" for key in broken)
+        raise NumericsError(
+            f"not finite: {values}; the step was not applied and the last checkpoint is intact. "
+            "Lower optimizer.learning_rate, or look for extreme log-probabilities in the metrics before this step"
+        )
+
+
+def _sizes(samples: list[TrainSample], batches: list[PackedBatch]) -> Metrics:
+    """Sizes of the update over all ranks; known on the host."""
     return {
-        "learner/sequences": float(len(sequences)),
-        "learner/tokens": float(sum(len(sequence.tokens) for sequence in sequences)),
-        "learner/completion_tokens": float(sum(sequence.completion_length for sequence in sequences)),
+        "learner/sequences": float(len(samples)),
+        "learner/tokens": float(sum(len(sample.tokens) for sample in samples)),
+        "learner/completion_tokens": float(sum(sample.completion_length for sample in samples)),
         "learner/microbatches": float(len(batches)),
     }

@@ -8,20 +8,22 @@ from prorl_mega.learner.batching import PackedBatch
 from prorl_mega.types import Metrics, ParallelLayout
 
 
-def speaks(layout: ParallelLayout) -> bool:
-    """Whether this rank contributes: one tensor-parallel rank of the last stage of every data-parallel replica."""
+def is_contributor(layout: ParallelLayout) -> bool:
+    """Whether this rank speaks for its replica: one tensor-parallel rank of the last stage of each does."""
     return layout.pipeline_rank == layout.pipeline_size - 1 and layout.tensor_rank == 0
 
 
-def everywhere(
+def all_gather_rows(
     values: list[torch.Tensor], batches: list[PackedBatch], total: int, layout: ParallelLayout, device: torch.device
 ) -> torch.Tensor:
-    """Per-row values of all micro-batches of all replicas in the order of the global list, `[total]` float32, on the
-    host of every rank. `values` are those of this rank's micro-batches, empty where there is no LM head."""
+    """Per-row values of all replicas in the order of the global list, `[total]` float32, on the host of every rank.
+
+    `values` are those of this rank's micro-batches; the list is empty where there is no LM head.
+    """
     result = torch.zeros(total, dtype=torch.float32, device=device)
-    if speaks(layout):
+    if is_contributor(layout):
         for value, batch in zip(values, batches, strict=True):
-            result[batch.slots.to(device)] = value.float()
+            result[batch.global_rows.to(device)] = value.float()
     if layout.world_size > 1:
         torch.distributed.all_reduce(result)
     return result.cpu()
@@ -30,12 +32,14 @@ def everywhere(
 def reduce_metrics(
     sums: dict[str, torch.Tensor], maxima: dict[str, torch.Tensor], layout: ParallelLayout, device: torch.device
 ) -> torch.Tensor:
-    """Sums and maxima over the job, `[sums + maxima]` float64, still on the device. Keys are equal on all ranks;
-    maxima are not negative."""
+    """Sums and maxima over the job, `[sums + maxima]` float64, still on the device.
+
+    Keys are equal on all ranks; maxima are not negative.
+    """
     added = torch.stack([value.to(device, torch.float64) for value in sums.values()])
     largest = torch.stack([value.to(device, torch.float64) for value in maxima.values()]) if maxima else added[:0]
     if layout.world_size > 1:
-        if not speaks(layout):
+        if not is_contributor(layout):
             added, largest = torch.zeros_like(added), torch.zeros_like(largest)
         torch.distributed.all_reduce(added)
         if maxima:
@@ -43,6 +47,6 @@ def reduce_metrics(
     return torch.cat([added, largest])
 
 
-def named(keys: list[str], values: torch.Tensor) -> Metrics:
+def to_metrics(keys: list[str], values: torch.Tensor) -> Metrics:
     """Metrics on the host: the one place where values are waited for."""
     return dict(zip(keys, values.tolist(), strict=True))

@@ -106,7 +106,7 @@ IMPORTANCE_WEIGHTS: dict[
 }
 
 
-def resolve(kind: CorrectionKind, objective: Objective, dtype: torch.dtype) -> CorrectionKind:
+def resolve_auto(kind: CorrectionKind, objective: Objective, dtype: torch.dtype) -> CorrectionKind:
     """What `auto` means for a learner whose parameters have `dtype`; every other kind is itself."""
     if kind is not CorrectionKind.auto:
         return kind
@@ -114,7 +114,7 @@ def resolve(kind: CorrectionKind, objective: Objective, dtype: torch.dtype) -> C
     return CorrectionKind.none if exact else CorrectionKind.tis
 
 
-def mismatch(sequences: Sequence[types.TrainSample], bound: float) -> Metrics:
+def rollout_mismatch(sequences: Sequence[types.TrainSample], bound: float) -> Metrics:
     """How far sampler and learner are apart at the sampled tokens of an update, all of which have `old_logprobs`.
 
     `sampler/beyond_bound` is the share of tokens whose ratio is outside [1/bound, bound]. When weights of several

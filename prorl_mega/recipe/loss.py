@@ -4,9 +4,9 @@
     loss = Σ w ℓ
 
 ℓ_objective pushes answers by their advantages (`policy_loss.py`), c weighs it for the gap between sampler and learner
-(`importance_sampling.py`), kl is the penalty for leaving the reference policy (`kl.py`; inside the loss as in GRPO, arXiv
-2402.03300, and ProRL, arXiv 2505.24864; or in the reward, then it is only measured here), H an entropy bonus. The token
-weights w carry the aggregation; losses of micro-batches and of data-parallel ranks just add up.
+(`importance_sampling.py`), kl is the penalty for leaving the reference policy (`kl.py`; inside the loss as in GRPO,
+arXiv 2402.03300, and ProRL, arXiv 2505.24864; or in the reward, then it is only measured here), H an entropy bonus. The
+token weights w carry the aggregation; losses of micro-batches and of data-parallel ranks just add up.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class LossInputs:
 class LossOutputs:
     """`loss` and metrics as scalar tensors (nothing has been synchronised with the host).
 
-    Reduce over micro-batches and data-parallel ranks: add `loss` and `sums`, take the maximum of `maxima`. As metric_weights
-    sum to 1 over the update, the added-up `sums` are weighted means.
+    Reduce over micro-batches and data-parallel ranks: add `loss` and `sums`, take the maximum of `maxima`. The metric
+    weights sum to 1 over the update, so the added-up `sums` are weighted means.
     """
 
     loss: Tensor
@@ -101,8 +101,8 @@ AGGREGATIONS = {
 }
 
 
-def policy_loss(inputs: LossInputs, recipe: RecipeConfig, coefficients: StepHyperparams) -> LossOutputs:
-    """Loss and metrics of one micro-batch. A coefficient of 0 leaves its term out of the gradient altogether."""
+def rl_loss(inputs: LossInputs, recipe: RecipeConfig, hyperparams: StepHyperparams) -> LossOutputs:
+    """Loss and metrics of one micro-batch of rollouts. A coefficient of 0 leaves its term out of the gradient."""
     weights, metric_weights = inputs.weights, inputs.metric_weights
     active = weights != 0
 
@@ -136,10 +136,10 @@ def policy_loss(inputs: LossInputs, recipe: RecipeConfig, coefficients: StepHype
     )
     surrogate = weights @ (objective.losses * correction.factors)
     loss = surrogate
-    if coefficients.kl and recipe.kl_placement is KLPlacement.loss:
-        loss = loss + coefficients.kl * (weights @ kl)
-    if coefficients.entropy:
-        loss = loss - coefficients.entropy * (weights @ entropy)
+    if hyperparams.kl and recipe.kl_placement is KLPlacement.loss:
+        loss = loss + hyperparams.kl * (weights @ kl)
+    if hyperparams.entropy:
+        loss = loss - hyperparams.entropy * (weights @ entropy)
 
     with torch.no_grad():
         log_moved = log_ratio.clamp(min=-MAX_LOG_RATIO, max=MAX_LOG_RATIO)
@@ -161,6 +161,14 @@ def policy_loss(inputs: LossInputs, recipe: RecipeConfig, coefficients: StepHype
             "sampler/logprob_gap_max": _largest(gap),
         }
     return LossOutputs(loss=loss, sums=sums, maxima=maxima)
+
+
+def sft_loss(logprobs: Tensor, entropy: Tensor, weights: Tensor) -> LossOutputs:
+    """Maximum likelihood of the completion tokens of one micro-batch, every argument `[rows]`."""
+    loss = -(weights @ logprobs)
+    return LossOutputs(
+        loss=loss, sums={"loss/total": loss.detach(), "policy/entropy": weights @ entropy.detach()}, maxima={}
+    )
 
 
 def _largest(values: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ ProRL v2 runs the cosine penalty in a cycle, some steps on and more off, and pub
 η from −1 at the limit to 0 for nothing, so that no wrong answer gains; only the difference matters to estimators with a
 baseline. It applies to every answer, right or wrong, as printed.
 
-Over-long filtering (DAPO) is no shaping: such answers keep their reward and are left out of the loss (`train_samples.py`).
+Over-long filtering (DAPO) is no shaping: such answers keep their reward and are left out of the loss
+(`train_samples.py`).
 """
 
 from __future__ import annotations

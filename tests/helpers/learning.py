@@ -128,7 +128,7 @@ def full_gradients(learner: MegatronLearner, *, beta1: float = 0.9) -> dict[str,
 def measure_steps(
     prepared: list[tuple[Path, list[TrainSample]]], cases: dict[str, dict[str, Any]], coefficients: StepHyperparams
 ) -> list[dict[str, Step]]:
-    """By checkpoint and case, one update of a fresh learner with the given sequences, and what `compute_log_probs` says."""
+    """By checkpoint and case: one update of a fresh learner on the given samples, and its log-probabilities."""
     results: list[dict[str, Step]] = []
     for path, sequences in prepared:
         results.append({})
@@ -151,7 +151,7 @@ def measure_steps(
 def bits(learner: MegatronLearner) -> dict[str, torch.Tensor]:
     """Copies of everything that a checkpoint must bring back."""
     state = {f"policy/{name}": value for name, value in learner.parameters().items()}
-    state |= {f"reference/{name}": value for name, value in learner._snapshots.tensors("reference").items()}
+    state |= {f"reference/{name}": value for name, value in learner._weights.tensors("reference").items()}
     state |= {f"optimizer/{name}": value for name, value in learner._optimizer.state().items()}
     return {name: value.detach().clone() for name, value in state.items()}
 

@@ -8,7 +8,7 @@ from helpers.learning import VALID_VOCAB, make_sequences
 
 from prorl_mega.config.recipe import LossAggregation
 from prorl_mega.errors import ConfigError
-from prorl_mega.learner.batching import PackedBatch, Packer, plan_microbatches, share_out, slots_of
+from prorl_mega.learner.batching import PackedBatch, Packer, completion_offsets, plan_microbatches, share_out
 from prorl_mega.recipe.loss import TokenWeights, token_weights
 from prorl_mega.types import TrainSample
 
@@ -42,7 +42,7 @@ def test_rows_predict_the_completion(multiple: int) -> None:
     wanted = make_sequences(17)
     for sequence in wanted:
         sequence.advantage = np.linspace(0, 1, sequence.completion_length) + sequence.completion_length
-    starts = slots_of(wanted)
+    starts = completion_offsets(wanted)
     seen = set()
     for batch in packer(multiple=multiple).pack(wanted, weigh(wanted)):
         assert len(batch.tokens) == sum(batch.lengths) <= 64
@@ -51,8 +51,8 @@ def test_rows_predict_the_completion(multiple: int) -> None:
         for start in np.cumsum([0, *batch.lengths[:-1]]).tolist():
             if row == len(batch.rows):
                 break  # the dummy sequence at the tail
-            index = int(np.searchsorted(starts, int(batch.slots[row])))
-            assert starts[index] == int(batch.slots[row])
+            index = int(np.searchsorted(starts, int(batch.global_rows[row])))
+            assert starts[index] == int(batch.global_rows[row])
             by_hand(batch, wanted[index], start, row)
             seen.add(index)
             sequence_ids.append(int(batch.sequence_ids[row]))
@@ -122,7 +122,7 @@ def test_log_probabilities_are_carried_only_when_all_sequences_have_them() -> No
     (batch,) = packer(capacity=1000).pack(wanted, weigh(wanted))
     assert batch.old_logprobs is None
     assert batch.reference_logprobs is not None
-    starts = slots_of(wanted)
-    for row, slot in enumerate(batch.slots.tolist()):
+    starts = completion_offsets(wanted)
+    for row, slot in enumerate(batch.global_rows.tolist()):
         index = int(np.searchsorted(starts, slot, side="right")) - 1
         assert batch.reference_logprobs[row] == -(slot - starts[index])

@@ -15,7 +15,7 @@ from helpers.tiny import tiny_checkpoint
 
 from prorl_kernels.linear_token_stats import TokenStats, linear_token_stats
 from prorl_mega.errors import NumericsError
-from prorl_mega.learner import forward
+from prorl_mega.learner import forward_backward
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.types import StepHyperparams
 
@@ -150,7 +150,7 @@ def kept_logits(path: Path) -> dict[str, Any]:
 
     metrics = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forward, "linear_token_stats", noting)
+        patch.setattr(forward_backward, "linear_token_stats", noting)
         for mib in (0, 3):
             learner = make_learner(path, logits_cache_mib=mib)
             metrics.append(one_update(learner, seed=1))

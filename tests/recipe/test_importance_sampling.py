@@ -10,7 +10,12 @@ import torch
 from helpers.groups import scored_group
 
 from prorl_mega.config.recipe import CorrectionConfig, CorrectionKind, Objective, RecipeConfig
-from prorl_mega.recipe.importance_sampling import IMPORTANCE_WEIGHTS, ImportanceSamplingInputs, mismatch, resolve
+from prorl_mega.recipe.importance_sampling import (
+    IMPORTANCE_WEIGHTS,
+    ImportanceSamplingInputs,
+    resolve_auto,
+    rollout_mismatch,
+)
 from prorl_mega.recipe.train_samples import to_train_samples
 from prorl_mega.types import TrainSample
 
@@ -83,11 +88,11 @@ def test_no_rows(kind: CorrectionKind) -> None:
 def test_auto_depends_on_the_precision() -> None:
     auto = CorrectionKind.auto
     assert RecipeConfig().correction.kind is auto
-    assert resolve(auto, Objective.ppo_clip, torch.float32) is CorrectionKind.none
-    assert resolve(auto, Objective.ppo_clip, torch.bfloat16) is CorrectionKind.tis
-    assert resolve(auto, Objective.gspo, torch.bfloat16) is CorrectionKind.none
+    assert resolve_auto(auto, Objective.ppo_clip, torch.float32) is CorrectionKind.none
+    assert resolve_auto(auto, Objective.ppo_clip, torch.bfloat16) is CorrectionKind.tis
+    assert resolve_auto(auto, Objective.gspo, torch.bfloat16) is CorrectionKind.none
     for kind in KINDS:
-        assert resolve(kind, Objective.cispo, torch.float32) is kind
+        assert resolve_auto(kind, Objective.cispo, torch.float32) is kind
 
 
 def sequences(gaps: list[list[float]], versions: list[int]) -> list[TrainSample]:
@@ -100,12 +105,12 @@ def sequences(gaps: list[list[float]], versions: list[int]) -> list[TrainSample]
 
 
 def test_mismatch_of_one_version_counts_tokens_beyond_the_bound() -> None:
-    found = mismatch(sequences([[0.0, 0.5, -0.8], [0.9]], [7, 7]), bound=2.0)
+    found = rollout_mismatch(sequences([[0.0, 0.5, -0.8], [0.9]], [7, 7]), bound=2.0)
     assert found == {"sampler/beyond_bound": 0.5}
 
 
 def test_mismatch_of_several_versions_is_told_apart() -> None:
-    found = mismatch(sequences([[0.1, -0.3], [0.9], [0.0, 0.0]], [9, 7, 9]), bound=2.0)
+    found = rollout_mismatch(sequences([[0.1, -0.3], [0.9], [0.0, 0.0]], [9, 7, 9]), bound=2.0)
     assert found["sampler/logprob_gap/lag_0"] == pytest.approx(0.1)
     assert found["sampler/logprob_gap_max/lag_0"] == pytest.approx(0.3)
     assert found["sampler/logprob_gap/lag_2"] == pytest.approx(0.9)

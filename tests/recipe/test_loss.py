@@ -15,7 +15,7 @@ from prorl_mega.config.recipe import (
     Objective,
     RecipeConfig,
 )
-from prorl_mega.recipe.loss import LossInputs, policy_loss, token_weights
+from prorl_mega.recipe.loss import LossInputs, rl_loss, token_weights
 from prorl_mega.types import StepHyperparams
 
 RECIPE = RecipeConfig(
@@ -73,16 +73,14 @@ def slice_of(batch: LossInputs, rows: slice) -> LossInputs:
 @pytest.mark.parametrize("seed", range(4))
 def test_value(coefficients: StepHyperparams, seed: int) -> None:
     batch = inputs(60, seed=seed)
-    assert policy_loss(batch, RECIPE, coefficients).loss.item() == pytest.approx(
-        by_hand(batch, coefficients), rel=1e-12
-    )
+    assert rl_loss(batch, RECIPE, coefficients).loss.item() == pytest.approx(by_hand(batch, coefficients), rel=1e-12)
 
 
 def test_gradients_by_finite_differences() -> None:
     batch = inputs(25)
 
     def loss(logprobs: torch.Tensor, entropy: torch.Tensor) -> torch.Tensor:
-        return policy_loss(replace(batch, logprobs=logprobs, entropy=entropy), RECIPE, ALL_TERMS).loss
+        return rl_loss(replace(batch, logprobs=logprobs, entropy=entropy), RECIPE, ALL_TERMS).loss
 
     assert torch.autograd.gradcheck(loss, (batch.logprobs, batch.entropy))
 
@@ -107,7 +105,7 @@ def test_clip(ratio: float, advantage: float, slope: float, metric: str | None) 
         weights=torch.ones(1, dtype=torch.float64),
         metric_weights=torch.ones(1, dtype=torch.float64),
     )
-    outputs = policy_loss(batch, RECIPE, NO_TERMS)
+    outputs = rl_loss(batch, RECIPE, NO_TERMS)
     outputs.loss.backward()
     assert batch.logprobs.grad.item() == pytest.approx(slope)
     clipped = {name for name in ("policy/clipped_low", "policy/clipped_high") if outputs.sums[name] > 0}
@@ -132,9 +130,9 @@ def test_rows_of_weight_zero_may_hold_anything() -> None:
         )
         dirty.logprobs.requires_grad_()
         dirty.entropy.requires_grad_()
-        outputs = policy_loss(dirty, RECIPE, ALL_TERMS)
+        outputs = rl_loss(dirty, RECIPE, ALL_TERMS)
         outputs.loss.backward()
-        kept = policy_loss(
+        kept = rl_loss(
             LossInputs(**{field.name: getattr(clean, field.name)[~masked] for field in fields(batch)}),
             RECIPE,
             ALL_TERMS,
@@ -152,8 +150,8 @@ def test_rows_of_weight_zero_may_hold_anything() -> None:
 
 def test_micro_batches_add_up() -> None:
     batch = inputs(41)
-    whole = policy_loss(batch, RECIPE, ALL_TERMS)
-    parts = [policy_loss(slice_of(batch, rows), RECIPE, ALL_TERMS) for rows in (slice(0, 7), slice(7, 7), slice(7, 41))]
+    whole = rl_loss(batch, RECIPE, ALL_TERMS)
+    parts = [rl_loss(slice_of(batch, rows), RECIPE, ALL_TERMS) for rows in (slice(0, 7), slice(7, 7), slice(7, 41))]
     assert sum(part.loss.item() for part in parts) == pytest.approx(whole.loss.item(), rel=1e-12)
     for name, value in whole.sums.items():
         assert sum(part.sums[name].item() for part in parts) == pytest.approx(value.item(), rel=1e-12, abs=1e-15)
@@ -163,9 +161,9 @@ def test_micro_batches_add_up() -> None:
 
 def test_a_coefficient_of_zero_leaves_its_term_out_of_the_graph() -> None:
     batch = inputs(5)
-    policy_loss(batch, RECIPE, NO_TERMS).loss.backward()
+    rl_loss(batch, RECIPE, NO_TERMS).loss.backward()
     assert batch.entropy.grad is None
-    assert policy_loss(batch, RECIPE, NO_TERMS).sums["policy/kl"] > 0
+    assert rl_loss(batch, RECIPE, NO_TERMS).sums["policy/kl"] > 0
 
 
 def test_an_extreme_ratio_gives_a_finite_gradient() -> None:
@@ -184,7 +182,7 @@ def test_an_extreme_ratio_gives_a_finite_gradient() -> None:
             for name in ("entropy", "exact_kl", "reference_logprobs", "sampler_logprobs")
         },
     )
-    outputs = policy_loss(batch, RECIPE, ALL_TERMS)
+    outputs = rl_loss(batch, RECIPE, ALL_TERMS)
     outputs.loss.backward()
     assert batch.logprobs.grad.isfinite().all()
     assert outputs.maxima["policy/log_ratio_max"] == 3000
@@ -192,7 +190,7 @@ def test_an_extreme_ratio_gives_a_finite_gradient() -> None:
 
 def test_an_infinite_logprob_is_visible_in_the_loss() -> None:
     batch = replace(inputs(3), logprobs=torch.tensor([-1.0, torch.nan, -1.0], dtype=torch.float64))
-    assert not policy_loss(batch, RECIPE, NO_TERMS).loss.isfinite()
+    assert not rl_loss(batch, RECIPE, NO_TERMS).loss.isfinite()
 
 
 def test_metrics_by_hand() -> None:
@@ -205,7 +203,7 @@ def test_metrics_by_hand() -> None:
         weights=torch.tensor([0.5, 0.5], dtype=torch.float64),
         metric_weights=torch.tensor([0.5, 0.5], dtype=torch.float64),
     )
-    outputs = policy_loss(batch, RECIPE, ALL_TERMS)
+    outputs = rl_loss(batch, RECIPE, ALL_TERMS)
     assert outputs.sums["policy/entropy"].item() == 1.0
     assert outputs.sums["policy/logprob"].item() == -1.5
     assert outputs.sums["policy/ratio"].item() == pytest.approx((np.exp(0.5) + 1) / 2)
@@ -217,10 +215,10 @@ def test_metrics_by_hand() -> None:
 def test_a_correction_weighs_the_surrogate_and_nothing_else() -> None:
     batch = inputs(30)
     tis = replace(RECIPE, correction=CorrectionConfig(kind=CorrectionKind.tis, floor=0.0, cap=1.005))
-    outputs = policy_loss(batch, tis, ALL_TERMS)
+    outputs = rl_loss(batch, tis, ALL_TERMS)
     rho = (batch.old_logprobs - batch.rollout_logprobs).exp().clamp(max=1.005)
-    surrogate = policy_loss(replace(batch, weights=batch.weights * rho), RECIPE, NO_TERMS).loss
-    plain = policy_loss(batch, RECIPE, ALL_TERMS)
+    surrogate = rl_loss(replace(batch, weights=batch.weights * rho), RECIPE, NO_TERMS).loss
+    plain = rl_loss(batch, RECIPE, ALL_TERMS)
     rest = plain.loss - plain.sums["loss/surrogate"]
     assert outputs.loss.item() == pytest.approx((surrogate + rest).item(), rel=1e-12)
     assert outputs.sums["sampler/correction"].item() == pytest.approx((batch.metric_weights @ rho).item())
@@ -229,8 +227,8 @@ def test_a_correction_weighs_the_surrogate_and_nothing_else() -> None:
 
 def test_a_penalty_in_the_reward_is_measured_and_not_in_the_loss() -> None:
     batch = inputs(30)
-    in_reward = policy_loss(batch, replace(RECIPE, kl_placement=KLPlacement.reward), ALL_TERMS)
-    without = policy_loss(batch, RECIPE, replace(ALL_TERMS, kl=0.0))
+    in_reward = rl_loss(batch, replace(RECIPE, kl_placement=KLPlacement.reward), ALL_TERMS)
+    without = rl_loss(batch, RECIPE, replace(ALL_TERMS, kl=0.0))
     assert in_reward.loss.item() == without.loss.item()
     assert in_reward.sums["policy/kl"] > 0
 
@@ -238,7 +236,7 @@ def test_a_penalty_in_the_reward_is_measured_and_not_in_the_loss() -> None:
 @pytest.mark.parametrize("kind", [KLEstimator.exact_reverse, KLEstimator.exact_forward])
 def test_an_exact_divergence_enters_as_it_is(kind: KLEstimator) -> None:
     batch = inputs(30)
-    outputs = policy_loss(batch, replace(RECIPE, kl_estimator=kind), ALL_TERMS)
+    outputs = rl_loss(batch, replace(RECIPE, kl_estimator=kind), ALL_TERMS)
     assert outputs.sums["policy/kl"].item() == pytest.approx(0.25 * batch.metric_weights.sum().item())
     outputs.loss.backward()
     torch.testing.assert_close(batch.exact_kl.grad, ALL_TERMS.kl * batch.weights)
@@ -250,12 +248,12 @@ def test_whole_sequences_add_up_over_micro_batches(objective: Objective) -> None
     recipe = replace(
         RECIPE, objective=objective, correction=CorrectionConfig(kind=CorrectionKind.mis, floor=0.9, cap=1.1)
     )
-    whole = policy_loss(batch, recipe, ALL_TERMS)
+    whole = rl_loss(batch, recipe, ALL_TERMS)
     parts = []
     for rows in (slice(0, 30), slice(30, 40)):
         part = slice_of(batch, rows)
         parts.append(
-            policy_loss(replace(part, sequence_ids=part.sequence_ids - part.sequence_ids.min()), recipe, ALL_TERMS)
+            rl_loss(replace(part, sequence_ids=part.sequence_ids - part.sequence_ids.min()), recipe, ALL_TERMS)
         )
     assert sum(part.loss.item() for part in parts) == pytest.approx(whole.loss.item(), rel=1e-12)
     for name, value in whole.sums.items():
