@@ -179,7 +179,7 @@ def test_an_extreme_ratio_gives_a_finite_gradient() -> None:
         batch,
         **{
             name: getattr(batch, name).detach().float()
-            for name in ("entropy", "exact_kl", "reference_logprobs", "sampler_logprobs")
+            for name in ("entropy", "exact_kl", "reference_logprobs", "rollout_logprobs")
         },
     )
     outputs = rl_loss(batch, RECIPE, ALL_TERMS)
