@@ -96,7 +96,7 @@ def main(workload: Workload, result: Path) -> None:
                 engine_size=1,
                 seed=workload.seed,
             )
-            parts.sync.push(version=run.resume(parts.restore))
+            parts.sync.update_weights(version=run.resume(parts.restore))
             for step in range(1, workload.steps + 1):
                 drawn = problems[(step - 1) * workload.prompts : step * workload.prompts]
                 sampling = Sampling(samples=workload.samples, temperature=workload.temperature, stream=f"step {step}")
@@ -109,9 +109,9 @@ def main(workload: Workload, result: Path) -> None:
                         assign_advantages(groups, sequences, config.recipe, config.recipe.kl_coef)
                     with log.phase("update"):
                         for part in split_updates(sequences, config.recipe):
-                            log.add(parts.learner.update(part, parts.controller.coefficients(step)))
+                            log.add(parts.learner.update(part, parts.controller.hyperparams(step)))
                     with log.phase("push"):
-                        parts.sync.push(version=step)
+                        parts.sync.update_weights(version=step)
                 tokens.append(float(sum(sequence.completion_length for sequence in sequences)))
         rows = list(read_rows(run.directory / "metrics.jsonl"))
     seconds = [

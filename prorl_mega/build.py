@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prorl_mega.checksum import Checksum
 from prorl_mega.collect import Collector
 from prorl_mega.config.recipe import RecipeConfig
 from prorl_mega.config.schema import (
@@ -22,8 +21,8 @@ from prorl_mega.config.schema import (
     WeightSource,
 )
 from prorl_mega.config.stages import longest_response
+from prorl_mega.distributed.collectives import job_ranks
 from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.exchange import job_ranks
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
@@ -53,24 +52,19 @@ class Parts:
     collector: Collector
     controller: Controller
 
-    def use_settings(self) -> RunConfig:
-        """The settings in force for the next step: of the stage, with what the controller has adjusted.
-
-        Learner and problems work by them from here on.
-        """
-        settings = self.controller.settings()
-        self.learner.use(settings.recipe, settings.rollout.temperature)
+    def apply_settings(self, settings: RunConfig) -> None:
+        """Let learner and problems work by `settings` from here on."""
+        self.learner.configure(settings.recipe, settings.rollout.temperature)
         self.problems.set_weights({entry: task.weight for entry, task in settings.tasks.mixture.items()})
-        return settings
 
-    def act(self, decision: Decision, step: int) -> None:
+    def apply(self, decision: Decision, step: int) -> None:
         """Carry out what the controller decided after `step`, as far as it concerns the policies."""
         if decision.keep_best:
             self.learner.keep_best()
         if decision.reset_reference:
             self.learner.reset_reference(clear_optimizer=decision.reset_optimizer, to_best=decision.reset_to_best)
         if decision.reset_to_best:
-            self.sync.push(version=step)  # the engine holds the policy that was left behind
+            self.sync.update_weights(version=step)  # the engine holds the policy that was left behind
 
     def save(self, directory: Path) -> dict[str, Any]:
         """This rank's files into `directory`; returns the rest of the state, which is equal on all ranks."""
@@ -90,7 +84,7 @@ def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
 
 @contextlib.contextmanager
 def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
-    """Everything for a run, with the policy's weights loaded but not pushed yet. Leaving it stops the workers."""
+    """Everything for a run, with the policy's weights in the learner alone. Leaving it stops the workers."""
     tokenizer = Tokenizer(config.model.path)
     problems = build_problems(config, run, ranks, tokenizer)  # first: what is wrong with data is said in seconds
     controller = ProRLController(config)
@@ -114,13 +108,10 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
             rollout = VllmRollout(
                 Path(config.model.path),
                 dataclasses.replace(config.rollout, max_response_tokens=longest_response(config)),
-                world_size=ranks.world_size,
                 precision=config.model.precision,
                 valid_vocab=len(tokenizer),
                 end_ids=tokenizer.end_ids,
                 seed=config.seed,
-                decode=tokenizer.decode_batch,
-                new_digest=Checksum,
             )
         yield Parts(
             learner=learner,

@@ -7,24 +7,23 @@ the order the problems were drawn.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
 from prorl_mega.config.schema import RecipeConfig
 from prorl_mega.errors import NoInformativeGroupsError
-from prorl_mega.exchange import all_gather_bytes, decode_groups, encode_groups
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Finished, Rollout, Verifiers
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.recipe.selection import keep_informative
 from prorl_mega.run.timers import VERIFIER_PREFIX
+from prorl_mega.share import Share, exchange_shares
 from prorl_mega.types import FinishReason, Group, Metrics, Outcome, ParallelLayout, Problem, Sample, Scoring
 
 
@@ -58,66 +57,64 @@ class Collector:
         self._engine = layout.rank // engine_size
         self._engines = layout.world_size // engine_size
         self._is_leader = layout.rank % engine_size == 0
-        self._is_alone = layout.world_size == 1
         self._seed = seed
         self.scoring: list[Scoring] = []
         """What scoring took in the last `collect`, by engine; the same on every rank."""
 
     def collect(self, problems: list[Problem], sampling: Sampling) -> list[Group]:
-        """One scored group per problem, in order, identical on every rank."""
-        mine = problems[self._engine :: self._engines]
-        groups, scoring = self._sample_and_score(mine, sampling) if mine else ([], Scoring())
-        if self._is_alone:
-            self.scoring = [scoring]
-            return groups
-        lead = self._is_leader
-        shares = all_gather_bytes(encode_groups(groups) if lead else b"")
-        counts = all_gather_bytes(json.dumps(dataclasses.asdict(scoring)).encode() if lead else b"")
-        self.scoring = [Scoring(**json.loads(each)) for each in counts if each]
-        ordered: list[Group | None] = [None] * len(problems)
-        for engine, share in enumerate(decode_groups(each) for each in shares if each):
-            ordered[engine :: self._engines] = share
-        return [group for group in ordered if group is not None]
+        """One scored group per problem, in order, identical on every rank but for the texts (see `Sample`)."""
+        shares = exchange_shares(self._sample_and_score(problems[self._engine :: self._engines], sampling))
+        self.scoring = [share.scoring for share in shares]
+        groups = {
+            position: Group(problem=problems[position], prompt_tokens=prompt, samples=samples)
+            for engine, share in enumerate(shares)
+            for position, prompt, samples in zip(
+                range(engine, len(problems), self._engines), share.prompts, share.samples, strict=True
+            )
+        }
+        return [groups[position] for position in range(len(problems))]
 
-    def _sample_and_score(self, problems: list[Problem], sampling: Sampling) -> tuple[list[Group], Scoring]:
-        if not self._is_leader:
-            return self._sample(problems, sampling, lambda finished: None), Scoring()
-        with self._verifiers.batch() as batch:
-            order: list[int] = []  # in which the completions ended
-
-            def watch(finished: Finished) -> None:
-                for number, completion in finished:
-                    batch.add(problems[number // sampling.samples], completion.text)
-                    order.append(number)
-                batch.work()
-
-            groups = self._sample(problems, sampling, watch)
-            verdicts = dict(zip(order, batch.verdicts(), strict=True))
-        samples = [sample for group in groups for sample in group.samples]
-        assert len(order) == len(verdicts) == len(samples), "one verdict for each completion"
-        for number, sample in enumerate(samples):
-            sample.verdict = verdicts[number]
-        return groups, batch.scoring
-
-    def _sample(self, problems: list[Problem], sampling: Sampling, watch: Callable[[Finished], None]) -> list[Group]:
+    def _sample_and_score(self, problems: list[Problem], sampling: Sampling) -> Share | None:
+        """This engine's share, on its first rank; its other ranks only drive it."""
         prompts = [self._tokenizer.encode_prompt(problem.prompt) for problem in problems]
         seeds = [
             [sample_seed(self._seed, sampling.stream, problem.key, index) for index in range(sampling.samples)]
             for problem in problems
         ]
-        completions = self._rollout.generate(
+        steps = self._rollout.generate(
             prompts,
             samples=sampling.samples,
             seeds=seeds,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
-            watch=watch,
         )
-        return [
-            Group(problem=problem, prompt_tokens=prompt, samples=[Sample(completion=each) for each in sampled])
-            for problem, prompt, sampled in zip(problems, prompts, completions, strict=True)
-        ]
+        with closing(steps):
+            if self._is_leader:
+                samples, scoring = self._score(steps, problems, sampling.samples)
+                return Share(prompts=prompts, samples=samples, scoring=scoring)
+            for _ in steps:
+                pass
+        return None
+
+    def _score(
+        self, steps: Iterator[Finished], problems: list[Problem], count: int
+    ) -> tuple[list[list[Sample]], Scoring]:
+        """`count` samples of each problem, each judged as soon as it has ended, while the engine goes on."""
+        ended: dict[int, Sample] = {}
+        with self._verifiers.batch() as batch:
+            for finished in steps:
+                texts = self._tokenizer.decode_batch([completion.tokens for _, completion in finished])
+                for (index, completion), text in zip(finished, texts, strict=True):
+                    batch.add(problems[index // count], text)
+                    ended[index] = Sample(completion=completion, text=text)
+                batch.work()
+            verdicts = batch.verdicts()
+        assert len(ended) == len(verdicts) == count * len(problems), "one verdict for each completion"
+        for sample, verdict in zip(ended.values(), verdicts, strict=True):  # both in the order of `add`
+            sample.verdict = verdict
+        samples = [[ended[problem * count + i] for i in range(count)] for problem in range(len(problems))]
+        return samples, batch.scoring
 
 
 def sample_seed(run_seed: int, stream: str, key: str, index: int) -> int:

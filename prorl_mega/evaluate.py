@@ -8,7 +8,7 @@ function.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from prorl_mega.collect import Sampling
 from prorl_mega.config.compose import run_hydra
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from prorl_mega.build import Parts
 
 
-def evaluate(
-    parts: Parts, config: RunConfig, problems_per_task: int, max_tokens: int | None = None
-) -> tuple[Metrics, list[Group]]:
-    """Sample and score the first `problems_per_task` held-out problems of every task with the pushed weights.
+class Evaluation(NamedTuple):
+    """The metrics of `evaluation/summary.py`, and what they were computed from."""
+
+    metrics: Metrics
+    groups: list[Group]
+
+
+def evaluate(parts: Parts, config: RunConfig, problems_per_task: int, max_tokens: int | None = None) -> Evaluation:
+    """Sample and score the first `problems_per_task` held-out problems of every task with the engine's weights.
 
     The problems and the seeds are the same at every call, so that two evaluations differ by the policy alone, and by
     `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have the largest.
@@ -38,7 +43,7 @@ def evaluate(
         stream="evaluation",
     )
     groups = parts.collector.collect(parts.problems.held_out(problems_per_task), sampling)
-    return summarise(groups), groups
+    return Evaluation(summarise(groups), groups)
 
 
 def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Run) -> Metrics:
@@ -47,8 +52,7 @@ def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Run
         return {}
     with run.phase(f"evaluating the {label} policy on held-out problems"):
         metrics, groups = evaluate(parts, config, config.evaluation.final_problems_per_task)
-    records: list[dict[str, Any]] = problem_records(groups)
-    run.evaluation(label, step=step, metrics=metrics, problems=records)
+    run.evaluation(label, step=step, metrics=metrics, problems=problem_records(groups))
     scores = "  ".join(
         f"{name.removeprefix('evaluation/')} {metrics[name]:.3f}"
         for name in ("evaluation/pass@1", f"evaluation/pass@{config.evaluation.samples}")
@@ -62,7 +66,7 @@ def main(config: RunConfig) -> ExitCode:
 
     ranks = join_job(config)
     with open_run(config, ranks) as run, build(config, run, ranks) as parts:
-        parts.sync.push(version=run.resume(parts.restore))
+        parts.sync.update_weights(version=run.resume(parts.restore))
         evaluate_as("policy", 0, parts, config, run)
     return ExitCode.FINISHED
 

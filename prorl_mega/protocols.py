@@ -5,7 +5,7 @@ All ranks call every method together, in the same order (one SPMD program), with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,13 +33,13 @@ class Learner(Protocol):
 
     layout: ParallelLayout
 
-    def compute_log_probs(self, sequences: list[TrainSample]) -> None:
-        """Fill in `old_logprobs` and `reference_logprobs` of every sequence, as far as `update` reads them."""
+    def compute_log_probs(self, samples: list[TrainSample]) -> None:
+        """Fill in `old_logprobs` and `reference_logprobs` of every sample, as far as `update` reads them."""
 
-    def update(self, sequences: list[TrainSample], coefficients: StepHyperparams) -> Metrics:
-        """One optimizer step on all `sequences`; the order and the grouping into micro-batches do not matter."""
+    def update(self, samples: list[TrainSample], hyperparams: StepHyperparams) -> Metrics:
+        """One optimizer step on all `samples`; the order and the grouping into micro-batches do not matter."""
 
-    def sft_step(self, sequences: list[TrainSample], learning_rate: float) -> Metrics:
+    def sft_step(self, samples: list[TrainSample], learning_rate: float) -> Metrics:
         """One optimizer step of maximum likelihood on the completions (warm start)."""
 
     def reset_reference(self, *, clear_optimizer: bool, to_best: bool = False) -> None:
@@ -51,7 +51,7 @@ class Learner(Protocol):
     def keep_best(self) -> None:
         """Remember the policy as it is, for `reset_reference(to_best=True)`; checkpoints hold it as well."""
 
-    def use(self, recipe: RecipeConfig, temperature: float) -> None:
+    def configure(self, recipe: RecipeConfig, temperature: float) -> None:
         """Work by these settings from now on: at the start, at the boundaries of stages, after an adjustment."""
 
     def parameters(self) -> dict[str, torch.Tensor]:
@@ -65,11 +65,11 @@ class Learner(Protocol):
 
 
 Finished = list[tuple[int, Completion]]
-"""The completions that ended in a decoding step, often none; sample `s` of prompt `p` is number `p * samples + s`."""
+"""The completions that ended in a decoding step, often none; sample `s` of prompt `p` has index `p * samples + s`."""
 
 
 class Rollout(Protocol):
-    """Inference engines. They start with random weights and refuse to sample before the first verified push."""
+    """Inference engines. They start with random weights and refuse to sample before a verified `update_weights`."""
 
     version: int
 
@@ -82,14 +82,14 @@ class Rollout(Protocol):
         temperature: float,
         top_p: float,
         max_tokens: int | None,
-        watch: Callable[[Finished], None],
-    ) -> list[list[Completion]]:
-        """`samples` completions of each prompt (`[P]` int32), the same list on every rank of this engine.
+    ) -> Generator[Finished]:
+        """Sample `samples` completions of each prompt (`[P]` int32), one decoding step per iteration.
 
-        `max_tokens` of a completion; None: the most that the engine was built for. `watch` is called after every
-        decoding step, so that a completion can be scored while the others are sampled."""
+        Every rank of an engine drives its iterator to the end, and gets the same. `max_tokens` of a completion; None:
+        the most that the engine was built for.
+        """
 
-    def push(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> str:
+    def update_weights(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> str:
         """Replace all weights by (Hugging Face name, full tensor) pairs; returns the checksum of what was received."""
 
     def sleep(self) -> None:
@@ -146,7 +146,7 @@ class Controller(Protocol):
     def settings(self) -> RunConfig:
         """What is in force: the settings of the current stage with what the controller has adjusted."""
 
-    def coefficients(self, step: int) -> StepHyperparams: ...
+    def hyperparams(self, step: int) -> StepHyperparams: ...
 
     def observe(self, step: int, metrics: Metrics) -> Decision: ...
 

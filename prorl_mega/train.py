@@ -2,7 +2,7 @@
 
 Per step: draw verifiable problems, sample a group of answers to each with the inference engines, verify them, keep the
 groups whose rewards differ, turn rewards into advantages, add the log-probabilities of the policy and of the reference
-policy, take the optimizer steps, push the new weights to the engines, and let the controller look at the result. When
+policy, take the optimizer steps, hand the new weights to the engines, and let the controller look at the result. When
 it says so, the reference policy becomes the current policy and the optimizer starts afresh: that reset is what lets a
 run go on for thousands of steps. It may also say that the next stage of the schedule begins, with settings of its own.
 
@@ -33,14 +33,15 @@ def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
     """The loop. Everything it does to the outside goes through `run`; everything it decides comes from `controller`."""
     learner, rollout, controller = parts.learner, parts.rollout, parts.controller
     step = run.resume(parts.restore)  # 0 when starting fresh
-    parts.sync.push(version=step)
+    parts.sync.update_weights(version=step)
     if step == 0:
         evaluate_as("base", step, parts, config, run)
 
     while step < config.schedule.steps and not run.should_stop():
-        settings = parts.use_settings()  # those of the stage, with what the controller has adjusted
+        settings = controller.settings()  # those of the stage, with what the controller has adjusted
+        parts.apply_settings(settings)
         recipe, limit = settings.recipe, settings.rollout.max_response_tokens
-        coefficients = controller.coefficients(step)
+        hyperparams = controller.hyperparams(step)
         with run.step(step + 1) as log:
             with log.phase("rollout"):
                 sampling = Sampling(
@@ -58,21 +59,21 @@ def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
                 log.add(shape_rewards(groups, recipe.shaping, step, limit))
                 sequences = to_train_samples(groups, recipe)
                 learner.compute_log_probs(sequences)
-                log.add(assign_advantages(groups, sequences, recipe, coefficients.kl))
+                log.add(assign_advantages(groups, sequences, recipe, hyperparams.kl))
             with log.phase("update"):
                 for part in split_updates(sequences, recipe):
-                    log.add(learner.update(part, coefficients))
+                    log.add(learner.update(part, hyperparams))
             step += 1
 
             with log.phase("push"):
                 rollout.wake()
-                parts.sync.push(version=step)
+                parts.sync.update_weights(version=step)
             if run.due(step, config.schedule.evaluate_every):
                 with log.phase("evaluate"):
-                    log.add(evaluate(parts, config, config.evaluation.problems_per_task, limit)[0])
+                    log.add(evaluate(parts, config, config.evaluation.problems_per_task, limit).metrics)
 
             decision = controller.observe(step, log.metrics)
-            parts.act(decision, step)
+            parts.apply(decision, step)
             log.decide(decision)
         if decision.stop:
             run.stop(decision)

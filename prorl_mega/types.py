@@ -51,7 +51,6 @@ class Completion:
     logprobs: np.ndarray  # [T] float32, the sampler's own
     finish: FinishReason
     version: int  # of the weights that sampled it
-    text: str  # for verifiers and for people
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -92,10 +91,12 @@ class Scoring:
 class Sample:
     """A completion with its verdict; `verdict` is None until the completion has been scored.
 
+    `text` is what its tokens say, for verifiers and for people: where it was scored and on rank 0, "" elsewhere.
     `reward` is what it is trained with: the verdict's, shaped (`recipe/shaping.py`); None: the verdict's itself.
     """
 
     completion: Completion
+    text: str = ""
     verdict: Verdict | None = None
     reward: float | None = None
 

@@ -27,10 +27,10 @@ def policy_stream(learner: MegatronLearner, *, bucket_mib: int) -> Iterator[tupl
 
 
 class WeightSync:
-    """Pushes from any TP×PP×DP of the learner to the engines that live in the same ranks.
+    """Hands weights from any TP×PP×DP of the learner to the engines that live in the same ranks.
 
-    Every rank streams the same full tensors (Hugging Face names, one bucket at a time) into its engine shard. After a
-    push all engines hold the same version, or WeightSyncError is raised on every rank and nothing may be sampled.
+    Every rank streams the same full tensors (Hugging Face names, one bucket at a time) into its engine shard. After
+    that all engines hold the same version, or WeightSyncError is raised on every rank and nothing may be sampled.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class WeightSync:
         self._bucket_mib = bucket_mib
         self._ranks = ranks
 
-    def push(self, version: int) -> str:
+    def update_weights(self, version: int) -> str:
         """Hand over the current weights as `version`; returns their checksum, equal on all ranks."""
         stream = policy_stream(self._learner, bucket_mib=self._bucket_mib)
         sent = Checksum()
-        received = self._rollout.push(sent.observe(stream), version)
+        received = self._rollout.update_weights(sent.observe(stream), version)
         digests = set(self._ranks.gather(sent.hexdigest())) | set(self._ranks.gather(received))
         if len(digests) != 1:
             raise WeightSyncError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from random import Random
 from typing import Any
 
@@ -24,9 +24,9 @@ SAMPLING = Sampling(samples=6, temperature=1.0, stream="step 0")
 
 
 def completion(text: str) -> Completion:
-    tokens = np.arange(1, 2 + len(text), dtype=np.int32)
+    tokens = Tokenizer(TOKENIZER).encode(text)
     zeros = np.zeros(len(tokens), dtype=np.float32)
-    return Completion(tokens=tokens, logprobs=zeros, finish=FinishReason.STOP, version=0, text=text)
+    return Completion(tokens=tokens, logprobs=zeros, finish=FinishReason.STOP, version=0)
 
 
 class Engine:
@@ -37,15 +37,12 @@ class Engine:
         self.order = order
         self.may_end: Callable[[], bool] = lambda: True
 
-    def generate(
-        self, prompts: list[np.ndarray], *, samples: int, watch: Callable[[Finished], None], **settings: Any
-    ) -> list[list[Completion]]:
-        for number in self.order:
-            watch([(number, self.completions[number])])
+    def generate(self, prompts: list[np.ndarray], **settings: Any) -> Generator[Finished]:
+        for index in self.order:
+            yield [(index, self.completions[index])]
         while not self.may_end():
             time.sleep(0.01)
-            watch([])
-        return [self.completions[i * samples : (i + 1) * samples] for i in range(len(prompts))]
+            yield []
 
 
 class Spied:
@@ -89,7 +86,7 @@ def test_verdicts_are_those_of_scoring_afterwards(pool: VerifierPool) -> None:
     groups = collector(Engine(texts, order), pool).collect(PROBLEMS, SAMPLING)
     afterwards = pool.score([(PROBLEMS[i // 6], text) for i, text in enumerate(texts)])
     samples = [sample for group in groups for sample in group.samples]
-    assert [sample.completion.text for sample in samples] == texts
+    assert [sample.text for sample in samples] == texts
     assert [sample.verdict for sample in samples] == afterwards
     assert {verdict.outcome for verdict in afterwards} == set(Outcome)
     assert {verdict.reward for verdict in afterwards} == {0.0, 0.5, 1.0}
@@ -123,8 +120,8 @@ def test_what_has_ended_is_scored_while_the_rest_is_sampled(pool: VerifierPool) 
 
 def test_an_engine_that_fails_leaves_a_pool_that_works(pool: VerifierPool) -> None:
     class Broken(Engine):
-        def generate(self, prompts: list[np.ndarray], **settings: Any) -> list[list[Completion]]:
-            super().generate(prompts, **settings)
+        def generate(self, prompts: list[np.ndarray], **settings: Any) -> Generator[Finished]:
+            yield from super().generate(prompts, **settings)
             raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):

@@ -50,7 +50,7 @@ def problem_records(groups: list[Group]) -> list[dict[str, Any]]:
                 "solved": _solved(rewards),
                 "mean_reward": float(np.mean(rewards)) if rewards else None,
                 "prompt": group.problem.prompt,
-                "completion": group.samples[0].completion.text if group.samples else "",
+                "completion": group.samples[0].text if group.samples else "",
             }
         )
     return records

@@ -120,7 +120,7 @@ class MegatronLearner:
         """This rank's shards of the reference policy, by the names of `parameters`: to be written into."""
         return self._weights.tensors(REFERENCE)
 
-    def use(self, recipe: RecipeConfig, temperature: float) -> None:
+    def configure(self, recipe: RecipeConfig, temperature: float) -> None:
         """Work by these settings from now on: at the boundaries of stages, after an adjustment."""
         self._recipe = self._resolved(recipe)
         self._forward_backward = replace(self._forward_backward, temperature=temperature)

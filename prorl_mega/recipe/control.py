@@ -77,7 +77,7 @@ class ProRLController:
             recipe = dataclasses.replace(recipe, **changes)
         return dataclasses.replace(settings, recipe=recipe, rollout=rollout)
 
-    def coefficients(self, step: int) -> StepHyperparams:
+    def hyperparams(self, step: int) -> StepHyperparams:
         """For the updates of one step; `step` is the number of completed ones.
 
         Linear warm-up, then constant. A cleared optimizer knows no second moments and its first steps are as large as

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from prorl_mega.errors import WeightSyncError
-
-
-class Digest(Protocol):
-    """What accumulates the checksum of a stream of tensors."""
-
-    def add(self, name: str, tensor: torch.Tensor) -> None: ...
-
-    def hexdigest(self) -> str: ...
 
 
 def checkpoint_names(model: torch.nn.Module) -> frozenset[str]:
@@ -28,9 +20,7 @@ def checkpoint_names(model: torch.nn.Module) -> frozenset[str]:
     return frozenset(names)
 
 
-def load_weights(
-    engine: Any, weights: Iterator[tuple[str, torch.Tensor]], expected: frozenset[str], digest: Digest
-) -> None:
+def load_into_engine(engine: Any, weights: Iterator[tuple[str, torch.Tensor]], expected: frozenset[str]) -> None:
     """Stream `weights` into the engine's shards. Raises `WeightSyncError` unless all of `expected` came, once each.
 
     vLLM keeps at most the tensors of one module before it slices, packs and copies them into place.
@@ -42,7 +32,6 @@ def load_weights(
             if name not in remaining:
                 raise WeightSyncError(f"{name} was sent twice" if name in expected else f"the engine has no {name}")
             remaining.remove(name)
-            digest.add(name, tensor)
             yield name, tensor
 
     _reload(engine, received)

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from prorl_mega.errors import DataError, RolloutError
-from prorl_mega.types import FinishReason
+from prorl_mega.types import Completion, FinishReason
 
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
-
-
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Sampled:
-    """One finished request; `number` counts the samples of a call."""
-
-    number: int
-    tokens: np.ndarray  # [T] int32
-    logprobs: np.ndarray  # [T] float32
-    finish: FinishReason
 
 
 def check_prompts(prompts: Sequence[np.ndarray], *, max_tokens: int, valid_vocab: int) -> None:
@@ -63,8 +52,8 @@ def sampling_params(*, seed: int, temperature: float, top_p: float, max_tokens: 
     )
 
 
-def read_output(output: Any, *, valid_vocab: int) -> Sampled:
-    """A finished `vllm.RequestOutput`, whose name is its number. Raises `RolloutError` for what is no good."""
+def read_output(output: Any, *, valid_vocab: int, version: int) -> tuple[int, Completion]:
+    """The index and completion in a finished `vllm.RequestOutput`. Raises `RolloutError` for one that is no good."""
     sampled = output.outputs[0]
     if sampled.finish_reason not in _FINISH:
         raise RolloutError(f"sample {output.request_id} ended with {sampled.finish_reason!r} instead of stop or length")
@@ -76,11 +65,11 @@ def read_output(output: Any, *, valid_vocab: int) -> Sampled:
         where = int(np.flatnonzero(~np.isfinite(logprobs))[0])
         raise RolloutError(
             f"token {where} of sample {output.request_id} has log-probability {logprobs[where]}; "
-            "the weights that were pushed are not finite, or the model overflows in this precision"
+            "the engine's weights are not finite, or the model overflows in this precision"
         )
     if tokens.min() < 0 or tokens.max() >= valid_vocab:
         raise RolloutError(
             f"sample {output.request_id} holds token {tokens.max()}; the tokenizer has {valid_vocab} ids"
         )
     finish = _FINISH[sampled.finish_reason]
-    return Sampled(number=int(output.request_id), tokens=tokens, logprobs=logprobs, finish=finish)
+    return int(output.request_id), Completion(tokens=tokens, logprobs=logprobs, finish=finish, version=version)

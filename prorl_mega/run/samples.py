@@ -23,7 +23,7 @@ def sample_rows(groups: list[Group]) -> list[dict[str, Any]]:
                     "key": printable(group.problem.key),
                     "task": group.problem.task,
                     "prompt": shortened(group.problem.prompt),
-                    "completion": shortened(sample.completion.text),
+                    "completion": shortened(sample.text),
                     "reward": None if sample.verdict is None else sample.verdict.reward,
                     "outcome": None if sample.verdict is None else sample.verdict.outcome.value,
                     "tokens": len(sample.completion.tokens),

@@ -14,7 +14,7 @@ from torch import Tensor
 from prorl_mega.errors import ModelError
 from prorl_mega.huggingface.config import ModelDescription, check_weights_complete
 from prorl_mega.types import ParallelLayout
-from prorl_mega.weights.mapping_registry import Table
+from prorl_mega.weights.mapping_registry import MappingRegistry
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -34,36 +34,36 @@ def load_weights(
     headers) and reads only the data of its own shards, so that all ranks raise the same `ModelError` when a file is
     missing, damaged, incomplete, or has a tensor that the model does not know.
     """
-    table = Table(description)
-    _check_parameters(parameters, table, layout)
+    registry = MappingRegistry(description)
+    _check_parameters(parameters, registry, layout)
     with Checkpoint(Path(path)) as checkpoint:
-        checkpoint.check(table.tensors, tied=description.tied_embeddings)
+        checkpoint.check(registry.tensors, tied=description.tied_embeddings)
         for name, parameter in parameters.items():
-            row = table.row(name)
+            mapping = registry.mapping(name)
             rows = parameter.shape[0]
-            expected = row.shard_shape(layout.tensor_size, rows)
+            expected = mapping.shard_shape(layout.tensor_size, rows)
             assert tuple(parameter.shape) == expected, f"{name}: {tuple(parameter.shape)} in the model, not {expected}"
-            assert not row.rule.padded or rows * layout.tensor_size >= description.vocab_size, name
-            slices = {tensor: checkpoint.slice(tensor) for tensor in row.tensors}
+            assert not mapping.rule.padded or rows * layout.tensor_size >= description.vocab_size, name
+            slices = {tensor: checkpoint.slice(tensor) for tensor in mapping.tensors}
             try:
-                parameter.copy_(row.split(slices, layout.tensor_rank, layout.tensor_size, rows))
+                parameter.copy_(mapping.split(slices, layout.tensor_rank, layout.tensor_size, rows))
             except SafetensorError as error:
                 raise ModelError(f"{path}: {', '.join(slices)} cannot be read: {error}") from None
 
 
-def _check_parameters(parameters: Mapping[str, Tensor], table: Table, layout: ParallelLayout) -> None:
+def _check_parameters(parameters: Mapping[str, Tensor], registry: MappingRegistry, layout: ParallelLayout) -> None:
     """A stage that lacks a parameter would silently leave a checkpoint's tensor unused."""
-    present = {table.row(name).name for name in parameters}
+    present = {registry.mapping(name).name for name in parameters}
     layers = {name.split(".")[2] for name in present if name.startswith("decoder.layers.")}
-    for row in table.rows:
-        if row.name.startswith("decoder.layers."):
-            wanted = row.name.split(".")[2] in layers
-        elif row.name.startswith("embedding."):
+    for mapping in registry.mappings:
+        if mapping.name.startswith("decoder.layers."):
+            wanted = mapping.name.split(".")[2] in layers
+        elif mapping.name.startswith("embedding."):
             wanted = layout.pipeline_rank == 0
         else:
-            wanted = layout.pipeline_rank == layout.pipeline_size - 1 and (not row.copy or layout.pipeline_size > 1)
-        if wanted and row.name not in present:
-            raise ModelError(f"the model of pipeline stage {layout.pipeline_rank} has no parameter {row.name!r}")
+            wanted = layout.pipeline_rank == layout.pipeline_size - 1 and (not mapping.copy or layout.pipeline_size > 1)
+        if wanted and mapping.name not in present:
+            raise ModelError(f"the model of pipeline stage {layout.pipeline_rank} has no parameter {mapping.name!r}")
 
 
 class Checkpoint:

@@ -1,4 +1,4 @@
-"""The whole model as rows: what every parameter is called and how it is cut, in Hugging Face order."""
+"""The mappings of a whole model: what every parameter is called and how it is cut, in Hugging Face order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 from prorl_mega.errors import ModelError
 from prorl_mega.huggingface.config import Family, ModelDescription
 from prorl_mega.weights.families import llama, qwen2, qwen3
-from prorl_mega.weights.param_mapping import Row
+from prorl_mega.weights.param_mapping import ParamMapping
 
 _FAMILIES = {Family.llama: llama, Family.qwen2: qwen2, Family.qwen3: qwen3}
 
@@ -18,35 +18,41 @@ _OTHER_SPELLINGS = {
 }
 
 
-class Table:
-    """The rows of one model."""
+class MappingRegistry:
+    """The parameters of one model, each with its mapping."""
 
     def __init__(self, description: ModelDescription) -> None:
         family = _FAMILIES[description.family]
-        layers = [row.within_layer(layer) for layer in range(description.layers) for row in family.layer(description)]
-        self.rows: tuple[Row, ...] = (*family.before_layers(description), *layers, *family.after_layers(description))
+        layers = [
+            mapping.within_layer(layer) for layer in range(description.layers) for mapping in family.layer(description)
+        ]
+        self.mappings: tuple[ParamMapping, ...] = (
+            *family.before_layers(description),
+            *layers,
+            *family.after_layers(description),
+        )
         self._family = description.family
 
-    def row(self, name: str) -> Row:
-        """The row of a Megatron parameter, in either spelling of the norms. Raises `ModelError` for unknown names."""
+    def mapping(self, name: str) -> ParamMapping:
+        """The mapping of a Megatron parameter, in either spelling of the norms. Raises `ModelError` if unknown."""
         for other, spelling in _OTHER_SPELLINGS.items():
             if name.endswith(f".{other}"):
                 name = name.removesuffix(other) + spelling
         try:
             return self._by_name[name]
         except KeyError:
-            raise ModelError(f"the weight table of {self._family.value} has no parameter {name!r}") from None
+            raise ModelError(f"the registry of {self._family.value} has no parameter {name!r}") from None
 
     @cached_property
-    def exported(self) -> tuple[Row, ...]:
-        """The rows that make up a Hugging Face checkpoint, each tensor once."""
-        return tuple(row for row in self.rows if not row.copy)
+    def exported(self) -> tuple[ParamMapping, ...]:
+        """The mappings that make up a Hugging Face checkpoint, each tensor once."""
+        return tuple(mapping for mapping in self.mappings if not mapping.copy)
 
     @cached_property
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Every Hugging Face tensor of the model with its shape, in the order of export."""
-        return {name: shape for row in self.exported for name, shape in row.tensors.items()}
+        return {name: shape for mapping in self.exported for name, shape in mapping.tensors.items()}
 
     @cached_property
-    def _by_name(self) -> dict[str, Row]:
-        return {row.name: row for row in self.rows}
+    def _by_name(self) -> dict[str, ParamMapping]:
+        return {mapping.name: mapping for mapping in self.mappings}

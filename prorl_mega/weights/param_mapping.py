@@ -1,4 +1,4 @@
-"""One row of a family's table: a Megatron parameter and the Hugging Face tensors that it is made of."""
+"""A Megatron parameter and the Hugging Face tensors that it is made of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from prorl_mega.weights.shard_rules import Rule
+from prorl_mega.weights.shard_rules import ShardRule
 
 
 class Sliceable(Protocol):
@@ -19,18 +19,18 @@ class Sliceable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """`copy` marks a parameter that repeats another row's tensors: it is loaded but not exported."""
+class ParamMapping:
+    """`copy` marks a parameter that repeats another mapping's tensors: it is loaded but not exported."""
 
     name: str  # Megatron's, with the global number of the layer
     tensors: Mapping[str, tuple[int, ...]]  # Hugging Face name -> shape of the full tensor
-    rule: Rule
+    rule: ShardRule
     copy: bool = False
 
-    def within_layer(self, layer: int) -> Row:
-        """This row, named relative to a layer, as a row of the whole model."""
+    def within_layer(self, layer: int) -> ParamMapping:
+        """This mapping, named relative to a layer, as a mapping of the whole model."""
         tensors = {f"model.layers.{layer}.{name}": shape for name, shape in self.tensors.items()}
-        return Row(f"decoder.layers.{layer}.{self.name}", tensors, self.rule, self.copy)
+        return ParamMapping(f"decoder.layers.{layer}.{self.name}", tensors, self.rule, self.copy)
 
     def shard_shape(self, tensor_size: int, vocabulary_rows: int) -> tuple[int, ...]:
         """Shape of the parameter on each rank; `vocabulary_rows` are a rank's rows of a padded vocabulary."""

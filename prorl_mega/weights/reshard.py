@@ -20,8 +20,8 @@ from torch.distributed import ProcessGroup
 from prorl_mega.errors import ModelError
 from prorl_mega.huggingface.config import ModelDescription
 from prorl_mega.types import ParallelLayout
-from prorl_mega.weights.mapping_registry import Table
-from prorl_mega.weights.param_mapping import Row
+from prorl_mega.weights.mapping_registry import MappingRegistry
+from prorl_mega.weights.param_mapping import ParamMapping
 
 
 def stream_weights(
@@ -43,18 +43,20 @@ def stream_weights(
     A yielded tensor is the consumer's to keep until the parameters change and may be non-contiguous; it must not be
     written to. Rows of the padded vocabulary never appear.
     """
-    table = Table(description)
+    registry = MappingRegistry(description)
     # Detached, so that no gradient is recorded. (`torch.no_grad` on a generator would keep the last tensor alive.)
-    shards = {table.row(name).name: parameter.detach() for name, parameter in parameters.items()}
+    shards = {registry.mapping(name).name: parameter.detach() for name, parameter in parameters.items()}
     dtypes = {shard.dtype for shard in shards.values()}
     assert len(dtypes) == 1, f"parameters of one dtype can be streamed, not {dtypes}"
     if layout.tensor_size == layout.pipeline_size == 1:
-        for row in table.exported:
-            for (name, shape), piece in zip(row.tensors.items(), row.rule.unfuse(_owned(shards, row)), strict=True):
+        for mapping in registry.exported:
+            pieces = mapping.rule.unfuse(_owned(shards, mapping))
+            for (name, shape), piece in zip(mapping.tensors.items(), pieces, strict=True):
                 yield name, piece.reshape(-1, *shape[1:])[: shape[0]]
         return
     exchange = _Exchange(shards, layout, tensor_group, pipeline_group)
-    for bucket in _buckets(exchange.pieces(table.exported), layout.tensor_size, bucket_bytes // dtypes.pop().itemsize):
+    plan = exchange.pieces(registry.exported)
+    for bucket in _buckets(plan, layout.tensor_size, bucket_bytes // dtypes.pop().itemsize):
         yield from exchange.run(bucket)
 
 
@@ -62,8 +64,8 @@ def stream_weights(
 class _Piece:
     """What one rank contributes to one Hugging Face tensor."""
 
-    row: Row
-    index: int  # among the row's tensors
+    mapping: ParamMapping
+    index: int  # among the mapping's tensors
     name: str
     rows: int  # of the full tensor, without padding
     shape: tuple[int, ...]  # of the piece, the divided dimension first
@@ -104,18 +106,18 @@ class _Exchange:
         self._pipeline_group = pipeline_group
         self._like = next(iter(shards.values()))  # dtype and device of everything that is sent
 
-    def pieces(self, rows: Sequence[Row]) -> list[_Piece]:
-        """The plan, identical on all ranks: which stage owns each row is asked, not assumed."""
-        stages, vocabulary_rows = self._owners(rows)
+    def pieces(self, mappings: Sequence[ParamMapping]) -> list[_Piece]:
+        """The plan, identical on all ranks: which stage owns each parameter is asked, not assumed."""
+        stages, vocabulary_rows = self._owners(mappings)
         size = self._layout.tensor_size
         plan = []
-        for row, stage in zip(rows, stages, strict=True):
-            for index, (name, shape) in enumerate(row.tensors.items()):
-                axis = row.rule.axis if size > 1 else 0
+        for mapping, stage in zip(mappings, stages, strict=True):
+            for index, (name, shape) in enumerate(mapping.tensors.items()):
+                axis = mapping.rule.axis if size > 1 else 0
                 piece = shape if axis is None else (shape[axis] // size, *shape[:axis], *shape[axis + 1 :])
-                if row.rule.padded:
+                if mapping.rule.padded:
                     piece = (vocabulary_rows, *shape[1:])
-                plan.append(_Piece(row, index, name, shape[0], piece, axis, stage))
+                plan.append(_Piece(mapping, index, name, shape[0], piece, axis, stage))
         return plan
 
     def run(self, bucket: Sequence[_Piece]) -> Iterator[tuple[str, Tensor]]:
@@ -140,23 +142,27 @@ class _Exchange:
     def _pack(self, bucket: Sequence[_Piece], own: Tensor) -> None:
         offset = 0
         for piece in bucket:
-            pieces = piece.row.rule.unfuse(self._shards[piece.row.name])
+            pieces = piece.mapping.rule.unfuse(self._shards[piece.mapping.name])
             source = pieces[piece.index].movedim(piece.axis or 0, 0)
             own[offset : offset + piece.elements].view(source.shape).copy_(source)
             offset += piece.elements
 
-    def _owners(self, rows: Sequence[Row]) -> tuple[list[int], int]:
-        """The (first) stage that holds each row, and the rows of a rank's shard of the padded vocabulary."""
+    def _owners(self, mappings: Sequence[ParamMapping]) -> tuple[list[int], int]:
+        """The (first) stage that holds each parameter, and the rows of a rank's shard of the padded vocabulary."""
         nobody = self._layout.pipeline_size
-        stages = [self._layout.pipeline_rank if row.name in self._shards else nobody for row in rows]
-        padded = [self._shards[row.name].shape[0] for row in rows if row.rule.padded and row.name in self._shards]
+        stages = [self._layout.pipeline_rank if mapping.name in self._shards else nobody for mapping in mappings]
+        padded = [
+            self._shards[mapping.name].shape[0]
+            for mapping in mappings
+            if mapping.rule.padded and mapping.name in self._shards
+        ]
         facts = torch.tensor([*stages, -max(padded, default=0)], device=self._like.device)
         if self._layout.pipeline_size > 1:
             dist.all_reduce(facts, op=dist.ReduceOp.MIN, group=self._pipeline_group)
         *stages, vocabulary_rows = facts.tolist()
-        for row, stage in zip(rows, stages, strict=True):
+        for mapping, stage in zip(mappings, stages, strict=True):
             if stage == nobody:
-                raise ModelError(f"no pipeline stage of the model has the parameter {row.name!r}")
+                raise ModelError(f"no pipeline stage of the model has the parameter {mapping.name!r}")
         return stages, -vocabulary_rows
 
 
@@ -179,7 +185,7 @@ def _copy(columns: Tensor, piece: _Piece) -> Tensor:
     return full[: piece.rows]
 
 
-def _owned(shards: Mapping[str, Tensor], row: Row) -> Tensor:
-    if row.name not in shards:
-        raise ModelError(f"the model has no parameter {row.name!r}")
-    return shards[row.name]
+def _owned(shards: Mapping[str, Tensor], mapping: ParamMapping) -> Tensor:
+    if mapping.name not in shards:
+        raise ModelError(f"the model has no parameter {mapping.name!r}")
+    return shards[mapping.name]

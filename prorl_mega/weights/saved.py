@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prorl_mega.errors import CheckpointError
 from prorl_mega.huggingface.config import ModelDescription
-from prorl_mega.weights.mapping_registry import Table
+from prorl_mega.weights.mapping_registry import MappingRegistry
 
 
 def stream_saved(files: Sequence[Sequence[Path]], description: ModelDescription) -> Iterator[tuple[str, Tensor]]:
@@ -20,22 +20,22 @@ def stream_saved(files: Sequence[Sequence[Path]], description: ModelDescription)
     `files[stage][tensor rank]` are safetensors with the shards of that rank by Megatron name. One parameter is in
     memory at a time. Raises `CheckpointError` for files that are damaged or are not of this model.
     """
-    table = Table(description)
+    registry = MappingRegistry(description)
     stages = [[_open(file) for file in stage] for stage in files]
-    places = {table.row(name).name: (stage, name) for stage in stages for name in list(stage[0].keys())}
-    for row in table.exported:
-        if row.name not in places:
-            raise CheckpointError(f"{files[0][0].parent}: no file has the parameter {row.name!r}")
-        stage, name = places[row.name]
+    places = {registry.mapping(name).name: (stage, name) for stage in stages for name in list(stage[0].keys())}
+    for mapping in registry.exported:
+        if mapping.name not in places:
+            raise CheckpointError(f"{files[0][0].parent}: no file has the parameter {mapping.name!r}")
+        stage, name = places[mapping.name]
         try:
             shards = [file.get_tensor(name) for file in stage]
         except SafetensorError as error:
             raise CheckpointError(f"{files[0][0].parent}: {name!r} cannot be read: {error}") from None
-        rows = max(shards[0].shape[0], -(-description.vocab_size // len(shards))) if row.rule.padded else 0
-        expected = row.shard_shape(len(shards), rows)
+        rows = max(shards[0].shape[0], -(-description.vocab_size // len(shards))) if mapping.rule.padded else 0
+        expected = mapping.shard_shape(len(shards), rows)
         if any(tuple(shard.shape) != expected for shard in shards):
             raise CheckpointError(f"{files[0][0].parent}: {name!r} has shape {tuple(shards[0].shape)}, not {expected}")
-        yield from row.join(shards).items()
+        yield from mapping.join(shards).items()
 
 
 def _open(file: Path) -> Any:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 
-class Rule(Protocol):
-    """The part of a table's row that knows the layout."""
+class ShardRule(Protocol):
+    """The part of a mapping that knows the layout."""
 
     @property
     def axis(self) -> int | None: ...
@@ -25,7 +25,7 @@ class Rule(Protocol):
         """Whether the ranks together hold more rows than the Hugging Face tensor has (zeros at the end)."""
 
     def fuse(self, pieces: tuple[Tensor, ...]) -> Tensor:
-        """A rank's shard from its pieces of the Hugging Face tensors, in the row's order."""
+        """A rank's shard from its pieces of the Hugging Face tensors, in the mapping's order."""
 
     def unfuse(self, shard: Tensor) -> tuple[Tensor, ...]:
         """Views of `shard` whose elements, in order, are its pieces; leading dimensions may be split in several."""

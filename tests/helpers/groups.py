@@ -17,7 +17,7 @@ def scored_group(
     lengths: list[int] | None = None,
     limit: int = 1000,
 ) -> Group:
-    """A group whose samples got `rewards`; None is an infrastructure error. Completions of `limit` tokens are cut off.
+    """A group whose samples got `rewards`; None is an infrastructure error. `limit` tokens are truncated.
 
     Tokens of sample i are all i, so that samples can be told apart.
     """
@@ -29,9 +29,8 @@ def scored_group(
             logprobs=np.full(length, -0.1 * index, dtype=np.float32),
             finish=FinishReason.LENGTH if length >= limit else FinishReason.STOP,
             version=7,
-            text=f"answer {index}",
         )
         verdict = Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR) if reward is None else Verdict(reward=reward)
-        samples.append(Sample(completion=completion, verdict=verdict))
+        samples.append(Sample(completion=completion, text=f"answer {index}", verdict=verdict))
     problem = Problem(key=key, task=task, prompt=f"question {key}")
     return Group(problem=problem, prompt_tokens=np.array([100, 101], dtype=np.int32), samples=samples)

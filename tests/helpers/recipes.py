@@ -69,7 +69,7 @@ def three_steps(path: Path) -> dict[str, Any]:
                 value.copy_(start[name])
             learner.adopt_parameters()
             recipe = RecipeConfig(**(BASE | {"objective": objective, "kl_estimator": estimator}))
-            learner.use(recipe, TEMPERATURE)
+            learner.configure(recipe, TEMPERATURE)
             found[f"{objective.name} {estimator.name}"] = train(learner)
     found["reward"] = penalty_in_the_reward(learner)
     return found
@@ -86,7 +86,7 @@ def train(learner: MegatronLearner) -> list[dict[str, float]]:
 
 def penalty_in_the_reward(learner: MegatronLearner) -> dict[str, Any]:
     recipe = RecipeConfig(**(BASE | {"kl_placement": KLPlacement.reward, "kl_estimator": KLEstimator.k1}))
-    learner.use(recipe, TEMPERATURE)
+    learner.configure(recipe, TEMPERATURE)
     sequences = make_sequences(6, seed=9)
     learner.compute_log_probs(sequences)
     known = all(each.old_logprobs is not None and each.reference_logprobs is not None for each in sequences)

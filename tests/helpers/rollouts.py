@@ -13,8 +13,8 @@ from helpers.tiny import tiny_checkpoint
 from safetensors.torch import load_file
 from torch import Tensor
 
-from prorl_mega.checksum import Checksum
 from prorl_mega.config.schema import Precision, RolloutConfig
+from prorl_mega.protocols import Finished
 from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.types import Completion
 
@@ -33,7 +33,7 @@ def engine_checkpoint(directory: Path, family: str, *, seed: int = 0) -> Path:
     return tiny_checkpoint(directory, family, seed=seed, vocab_size=VOCABULARY, eos_token_id=EOS, **heads)
 
 
-def start_rollout(checkpoint: Path, *, world_size: int = 1, tensor: int = 1, seed: int = 1) -> VllmRollout:
+def start_rollout(checkpoint: Path, *, tensor: int = 1, seed: int = 1) -> VllmRollout:
     config = RolloutConfig(
         tensor=tensor,
         max_prompt_tokens=SETTINGS.max_prompt_tokens,
@@ -43,13 +43,10 @@ def start_rollout(checkpoint: Path, *, world_size: int = 1, tensor: int = 1, see
     return VllmRollout(
         checkpoint,
         config,
-        world_size=world_size,
         precision=Precision.fp32,
         valid_vocab=VALID_VOCABULARY,
         end_ids=ENDS,
         seed=seed,
-        decode=lambda batch: [" ".join(map(str, tokens)) for tokens in batch],
-        new_digest=Checksum,
     )
 
 
@@ -92,16 +89,17 @@ def huggingface_error(
     return worst
 
 
-def sampling(*, samples: int, seeds: list[list[int]], **changes: Any) -> dict[str, Any]:
-    """The arguments of `generate` beside the prompts; nobody watches, unless `changes` says so."""
-    return {
-        "samples": samples,
-        "seeds": seeds,
-        "temperature": TEMPERATURE,
-        "top_p": 1.0,
-        "max_tokens": None,
-        "watch": lambda finished: None,
-    } | changes
+def steps_of(rollout: VllmRollout, prompts: list[np.ndarray], seeds: list[list[int]], **changes: Any) -> list[Finished]:
+    """What each decoding step of `generate` yields, with one sample per seed."""
+    settings = {"samples": len(seeds[0]), "temperature": TEMPERATURE, "top_p": 1.0, "max_tokens": None} | changes
+    return list(rollout.generate(prompts, seeds=seeds, **settings))
+
+
+def by_prompt(steps: list[Finished], prompts: int) -> list[list[Completion]]:
+    """The completions of all steps, in the order of the prompts and of their seeds."""
+    ended = dict(each for finished in steps for each in finished)
+    samples = len(ended) // prompts
+    return [[ended[prompt * samples + sample] for sample in range(samples)] for prompt in range(prompts)]
 
 
 @contextmanager

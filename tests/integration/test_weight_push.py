@@ -16,14 +16,15 @@ from helpers.distributed import run_ranks
 from helpers.rollouts import (
     TEMPERATURE,
     VALID_VOCABULARY,
+    by_prompt,
     checkpoint_tensors,
     engine_checkpoint,
     held_weights,
-    sampling,
     shard_of,
     some_prompts,
     some_seeds,
     start_rollout,
+    steps_of,
 )
 
 LAYOUTS = ((1, 1), (2, 1), (1, 2), (2, 2))
@@ -32,12 +33,12 @@ WORLD, SAMPLES = 4, 4
 
 def push_from_every_layout(checkpoints: list[str], engine_size: int) -> list[dict[str, Any]]:
     """For each layout: this rank's largest difference of log-probabilities, and what its engine holds wrongly."""
-    from prorl_mega.exchange import job_ranks
+    from prorl_mega.distributed.collectives import job_ranks
     from prorl_mega.learner.backend import initialize_distributed
 
     initialize_distributed(600)
     ranks = job_ranks()
-    rollout = start_rollout(Path(checkpoints[0]), world_size=WORLD, tensor=engine_size)
+    rollout = start_rollout(Path(checkpoints[0]), tensor=engine_size)
     return [
         _push(rollout, ranks, checkpoint, layout, version)
         for version, (checkpoint, layout) in enumerate(zip(checkpoints, LAYOUTS, strict=True))
@@ -50,9 +51,9 @@ def _push(rollout: Any, ranks: Any, checkpoint: str, layout: tuple[int, int], ve
 
     learner = _learner(checkpoint, *layout)
     with held_weights(rollout) as held:
-        WeightSync(learner, rollout, bucket_mib=1, ranks=ranks).push(version)
+        WeightSync(learner, rollout, bucket_mib=1, ranks=ranks).update_weights(version)
     prompts = some_prompts(3)
-    groups = rollout.generate(prompts, **sampling(samples=SAMPLES, seeds=some_seeds(3, SAMPLES)))
+    groups = by_prompt(steps_of(rollout, prompts, some_seeds(3, SAMPLES)), 3)
     sequences = [
         TrainSample(
             tokens=np.concatenate([prompt, each.tokens]),

@@ -36,7 +36,7 @@ def test_a_fixed_coefficient_never_moves() -> None:
     subject = controller(recipe=RecipeConfig(kl_coef=0.3, entropy_coef=0.2))
     for step in range(1, 50):
         subject.observe(step, {KL: 5.0, ENTROPY: 0.01})
-        assert (subject.coefficients(step).kl, subject.coefficients(step).entropy) == (0.3, 0.2)
+        assert (subject.hyperparams(step).kl, subject.hyperparams(step).entropy) == (0.3, 0.2)
 
 
 def test_kl_finds_its_target_in_a_closed_loop() -> None:
@@ -44,7 +44,7 @@ def test_kl_finds_its_target_in_a_closed_loop() -> None:
     subject = controller(recipe=RecipeConfig(kl_coef=1e-3), kl=KLControlConfig(target=0.05, max_factor=100.0))
     kl = math.nan
     for step in range(1, 600):
-        kl = 5e-4 / subject.coefficients(step - 1).kl
+        kl = 5e-4 / subject.hyperparams(step - 1).kl
         subject.observe(step, {KL: kl})
     assert kl == pytest.approx(0.05, rel=0.01)
 
@@ -77,7 +77,7 @@ def test_entropy_finds_its_target_in_a_closed_loop() -> None:
     )
     entropy = 0.8
     for step in range(1, 3000):
-        entropy += subject.coefficients(step - 1).entropy * 0.5 - 0.01
+        entropy += subject.hyperparams(step - 1).entropy * 0.5 - 0.01
         subject.observe(step, {ENTROPY: entropy})
     assert entropy == pytest.approx(0.8, abs=0.01)
-    assert subject.coefficients(3000).entropy == pytest.approx(0.02, rel=0.05)
+    assert subject.hyperparams(3000).entropy == pytest.approx(0.02, rel=0.05)

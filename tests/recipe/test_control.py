@@ -198,11 +198,11 @@ def test_coefficients() -> None:
         recipe=RecipeConfig(kl_coef=0.3, entropy_coef=0.2),
         optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=4),
     )
-    rates = [subject.coefficients(step).learning_rate for step in range(6)]
+    rates = [subject.hyperparams(step).learning_rate for step in range(6)]
     assert rates == pytest.approx([1e-5, 3.25e-5, 5.5e-5, 7.75e-5, 1e-4, 1e-4])
-    assert (subject.coefficients(0).kl, subject.coefficients(0).entropy) == (0.3, 0.2)
+    assert (subject.hyperparams(0).kl, subject.hyperparams(0).entropy) == (0.3, 0.2)
     constant = controller(optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=0))
-    assert constant.coefficients(0).learning_rate == 1e-4
+    assert constant.hyperparams(0).learning_rate == 1e-4
 
 
 @pytest.mark.parametrize("clear", [True, False])
@@ -213,7 +213,7 @@ def test_warm_up_begins_again_when_the_optimizer_is_cleared(clear: bool) -> None
     )
     rates = []
     for step in range(9):
-        rates.append(subject.coefficients(step).learning_rate)
+        rates.append(subject.hyperparams(step).learning_rate)
         subject.observe(step + 1, {})
     again = [1e-5, 5.5e-5, 1e-4] if clear else [1e-4] * 3
     assert rates == pytest.approx([1e-5, 5.5e-5, 1e-4, 1e-4, 1e-4, 1e-4, *again])

@@ -96,7 +96,7 @@ def test_interrupted_equals_uninterrupted(history: list[Metrics], cut: int, sche
     decisions += [second.observe(step, each) for step, each in enumerate(history[cut:], cut + 1)]
     assert [asdict(each) for each in decisions] == [asdict(each) for each in expected]
     assert second.settings() == straight.settings()
-    assert second.coefficients(len(history)) == straight.coefficients(len(history))
+    assert second.hyperparams(len(history)) == straight.hyperparams(len(history))
 
 
 RICH = ScheduleConfig(

@@ -98,8 +98,8 @@ def test_levers(lever: Lever, start: float, at_low: list[float], at_high: list[f
             assert (event.limits["lever_min"], event.limits["lever_max"]) == (0.1, 0.4)
             moved.append(now)
         assert moved == pytest.approx(expected)
-        assert subject.coefficients(3).entropy == subject.settings().recipe.entropy_coef
-        assert subject.coefficients(3).kl == subject.settings().recipe.kl_coef
+        assert subject.hyperparams(3).entropy == subject.settings().recipe.entropy_coef
+        assert subject.hyperparams(3).kl == subject.settings().recipe.kl_coef
 
 
 def test_state_is_all_there_is() -> None:

@@ -47,7 +47,7 @@ def test_stages_by_steps() -> None:
     seen = []
     for step in range(1, 9):
         in_force = subject.settings()
-        rate = subject.coefficients(step - 1).learning_rate
+        rate = subject.hyperparams(step - 1).learning_rate
         seen.append((in_force.recipe.samples_per_prompt, rate, in_force.recipe.kl_coef, in_force.rollout.temperature))
         decision = subject.observe(step, {})
         assert decision.metrics["controller/stage"] == (1 if step <= 3 else 2 if step <= 5 else 3)

@@ -5,6 +5,7 @@ The engine works in a process of its own, because vLLM joins process groups that
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from helpers.distributed import run_ranks
 from helpers.rollouts import (
     ENDS,
     SETTINGS,
+    TEMPERATURE,
     VALID_VOCABULARY,
+    by_prompt,
     checkpoint_tensors,
     engine_checkpoint,
     huggingface_error,
-    sampling,
     some_prompts,
     some_seeds,
     start_rollout,
+    steps_of,
     stream,
 )
 
@@ -89,15 +92,14 @@ def observe(checkpoint: str) -> dict[str, Any]:
     seen["rows of products"] = _recorded_rows()
 
     def sample(**changes: Any) -> list[list[Completion]]:
-        return rollout.generate(prompts, **sampling(**{"samples": SAMPLES, "seeds": seeds, **changes}))
+        return by_prompt(steps_of(rollout, prompts, **{"seeds": seeds, **changes}), len(prompts))
 
-    seen["before a push"] = _error(sample)
+    seen["before weights"] = _error(sample)
     sent = Checksum()
-    seen["received"] = rollout.push(sent.observe(stream(tensors)), 0)
+    seen["received"] = rollout.update_weights(sent.observe(stream(tensors)), 0)
     seen["sent"] = sent.hexdigest()
-    watched: list[Finished] = []
-    seen["first"] = first = sample(watch=watched.append)
-    seen["watched"] = watched
+    seen["steps"] = steps_of(rollout, prompts, seeds)
+    seen["first"] = first = by_prompt(seen["steps"], len(prompts))
     now = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     seen["generators kept"] = torch.equal(now[0], states[0]) and now[1:] == states[1:]
     seen["switches after"], seen["computed after"] = _switches(), _learner_like()
@@ -105,28 +107,28 @@ def observe(checkpoint: str) -> dict[str, Any]:
     seen["again"] = sample()
     seen["other seeds"] = sample(seeds=some_seeds(5, SAMPLES, first=10_000))
     seen["alone"] = [
-        rollout.generate([prompt], **sampling(samples=1, seeds=[[seed[0]]]))[0][0]
+        by_prompt(steps_of(rollout, [prompt], [[seed[0]]]), 1)[0][0]
         for prompt, seed in zip(prompts, seeds, strict=True)
     ]
     seen["nucleus"] = sample(top_p=0.3)
     seen["shorter"] = sample(max_tokens=3)
-    seen["disturbed"] = _disturbed(sample)
-    seen["undisturbed"] = sample()
+    seen["left behind"] = _leave_early(rollout, prompts, seeds)
+    seen["after leaving"] = sample()
     seen["bad prompts"] = [_error(lambda p=prompt: _one(rollout, p)) for prompt in _bad_prompts()]
-    rollout.push(stream(others), 7)
-    seen["second push"] = sample()
-    seen["second error"] = huggingface_error(others, directory, prompts, seen["second push"])
+    rollout.update_weights(stream(others), 7)
+    seen["second weights"] = sample()
+    seen["second error"] = huggingface_error(others, directory, prompts, seen["second weights"])
     rollout.sleep()
     rollout.wake()
     seen["after sleep"] = _error(sample)
-    rollout.push(stream(tensors), 8)
+    rollout.update_weights(stream(tensors), 8)
     seen["back"] = sample()
-    rollout.push(stream(tensors | {"model.norm.weight": torch.full((64,), torch.nan)}), 9)
+    rollout.update_weights(stream(tensors | {"model.norm.weight": torch.full((64,), torch.nan)}), 9)
     seen["not finite"] = _error(sample)
     short = tensors | {"model.embed_tokens.weight": tensors["model.embed_tokens.weight"][:-1]}
-    seen["broken push"] = _error(lambda: rollout.push(stream(short), 10))
-    seen["after a broken push"] = _error(sample)
-    seen["push after a broken push"] = _error(lambda: rollout.push(stream(tensors), 11))
+    seen["broken weights"] = _error(lambda: rollout.update_weights(stream(short), 10))
+    seen["after broken weights"] = _error(sample)
+    seen["weights after broken ones"] = _error(lambda: rollout.update_weights(stream(tensors), 11))
     return seen
 
 
@@ -143,21 +145,17 @@ def _recorded_rows() -> set[int]:
 
 
 def _one(rollout: VllmRollout, prompt: np.ndarray) -> None:
-    rollout.generate([some_prompts()[0], prompt], **sampling(samples=1, seeds=[[1], [2]]))
+    steps_of(rollout, [some_prompts()[0], prompt], [[1], [2]])
 
 
-def _disturbed(sample: Any) -> str:
-    """The error of somebody who watches, in the middle of sampling."""
-
-    def watch(finished: Finished) -> None:
-        if finished:
-            raise ValueError("not of the engine's making")
-
-    try:
-        sample(watch=watch)
-    except ValueError as error:
-        return str(error)
-    return ""
+def _leave_early(rollout: VllmRollout, prompts: list[np.ndarray], seeds: list[list[int]]) -> bool:
+    """Whether an engine has requests left whose iterator was closed in the middle, by an error of the caller's."""
+    steps = rollout.generate(prompts, samples=SAMPLES, seeds=seeds, temperature=TEMPERATURE, top_p=1.0, max_tokens=None)
+    with contextlib.suppress(ValueError), contextlib.closing(steps):
+        for finished in steps:
+            if finished:
+                raise ValueError("not of the engine's making")
+    return bool(rollout._engine.has_unfinished_requests())
 
 
 def _bad_prompts() -> list[np.ndarray]:
@@ -196,10 +194,10 @@ def _flat(groups: list[list[Completion]]) -> list[Completion]:
 
 
 def test_refuses_to_sample_without_weights(seen: dict[str, Any]) -> None:
-    for moment in ("before a push", "after sleep", "after a broken push"):
+    for moment in ("before weights", "after sleep", "after broken weights"):
         kind, message = seen[moment]
         assert kind == "RolloutError"
-        assert "push" in message
+        assert "update_weights" in message or "new engine" in message
 
 
 def test_log_probabilities_are_hugging_faces(seen: dict[str, Any]) -> None:
@@ -207,10 +205,10 @@ def test_log_probabilities_are_hugging_faces(seen: dict[str, Any]) -> None:
     assert seen["second error"] <= 1e-5
 
 
-def test_a_push_replaces_all_weights_and_can_be_taken_back(seen: dict[str, Any]) -> None:
-    assert not _equal(seen["first"], seen["second push"])
+def test_an_update_replaces_all_weights_and_can_be_taken_back(seen: dict[str, Any]) -> None:
+    assert not _equal(seen["first"], seen["second weights"])
     assert _equal(seen["first"], seen["back"])
-    versions = [{each.version for each in _flat(seen[key])} for key in ("first", "second push", "back")]
+    versions = [{each.version for each in _flat(seen[key])} for key in ("first", "second weights", "back")]
     assert versions == [{0}, {7}, {8}]
 
 
@@ -237,7 +235,7 @@ def test_padding_of_the_vocabulary_is_never_sampled(seen: dict[str, Any]) -> Non
 
 
 def test_samples_end_at_an_end_token_or_at_the_limit(seen: dict[str, Any]) -> None:
-    completions = _flat(seen["first"] + seen["other seeds"] + seen["second push"])
+    completions = _flat(seen["first"] + seen["other seeds"] + seen["second weights"])
     stopped = [each for each in completions if each.finish is FinishReason.STOP]
     assert stopped
     assert {int(each.tokens[-1]) for each in stopped} == set(ENDS)
@@ -256,18 +254,17 @@ def test_a_smaller_limit_cuts_the_same_samples(seen: dict[str, Any]) -> None:
         assert short.finish is (full.finish if len(full.tokens) <= 3 else FinishReason.LENGTH)
 
 
-def test_completions_hold_arrays_and_text(seen: dict[str, Any]) -> None:
+def test_completions_hold_arrays(seen: dict[str, Any]) -> None:
     assert [len(group) for group in seen["first"]] == [SAMPLES] * 5
     for each in _flat(seen["first"]):
         assert each.tokens.dtype == np.int32
         assert each.logprobs.dtype == np.float32
         assert each.tokens.shape == each.logprobs.shape
-        assert each.text == " ".join(map(str, each.tokens))
 
 
 def test_completions_are_seen_when_they_end(seen: dict[str, Any]) -> None:
     """Each of them once, the short ones while the long ones are sampled still."""
-    watched: list[Finished] = seen["watched"]
+    watched: list[Finished] = seen["steps"]
     flat = dict(sum(watched, []))  # noqa: RUF017
     assert sorted(flat) == list(range(5 * SAMPLES)) == sorted(number for step in watched for number, _ in step)
     assert all(flat[number] is each for number, each in enumerate(_flat(seen["first"])))
@@ -281,9 +278,9 @@ def test_completions_are_seen_when_they_end(seen: dict[str, Any]) -> None:
     assert max(early) < SETTINGS.max_response_tokens
 
 
-def test_an_error_of_who_watches_is_raised_as_it_is_and_the_engine_works_on(seen: dict[str, Any]) -> None:
-    assert seen["disturbed"] == "not of the engine's making"
-    assert _equal(seen["undisturbed"], seen["first"])
+def test_a_caller_that_leaves_early_leaves_an_engine_that_works_on(seen: dict[str, Any]) -> None:
+    assert not seen["left behind"]
+    assert _equal(seen["after leaving"], seen["first"])
 
 
 def test_nucleus_sampling_reports_the_truncated_distribution(seen: dict[str, Any]) -> None:
@@ -302,9 +299,9 @@ def test_bad_prompts_are_named_before_anything_is_generated(seen: dict[str, Any]
     assert "token -1" in messages[3]
 
 
-def test_an_engine_takes_nothing_after_a_push_that_broke_off(seen: dict[str, Any]) -> None:
-    assert seen["broken push"][0] == "WeightSyncError"
-    kind, message = seen["push after a broken push"]
+def test_an_engine_takes_nothing_after_an_update_that_broke_off(seen: dict[str, Any]) -> None:
+    assert seen["broken weights"][0] == "WeightSyncError"
+    kind, message = seen["weights after broken ones"]
     assert kind == "RolloutError"
     assert "start a new engine" in message
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from prorl_mega.checksum import Checksum
 from prorl_mega.errors import WeightSyncError
-from prorl_mega.rollout.loading import checkpoint_names, load_weights
+from prorl_mega.rollout.loading import checkpoint_names, load_into_engine
 
 PAIRS = [("a.weight", torch.zeros(3)), ("b.weight", torch.ones(2, 2)), ("b.bias", torch.ones(2))]
 NAMES = frozenset(name for name, _ in PAIRS)
@@ -33,10 +32,9 @@ class CountingEngine:
 
 
 def test_everything_once_in_any_order() -> None:
-    engine, digest, sent = CountingEngine(), Checksum(), Checksum()
-    load_weights(engine, sent.observe(iter(PAIRS[::-1])), NAMES, digest)
+    engine = CountingEngine()
+    load_into_engine(engine, iter(PAIRS[::-1]), NAMES)
     assert engine.received == ["b.bias", "b.weight", "a.weight"]
-    assert digest.hexdigest() == sent.hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -49,13 +47,13 @@ def test_everything_once_in_any_order() -> None:
 )
 def test_streams_that_are_not_the_model(pairs: list[tuple[str, torch.Tensor]], message: str) -> None:
     with pytest.raises(WeightSyncError, match=message):
-        load_weights(CountingEngine(), iter(pairs), NAMES, Checksum())
+        load_into_engine(CountingEngine(), iter(pairs), NAMES)
 
 
 @pytest.mark.parametrize("error", [AssertionError("size"), KeyError("b"), RuntimeError("shape"), ValueError("kind")])
 def test_what_the_engine_objects_to(error: Exception) -> None:
     with pytest.raises(WeightSyncError, match="the engine does not take the weights"):
-        load_weights(CountingEngine(error), iter(PAIRS), NAMES, Checksum())
+        load_into_engine(CountingEngine(error), iter(PAIRS), NAMES)
 
 
 def test_fused_projections_are_taken_apart() -> None:

@@ -51,8 +51,8 @@ def _output(tokens: list[int], logprobs: list[float], finish: str | None = "stop
 
 
 def test_an_output_becomes_arrays() -> None:
-    sampled = read_output(_output([5, 2], [-0.5, -1.0]), valid_vocab=10)
-    assert sampled.number == 4
+    index, sampled = read_output(_output([5, 2], [-0.5, -1.0]), valid_vocab=10, version=3)
+    assert (index, sampled.version) == (4, 3)
     assert sampled.tokens.tolist() == [5, 2]
     assert sampled.logprobs.tolist() == [-0.5, -1.0]
     assert sampled.finish is FinishReason.STOP
@@ -73,4 +73,4 @@ def test_an_output_becomes_arrays() -> None:
 )
 def test_outputs_that_must_not_be_trained_on(output: SimpleNamespace, message: str) -> None:
     with pytest.raises(RolloutError, match=message):
-        read_output(output, valid_vocab=10)
+        read_output(output, valid_vocab=10, version=3)

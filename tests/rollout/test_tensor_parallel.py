@@ -6,22 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import torch.distributed as dist
 from helpers.distributed import run_ranks
 from helpers.rollouts import (
+    by_prompt,
     checkpoint_tensors,
     engine_checkpoint,
     huggingface_error,
-    sampling,
     some_prompts,
     some_seeds,
     start_rollout,
+    steps_of,
     stream,
 )
 
-from prorl_mega.errors import ConfigError
-from prorl_mega.protocols import Finished
 from prorl_mega.types import Completion
 
 SAMPLES = 6
@@ -32,13 +30,12 @@ def _sample(checkpoint: str, tensor: int) -> tuple[list[list[Completion]], float
     dist.init_process_group("gloo")
     directory, prompts = Path(checkpoint), some_prompts()
     tensors = checkpoint_tensors(directory)
-    rollout = start_rollout(directory, world_size=dist.get_world_size(), tensor=tensor)
+    rollout = start_rollout(directory, tensor=tensor)
     for version, scale in enumerate((1.1, 1.0)):  # the second one counts
-        rollout.push(stream({name: each * scale for name, each in tensors.items()}), version)
-    watched: list[Finished] = []
-    seeds = some_seeds(len(prompts), SAMPLES)
-    completions = rollout.generate(prompts, **sampling(samples=SAMPLES, seeds=seeds, watch=watched.append))
-    numbers = [[number for number, _ in finished] for finished in watched]
+        rollout.update_weights(stream({name: each * scale for name, each in tensors.items()}), version)
+    steps = steps_of(rollout, prompts, some_seeds(len(prompts), SAMPLES))
+    completions = by_prompt(steps, len(prompts))
+    numbers = [[index for index, _ in finished] for finished in steps]
     error = huggingface_error(tensors, directory, prompts, completions) if dist.get_rank() == 0 else 0.0
     return completions, error, numbers
 
@@ -60,9 +57,3 @@ def test_two_ranks_sample_what_one_samples(checkpoint: str) -> None:
         assert np.array_equal(ours.logprobs, theirs.logprobs)  # ranks of one engine: the same bits
         assert np.array_equal(ours.tokens, single.tokens)
         np.testing.assert_allclose(ours.logprobs, single.logprobs, rtol=0, atol=1e-5)
-
-
-def test_ranks_have_to_make_whole_engines(checkpoint: str) -> None:
-    with pytest.raises(ConfigError, match=r"rollout\.tensor=2 does not divide the 3 ranks"):
-        start_rollout(Path(checkpoint), world_size=3, tensor=2)
-    assert not torch.distributed.is_initialized()

@@ -16,8 +16,8 @@ def group(key: str, task: str, texts: list[str], verdicts: list[Verdict | None])
                 logprobs=np.zeros(3, np.float32),
                 finish=FinishReason.LENGTH,
                 version=1,
-                text=text,
             ),
+            text=text,
             verdict=verdict,
         )
         for text, verdict in zip(texts, verdicts, strict=True)

@@ -15,7 +15,7 @@ from prorl_mega.errors import ModelError
 from prorl_mega.huggingface.config import Family, describe
 from prorl_mega.weights.directory import save_directory
 from prorl_mega.weights.load import load_weights
-from prorl_mega.weights.mapping_registry import Table
+from prorl_mega.weights.mapping_registry import MappingRegistry
 
 LAYOUTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)]
 
@@ -52,12 +52,12 @@ def test_shards_join_to_the_checkpoint_bit_for_bit(
     for layout, parameters in zip(ranks, shards, strict=True):
         load_weights(checkpoint, parameters, model, layout)
 
-    table, expected = Table(model), read_checkpoint(checkpoint)
+    registry, expected = MappingRegistry(model), read_checkpoint(checkpoint)
     joined: dict[str, torch.Tensor] = {}
     for stage in range(pipeline):
         peers = shards[stage * tensor : (stage + 1) * tensor]
         for name in peers[0]:
-            for tensor_name, full in table.row(name).join([peer[name] for peer in peers]).items():
+            for tensor_name, full in registry.mapping(name).join([peer[name] for peer in peers]).items():
                 assert torch.equal(joined.setdefault(tensor_name, full), full), "copies of the embedding differ"
     assert joined.keys() == expected.keys()
     for name, full in joined.items():

@@ -1,4 +1,4 @@
-"""The tables against the learner's real Megatron models: names, shapes, and a checkpoint that goes in and comes out."""
+"""The mappings against the learner's real Megatron models: names, shapes, a checkpoint that goes in and comes out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def through_megatron(checkpoint: Path, export: Path, parallel: ParallelConfig, l
     from prorl_mega.learner.parallel import process_groups
     from prorl_mega.weights.directory import save_directory
     from prorl_mega.weights.load import load_weights
-    from prorl_mega.weights.mapping_registry import Table
+    from prorl_mega.weights.mapping_registry import MappingRegistry
     from prorl_mega.weights.reshard import stream_weights
 
     model, tensor, pipeline = describe(checkpoint), layout.tensor_size, layout.pipeline_size
@@ -47,18 +47,18 @@ def through_megatron(checkpoint: Path, export: Path, parallel: ParallelConfig, l
     )
     parameters = {name: parameter.data.fill_(torch.nan) for name, parameter in global_names(policy).items()}
 
-    table = Table(model)
+    registry = MappingRegistry(model)
     per_stage = model.layers // pipeline
     own = range(layout.pipeline_rank * per_stage, (layout.pipeline_rank + 1) * per_stage)
     wanted = {f"decoder.layers.{layer}." for layer in own}
     wanted |= {"embedding."} if layout.pipeline_rank == 0 else set()
     wanted |= {"decoder.final", "output_layer."} if layout.pipeline_rank == pipeline - 1 else set()
-    rows = {row.name: row for row in table.rows if row.name.startswith(tuple(wanted))}
+    expected = {mapping.name: mapping for mapping in registry.mappings if mapping.name.startswith(tuple(wanted))}
     if model.tied_embeddings and pipeline == 1:
-        del rows["output_layer.weight"]
-    assert parameters.keys() == rows.keys()
+        del expected["output_layer.weight"]
+    assert parameters.keys() == expected.keys()
     vocabulary_rows = -(-model.vocab_size // tensor)
-    shapes = {name: row.shard_shape(tensor, vocabulary_rows) for name, row in rows.items()}
+    shapes = {name: mapping.shard_shape(tensor, vocabulary_rows) for name, mapping in expected.items()}
     assert {name: tuple(parameter.shape) for name, parameter in parameters.items()} == shapes
 
     load_weights(checkpoint, parameters, model, layout)

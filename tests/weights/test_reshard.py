@@ -19,7 +19,7 @@ from prorl_mega.checksum import Checksum
 from prorl_mega.huggingface.config import ModelDescription, describe
 from prorl_mega.types import ParallelLayout
 from prorl_mega.weights.load import load_weights
-from prorl_mega.weights.mapping_registry import Table
+from prorl_mega.weights.mapping_registry import MappingRegistry
 from prorl_mega.weights.reshard import stream_weights
 
 RANKS = 4
@@ -94,7 +94,7 @@ def check_rank(checkpoints: list[Path]) -> None:
 def check_equal(stream: Stream, model: ModelDescription, layout: ParallelLayout, checkpoint: Path) -> None:
     """Names, order, bits and checksum of what arrives, with padding gone."""
     expected = {name: tensor.to(torch.bfloat16) for name, tensor in read_checkpoint(checkpoint).items()}
-    names = list(Table(model).tensors)
+    names = list(MappingRegistry(model).tensors)
     digest = Checksum()
     for name in names:
         digest.add(name, expected[name])
@@ -112,10 +112,10 @@ def check_bounds(
     stream: Stream, model: ModelDescription, layout: ParallelLayout, shards: dict[str, torch.Tensor]
 ) -> None:
     """Never more than one bucket beside the shards, and two collectives for each."""
-    table = Table(model)
+    registry = MappingRegistry(model)
     padded = -(-model.vocab_size // (4 * layout.tensor_size)) * 4 * layout.tensor_size
     largest = 2 * model.hidden_size * max(padded, model.ffn_size)
-    total = sum(torch.Size(shape).numel() for shape in table.tensors.values()) * 2
+    total = sum(torch.Size(shape).numel() for shape in registry.tensors.values()) * 2
     for bucket_bytes in BUCKETS:
         limit = max(bucket_bytes, largest) + 1024  # the plan's few integers
         with LiveBytes(list(shards.values()), limit) as live:
@@ -123,7 +123,7 @@ def check_bounds(
             while (pair := next(iterator, None)) is not None:
                 count += 1
                 del pair
-        assert count == len(table.tensors)
+        assert count == len(registry.tensors)
         assert live.peak <= limit, f"{live.peak} bytes on {layout}, buckets of {bucket_bytes}"
         if bucket_bytes > 4 * total:
             exchanges = (layout.tensor_size > 1) + (layout.pipeline_size > 1)

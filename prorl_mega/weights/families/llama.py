@@ -1,19 +1,19 @@
-"""Llama 3. The other families are this one with a few rows more."""
+"""Llama 3. The other families are this one with a few parameters more."""
 
 from __future__ import annotations
 
 from prorl_mega.huggingface.config import ModelDescription
-from prorl_mega.weights.param_mapping import Row
+from prorl_mega.weights.param_mapping import ParamMapping
 from prorl_mega.weights.shard_rules import REPLICATED, ROW_PARALLEL, VOCABULARY, FusedQKVRule, GatedMLPRule
 
 
-def before_layers(model: ModelDescription) -> list[Row]:
+def before_layers(model: ModelDescription) -> list[ParamMapping]:
     embedding = {"model.embed_tokens.weight": (model.vocab_size, model.hidden_size)}
-    return [Row("embedding.word_embeddings.weight", embedding, VOCABULARY)]
+    return [ParamMapping("embedding.word_embeddings.weight", embedding, VOCABULARY)]
 
 
-def layer(model: ModelDescription) -> list[Row]:
-    """The rows of one layer; names are relative to `decoder.layers.N.` and `model.layers.N.`."""
+def layer(model: ModelDescription) -> list[ParamMapping]:
+    """The mappings of one layer; names are relative to `decoder.layers.N.` and `model.layers.N.`."""
     hidden, ffn = model.hidden_size, model.ffn_size
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     qkv = {
@@ -23,21 +23,21 @@ def layer(model: ModelDescription) -> list[Row]:
     }
     gate_up = {"mlp.gate_proj.weight": (ffn, hidden), "mlp.up_proj.weight": (ffn, hidden)}
     return [
-        Row("input_layernorm.weight", {"input_layernorm.weight": (hidden,)}, REPLICATED),
-        Row("self_attention.linear_qkv.weight", qkv, fused_qkv(model)),
-        Row("self_attention.linear_proj.weight", {"self_attn.o_proj.weight": (hidden, queries)}, ROW_PARALLEL),
-        Row("pre_mlp_layernorm.weight", {"post_attention_layernorm.weight": (hidden,)}, REPLICATED),
-        Row("mlp.linear_fc1.weight", gate_up, GatedMLPRule()),
-        Row("mlp.linear_fc2.weight", {"mlp.down_proj.weight": (hidden, ffn)}, ROW_PARALLEL),
+        ParamMapping("input_layernorm.weight", {"input_layernorm.weight": (hidden,)}, REPLICATED),
+        ParamMapping("self_attention.linear_qkv.weight", qkv, fused_qkv(model)),
+        ParamMapping("self_attention.linear_proj.weight", {"self_attn.o_proj.weight": (hidden, queries)}, ROW_PARALLEL),
+        ParamMapping("pre_mlp_layernorm.weight", {"post_attention_layernorm.weight": (hidden,)}, REPLICATED),
+        ParamMapping("mlp.linear_fc1.weight", gate_up, GatedMLPRule()),
+        ParamMapping("mlp.linear_fc2.weight", {"mlp.down_proj.weight": (hidden, ffn)}, ROW_PARALLEL),
     ]
 
 
-def after_layers(model: ModelDescription) -> list[Row]:
-    norm = Row("decoder.final_layernorm.weight", {"model.norm.weight": (model.hidden_size,)}, REPLICATED)
+def after_layers(model: ModelDescription) -> list[ParamMapping]:
+    norm = ParamMapping("decoder.final_layernorm.weight", {"model.norm.weight": (model.hidden_size,)}, REPLICATED)
     # With tied embeddings the last of several pipeline stages holds a second copy of the embedding.
     head = "model.embed_tokens.weight" if model.tied_embeddings else "lm_head.weight"
     shape = (model.vocab_size, model.hidden_size)
-    return [norm, Row("output_layer.weight", {head: shape}, VOCABULARY, copy=model.tied_embeddings)]
+    return [norm, ParamMapping("output_layer.weight", {head: shape}, VOCABULARY, copy=model.tied_embeddings)]
 
 
 def fused_qkv(model: ModelDescription) -> FusedQKVRule:

@@ -1,0 +1,73 @@
+"""Bytes between the ranks of a job, over its own process group and the host's network; never pickled objects."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+
+from prorl_mega.distributed.ranks import Ranks
+
+
+def all_gather_bytes(payload: bytes) -> list[bytes]:
+    """Every rank's `payload`, in rank order, on every rank. Lengths may differ or be 0."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [payload]
+    sizes = _sizes(payload)
+    sent = _padded(payload, max(sizes))
+    received = [torch.empty_like(sent) for _ in sizes]
+    dist.all_gather(received, sent)
+    return [each[:size].numpy().tobytes() for each, size in zip(received, sizes, strict=True)]
+
+
+def gather_bytes(payload: bytes) -> list[bytes]:
+    """Every rank's `payload`, in rank order, on rank 0; an empty list on the others."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [payload]
+    sizes = _sizes(payload)
+    sent = _padded(payload, max(sizes))
+    if dist.get_rank() != 0:
+        dist.gather(sent, dst=0)
+        return []
+    received = [torch.empty_like(sent) for _ in sizes]
+    dist.gather(sent, received, dst=0)
+    return [each[:size].numpy().tobytes() for each, size in zip(received, sizes, strict=True)]
+
+
+def broadcast_bytes(payload: bytes) -> bytes:
+    """Rank 0's `payload` on every rank; what the others pass is ignored."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return payload
+    length = torch.tensor([len(payload)], dtype=torch.int64)
+    dist.broadcast(length, src=0)
+    data = torch.empty(int(length), dtype=torch.uint8)
+    if payload and dist.get_rank() == 0:
+        data = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
+    dist.broadcast(data, src=0)
+    return data.numpy().tobytes()
+
+
+def job_ranks() -> Ranks:
+    """This process among the ranks of the job, for everything small that they have to agree on."""
+    if not dist.is_initialized():
+        return Ranks.alone()
+    return Ranks(
+        rank=dist.get_rank(),
+        world_size=dist.get_world_size(),
+        exchange=lambda text: [each.decode() for each in all_gather_bytes(text.encode())],
+        broadcast=lambda text: broadcast_bytes(text.encode()).decode(),
+    )
+
+
+def _sizes(payload: bytes) -> list[int]:
+    """The number of bytes of every rank's payload."""
+    size = torch.tensor([len(payload)], dtype=torch.int64)
+    sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, size)
+    return [int(each) for each in sizes]
+
+
+def _padded(payload: bytes, size: int) -> torch.Tensor:
+    padded = torch.zeros(size, dtype=torch.uint8)
+    if payload:
+        padded[: len(payload)] = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
+    return padded
