@@ -15,7 +15,8 @@ from prorl_mega.config.schedule import ResetTarget, StageEnd
 from prorl_mega.config.schema import Precision, Recompute, RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import ExitCode
-from prorl_mega.huggingface.config import ModelDescription, describe
+from prorl_mega.families.family import ModelDescription
+from prorl_mega.huggingface.config import describe
 from prorl_mega.tasks import mixture
 
 _GIB = 2**30
@@ -79,8 +80,9 @@ def derived(config: RunConfig, model: ModelDescription, world_size: int) -> dict
     memory = estimate_memory(config, model, world_size)
     updates = recipe.prompts_per_step // recipe.prompts_per_update
     resident = memory.weights + memory.gradients + memory.optimizer + memory.reference
+    architecture = model.family.architecture
     return {
-        "model": f"{parameter_count(model) / 1e6:,.1f} M parameters, {model.layers} layers, {model.family.name}",
+        "model": f"{parameter_count(model) / 1e6:,.1f} M parameters, {model.layers} layers, {architecture}",
         "ranks": f"{world_size} = tensor {parallel.tensor} × pipeline {parallel.pipeline} × data {replicas}",
         "engines": f"{world_size // rollout.tensor} with tensor {rollout.tensor}",
         "samples per step": f"{samples:,} = {recipe.prompts_per_step} prompts × {recipe.samples_per_prompt}",

@@ -16,13 +16,14 @@ MAX_KERNEL = 90  # of a Triton kernel, whose variables live in the registers of 
 ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "replay", "report", "serve"}
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
-BASE = {"protocols", "types", "errors", "checksum", "config", "distributed", "huggingface"}
+BASE = {"protocols", "types", "errors", "checksum", "config", "distributed", "families", "huggingface"}
 MAY_IMPORT = {
     "errors": {"errors"},
     "types": {"types"},
     "distributed": {"distributed", "errors"},
-    "huggingface": {"huggingface", "errors"},
-    "config": {"config", "huggingface", "distributed", "errors"},
+    "families": {"families"},
+    "huggingface": {"huggingface", "families", "errors"},
+    "config": {"config", "families", "huggingface", "distributed", "errors"},
     "checksum": {"checksum"},
     "protocols": BASE,
     "recipe": BASE | {"recipe"},
@@ -43,7 +44,7 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
          "pyarrow": {"data"}, "huggingface_hub": {"data"}}  # fmt: skip
 """Third-party packages that only these folders may import."""
 
-NO_TORCH = {"config", "data", "distributed", "errors", "huggingface", "plan", "replay", "reporting", "run",
+NO_TORCH = {"config", "data", "distributed", "errors", "families", "huggingface", "plan", "replay", "reporting", "run",
             "sandbox", "serve", "tasks", "types", "verifiers"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""
@@ -89,9 +90,13 @@ def unit(file: Path) -> str:
     return "/".join(parts[:2] if parts[-1] == "__main__.py" else parts[:1]).removesuffix(".py")
 
 
-def imports(file: Path) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of every import: in functions, under TYPE_CHECKING and by `importlib` as well."""
-    for node in ast.walk(ast.parse(file.read_text())):
+def imports(file: Path, *, for_types: bool = True) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import, in functions and by `importlib` as well; `for_types`: TYPE_CHECKING too."""
+    tree = ast.parse(file.read_text())
+    if not for_types:
+        types = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+        tree.body = [node for node in tree.body if node not in types]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -143,7 +148,7 @@ def test_login_node_code_imports_no_torch() -> None:
             f"{relative(file)}:{line}: {unit(file)} must not import {name}"
             for file in PACKAGE
             if unit(file) in NO_TORCH and relative(file) not in WITH_TORCH
-            for line, name in imports(file)
+            for line, name in imports(file, for_types=False)
             if name.split(".")[0] in ("torch", "triton", "megatron", "vllm") or module_file(name) in WITH_TORCH
         ]
     )

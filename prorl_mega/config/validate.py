@@ -26,7 +26,8 @@ from prorl_mega.config.schema import (
 )
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.errors import ConfigError
-from prorl_mega.huggingface.config import ModelDescription, check_layout, check_weights_complete, describe
+from prorl_mega.families.family import ModelDescription
+from prorl_mega.huggingface.config import check_layout, check_weights_complete, describe
 
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[0-9]{1,5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

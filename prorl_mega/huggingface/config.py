@@ -7,57 +7,18 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from prorl_mega.errors import ModelError
+from prorl_mega.families.family import Family, Llama3Scaling, ModelDescription
+from prorl_mega.families.registry import FAMILIES
 
 _HEADER_LIMIT = 100 * 2**20  # bytes; the format's own bound on a safetensors header
 
 
-class Family(Enum):
-    """Architectures with a weight table; the value is the name in `architectures` of config.json."""
-
-    qwen2 = "Qwen2ForCausalLM"
-    qwen3 = "Qwen3ForCausalLM"
-    llama = "LlamaForCausalLM"
-
-
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Llama3Scaling:
-    """Frequency-dependent RoPE scaling of Llama 3.1 and later (`rope_type: llama3`)."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_positions: int
-
-
-@dataclass(kw_only=True, slots=True, frozen=True)
-class ModelDescription:
-    """The shape of a decoder-only model: RMSNorm, SwiGLU, rotary positions, grouped-query attention."""
-
-    family: Family
-    layers: int
-    hidden_size: int
-    ffn_size: int  # width of the gate and of the up projection, each
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab_size: int  # rows of the embedding as stored, before any padding
-    max_positions: int
-    rope_theta: float
-    rope_scaling: Llama3Scaling | None
-    norm_eps: float
-    tied_embeddings: bool  # the LM head is the embedding
-    qkv_bias: bool
-    qk_norm: bool  # RMSNorm over head_dim of every query and key head
-
-
-def describe(path: str | Path) -> ModelDescription:
-    """Read `config.json` of a Hugging Face directory.
+def describe(path: str | Path, family: Family | None = None) -> ModelDescription:
+    """Read `config.json` of a Hugging Face directory, as one of `family` if that is given.
 
     Raises `ModelError` for a directory or file that is missing or half-written, and for every architecture or option
     that the learner cannot reproduce exactly.
@@ -67,15 +28,14 @@ def describe(path: str | Path) -> ModelDescription:
         raise ModelError(f"{directory}: no such directory; model.path must be a Hugging Face directory on this machine")
     file = directory / "config.json"
     config = _read_json(file)
-    family = _family(config, file)
+    family = _family(config, file, family)
     _refuse_unsupported(config, file)
     heads = _integer(config, "num_attention_heads", file)
     hidden = _integer(config, "hidden_size", file)
-    kv_heads = _integer(config, "num_key_value_heads", file, heads if family is Family.llama else None)
+    kv_heads = _integer(config, "num_key_value_heads", file, heads if family.may_lack_kv_heads else None)
     if heads % kv_heads:
         raise ModelError(f"{file}: num_attention_heads={heads} is not a multiple of num_key_value_heads={kv_heads}")
-    # Qwen3's default is a constant of the architecture; the others derive it.
-    head_dim = _integer(config, "head_dim", file, 128 if family is Family.qwen3 else hidden // heads)
+    head_dim = _integer(config, "head_dim", file, family.head_dim or hidden // heads)
     if head_dim % 2:
         raise ModelError(f"{file}: head_dim={head_dim} must be even for rotary positions")
     theta, scaling = _rope(config, file)
@@ -93,8 +53,6 @@ def describe(path: str | Path) -> ModelDescription:
         rope_scaling=scaling,
         norm_eps=_number(config, "rms_norm_eps", file),
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
-        qkv_bias=family is Family.qwen2,
-        qk_norm=family is Family.qwen3,
     )
 
 
@@ -163,18 +121,16 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _family(config: dict[str, Any], file: Path) -> Family:
+def _family(config: dict[str, Any], file: Path, given: Family | None) -> Family:
+    known = FAMILIES if given is None else {given.architecture: given}
+    works = f"these work: {', '.join(known)}"
     if "auto_map" in config:
-        raise ModelError(f"{file}: auto_map asks for code from the checkpoint, which is never run; {_supported()}")
+        raise ModelError(f"{file}: auto_map asks for code from the checkpoint, which is never run; {works}")
     names = config.get("architectures") or []
-    for family in Family:
-        if names == [family.value]:
-            return family
-    raise ModelError(f"{file}: architectures={names} is not supported; {_supported()}")
-
-
-def _supported() -> str:
-    return "these work: " + ", ".join(family.value for family in Family)
+    if len(names) != 1 or names[0] not in known:
+        more = "" if given else "; model.family names a file for another one (examples/my_family.py)"
+        raise ModelError(f"{file}: architectures={names} is not supported; {works}{more}")
+    return known[names[0]]
 
 
 def _refuse_unsupported(config: dict[str, Any], file: Path) -> None:

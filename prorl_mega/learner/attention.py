@@ -21,7 +21,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from prorl_mega.huggingface.config import Llama3Scaling, ModelDescription
+from prorl_mega.families.family import Llama3Scaling, ModelDescription
 
 
 @dataclass

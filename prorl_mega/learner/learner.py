@@ -14,7 +14,8 @@ from prorl_kernels.linear_token_stats.verification import Verified, verified
 from prorl_mega.config.recipe import KLPlacement, LossAggregation
 from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
 from prorl_mega.errors import NumericsError
-from prorl_mega.huggingface.config import ModelDescription, describe
+from prorl_mega.families.family import ModelDescription
+from prorl_mega.huggingface.config import describe
 from prorl_mega.learner.backend import activate
 from prorl_mega.learner.batching import PackedBatch, Packer, completion_offsets
 from prorl_mega.learner.checkpoint import (

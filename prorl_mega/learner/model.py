@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
 from prorl_mega.errors import ConfigError
-from prorl_mega.huggingface.config import ModelDescription, check_layout
+from prorl_mega.families.family import ModelDescription
+from prorl_mega.huggingface.config import check_layout
 from prorl_mega.learner.attention import PackedAttention, PackedSequences, RotaryPositions
 from prorl_mega.learner.backend import activate
 from prorl_mega.learner.gate import GatedActivation

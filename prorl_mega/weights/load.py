@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prorl_mega.errors import ModelError
-from prorl_mega.huggingface.config import ModelDescription, check_weights_complete
+from prorl_mega.families.family import ModelDescription
+from prorl_mega.huggingface.config import check_weights_complete
 from prorl_mega.types import ParallelLayout
 from prorl_mega.weights.mapping_registry import MappingRegistry
 
@@ -46,7 +47,7 @@ def load_weights(
             assert not mapping.rule.padded or rows * layout.tensor_size >= description.vocab_size, name
             slices = {tensor: checkpoint.slice(tensor) for tensor in mapping.tensors}
             try:
-                parameter.copy_(mapping.split(slices, layout.tensor_rank, layout.tensor_size, rows))
+                mapping.load(parameter, slices, layout.tensor_rank, layout.tensor_size)
             except SafetensorError as error:
                 raise ModelError(f"{path}: {', '.join(slices)} cannot be read: {error}") from None
 

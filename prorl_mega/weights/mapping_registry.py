@@ -5,11 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from prorl_mega.errors import ModelError
-from prorl_mega.huggingface.config import Family, ModelDescription
-from prorl_mega.weights.families import llama, qwen2, qwen3
-from prorl_mega.weights.param_mapping import ParamMapping
-
-_FAMILIES = {Family.llama: llama, Family.qwen2: qwen2, Family.qwen3: qwen3}
+from prorl_mega.families.family import Family, ModelDescription
+from prorl_mega.families.param_mapping import ParamMapping
 
 # Transformer Engine keeps a norm inside the linear layer that follows it.
 _OTHER_SPELLINGS = {
@@ -22,7 +19,7 @@ class MappingRegistry:
     """The parameters of one model, each with its mapping."""
 
     def __init__(self, description: ModelDescription) -> None:
-        family = _FAMILIES[description.family]
+        family: Family = description.family
         layers = [
             mapping.within_layer(layer) for layer in range(description.layers) for mapping in family.layer(description)
         ]
@@ -31,7 +28,7 @@ class MappingRegistry:
             *layers,
             *family.after_layers(description),
         )
-        self._family = description.family
+        self._architecture = family.architecture
 
     def mapping(self, name: str) -> ParamMapping:
         """The mapping of a Megatron parameter, in either spelling of the norms. Raises `ModelError` if unknown."""
@@ -41,7 +38,7 @@ class MappingRegistry:
         try:
             return self._by_name[name]
         except KeyError:
-            raise ModelError(f"the registry of {self._family.value} has no parameter {name!r}") from None
+            raise ModelError(f"{self._architecture} has no parameter {name!r}") from None
 
     @cached_property
     def exported(self) -> tuple[ParamMapping, ...]:

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from prorl_mega.errors import ModelError
-from prorl_mega.huggingface.config import ModelDescription
+from prorl_mega.families.family import ModelDescription
+from prorl_mega.families.param_mapping import ParamMapping
 from prorl_mega.types import ParallelLayout
 from prorl_mega.weights.mapping_registry import MappingRegistry
-from prorl_mega.weights.param_mapping import ParamMapping
 
 
 def stream_weights(
@@ -50,7 +50,7 @@ def stream_weights(
     assert len(dtypes) == 1, f"parameters of one dtype can be streamed, not {dtypes}"
     if layout.tensor_size == layout.pipeline_size == 1:
         for mapping in registry.exported:
-            pieces = mapping.rule.unfuse(_owned(shards, mapping))
+            pieces = mapping.rule.pieces(_owned(shards, mapping))
             for (name, shape), piece in zip(mapping.tensors.items(), pieces, strict=True):
                 yield name, piece.reshape(-1, *shape[1:])[: shape[0]]
         return
@@ -142,7 +142,7 @@ class _Exchange:
     def _pack(self, bucket: Sequence[_Piece], own: Tensor) -> None:
         offset = 0
         for piece in bucket:
-            pieces = piece.mapping.rule.unfuse(self._shards[piece.mapping.name])
+            pieces = piece.mapping.rule.pieces(self._shards[piece.mapping.name])
             source = pieces[piece.index].movedim(piece.axis or 0, 0)
             own[offset : offset + piece.elements].view(source.shape).copy_(source)
             offset += piece.elements

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prorl_mega.errors import CheckpointError
-from prorl_mega.huggingface.config import ModelDescription
+from prorl_mega.families.family import ModelDescription
 from prorl_mega.weights.mapping_registry import MappingRegistry
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from prorl_mega.huggingface.config import ModelDescription
+from prorl_mega.families.family import ModelDescription
 from prorl_mega.types import ParallelLayout
 
 SIZES = {

@@ -10,7 +10,8 @@ from helpers.tiny import tiny_checkpoint
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from prorl_mega.huggingface.config import Llama3Scaling, ModelDescription, describe
+from prorl_mega.families.family import Llama3Scaling, ModelDescription
+from prorl_mega.huggingface.config import describe
 from prorl_mega.learner.attention import PackedAttention, RotaryPositions, pack_lengths
 
 CPU = torch.device("cpu")

@@ -12,7 +12,8 @@ from helpers.shards import CHECKPOINTS, SIZES, empty_shards, layouts, read_check
 from safetensors.torch import save_file
 
 from prorl_mega.errors import ModelError
-from prorl_mega.huggingface.config import Family, describe
+from prorl_mega.families.llama import LLAMA
+from prorl_mega.huggingface.config import describe
 from prorl_mega.weights.directory import save_directory
 from prorl_mega.weights.load import load_weights
 from prorl_mega.weights.mapping_registry import MappingRegistry
@@ -185,6 +186,6 @@ def test_a_model_that_lacks_a_parameter(checkpoint: Path) -> None:
 def test_a_config_of_another_family(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "qwen2", tied=False)
     (layout,) = layouts(1, 1)
-    llama = replace(describe(tmp_path), family=Family.llama, qkv_bias=False)
+    llama = replace(describe(tmp_path), family=LLAMA)
     with pytest.raises(ModelError, match=r"_proj\.bias' is not a part of the model"):
         load_weights(tmp_path, empty_shards(llama, layout), llama, layout)

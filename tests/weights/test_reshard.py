@@ -16,7 +16,8 @@ from helpers.shards import CHECKPOINTS, empty_shards, layouts, read_checkpoint, 
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prorl_mega.checksum import Checksum
-from prorl_mega.huggingface.config import ModelDescription, describe
+from prorl_mega.families.family import ModelDescription
+from prorl_mega.huggingface.config import describe
 from prorl_mega.types import ParallelLayout
 from prorl_mega.weights.load import load_weights
 from prorl_mega.weights.mapping_registry import MappingRegistry

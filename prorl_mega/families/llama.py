@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from prorl_mega.huggingface.config import ModelDescription
-from prorl_mega.weights.param_mapping import ParamMapping
-from prorl_mega.weights.shard_rules import REPLICATED, ROW_PARALLEL, VOCABULARY, FusedQKVRule, GatedMLPRule
+from prorl_mega.families.family import Family, ModelDescription
+from prorl_mega.families.param_mapping import ParamMapping
+from prorl_mega.families.shard_rules import REPLICATED, ROW_PARALLEL, VOCABULARY, FusedQKVRule, GatedMLPRule
 
 
 def before_layers(model: ModelDescription) -> list[ParamMapping]:
@@ -13,7 +13,6 @@ def before_layers(model: ModelDescription) -> list[ParamMapping]:
 
 
 def layer(model: ModelDescription) -> list[ParamMapping]:
-    """The mappings of one layer; names are relative to `decoder.layers.N.` and `model.layers.N.`."""
     hidden, ffn = model.hidden_size, model.ffn_size
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     qkv = {
@@ -42,3 +41,12 @@ def after_layers(model: ModelDescription) -> list[ParamMapping]:
 
 def fused_qkv(model: ModelDescription) -> FusedQKVRule:
     return FusedQKVRule(queries_per_group=model.heads // model.kv_heads, head_dim=model.head_dim)
+
+
+LLAMA = Family(
+    architecture="LlamaForCausalLM",
+    before_layers=before_layers,
+    layer=layer,
+    after_layers=after_layers,
+    may_lack_kv_heads=True,
+)

@@ -1,17 +1,18 @@
 """How one Megatron parameter is made of Hugging Face tensors, and how tensor parallelism cuts it.
 
 A rule knows two things. `axis`: the dimension along which the ranks divide each Hugging Face tensor (None: every rank
-holds all of it). `fuse` and `unfuse`: how a rank's pieces of those tensors lie in its shard. Both work on one rank's
-data alone, so the same rule serves any number of ranks, and both only move elements: every dtype survives bit for bit.
+holds all of it). `pieces`: where a rank's pieces of those tensors lie in its shard, as views. It works on one rank's
+data alone, so the same rule serves any number of ranks, and elements are only moved: every dtype survives bit for bit.
+Needs no torch until it is given a tensor.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ShardRule(Protocol):
@@ -24,10 +25,7 @@ class ShardRule(Protocol):
     def padded(self) -> bool:
         """Whether the ranks together hold more rows than the Hugging Face tensor has (zeros at the end)."""
 
-    def fuse(self, pieces: tuple[Tensor, ...]) -> Tensor:
-        """A rank's shard from its pieces of the Hugging Face tensors, in the mapping's order."""
-
-    def unfuse(self, shard: Tensor) -> tuple[Tensor, ...]:
+    def pieces(self, shard: Tensor) -> tuple[Tensor, ...]:
         """Views of `shard` whose elements, in order, are its pieces; leading dimensions may be split in several."""
 
 
@@ -38,11 +36,7 @@ class Plain:
     axis: int | None
     padded: bool = False
 
-    def fuse(self, pieces: tuple[Tensor, ...]) -> Tensor:
-        (piece,) = pieces
-        return piece
-
-    def unfuse(self, shard: Tensor) -> tuple[Tensor, ...]:
+    def pieces(self, shard: Tensor) -> tuple[Tensor, ...]:
         return (shard,)
 
 
@@ -58,10 +52,7 @@ class GatedMLPRule:
     axis: int = 0
     padded: bool = False
 
-    def fuse(self, pieces: tuple[Tensor, ...]) -> Tensor:
-        return torch.cat(pieces)
-
-    def unfuse(self, shard: Tensor) -> tuple[Tensor, ...]:
+    def pieces(self, shard: Tensor) -> tuple[Tensor, ...]:
         gate, up = shard.chunk(2)
         return gate, up
 
@@ -78,15 +69,6 @@ class FusedQKVRule:
     axis: int = 0
     padded: bool = False
 
-    def fuse(self, pieces: tuple[Tensor, ...]) -> Tensor:
-        by_group = [
-            piece.unflatten(0, (-1, heads, self.head_dim)) for piece, heads in zip(pieces, self._heads(), strict=True)
-        ]
-        return torch.cat(by_group, dim=1).flatten(0, 2)
-
-    def unfuse(self, shard: Tensor) -> tuple[Tensor, ...]:
-        heads = self._heads()
+    def pieces(self, shard: Tensor) -> tuple[Tensor, ...]:
+        heads = [self.queries_per_group, 1, 1]
         return shard.unflatten(0, (-1, sum(heads), self.head_dim)).split(heads, dim=1)
-
-    def _heads(self) -> list[int]:
-        return [self.queries_per_group, 1, 1]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from prorl_mega.huggingface.config import ModelDescription
-from prorl_mega.weights.families import llama
-from prorl_mega.weights.param_mapping import ParamMapping
-from prorl_mega.weights.shard_rules import REPLICATED
+from dataclasses import replace
 
-before_layers, after_layers = llama.before_layers, llama.after_layers
+from prorl_mega.families.family import ModelDescription
+from prorl_mega.families.llama import LLAMA
+from prorl_mega.families.param_mapping import ParamMapping
+from prorl_mega.families.shard_rules import REPLICATED
 
 
 def layer(model: ModelDescription) -> list[ParamMapping]:
     size = (model.head_dim,)
     return [
-        *llama.layer(model),
+        *LLAMA.layer(model),
         ParamMapping("self_attention.q_layernorm.weight", {"self_attn.q_norm.weight": size}, REPLICATED),
         ParamMapping("self_attention.k_layernorm.weight", {"self_attn.k_norm.weight": size}, REPLICATED),
     ]
+
+
+QWEN3 = replace(
+    LLAMA, architecture="Qwen3ForCausalLM", layer=layer, qk_norm=True, head_dim=128, may_lack_kv_heads=False
+)

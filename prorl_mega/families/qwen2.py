@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from prorl_mega.huggingface.config import ModelDescription
-from prorl_mega.weights.families import llama
-from prorl_mega.weights.param_mapping import ParamMapping
+from dataclasses import replace
 
-before_layers, after_layers = llama.before_layers, llama.after_layers
+from prorl_mega.families.family import ModelDescription
+from prorl_mega.families.llama import LLAMA, fused_qkv
+from prorl_mega.families.param_mapping import ParamMapping
 
 
 def layer(model: ModelDescription) -> list[ParamMapping]:
@@ -16,4 +16,7 @@ def layer(model: ModelDescription) -> list[ParamMapping]:
         "self_attn.k_proj.bias": (keys,),
         "self_attn.v_proj.bias": (keys,),
     }
-    return [*llama.layer(model), ParamMapping("self_attention.linear_qkv.bias", biases, llama.fused_qkv(model))]
+    return [*LLAMA.layer(model), ParamMapping("self_attention.linear_qkv.bias", biases, fused_qkv(model))]
+
+
+QWEN2 = replace(LLAMA, architecture="Qwen2ForCausalLM", layer=layer, qkv_bias=True, may_lack_kv_heads=False)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor
+from prorl_mega.families.shard_rules import ShardRule
 
-from prorl_mega.weights.shard_rules import ShardRule
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Sliceable(Protocol):
@@ -42,33 +42,36 @@ class ParamMapping:
             shape[self.rule.axis] //= tensor_size
         return tuple(shape)
 
-    def split(self, full: Mapping[str, Sliceable], tensor_rank: int, tensor_size: int, vocabulary_rows: int) -> Tensor:
-        """The shard of one rank, reading only its part of the `full` Hugging Face tensors."""
-        pieces = []
-        for name, shape in self.tensors.items():
+    def load(self, shard: Tensor, full: Mapping[str, Sliceable], tensor_rank: int, tensor_size: int) -> None:
+        """Write one rank's part of the `full` Hugging Face tensors into its `shard`; nothing else of them is read."""
+        for (name, shape), piece in zip(self.tensors.items(), self.rule.pieces(shard), strict=True):
             axis = self.rule.axis
             if axis is None:
-                pieces.append(full[name][:])
+                piece.copy_(full[name][:])
                 continue
-            extent = vocabulary_rows if self.rule.padded else shape[axis] // tensor_size
+            extent = len(shard) if self.rule.padded else shape[axis] // tensor_size
             begin, end = (min(shape[axis], rank * extent) for rank in (tensor_rank, tensor_rank + 1))
-            piece = full[name][begin:end] if axis == 0 else full[name][:, begin:end]
-            if end - begin < extent:
-                piece = torch.cat([piece, piece.new_zeros(extent - (end - begin), *shape[1:])])
-            pieces.append(piece)
-        return self.rule.fuse(tuple(pieces))
+            part = full[name][begin:end] if axis == 0 else full[name][:, begin:end]
+            if self.rule.padded:
+                piece[end - begin :].zero_()
+                piece = piece[: end - begin]
+            piece.copy_(part.reshape(piece.shape))
 
     def join(self, shards: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The full Hugging Face tensors from the shards of all ranks, without padding; the inverse of `split`."""
+        """The full Hugging Face tensors from the shards of all ranks, without padding; the inverse of `load`."""
         axis = self.rule.axis
-        by_tensor = zip(*(self.rule.unfuse(shard) for shard in shards), strict=True)
+        by_tensor = zip(*(self.rule.pieces(shard) for shard in shards), strict=True)
         full = {}
         for (name, shape), pieces in zip(self.tensors.items(), by_tensor, strict=True):
             if axis is None:
                 full[name] = pieces[0].reshape(shape)
                 continue
-            local = [*shape]
+            full[name] = pieces[0].new_empty(shape)
+            begin, local = 0, [*shape]
             local[axis] = -1
-            whole = torch.cat([piece.reshape(local) for piece in pieces], dim=axis)
-            full[name] = whole.narrow(axis, 0, shape[axis])
+            for piece in pieces:
+                part = piece.reshape(local)
+                extent = min(part.shape[axis], shape[axis] - begin)
+                full[name].narrow(axis, begin, extent).copy_(part.narrow(axis, 0, extent))
+                begin += extent
         return full

@@ -1,0 +1,65 @@
+"""What an architecture says about itself, and the shape of one model of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prorl_mega.families.param_mapping import ParamMapping
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Family:
+    """Models of one architecture that the learner can compute: its arithmetic is that of `ModelDescription`.
+
+    Mappings are listed in the order of a Hugging Face checkpoint; those of `layer` are relative to
+    `decoder.layers.N.` (Megatron) and `model.layers.N.` (Hugging Face).
+    """
+
+    architecture: str  # the name in `architectures` of config.json
+    before_layers: Callable[[ModelDescription], list[ParamMapping]]
+    layer: Callable[[ModelDescription], list[ParamMapping]]
+    after_layers: Callable[[ModelDescription], list[ParamMapping]]
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    head_dim: int | None = None  # where config.json has none; None: hidden_size / heads
+    may_lack_kv_heads: bool = False  # without `num_key_value_heads` there are as many as query heads
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Llama3Scaling:
+    """Frequency-dependent RoPE scaling of Llama 3.1 and later (`rope_type: llama3`)."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_positions: int
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class ModelDescription:
+    """A decoder-only model: RMSNorm, SwiGLU, rotary positions, grouped-query attention."""
+
+    family: Family
+    layers: int
+    hidden_size: int
+    ffn_size: int  # width of the gate and of the up projection, each
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int  # rows of the embedding as stored, before any padding
+    max_positions: int
+    rope_theta: float
+    rope_scaling: Llama3Scaling | None
+    norm_eps: float
+    tied_embeddings: bool  # the LM head is the embedding
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether the three attention projections have biases."""
+        return self.family.qkv_bias
+
+    @property
+    def qk_norm(self) -> bool:
+        """Whether every query and key head passes an RMSNorm over `head_dim`."""
+        return self.family.qk_norm

@@ -1,0 +1,10 @@
+"""The families that are known by name."""
+
+from __future__ import annotations
+
+from prorl_mega.families.family import Family
+from prorl_mega.families.llama import LLAMA
+from prorl_mega.families.qwen2 import QWEN2
+from prorl_mega.families.qwen3 import QWEN3
+
+FAMILIES: dict[str, Family] = {family.architecture: family for family in (QWEN2, QWEN3, LLAMA)}
