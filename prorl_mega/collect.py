@@ -89,7 +89,7 @@ class Collector:
                 for number, completion in finished:
                     batch.add(problems[number // sampling.samples], completion.text)
                     order.append(number)
-                batch.work()
+                batch.poll()
 
             groups = self._sample(problems, sampling, watch)
             verdicts = dict(zip(order, batch.verdicts(), strict=True))

@@ -1,30 +1,29 @@
-"""Answers on their way to a verdict, and what verifiers are told and believed, whoever they are."""
+"""Answers on their way to a verdict, whoever scores them: a pool on this machine or reward servers."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 from prorl_mega.tasks.extract import MAX_TEXT
 from prorl_mega.types import Outcome, Problem, Scoring, Verdict
+from prorl_mega.verifiers.messages import AnswerMessage, ProblemMessage
 
 
 @dataclass(kw_only=True, slots=True)
 class Job:
-    """One answer."""
+    """One answer that waits for its verdict. Times are `time.monotonic()`."""
 
-    index: int
-    message: dict[str, Any]
-    added: float  # time.monotonic()
+    message: AnswerMessage
+    added: float
     given: float = 0.0  # to a verifier, for the first time
     attempts: int = 0
     failed_at: str = ""  # the reward server that had it then
 
 
 class Answers:
-    """Exactly one verdict for each of them, in the order they were added; those that nobody works on are in `queue`."""
+    """Exactly one verdict for each answer, in the order they were added; those that nobody works on are in `queue`."""
 
     def __init__(self) -> None:
         self.scoring = Scoring()
@@ -42,13 +41,14 @@ class Answers:
         now = time.monotonic()
         if not self.unfinished:
             self._busy_since = now
-        self.queue.append(Job(index=self._count, message=to_message(self._count, problem, text), added=now))
+        question = ProblemMessage(problem.key, problem.task, problem.prompt, problem.entry)
+        self.queue.append(Job(message=AnswerMessage(self._count, question, text[-MAX_TEXT:]), added=now))
         self._count += 1
 
-    def settle(self, job: Job, verdict: Verdict) -> None:
-        """The verdict about an answer, which stays as it is."""
-        assert job.index not in self._verdicts, "two verdicts about one answer"
-        self._verdicts[job.index] = verdict
+    def resolve(self, job: Job, verdict: Verdict) -> None:
+        """Record the final verdict on an answer."""
+        assert job.message.id not in self._verdicts, "two verdicts about one answer"
+        self._verdicts[job.message.id] = verdict
         now, scoring = time.monotonic(), self.scoring
         scoring.answers += 1
         scoring.infra_errors += verdict.outcome is Outcome.INFRA_ERROR
@@ -59,28 +59,5 @@ class Answers:
             scoring.busy_s += now - self._busy_since
 
     def in_order(self) -> list[Verdict]:
-        """All verdicts, when there are all."""
+        """All verdicts, once all are there."""
         return [self._verdicts[index] for index in range(self._count)]
-
-
-def to_message(index: int, problem: Problem, text: str) -> dict[str, Any]:
-    """What a verifier is told: not the problem's solution, and the end of an overlong answer."""
-    fields = {"key": problem.key, "task": problem.task, "prompt": problem.prompt, "entry": problem.entry}
-    return {"id": index, "problem": fields, "answer": text[-MAX_TEXT:]}
-
-
-def read_verdict(message: dict[str, Any]) -> Verdict:
-    """A verifier's reply, believed only as far as it is a finite number in [0, 1]."""
-    if "error" in message:
-        return infra_error(f"the verifier raised {message['error']}")
-    reward, detail = message.get("reward"), str(message.get("detail", ""))
-    if message.get("outcome") != Outcome.SCORED.value:
-        return infra_error(detail)
-    if isinstance(reward, bool) or not isinstance(reward, int | float) or not 0.0 <= reward <= 1.0:
-        return infra_error(f"the verifier returned {reward!r}, not a number from 0 to 1")
-    return Verdict(reward=float(reward), detail=detail)
-
-
-def infra_error(detail: str) -> Verdict:
-    """No reward, and why."""
-    return Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR, detail=detail[:300])

@@ -180,7 +180,7 @@ def test_an_answer_that_breaks_a_server_is_tried_as_often_as_the_settings_say(to
         assert [verdict.reward for verdict in verdicts] == [float(answer == "good") for answer in answers]
 
 
-@pytest.mark.parametrize("reward", [2.0, -0.1, None, "1.0", True])
+@pytest.mark.parametrize("reward", [2.0, -0.1, None, "1.0", True, float("nan"), float("inf")])
 def test_rewards_are_checked_here_as_well(token_file: Path, reward: object) -> None:
     liar = Honest()
 
@@ -240,7 +240,7 @@ def test_a_server_that_returns_with_other_tasks_gets_no_work(token_file: Path) -
 def test_no_server_at_all_is_an_error_at_the_start(token_file: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match=rf"no reward server answers \({NOWHERE}: Connection refused\).*python -m prorl_mega\.tasks\.serve",
+        match=rf"no reward server answers \({NOWHERE}: Connection refused\).*python -m prorl_mega\.serve",
     ):
         RemoteVerifiers(client_config(token_file, [NOWHERE]))
     before = threading.active_count()

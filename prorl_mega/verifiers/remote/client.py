@@ -1,9 +1,9 @@
 """The client of reward servers: what `VerifierPool` does on this machine, several servers do elsewhere (`serve.py`).
 
-One thread talks to all of them. The server with the most verifier processes to spare gets the next answers. One that
-cannot be reached, falls silent or talks nonsense is left alone for a while, longer each time, and looked at anew before
-it gets work again; the answers that it had go to the others. An answer over which `tasks.retries` + 1 servers failed,
-or that is left when all of them have failed again and again, is an infrastructure error that says why.
+One thread talks to all of them. The server with the most idle verifier processes gets the next answers. A server that
+cannot be reached, falls silent or sends what it must not is left alone for a while, longer each time, and is looked at
+anew before it gets work again; the answers that it had go to the others. An answer over which `tasks.retries` + 1
+servers failed, or that is left when all servers have failed again and again, is an infrastructure error that says why.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import aiohttp
 
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.sandbox.channel import BrokenMessageError
+from prorl_mega.sandbox.channel import BrokenMessageError, dump
 from prorl_mega.types import Problem, Scoring, Verdict
-from prorl_mega.verifiers.batch import Answers, Job, infra_error
+from prorl_mega.verifiers.batch import Answers, Job
+from prorl_mega.verifiers.messages import infra_error
 from prorl_mega.verifiers.pool import CHUNK
 from prorl_mega.verifiers.remote.endpoint import OFTEN, BusyError, Endpoint, RefusedError
-from prorl_mega.verifiers.remote.protocol import digests, encode_job
+from prorl_mega.verifiers.remote.protocol import digests
 from prorl_mega.verifiers.remote.token import read_token
 
 PAUSES_S = (0.25, 0.5, 1.0, 2.0, 10.0)  # after the first failure in a row, the second, …
@@ -40,13 +41,12 @@ class RemoteVerifiers:
 
     def __init__(self, tasks: TasksConfig) -> None:
         """Raises ConfigError when no server can be reached, or when one refuses the token or scores something else."""
-        token = read_token(tasks.token_file)
-        entries = digests(tasks)
+        token, entries = read_token(tasks.token_file), digests(tasks)
         self._endpoints = [Endpoint(address, token, entries, tasks) for address in tasks.servers]
         self._attempts = max(tasks.retries + 1, min(2, len(tasks.servers)))
         self._lock = threading.Lock()
         self.counters = Scoring()
-        """Of all batches so far."""
+        """The sum over all batches so far."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="reward servers", daemon=True)
         self._thread.start()
@@ -82,11 +82,11 @@ class RemoteVerifiers:
             self._loop.close()
 
     def _call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        """In the thread that talks to the servers."""
+        """Run it in the thread that talks to the servers."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _meet(self) -> None:
-        """Every server once, before a run depends on them."""
+        """Look at every server once, before a run depends on them."""
         outcomes = await asyncio.gather(*(each.look() for each in self._endpoints), return_exceptions=True)
         problems = []
         for endpoint, outcome in zip(self._endpoints, outcomes, strict=True):
@@ -103,8 +103,8 @@ class RemoteVerifiers:
             )
 
 
-class RemoteBatch:
-    """Implements `protocols.Batch`. What begins with an underscore runs in the thread that talks to the servers."""
+class RemoteBatch(Answers):
+    """Implements `protocols.Batch`. Methods that begin with an underscore run in the thread that talks to servers."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class RemoteBatch:
         loop: asyncio.AbstractEventLoop,
         call: Callable[[Coroutine[Any, Any, list[Verdict]]], list[Verdict]],
     ) -> None:
-        self._answers = Answers()
+        super().__init__()
         self._endpoints, self._attempts, self._loop, self._call = endpoints, attempts, loop, call
         self._requests: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -121,15 +121,11 @@ class RemoteBatch:
         for endpoint in endpoints:
             endpoint.failures, endpoint.is_paused = 0, False  # a new chance
 
-    @property
-    def scoring(self) -> Scoring:
-        return self._answers.scoring
-
     def add(self, problem: Problem, text: str) -> None:
         self._loop.call_soon_threadsafe(self._add, problem, text)
 
-    def work(self) -> None:
-        """Servers work without being asked."""
+    def poll(self) -> None:
+        """Nothing to do: servers work without being asked."""
 
     def verdicts(self) -> list[Verdict]:
         started = time.monotonic()
@@ -144,73 +140,68 @@ class RemoteBatch:
         await asyncio.gather(*self._requests, return_exceptions=True)
 
     def _add(self, problem: Problem, text: str) -> None:
-        self._answers.add(problem, text)
+        super().add(problem, text)
         self._hand_out()
 
     async def _finish(self) -> list[Verdict]:
-        while self._answers.unfinished:
+        while self.unfinished:
             self._news.clear()
             if self._bug is not None:
                 raise self._bug
             await self._news.wait()
-        return self._answers.in_order()
+        return self.in_order()
 
     def _hand_out(self) -> None:
+        """Give servers as much as they can take; when none of them works any more, give up what is left."""
         try:
-            self._hand_out_all()
+            while endpoint := self._choose():
+                jobs, encoded = self._chunk(endpoint)
+                if jobs:
+                    request = self._loop.create_task(self._send(endpoint, jobs, encoded))
+                    endpoint.working += 1
+                    self._requests.add(request)
+                    request.add_done_callback(self._ended)
         except Exception as error:  # nobody waits for this call; `verdicts` does, and raises it
             self._bug = error
-        self._news.set()
-
-    def _hand_out_all(self) -> None:
-        """As much as the servers can take; when none of them works any more, what is left is given up."""
-        queue = self._answers.queue
-        while endpoint := self._choose():
-            jobs, encoded = self._chunk(endpoint)
-            if jobs:
-                request = self._loop.create_task(self._send(endpoint, jobs, encoded))
-                endpoint.working += 1
-                self._requests.add(request)
-                request.add_done_callback(self._ended)
         if all(each.has_failed_often and not each.working for each in self._endpoints):
             reasons = "; ".join(f"{each.address}: {each.reason}" for each in self._endpoints)
-            while queue:
-                self._answers.settle(queue.popleft(), infra_error(f"no reward server answers ({reasons})"))
+            while self.queue:
+                self.resolve(self.queue.popleft(), infra_error(f"no reward server answers ({reasons})"))
+        self._news.set()
 
     def _choose(self) -> Endpoint | None:
-        """The server with the most to spare, and in front of the queue an answer for it.
+        """The server that can take the most, with an answer for it at the front of the queue.
 
-        One that failed there before is for the others, as long as one of them works.
+        An answer over which a server failed before is for the others, as long as one of them works.
         """
-        queue = self._answers.queue
+        queue = self.queue
         for endpoint in sorted(self._endpoints, key=lambda each: -each.free):
-            others = [each for each in self._endpoints if each is not endpoint and not each.has_failed_often]
+            is_alone = all(each is endpoint or each.has_failed_often for each in self._endpoints)
             for _ in range(len(queue) if endpoint.free > 0 else 0):
-                if not others or queue[0].failed_at != endpoint.address:
+                if is_alone or queue[0].failed_at != endpoint.address:
                     return endpoint
                 queue.rotate(-1)
         return None
 
     def _chunk(self, endpoint: Endpoint) -> tuple[list[Job], list[bytes]]:
         """Answers for one request, few enough for all processes to get some; one that failed before goes alone."""
-        queue = self._answers.queue
+        queue = self.queue
         processes = sum(each.capacity for each in self._endpoints if not each.has_failed_often)
         count = max(1, min(CHUNK, math.ceil(len(queue) / (2 * max(1, processes)))))
         jobs: list[Job] = []
         encoded: list[bytes] = []
         left = endpoint.max_bytes - 1024  # what is around the answers takes a few hundred
-        now = time.monotonic()
         while queue and len(jobs) < count:
-            data = encode_job(queue[0])
+            data = dump(queue[0].message)
             if jobs and (len(data) > left or queue[0].attempts or jobs[0].attempts):
                 break
             job = queue.popleft()
             if len(data) > left:
                 text = f"problem and answer of {len(data)} bytes; {endpoint.address} takes {endpoint.max_bytes}"
-                self._answers.settle(job, infra_error(text))
+                self.resolve(job, infra_error(text))
                 continue
             left -= len(data) + 2
-            job.given = job.given or now
+            job.given = job.given or time.monotonic()
             jobs.append(job)
             encoded.append(data)
         return jobs, encoded
@@ -222,54 +213,49 @@ class RemoteBatch:
             if looks:
                 await endpoint.look()
             reached = True
-            verdicts, took = await endpoint.score(jobs, encoded)
+            verdicts, counts = await endpoint.score([job.message.id for job in jobs], encoded)
         except BusyError:
-            self._put_back(jobs)
+            self.queue.extendleft(reversed(jobs))
             endpoint.busy += 1
             if endpoint.busy < MAX_BUSY:
                 self._pause(endpoint, BUSY_S)
             else:
                 self._failed(endpoint, "it has had too many requests all the time")
         except RefusedError as error:
-            self._put_back(jobs)
+            self.queue.extendleft(reversed(jobs))
             endpoint.failures = OFTEN
             self._failed(endpoint, str(error))
         except _ERRORS as error:
             if reached and not isinstance(error, aiohttp.ClientConnectorError):
                 self._charge(jobs, endpoint, describe(error))
             else:
-                self._put_back(jobs)
+                self.queue.extendleft(reversed(jobs))
             if looks or endpoint.is_known:  # requests that were under way at the same time tell nothing new
                 self._failed(endpoint, describe(error))
         else:
             endpoint.failures = endpoint.busy = 0
-            scoring = self.scoring
-            scoring += took
+            self.scoring += counts
             for job, verdict in zip(jobs, verdicts, strict=True):
-                self._answers.settle(job, verdict)
+                self.resolve(job, verdict)
         finally:
             endpoint.working -= 1
 
     def _ended(self, request: asyncio.Task[None]) -> None:
         self._requests.discard(request)
-        if request.cancelled():
-            return
-        self._bug = self._bug or request.exception()
-        self._hand_out()
-
-    def _put_back(self, jobs: list[Job]) -> None:
-        self._answers.queue.extendleft(reversed(jobs))
+        if not request.cancelled():
+            self._bug = self._bug or request.exception()
+            self._hand_out()
 
     def _charge(self, jobs: list[Job], endpoint: Endpoint, reason: str) -> None:
-        """These answers were with a server when it failed."""
+        """Count an attempt for answers that a server had when it failed."""
         for job in jobs:
             job.attempts += 1
             job.failed_at = endpoint.address
             if job.attempts < self._attempts:
                 self.scoring.retries += 1
-                self._answers.queue.append(job)
+                self.queue.append(job)
             else:
-                self._answers.settle(job, infra_error(f"{endpoint.address}: {reason}"))
+                self.resolve(job, infra_error(f"{endpoint.address}: {reason}"))
 
     def _failed(self, endpoint: Endpoint, reason: str) -> None:
         self.scoring.crashes += 1
@@ -278,16 +264,16 @@ class RemoteBatch:
         endpoint.busy, endpoint.is_known, endpoint.reason = 0, False, reason
 
     def _pause(self, endpoint: Endpoint, seconds: float) -> None:
-        endpoint.is_paused = True
-        self._loop.call_later(seconds, self._resume, endpoint)
+        def resume() -> None:
+            endpoint.is_paused = False
+            self._hand_out()
 
-    def _resume(self, endpoint: Endpoint) -> None:
-        endpoint.is_paused = False
-        self._hand_out()
+        endpoint.is_paused = True
+        self._loop.call_later(seconds, resume)
 
 
 def describe(error: BaseException) -> str:
-    """In a few words."""
+    """The error in a few words."""
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         return os.strerror(error.os_error.errno)
     return str(error)[:200] or type(error).__name__
