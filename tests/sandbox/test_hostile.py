@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.hostile_programs import FUNCTIONS, NATIVE, PRELUDE, SCRIPTS
 from helpers.sandboxes import needs, sandbox_of
+from msgspec import structs
 
 from prorl_mega.sandbox import Ending, IsolationTier, Limits, Sandbox, compilation, native, script
 from prorl_mega.sandbox.process import descendants
@@ -171,7 +172,7 @@ def test_functions(sandbox: Sandbox, canaries: Canaries, form: str) -> None:
 
 @needs(IsolationTier.BUBBLEWRAP, compiler=True)
 def test_native_programs_and_what_they_do_to_the_compiler() -> None:
-    brief = dataclasses.replace(program.COMPILING, cpu_s=1.5, wall_s=4.0)
+    brief = structs.replace(program.COMPILING, cpu_s=1.5, wall_s=4.0)
     with sandbox_of(IsolationTier.BUBBLEWRAP, size=2) as sandbox:
         built = sandbox.run([compilation(program.compiler(), source, brief) for source in NATIVE.values()])
         endings = {name: result.ending for name, result in zip(NATIVE, built, strict=True)}
