@@ -30,7 +30,7 @@ from prorl_mega.tasks.registry import task_class
 from prorl_mega.types import Outcome, Problem, Scoring, Verdict
 from prorl_mega.verifiers.batch import Answers, Job
 from prorl_mega.verifiers.messages import VerdictMessage, WorkerReply, WorkerRequest, WorkerSetup, infra_error
-from prorl_mega.verifiers.process import STARTUP_S, VerifierWorker, start
+from prorl_mega.verifiers.process import STARTUP_S, VerifierWorker
 
 CHUNK = 32  # answers per message
 RECYCLE = 20_000  # answers, then a worker is replaced: libraries leak
@@ -110,15 +110,16 @@ class VerifierPool:
             self._stop_all()
 
     def _stop_all(self) -> None:
-        for worker in list(self._workers):
-            self._stop(worker)
+        while self._workers:
+            self._workers.pop().stop()
 
     def _turn(self, batch: PoolBatch, wait: bool) -> None:
         self._hand_out(batch)
         if self._workers:
             self._exchange(batch, wait)
-        else:
-            self._give_up(batch)
+            return
+        while batch.queue:
+            batch.resolve(batch.queue.popleft(), infra_error("no verifier process could be started"))
 
     def _hand_out(self, batch: PoolBatch) -> None:
         """Give every idle worker a chunk; start workers while there is more than the ones at work can hold."""
@@ -131,11 +132,11 @@ class VerifierPool:
         waiting = sum(not worker.ready for worker in self._workers)
         room = len(self._workers) < self._size and self._failed_starts < MAX_FAILED_STARTS
         if room and len(batch.queue) > waiting * CHUNK:
-            self._workers.append(start(self._first_request))
+            self._workers.append(VerifierWorker(self._first_request))
             batch.scoring.started += 1
 
     def _give(self, worker: VerifierWorker, queue: deque[Job]) -> None:
-        """A chunk, small enough that the others get a share; an answer that failed before travels alone."""
+        """Give it a chunk that leaves the others a share; an answer that failed before travels alone."""
         count = max(1, min(CHUNK, math.ceil(len(queue) / (2 * self._size))))
         worker.jobs.append(queue.popleft())
         while len(worker.jobs) < count and queue and not worker.jobs[0].attempts and not queue[0].attempts:
@@ -146,12 +147,8 @@ class VerifierPool:
         worker.outgoing += encode(WorkerRequest(answers=[job.message for job in worker.jobs]))
         worker.start_clock(self._timeout)
 
-    def _give_up(self, batch: PoolBatch) -> None:
-        while batch.queue:
-            batch.resolve(batch.queue.popleft(), infra_error("no verifier process could be started"))
-
     def _exchange(self, batch: PoolBatch, wait: bool) -> None:
-        """Move bytes both ways, after waiting for workers if it should; judge the late ones."""
+        """Move bytes both ways, after waiting for workers if `wait`; stop the late ones."""
         poll = select.poll()
         by_source = {worker.source: worker for worker in self._workers}
         by_sink = {worker.sink: worker for worker in self._workers if worker.outgoing}

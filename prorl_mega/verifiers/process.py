@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import subprocess
 import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
 
 from prorl_mega.sandbox.channel import Inbox, start_child
 from prorl_mega.verifiers.batch import Job
@@ -21,22 +18,36 @@ PATIENCE = 30  # times the time-out, for a worker that is ready to run and gets 
 _PIPE = 1 << 20  # bytes; the kernel's default of 64 KiB is less than one chunk of long answers
 
 
-@dataclass(kw_only=True, slots=True)
 class VerifierWorker:
-    """A verifier process, the answers it was given, and when the current one is due."""
+    """A verifier process with its pipes and the answers it was given. Starts at once.
 
-    process: subprocess.Popen[bytes]
-    log: Any  # unlinked temporary file: the worker's standard error
-    source: int
-    sink: int
-    outgoing: bytes
-    deadline: float
-    last_deadline: float = 0.0  # of the current answer, however busy the machine
-    processor_s: float = 0.0  # that it had used when the current answer began
-    ready: bool = False
-    answered: int = 0
-    inbox: Inbox[WorkerReply] = field(default_factory=lambda: Inbox(WorkerReply))
-    jobs: deque[Job] = field(default_factory=deque)
+    Its environment holds no secrets, one thread and a fixed hash seed.
+    """
+
+    def __init__(self, request: bytes) -> None:
+        """`request` is the first message that it reads."""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (its standard error; closed when it is stopped)
+        self.process = start_child(
+            "prorl_mega.verifiers.worker",
+            stderr=self._log,
+            PYTHONHASHSEED=os.environ.get("PYTHONHASHSEED", "0"),
+            PYTHONDONTWRITEBYTECODE="1",
+            OMP_NUM_THREADS="1",
+            OPENBLAS_NUM_THREADS="1",
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.source, self.sink = self.process.stdout.fileno(), self.process.stdin.fileno()
+        os.set_blocking(self.sink, False)
+        with contextlib.suppress(OSError):  # a user's pipes are limited together; a small one only takes longer
+            fcntl.fcntl(self.sink, fcntl.F_SETPIPE_SZ, _PIPE)
+        self.outgoing = request
+        self.inbox = Inbox(WorkerReply)
+        self.jobs: deque[Job] = deque()
+        self.ready = False
+        self.answered = 0
+        self.deadline = self.last_deadline = time.monotonic() + STARTUP_S  # the last one holds however busy the machine
+        self.processor_s = 0.0  # that it had used when the current answer began
 
     def start_clock(self, timeout: float) -> None:
         """Start the time limit of the answer that it turns to now."""
@@ -68,36 +79,10 @@ class VerifierWorker:
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()
-        self.log.seek(max(0, self.log.seek(0, os.SEEK_END) - 300))
-        line = self.log.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
-        self.log.close()
+        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 300))
+        line = self._log.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
+        self._log.close()
         return line or (f"signal {-code}" if code < 0 and code != -9 else f"exit code {code}" if code > 0 else "")
-
-
-def start(request: bytes) -> VerifierWorker:
-    """A new worker, which reads `request` first. Its environment holds no secrets, one thread and a fixed hash seed."""
-    log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is stopped)
-    process = start_child(
-        "prorl_mega.verifiers.worker",
-        stderr=log,
-        PYTHONHASHSEED=os.environ.get("PYTHONHASHSEED", "0"),
-        PYTHONDONTWRITEBYTECODE="1",
-        OMP_NUM_THREADS="1",
-        OPENBLAS_NUM_THREADS="1",
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    os.set_blocking(process.stdin.fileno(), False)
-    with contextlib.suppress(OSError):  # a user's pipes are limited together; a small one only takes longer
-        fcntl.fcntl(process.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
-    return VerifierWorker(
-        process=process,
-        log=log,
-        source=process.stdout.fileno(),
-        sink=process.stdin.fileno(),
-        outgoing=request,
-        deadline=time.monotonic() + STARTUP_S,
-    )
 
 
 def _processor_time(pid: int) -> float | None:

@@ -86,7 +86,12 @@ def test_bytes_and_objects_of_a_problem_are_an_error_of_the_task() -> None:
 def test_the_code_that_servers_and_clients_compare_is_all_that_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     real = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or real(path))
+
+    def noting(path: Path) -> bytes:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noting)
     before = protocol.digests(hostile_config())
     package = Path(protocol.__file__).parents[2]
     found = {str(path.relative_to(package)) for path in read if path.is_relative_to(package)}

@@ -84,7 +84,7 @@ def test_a_server_that_is_killed_loses_no_answer(tmp_path: Path, token_file: Pat
                 batch.add(PROBLEM, "work")
                 for answer in answers:
                     batch.add(PROBLEM, answer)
-                while {each.working for each in client._endpoints} != {1}:
+                while {each.working for each in client.endpoints} != {1}:
                     time.sleep(0.001)
                 first.kill()
                 verdicts = batch.verdicts()
@@ -259,7 +259,7 @@ def test_a_batch_that_is_left_is_given_up(token_file: Path) -> None:
             while not slow.sizes:
                 time.sleep(0.001)
         assert batch.scoring.answers == 0
-        assert client._endpoints[0].working == 0
+        assert client.endpoints[0].working == 0
         released.set()
         assert [verdict.reward for verdict in score(client, ["bad", "good"])] == [0.0, 1.0]
 

@@ -105,7 +105,7 @@ def test_a_hanging_answer_is_killed_over_there(client: RemoteVerifiers) -> None:
 
 
 def test_work_that_takes_long_is_not_silent(server: RewardServer, token_file: Path, client: RemoteVerifiers) -> None:
-    body = json.dumps({"entries": summary(client._endpoints[0].entries), "answers": [answer(answer="sleep")]}).encode()
+    body = json.dumps({"entries": summary(client.endpoints[0].entries), "answers": [answer(answer="sleep")]}).encode()
     status, found = ask(server, "POST", "/score", body, token=read_token(str(token_file)))
     assert status == 200
     assert found["blanks"]
@@ -222,7 +222,7 @@ def test_garbage_is_refused_in_words(
     server: RewardServer, token_file: Path, client: RemoteVerifiers, body: object, error: str
 ) -> None:
     if isinstance(body, dict):
-        body = json.dumps({"entries": summary(client._endpoints[0].entries)} | body).encode()
+        body = json.dumps({"entries": summary(client.endpoints[0].entries)} | body).encode()
     status, found = ask(server, "POST", "/score", body, token=read_token(str(token_file)))  # type: ignore[arg-type]
     assert status == 400
     assert error in found["error"]

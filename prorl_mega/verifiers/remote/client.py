@@ -14,7 +14,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 import aiohttp
@@ -42,16 +42,16 @@ class RemoteVerifiers:
     def __init__(self, tasks: TasksConfig) -> None:
         """Raises ConfigError when no server can be reached, or when one refuses the token or scores something else."""
         token, entries = read_token(tasks.token_file), digests(tasks)
-        self._endpoints = [Endpoint(address, token, entries, tasks) for address in tasks.servers]
-        self._attempts = max(tasks.retries + 1, min(2, len(tasks.servers)))
+        self.endpoints = [Endpoint(address, token, entries, tasks) for address in tasks.servers]
+        self.attempts = max(tasks.retries + 1, min(2, len(tasks.servers)))
         self._lock = threading.Lock()
         self.counters = Scoring()
         """The sum over all batches so far."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="reward servers", daemon=True)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="reward servers", daemon=True)
         self._thread.start()
         try:
-            self._call(self._meet())
+            self.call(self._meet())
         except BaseException:
             self.close()
             raise
@@ -66,37 +66,37 @@ class RemoteVerifiers:
     def batch(self) -> Iterator[RemoteBatch]:
         """Answers to be scored. One batch at a time."""
         with self._lock:
-            batch = RemoteBatch(self._endpoints, self._attempts, self._loop, self._call)
+            batch = RemoteBatch(self)
             try:
                 yield batch
             finally:
-                self._call(batch.end())
+                self.call(batch.end())
                 self.counters += batch.scoring
 
     def close(self) -> None:
         if self._thread.is_alive():
-            for endpoint in self._endpoints:
-                self._call(endpoint.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            for endpoint in self.endpoints:
+                self.call(endpoint.close())
+            self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
-            self._loop.close()
+            self.loop.close()
 
-    def _call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    def call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
         """Run it in the thread that talks to the servers."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     async def _meet(self) -> None:
         """Look at every server once, before a run depends on them."""
-        outcomes = await asyncio.gather(*(each.look() for each in self._endpoints), return_exceptions=True)
+        outcomes = await asyncio.gather(*(each.look() for each in self.endpoints), return_exceptions=True)
         problems = []
-        for endpoint, outcome in zip(self._endpoints, outcomes, strict=True):
+        for endpoint, outcome in zip(self.endpoints, outcomes, strict=True):
             if isinstance(outcome, RefusedError):
                 raise ConfigError(f"tasks.servers: {endpoint.address}: {outcome}")
             if isinstance(outcome, _ERRORS):
                 problems.append(f"{endpoint.address}: {describe(outcome)}")
             elif outcome is not None:
                 raise outcome
-        if len(problems) == len(self._endpoints):
+        if len(problems) == len(self.endpoints):
             raise ConfigError(
                 f"tasks.servers: no reward server answers ({'; '.join(problems)}). Start one with the settings of this "
                 "run: python -m prorl_mega.serve"
@@ -106,19 +106,13 @@ class RemoteVerifiers:
 class RemoteBatch(Answers):
     """Implements `protocols.Batch`. Methods that begin with an underscore run in the thread that talks to servers."""
 
-    def __init__(
-        self,
-        endpoints: list[Endpoint],
-        attempts: int,
-        loop: asyncio.AbstractEventLoop,
-        call: Callable[[Coroutine[Any, Any, list[Verdict]]], list[Verdict]],
-    ) -> None:
+    def __init__(self, verifiers: RemoteVerifiers) -> None:
         super().__init__()
-        self._endpoints, self._attempts, self._loop, self._call = endpoints, attempts, loop, call
+        self._verifiers, self._loop, self._endpoints = verifiers, verifiers.loop, verifiers.endpoints
         self._requests: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._bug: BaseException | None = None
-        for endpoint in endpoints:
+        for endpoint in self._endpoints:
             endpoint.failures, endpoint.is_paused = 0, False  # a new chance
 
     def add(self, problem: Problem, text: str) -> None:
@@ -129,7 +123,7 @@ class RemoteBatch(Answers):
 
     def verdicts(self) -> list[Verdict]:
         started = time.monotonic()
-        verdicts = self._call(self._finish())
+        verdicts = self._verifiers.call(self._finish())
         self.scoring.tail_s += time.monotonic() - started
         return verdicts
 
@@ -251,7 +245,7 @@ class RemoteBatch(Answers):
         for job in jobs:
             job.attempts += 1
             job.failed_at = endpoint.address
-            if job.attempts < self._attempts:
+            if job.attempts < self._verifiers.attempts:
                 self.scoring.retries += 1
                 self.queue.append(job)
             else:

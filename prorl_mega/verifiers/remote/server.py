@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import ipaddress
 import queue
@@ -161,24 +162,22 @@ def _error(status: int, text: str) -> web.Response:
 
 
 def _socket(serve: ServeConfig) -> socket.socket:
-    """Bound to what `tasks.serve.address` means. Raises ConfigError, also where other machines would reach it."""
+    """A socket bound to `tasks.serve.address`. Raises ConfigError, also where other machines would reach it unasked."""
     where = f"tasks.serve.address={serve.address}"
+    if not serve.address:
+        raise ConfigError("tasks.serve.address is empty; 127.0.0.1 is this machine")
     try:
-        if not serve.address:
-            raise ConfigError("tasks.serve.address is empty; 127.0.0.1 is this machine")
         family, kind, _, _, address = socket.getaddrinfo(serve.address, serve.port, type=socket.SOCK_STREAM)[0]
+        if not ipaddress.ip_address(address[0]).is_loopback and not serve.open_to_network:
+            raise ConfigError(
+                f"{where}: other machines reach it, and nothing that is sent is encrypted. In a network of the "
+                "cluster's own, set tasks.serve.open_to_network=true as well; otherwise 127.0.0.1 works"
+            )
+        with contextlib.ExitStack() as undo:
+            bound = undo.enter_context(socket.socket(family, kind))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            undo.pop_all()
+        return bound
     except OSError as error:
-        raise ConfigError(f"{where}: {error.strerror}") from None
-    if not ipaddress.ip_address(address[0]).is_loopback and not serve.open_to_network:
-        raise ConfigError(
-            f"{where}: other machines reach it, and nothing that is sent is encrypted. In a network of the cluster's "
-            "own, set tasks.serve.open_to_network=true as well; otherwise 127.0.0.1 works"
-        )
-    bound = socket.socket(family, kind)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
         raise ConfigError(f"{where} tasks.serve.port={serve.port}: {error.strerror}") from None
-    return bound
