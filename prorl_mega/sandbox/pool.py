@@ -8,17 +8,16 @@ one, and is an INFRA_ERROR when that does not help: never a verdict about the pr
 from __future__ import annotations
 
 import math
-import os
 import select
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec, sandbox_specs
 from prorl_mega.sandbox.job import Ending, ProgramKind, ProgramResult, ProgramRun
-from prorl_mega.sandbox.process import SandboxError, SandboxWorker
+from prorl_mega.sandbox.process import SandboxError, SandboxWorker, start_together
 
 ATTEMPTS = 3  # of a run whose sandbox fails
 BEAT_S = 1.0
@@ -28,14 +27,13 @@ REMEDY = (
 )
 
 
-_NO_RESULT = ProgramResult(ending=Ending.INFRA_ERROR, detail="not run")
-
-
 @dataclass(kw_only=True, slots=True)
 class _Job:
-    run: ProgramRun
+    """One run, or a program and its tests, which run at the same time with pipes between them."""
+
+    runs: tuple[ProgramRun, ...]
     attempts: int = 0
-    result: ProgramResult = _NO_RESULT
+    results: dict[int, ProgramResult] = field(default_factory=dict)  # by position in `runs`
 
 
 @dataclass(kw_only=True, slots=True)
@@ -81,93 +79,49 @@ class Sandbox:
 
     def run(self, runs: Sequence[ProgramRun]) -> list[ProgramResult]:
         """One result per run, in order. Never raises for what a program does."""
-        jobs = [_Job(run=run) for run in runs]
-        queue, working = deque(jobs), dict[SandboxWorker, _Job]()
-        self.counters.runs += len(runs)
+        return [job.results[0] for job in self._run([_Job(runs=(run,)) for run in runs])]
+
+    def converse(self, program: ProgramRun, tests: ProgramRun) -> tuple[ProgramResult, ProgramResult]:
+        """A SERVE and a TESTS run at once, each in its own sandbox, with pipes between them."""
+        (job,) = self._run([_Job(runs=(program, tests))])
+        return job.results[0], job.results[1]
+
+    def _run(self, jobs: list[_Job]) -> list[_Job]:
+        queue, working = deque(jobs), dict[SandboxWorker, tuple[_Job, int]]()
+        self.counters.runs += sum(len(job.runs) for job in jobs)
         try:
             while queue or working:
                 self._hand_out(queue, working)
                 for worker, result in self._wait():
                     if worker in working:
-                        self._resolve(working.pop(worker), result, queue)
+                        self._resolve(*working.pop(worker), result, queue)
                     elif queue and self._failed_starts >= ATTEMPTS and not any(each.ready for each in self._workers):
-                        queue.popleft().result = result
-                        self.counters.infra_errors += 1
+                        self._fail(queue, result, retry=False)
         except BaseException:
             self.close()
             raise
-        return [job.result for job in jobs]
+        return jobs
 
-    def converse(self, program: ProgramRun, tests: ProgramRun) -> tuple[ProgramResult, ProgramResult]:
-        """A SERVE and a TESTS run at once, each in its own sandbox, with pipes between them."""
-        pair = (program, tests)
-        self.counters.runs += 2
-        for _ in range(ATTEMPTS):
-            results = self._converse(pair)
-            if all(result.ending is not Ending.INFRA_ERROR for result in results):
-                break
-        self.counters.infra_errors += sum(result.ending is Ending.INFRA_ERROR for result in results)
-        return results
-
-    def _converse(self, pair: tuple[ProgramRun, ProgramRun]) -> tuple[ProgramResult, ProgramResult]:
-        results: dict[int, ProgramResult] = {}
-        try:
-            workers = [self._ready(index) for index in range(2)]
-            requests, replies = os.pipe(), os.pipe()  # of the tests, of the program
-            try:
-                workers[0].start(pair[0], stdin=requests[0], result=replies[1], partner=workers[1])
-                workers[1].start(pair[1], stdin=replies[0], result=requests[1], partner=workers[0])
-            finally:
-                for descriptor in (*requests, *replies):
-                    os.close(descriptor)
-            while len(results) < 2:
-                for worker, result in self._wait():
-                    if worker in workers and result is not None:
-                        results[workers.index(worker)] = result
-        except SandboxError as error:
-            self.counters.failures += 1
-            self.close()
-            missing = _infra_error(str(error))
-            return results.get(0, missing), missing
-        except BaseException:
-            self.close()
-            raise
-        return results[0], results[1]
-
-    def _ready(self, index: int) -> SandboxWorker:
-        """The sandbox number `index`, idle. Raises CellError."""
-        while len(self._workers) <= index:
-            self._start()
-        worker = self._workers[index]
-        while not worker.ready:
-            if worker not in self._workers:
-                raise SandboxError("a sandbox did not start")
-            self._wait()
-        return worker
-
-    def _start(self) -> SandboxWorker:
-        worker = SandboxWorker(self.spec)
-        self.counters.started += 1
-        self._workers.append(worker)
-        return worker
-
-    def _hand_out(self, queue: deque[_Job], working: dict[SandboxWorker, _Job]) -> None:
-        for worker in list(self._workers):
-            if queue and worker.ready and worker.run is None:
-                job = queue.popleft()
-                try:
-                    worker.start(job.run)
-                    working[worker] = job
-                except SandboxError as error:
-                    self._discard(worker)
-                    self._resolve(job, _infra_error(str(error)), queue)
+    def _hand_out(self, queue: deque[_Job], working: dict[SandboxWorker, tuple[_Job, int]]) -> None:
+        """Start the jobs for which sandboxes are idle, and sandboxes for those that still wait."""
+        idle = [worker for worker in self._workers if worker.ready and worker.run is None]
+        while queue and len(idle) >= len(queue[0].runs):
+            job = queue.popleft()
+            workers = [idle.pop() for _ in job.runs]
+            working.update({worker: (job, index) for index, worker in enumerate(workers)})
+            for worker, error in start_together(workers, job.runs):
+                self._discard(worker)
+                self._resolve(*working.pop(worker), _infra_error(str(error)), queue)
         starting = sum(not worker.ready for worker in self._workers)
-        while queue and len(self._workers) < self._size and len(queue) > starting:
+        while queue and starting < len(queue) * (needed := len(queue[0].runs)):
+            if len(self._workers) >= max(self._size, needed):
+                break
             try:
-                self._start()
+                self._workers.append(SandboxWorker(self.spec))
+                self.counters.started += 1
                 starting += 1
             except SandboxError as error:
-                self._resolve(queue.popleft(), _infra_error(str(error)), queue)
+                self._fail(queue, _infra_error(str(error)))
 
     def _wait(self) -> list[tuple[SandboxWorker, ProgramResult]]:
         """Results that have come in, after waiting for the first event; late runs are killed."""
@@ -210,15 +164,26 @@ class Sandbox:
         self._workers.remove(worker)
         worker.kill()
 
-    def _resolve(self, job: _Job, result: ProgramResult, queue: deque[_Job]) -> None:
-        """Keep a result, or queue the run again when the sandbox failed and attempts are left."""
+    def _resolve(self, job: _Job, index: int, result: ProgramResult, queue: deque[_Job]) -> None:
+        job.results[index] = result
+        if len(job.results) == len(job.runs):
+            self._finish(job, queue)
+
+    def _fail(self, queue: deque[_Job], result: ProgramResult, *, retry: bool = True) -> None:
+        """The next job finds no sandbox."""
+        job = queue.popleft()
+        job.results = dict.fromkeys(range(len(job.runs)), result)
+        self._finish(job, queue, retry=retry)
+
+    def _finish(self, job: _Job, queue: deque[_Job], *, retry: bool = True) -> None:
+        """Queue a job whose sandbox failed again while attempts are left; the results of others are final."""
         job.attempts += 1
-        job.result = result
-        if result.ending is Ending.INFRA_ERROR:
-            if job.attempts < ATTEMPTS:
-                queue.append(job)
-            else:
-                self.counters.infra_errors += 1
+        failed = sum(result.ending is Ending.INFRA_ERROR for result in job.results.values())
+        if failed and retry and job.attempts < ATTEMPTS:
+            job.results = {}
+            queue.append(job)
+        else:
+            self.counters.infra_errors += failed
 
 
 def _infra_error(detail: str) -> ProgramResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import math
 import os
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -81,25 +83,20 @@ class SandboxWorker:
         self._files: list[int] = []  # program, standard input, output and error, result
         self._partner: SandboxWorker | None = None
 
-    def start(
-        self,
-        run: ProgramRun,
-        stdin: int | None = None,
-        result: int | None = None,
-        partner: SandboxWorker | None = None,
-    ) -> None:
-        """Hand over a run; `stdin` and `result` are descriptors to use instead of memory files (not closed here).
+    def start(self, run: ProgramRun, pipes: tuple[int, int] | None, partner: SandboxWorker | None) -> None:
+        """Hand over a run. Raises SandboxError.
 
-        `partner` is the sandbox at the other end of these descriptors.
+        `pipes` are its standard input and its result, in place of memory files (not closed here); `partner` is the
+        sandbox at their other ends.
         """
         assert self.ready
         assert self.run is None
         self._files = [
             _sealed(run.program if run.program is not None else json.dumps(run.job).encode()),
-            _sealed(run.stdin) if stdin is None else os.dup(stdin),
+            _sealed(run.stdin) if pipes is None else os.dup(pipes[0]),
             _memory(),
             _memory(),
-            _memory() if result is None else os.dup(result),
+            _memory() if pipes is None else os.dup(pipes[1]),
         ]
         request = {"kind": run.kind.value, "scratch": run.limits.scratch, "limits": _limits(run.limits)}
         self.run, self._partner = run, partner
@@ -177,6 +174,23 @@ class SandboxWorker:
         os.set_blocking(self.process.stderr.fileno(), False)
         words = self.process.stderr.read() or b""
         return words.decode("utf-8", "replace").strip()[-300:] or f"status {self.process.poll()}"
+
+
+def start_together(
+    workers: Sequence[SandboxWorker], runs: Sequence[ProgramRun]
+) -> list[tuple[SandboxWorker, SandboxError]]:
+    """Start one run, or two that read each other's results. Returns the sandboxes that failed."""
+    failed = []
+    ends = [os.pipe() for _ in runs] if len(runs) == 2 else []
+    for index, (worker, run) in enumerate(zip(workers, runs, strict=True)):
+        pipes = (ends[1 - index][0], ends[index][1]) if ends else None
+        try:
+            worker.start(run, pipes, workers[1 - index] if ends else None)
+        except SandboxError as error:
+            failed.append((worker, error))
+    for descriptor in itertools.chain(*ends):
+        os.close(descriptor)
+    return failed
 
 
 def _limits(limits: Limits) -> dict[str, int]:
