@@ -1,6 +1,7 @@
-"""What the sandbox of this machine holds, proved with canaries: a file, a variable, a server, another process.
+"""Attacks on the sandbox of this machine, to find out whether it holds.
 
-Every probe says HELD when the wall stood. It is told where the canary is and goes for it in the most direct way.
+The targets are canaries: a file, an environment variable, a server, another process. Every probe is told where its
+canary is, tries the most direct way to it, and prints HELD when that fails.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def say(fallen): print("FELL" if fallen else "HELD", flush=True)
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Probe:
-    """`source` prints HELD; or, for limits, the run ends as `ending`."""
+    """One attack: `source` prints HELD when it fails; for limits, the run ends as `ending`."""
 
     what: str
     source: str
@@ -78,7 +79,7 @@ PROBES = (
 
 
 def examine(spec: SandboxSpec) -> Iterator[tuple[str, bool]]:
-    """Every probe, twice in the same sandbox, then what is seen from outside; True where the wall stood."""
+    """Run every probe twice in the same sandbox, then look from outside. Yields what was tried and whether it held."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (directory / "canary").write_text("canary")
@@ -112,7 +113,7 @@ def _nobody_called(server: socket.socket) -> bool:
 
 
 def report(write: Callable[[str], Any]) -> bool:
-    """Say which tiers are there and what each holds; whether programs may be run here."""
+    """Write which tiers this machine has and what each of them stops. True when programs may be run here."""
     chosen: IsolationTier | None = None
     holds = False
     for tier in (IsolationTier.BUBBLEWRAP, IsolationTier.LANDLOCK):
@@ -122,9 +123,9 @@ def report(write: Callable[[str], Any]) -> bool:
             continue
         write(f"{tier.value}: starts{_identity(spec)}\n")
         held = True
-        for what, stood in examine(spec):
-            write(f"  {'held' if stood else 'FELL'}  {what}\n")
-            held = held and stood
+        for what, has_held in examine(spec):
+            write(f"  {'held' if has_held else 'FELL'}  {what}\n")
+            held = held and has_held
         if chosen is None:
             chosen, holds = tier, held
     if chosen is None:

@@ -1,9 +1,10 @@
 """The kinds of isolation that this machine offers, and the commands that start a sandbox with them.
 
-First tier: bubblewrap. User, mount, process, network, IPC and host name-space of its own, an empty root with only the
-interpreter and the system's libraries, read-only; every run gets a scratch, a process name-space and a system-call
-filter of its own on top. Second tier, where name-spaces are forbidden: Landlock and the same filter; there is no
-scratch and no C++, and a program can find out that a path exists, though not what is in it. Else: nothing is run.
+The first tier is bubblewrap: a user, mount, process, network, IPC and host name-space for each sandbox, and an empty
+root with the interpreter and the system's libraries alone, read-only; on top of that, every run gets a scratch, a
+process name-space and a system-call filter. The second tier, where name-spaces are forbidden, is Landlock and the same
+filter; there is no scratch and no C++, and a program can find out that a path exists, though not what is in it. On a
+machine with neither, nothing is run.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class IsolationTier(StrEnum):
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class SandboxSpec:
-    """How to start one sandbox."""
+    """How to start one sandbox of a tier."""
 
     tier: IsolationTier
     command: list[str]
@@ -82,7 +83,7 @@ def _configuration(tier: IsolationTier) -> dict[str, Any]:
 
 
 def _interpreter(guest: str) -> list[str]:
-    """Isolated from the environment and the user's packages; no packages at all, no byte code written."""
+    """The command for the interpreter: no environment, no packages at all, no byte code written."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return [os.path.join(sys.base_prefix, "bin", version), "-I", "-S", "-B", guest]
 

@@ -1,4 +1,4 @@
-"""What is run in a sandbox, within which limits, and what comes back. Plain data only."""
+"""Plain data: what is run in a sandbox, within which limits, and what comes back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ending(StrEnum):
 
 
 class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Of one run. A program is one process, so these bound everything that it can use."""
+    """The limits of one run. A program is one process, so these bound everything that it can use."""
 
     cpu_s: float = 4.0  # processor time
     wall_s: float = 10.0  # of a program that does not want to run; one that waits for a processor gets more

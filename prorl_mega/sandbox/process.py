@@ -2,7 +2,7 @@
 
 A run's input and output are memory files that the host makes and passes as descriptors. The input is sealed; the output
 cannot outgrow the limit on file sizes. So nothing here waits for what a program does or does not read or write, and
-what it writes on any descriptor is read when it is dead.
+its output is read when it is dead.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SandboxError(Exception):
 
 
 class SandboxWorker:
-    """Starts at once; `ready` when it may be given a run. At most one run at a time."""
+    """One sandbox. It starts at once and is `ready` when it may be given a run; at most one run at a time."""
 
     def __init__(self, spec: SandboxSpec) -> None:
         """Raises SandboxError."""
@@ -113,7 +113,7 @@ class SandboxWorker:
             message = self.control.recv(_MESSAGE)
             reply = load(message, _GuestReply) if message else None
         except (OSError, BrokenMessageError) as error:
-            raise SandboxError(f"the sandbox sent nonsense: {error}") from None
+            raise SandboxError(f"the sandbox sent an invalid message: {error}") from None
         if reply is None:
             raise SandboxError(f"the sandbox ended ({self.stderr_end()})")
         if reply.ready and not self.ready:
@@ -122,7 +122,7 @@ class SandboxWorker:
         if self.run is None:
             raise SandboxError("the sandbox answered without having been asked")
         if reply.status is None:
-            raise SandboxError((reply.error or "the sandbox sent nonsense: no status")[:300])
+            raise SandboxError((reply.error or "the sandbox sent an invalid message: no status")[:300])
         result = _result(self.run, self._files, reply.status, reply.cpu, reply.memory)
         self._forget_run()
         return result
@@ -267,7 +267,7 @@ def descendants(pid: int) -> list[int]:
 def usage(guest: int) -> tuple[float, bool]:
     """Processor time in seconds of the program below `guest`, and whether a thread of it wants to run.
 
-    Without a program below it, the guest is reporting how one ended: it wants to run, and its word is waited for.
+    Without a program below it, the guest is reporting how one ended: it wants to run, and its report is waited for.
     """
     programs = descendants(guest)
     used, runnable = 0.0, not programs

@@ -1,6 +1,6 @@
-"""What every task promises, as checks that can be run on any of them: ours in the tests, yours on the command line.
+"""What every task promises, as checks that can be run on any task: in the tests, and on the command line.
 
-Answers are scored by the real pool, so that a task which only works in the process that made its problems is found out.
+Answers are scored by the real pool, so that a task that only works in the process that made its problems is noticed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LONG = "{[(\\boxed{<answer>" * 55_000
 
 @dataclass(kw_only=True, slots=True)
 class ContractCheck:
-    """One promise of one entry: how many cases were looked at, and what was wrong with those that broke it."""
+    """One promise of one entry: how many cases were checked, and what was wrong with those that broke it."""
 
     promise: str
     cases: int = 0
@@ -57,7 +57,7 @@ class ContractCheck:
 
 
 def wrapped(text: str) -> list[str]:
-    """A text as it is and in the forms in which tasks look for answers."""
+    """The text as it is, and in the forms in which tasks look for answers."""
     return [text, *(extract.mark("", text, form) for form in (extract.Form.tags, extract.Form.boxed))]
 
 

@@ -184,7 +184,7 @@ class VerifierPool:
                 self._take(worker, reply, batch)
         except BrokenMessageError as error:
             batch.scoring.crashes += 1
-            self._fail(worker, f"the verifier sent nonsense: {error}", batch)
+            self._fail(worker, f"the verifier sent an invalid message: {error}", batch)
 
     def _take(self, worker: VerifierWorker, reply: WorkerReply, batch: PoolBatch) -> None:
         """Act on one message of a worker: it is ready, it imports something slow, or it has a verdict."""

@@ -34,7 +34,7 @@ class RefusedError(Exception):
 
 
 class Endpoint:
-    """Address, what is known about the server there, and the two requests that it answers.
+    """An address, what is known about the server there, and the two requests that it answers.
 
     The requests raise BusyError, RefusedError, BrokenMessageError and what aiohttp raises when a connection fails.
     """

@@ -34,7 +34,7 @@ from prorl_mega.verifiers.remote.protocol import (
 )
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_WAITING = 2  # connections for each request that may be in hand: the others have not said yet what they want
+_WAITING = 2  # connections for each request that may be in hand: the others have sent no request yet
 
 
 class RewardServer:
@@ -149,7 +149,7 @@ class RewardServer:
 
 
 class _Refusal(asyncio.Protocol):
-    """What a connection gets that is one too many."""
+    """Closes a connection that is one too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
