@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prorl_mega.tasks.extract import MAX_TEXT
 from prorl_mega.types import Outcome, Problem, Scoring, Verdict
 from prorl_mega.verifiers.messages import AnswerMessage, ProblemMessage
+
+CHUNK = 32  # answers that a verifier is given at a time, at most
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,6 +48,22 @@ class Answers:
         question = ProblemMessage(problem.key, problem.task, problem.prompt, problem.entry)
         self.queue.append(Job(message=AnswerMessage(self._count, question, text[-MAX_TEXT:]), added=now))
         self._count += 1
+
+    def take(self, processes: int) -> list[Job]:
+        """A chunk for one of so many verifier processes: small enough that the others get a share.
+
+        An answer that failed before is a chunk of its own.
+        """
+        queue = self.queue
+        count = max(1, min(CHUNK, math.ceil(len(queue) / (2 * max(1, processes)))))
+        jobs = [queue.popleft()]
+        while len(jobs) < count and queue and not jobs[0].attempts and not queue[0].attempts:
+            jobs.append(queue.popleft())
+        return jobs
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """Return jobs to the front of the queue, in their order."""
+        self.queue.extendleft(reversed(jobs))
 
     def resolve(self, job: Job, verdict: Verdict) -> None:
         """Record the final verdict on an answer."""

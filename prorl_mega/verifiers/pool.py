@@ -20,7 +20,6 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from prorl_mega.config.schema import TasksConfig
@@ -28,11 +27,10 @@ from prorl_mega.sandbox.channel import BrokenMessageError, encode
 from prorl_mega.tasks import extension
 from prorl_mega.tasks.registry import task_class
 from prorl_mega.types import Outcome, Problem, Scoring, Verdict
-from prorl_mega.verifiers.batch import Answers, Job
+from prorl_mega.verifiers.batch import CHUNK, Answers, Job
 from prorl_mega.verifiers.messages import VerdictMessage, WorkerReply, WorkerRequest, WorkerSetup, infra_error
 from prorl_mega.verifiers.process import STARTUP_S, VerifierWorker
 
-CHUNK = 32  # answers per message
 RECYCLE = 20_000  # answers, then a worker is replaced: libraries leak
 MAX_FAILED_STARTS = 3  # in a row, then the remaining answers of a batch are given up
 
@@ -128,24 +126,16 @@ class VerifierPool:
                 if worker.answered >= RECYCLE:
                     self._stop(worker)
                     return
-                self._give(worker, batch.queue)
+                worker.jobs.extend(batch.take(self._size))
+                worker.outgoing += encode(WorkerRequest(answers=[job.message for job in worker.jobs]))
+                worker.start_clock(self._timeout)
+                for job in worker.jobs:
+                    job.given = job.given or time.monotonic()
         waiting = sum(not worker.ready for worker in self._workers)
         room = len(self._workers) < self._size and self._failed_starts < MAX_FAILED_STARTS
         if room and len(batch.queue) > waiting * CHUNK:
             self._workers.append(VerifierWorker(self._first_request))
             batch.scoring.started += 1
-
-    def _give(self, worker: VerifierWorker, queue: deque[Job]) -> None:
-        """Give it a chunk that leaves the others a share; an answer that failed before travels alone."""
-        count = max(1, min(CHUNK, math.ceil(len(queue) / (2 * self._size))))
-        worker.jobs.append(queue.popleft())
-        while len(worker.jobs) < count and queue and not worker.jobs[0].attempts and not queue[0].attempts:
-            worker.jobs.append(queue.popleft())
-        now = time.monotonic()
-        for job in worker.jobs:
-            job.given = job.given or now
-        worker.outgoing += encode(WorkerRequest(answers=[job.message for job in worker.jobs]))
-        worker.start_clock(self._timeout)
 
     def _exchange(self, batch: PoolBatch, wait: bool) -> None:
         """Move bytes both ways, after waiting for workers if `wait`; stop the late ones."""
@@ -215,7 +205,7 @@ class VerifierPool:
         jobs = worker.jobs
         if jobs:
             guilty = jobs.popleft()
-            batch.queue.extendleft(reversed(jobs))
+            batch.put_back(jobs)
             detail = f"{reason} ({log})" if log else reason
             self._resolve(guilty, infra_error(detail), batch)
 

@@ -14,6 +14,7 @@ from helpers.reward_servers import TOKEN, RewardServer, client_config, impostor
 
 from prorl_mega.errors import ConfigError
 from prorl_mega.types import Outcome, Problem, Verdict
+from prorl_mega.verifiers.batch import CHUNK
 from prorl_mega.verifiers.remote import client as remote
 from prorl_mega.verifiers.remote import endpoint
 from prorl_mega.verifiers.remote.client import RemoteVerifiers
@@ -121,7 +122,7 @@ def test_work_goes_where_processes_are_free(token_file: Path) -> None:
     assert [verdict.reward for verdict in verdicts] == [float(i % 2) for i in range(200)]
     assert len(small.sizes) == 1 < len(large.sizes)
     assert sum(small.sizes) + sum(large.sizes) == 200
-    assert max(small.sizes + large.sizes) <= remote.CHUNK
+    assert max(small.sizes + large.sizes) <= CHUNK
 
 
 def wrong_replies() -> dict[str, Callable[[dict[str, Any]], tuple[int, bytes] | None]]:

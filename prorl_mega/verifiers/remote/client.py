@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import threading
 import time
@@ -21,11 +20,10 @@ import aiohttp
 
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.sandbox.channel import BrokenMessageError, dump
+from prorl_mega.sandbox.channel import BrokenMessageError
 from prorl_mega.types import Problem, Scoring, Verdict
 from prorl_mega.verifiers.batch import Answers, Job
 from prorl_mega.verifiers.messages import infra_error
-from prorl_mega.verifiers.pool import CHUNK
 from prorl_mega.verifiers.remote.endpoint import OFTEN, BusyError, Endpoint, RefusedError
 from prorl_mega.verifiers.remote.protocol import digests
 from prorl_mega.verifiers.remote.token import read_token
@@ -149,9 +147,11 @@ class RemoteBatch(Answers):
         """Give servers as much as they can take; when none of them works any more, give up what is left."""
         try:
             while endpoint := self._choose():
-                jobs, encoded = self._chunk(endpoint)
+                jobs, body = self._chunk(endpoint)
+                for job in jobs:
+                    job.given = job.given or time.monotonic()
                 if jobs:
-                    request = self._loop.create_task(self._send(endpoint, jobs, encoded))
+                    request = self._loop.create_task(self._send(endpoint, jobs, body))
                     endpoint.working += 1
                     self._requests.add(request)
                     request.add_done_callback(self._ended)
@@ -177,53 +177,43 @@ class RemoteBatch(Answers):
                 queue.rotate(-1)
         return None
 
-    def _chunk(self, endpoint: Endpoint) -> tuple[list[Job], list[bytes]]:
-        """Answers for one request, few enough for all processes to get some; one that failed before goes alone."""
-        queue = self.queue
-        processes = sum(each.capacity for each in self._endpoints if not each.has_failed_often)
-        count = max(1, min(CHUNK, math.ceil(len(queue) / (2 * max(1, processes)))))
-        jobs: list[Job] = []
-        encoded: list[bytes] = []
-        left = endpoint.max_bytes - 1024  # what is around the answers takes a few hundred
-        while queue and len(jobs) < count:
-            data = dump(queue[0].message)
-            if jobs and (len(data) > left or queue[0].attempts or jobs[0].attempts):
-                break
-            job = queue.popleft()
-            if len(data) > left:
-                text = f"problem and answer of {len(data)} bytes; {endpoint.address} takes {endpoint.max_bytes}"
-                self.resolve(job, infra_error(text))
-                continue
-            left -= len(data) + 2
-            job.given = job.given or time.monotonic()
-            jobs.append(job)
-            encoded.append(data)
-        return jobs, encoded
+    def _chunk(self, endpoint: Endpoint) -> tuple[list[Job], bytes]:
+        """The answers of one request, and a body that the server accepts; no answers when the first is too large."""
+        jobs = self.take(sum(each.capacity for each in self._endpoints if not each.has_failed_often))
+        while len(body := endpoint.encode(jobs)) >= endpoint.max_bytes:
+            if len(jobs) == 1:
+                text = f"problem and answer of {len(body)} bytes; {endpoint.address} takes {endpoint.max_bytes}"
+                self.resolve(jobs[0], infra_error(text))
+                return [], b""
+            half = len(jobs) // 2
+            self.put_back(jobs[half:])
+            del jobs[half:]
+        return jobs, body
 
-    async def _send(self, endpoint: Endpoint, jobs: list[Job], encoded: list[bytes]) -> None:
+    async def _send(self, endpoint: Endpoint, jobs: list[Job], body: bytes) -> None:
         looks = not endpoint.is_known
         reached = False
         try:
             if looks:
                 await endpoint.look()
             reached = True
-            verdicts, counts = await endpoint.score([job.message.id for job in jobs], encoded)
+            verdicts, counts = await endpoint.score([job.message.id for job in jobs], body)
         except BusyError:
-            self.queue.extendleft(reversed(jobs))
+            self.put_back(jobs)
             endpoint.busy += 1
             if endpoint.busy < MAX_BUSY:
                 self._pause(endpoint, BUSY_S)
             else:
                 self._failed(endpoint, "it has had too many requests all the time")
         except RefusedError as error:
-            self.queue.extendleft(reversed(jobs))
+            self.put_back(jobs)
             endpoint.failures = OFTEN
             self._failed(endpoint, str(error))
         except _ERRORS as error:
             if reached and not isinstance(error, aiohttp.ClientConnectorError):
                 self._charge(jobs, endpoint, describe(error))
             else:
-                self.queue.extendleft(reversed(jobs))
+                self.put_back(jobs)
             if looks or endpoint.is_known:  # requests that were under way at the same time tell nothing new
                 self._failed(endpoint, describe(error))
         else:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import aiohttp
 
 from prorl_mega.config.schema import TasksConfig
-from prorl_mega.sandbox.channel import BrokenMessageError, load
+from prorl_mega.sandbox.channel import BrokenMessageError, dump, load
 from prorl_mega.types import Scoring, Verdict
+from prorl_mega.verifiers.batch import Job
 from prorl_mega.verifiers.process import PATIENCE, STARTUP_S
 from prorl_mega.verifiers.remote.protocol import (
     Claim,
     ErrorReply,
+    ScoreRequest,
     TasksReply,
     compare,
-    encode_request,
     read_reply,
     sign_request,
+    summary,
     unseal,
 )
 
@@ -71,9 +73,12 @@ class Endpoint:
         found = load(content, TasksReply)
         self.capacity, self.max_bytes, self.is_known = found.workers, found.max_bytes, True
 
-    async def score(self, ids: list[int], encoded: list[bytes]) -> tuple[list[Verdict], Scoring]:
-        """A verdict for each of the answers, which are given as they travel, and what scoring them took."""
-        body = encode_request(self.entries, encoded)
+    def encode(self, jobs: list[Job]) -> bytes:
+        """The body of a request to score these answers."""
+        return dump(ScoreRequest(summary(self.entries), [job.message for job in jobs]))
+
+    async def score(self, ids: list[int], body: bytes) -> tuple[list[Verdict], Scoring]:
+        """A verdict for each answer of a request, whose ids these are, and what scoring them took."""
         return read_reply(await self._ask("POST", "/score", body, STARTUP_S + len(ids) * self._longest_s), ids)
 
     async def close(self) -> None:

@@ -143,11 +143,6 @@ def summary(entries: dict[str, str]) -> str:
     return _digest(entries)
 
 
-def encode_request(entries: dict[str, str], answers: list[bytes]) -> bytes:
-    """The body of a `ScoreRequest` with answers that are encoded already, because their size decides how many go."""
-    return b'{"entries": %s, "answers": [%s]}' % (json.dumps(summary(entries)).encode(), b", ".join(answers))
-
-
 def read_request(body: bytes, digest: str, entries: dict[str, str]) -> ScoreRequest:
     """Raises BrokenMessageError."""
     if not hmac.compare_digest(sha256(body).hexdigest(), digest):
