@@ -29,7 +29,9 @@ class Job:
 class Answers:
     """Exactly one verdict for each answer, in the order they were added; those that nobody works on are in `queue`."""
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: int) -> None:
+        """`attempts` of one answer, then an infrastructure error is its verdict."""
+        self._attempts = attempts
         self.scoring = Scoring()
         self.queue: deque[Job] = deque()
         self._count = 0
@@ -64,6 +66,15 @@ class Answers:
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Return jobs to the front of the queue, in their order."""
         self.queue.extendleft(reversed(jobs))
+
+    def attempted(self, job: Job, verdict: Verdict) -> None:
+        """Keep a verdict, or queue the answer again after an infrastructure error while attempts are left."""
+        job.attempts += 1
+        if verdict.outcome is Outcome.INFRA_ERROR and job.attempts < self._attempts:
+            self.scoring.retries += 1
+            self.queue.append(job)
+        else:
+            self.resolve(job, verdict)
 
     def resolve(self, job: Job, verdict: Verdict) -> None:
         """Record the final verdict on an answer."""

@@ -26,8 +26,8 @@ from prorl_mega.config.schema import TasksConfig
 from prorl_mega.sandbox.channel import BrokenMessageError, encode
 from prorl_mega.tasks import extension
 from prorl_mega.tasks.registry import task_class
-from prorl_mega.types import Outcome, Problem, Scoring, Verdict
-from prorl_mega.verifiers.batch import CHUNK, Answers, Job
+from prorl_mega.types import Problem, Scoring, Verdict
+from prorl_mega.verifiers.batch import CHUNK, Answers
 from prorl_mega.verifiers.messages import VerdictMessage, WorkerReply, WorkerRequest, WorkerSetup, infra_error
 from prorl_mega.verifiers.process import STARTUP_S, VerifierWorker
 
@@ -38,9 +38,9 @@ MAX_FAILED_STARTS = 3  # in a row, then the remaining answers of a batch are giv
 class PoolBatch(Answers):
     """Implements `protocols.Batch`; made by `VerifierPool.batch`."""
 
-    def __init__(self, turn: Callable[[PoolBatch, bool], None]) -> None:
-        """`turn(batch, wait)` brings the batch forward, and waits for something to happen if it should."""
-        super().__init__()
+    def __init__(self, attempts: int, turn: Callable[[PoolBatch, bool], None]) -> None:
+        """`turn(batch, wait)` brings the batch forward, and waits for something to happen if `wait`."""
+        super().__init__(attempts)
         self._turn = turn
 
     def poll(self) -> None:
@@ -87,7 +87,7 @@ class VerifierPool:
         """Answers to be scored. One batch at a time: one in another thread waits for its end."""
         with self._lock:
             self._failed_starts = 0
-            batch = PoolBatch(self._turn)
+            batch = PoolBatch(self._attempts, self._turn)
             try:
                 yield batch
             finally:
@@ -193,7 +193,7 @@ class VerifierPool:
                 job = worker.jobs.popleft()
                 worker.answered += 1
                 worker.start_clock(self._timeout)
-                self._resolve(job, reply.event.verdict(), batch)
+                batch.attempted(job, reply.event.verdict())
             case _:
                 raise BrokenMessageError("a verdict that nobody asked for")
 
@@ -207,16 +207,7 @@ class VerifierPool:
             guilty = jobs.popleft()
             batch.put_back(jobs)
             detail = f"{reason} ({log})" if log else reason
-            self._resolve(guilty, infra_error(detail), batch)
-
-    def _resolve(self, job: Job, verdict: Verdict, batch: PoolBatch) -> None:
-        """Keep a verdict, or try again after an infrastructure error while attempts are left."""
-        job.attempts += 1
-        if verdict.outcome is Outcome.INFRA_ERROR and job.attempts < self._attempts:
-            batch.scoring.retries += 1
-            batch.queue.append(job)
-        else:
-            batch.resolve(job, verdict)
+            batch.attempted(guilty, infra_error(detail))
 
     def _stop(self, worker: VerifierWorker) -> str:
         self._workers.remove(worker)

@@ -105,7 +105,7 @@ class RemoteBatch(Answers):
     """Implements `protocols.Batch`. Methods that begin with an underscore run in the thread that talks to servers."""
 
     def __init__(self, verifiers: RemoteVerifiers) -> None:
-        super().__init__()
+        super().__init__(verifiers.attempts)
         self._verifiers, self._loop, self._endpoints = verifiers, verifiers.loop, verifiers.endpoints
         self._requests: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -211,7 +211,9 @@ class RemoteBatch(Answers):
             self._failed(endpoint, str(error))
         except _ERRORS as error:
             if reached and not isinstance(error, aiohttp.ClientConnectorError):
-                self._charge(jobs, endpoint, describe(error))
+                for job in jobs:
+                    job.failed_at = endpoint.address
+                    self.attempted(job, infra_error(f"{endpoint.address}: {describe(error)}"))
             else:
                 self.put_back(jobs)
             if looks or endpoint.is_known:  # requests that were under way at the same time tell nothing new
@@ -229,17 +231,6 @@ class RemoteBatch(Answers):
         if not request.cancelled():
             self._bug = self._bug or request.exception()
             self._hand_out()
-
-    def _charge(self, jobs: list[Job], endpoint: Endpoint, reason: str) -> None:
-        """Count an attempt for answers that a server had when it failed."""
-        for job in jobs:
-            job.attempts += 1
-            job.failed_at = endpoint.address
-            if job.attempts < self._verifiers.attempts:
-                self.scoring.retries += 1
-                self.queue.append(job)
-            else:
-                self.resolve(job, infra_error(f"{endpoint.address}: {reason}"))
 
     def _failed(self, endpoint: Endpoint, reason: str) -> None:
         self.scoring.crashes += 1
