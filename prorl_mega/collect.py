@@ -85,13 +85,13 @@ class Collector:
         with self._verifiers.batch() as batch:
             order: list[int] = []  # in which the completions ended
 
-            def on_finished(finished: Finished) -> None:
+            def watch(finished: Finished) -> None:
                 for number, completion in finished:
                     batch.add(problems[number // sampling.samples], completion.text)
                     order.append(number)
                 batch.poll()
 
-            groups = self._sample(problems, sampling, on_finished)
+            groups = self._sample(problems, sampling, watch)
             verdicts = dict(zip(order, batch.verdicts(), strict=True))
         samples = [sample for group in groups for sample in group.samples]
         assert len(order) == len(verdicts) == len(samples), "one verdict for each completion"
@@ -99,9 +99,7 @@ class Collector:
             sample.verdict = verdicts[number]
         return groups, batch.scoring
 
-    def _sample(
-        self, problems: list[Problem], sampling: Sampling, on_finished: Callable[[Finished], None]
-    ) -> list[Group]:
+    def _sample(self, problems: list[Problem], sampling: Sampling, watch: Callable[[Finished], None]) -> list[Group]:
         prompts = [self._tokenizer.encode_prompt(problem.prompt) for problem in problems]
         seeds = [
             [sample_seed(self._seed, sampling.stream, problem.key, index) for index in range(sampling.samples)]
@@ -114,7 +112,7 @@ class Collector:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
-            on_finished=on_finished,
+            watch=watch,
         )
         return [
             Group(problem=problem, prompt_tokens=prompt, samples=[Sample(completion=each) for each in sampled])

@@ -82,11 +82,11 @@ class Rollout(Protocol):
         temperature: float,
         top_p: float,
         max_tokens: int | None,
-        on_finished: Callable[[Finished], None],
+        watch: Callable[[Finished], None],
     ) -> list[list[Completion]]:
         """`samples` completions of each prompt (`[P]` int32), the same list on every rank of this engine.
 
-        `max_tokens` of a completion; None: the most that the engine was built for. `on_finished` is called after every
+        `max_tokens` of a completion; None: the most that the engine was built for. `watch` is called after every
         decoding step, so that a completion can be scored while the others are sampled."""
 
     def push(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> str:

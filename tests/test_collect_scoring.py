@@ -38,13 +38,13 @@ class Engine:
         self.may_end: Callable[[], bool] = lambda: True
 
     def generate(
-        self, prompts: list[np.ndarray], *, samples: int, on_finished: Callable[[Finished], None], **settings: Any
+        self, prompts: list[np.ndarray], *, samples: int, watch: Callable[[Finished], None], **settings: Any
     ) -> list[list[Completion]]:
         for number in self.order:
-            on_finished([(number, self.completions[number])])
+            watch([(number, self.completions[number])])
         while not self.may_end():
             time.sleep(0.01)
-            on_finished([])
+            watch([])
         return [self.completions[i * samples : (i + 1) * samples] for i in range(len(prompts))]
 
 

@@ -75,12 +75,12 @@ class VllmRollout:
         temperature: float,
         top_p: float,
         max_tokens: int | None,
-        on_finished: Callable[[Finished], None],
+        watch: Callable[[Finished], None],
     ) -> list[list[Completion]]:
         """`samples` completions of each prompt (`[P]` int32), `seeds[prompt][sample]` each; by prompt, in order.
 
         At most `max_tokens` tokens each; None, and the most: `config.max_response_tokens`. After every decoding step
-        `on_finished` is called with the completions that ended in it; it delays the next step by as long as it takes.
+        `watch` is called with the completions that ended in it; it delays the next step by as long as it takes.
 
         Log-probabilities are of the distribution that was sampled from, with `temperature` applied. With `top_p` below
         1 it is truncated and renormalised: right for evaluation, and no estimate of the policy to train on.
@@ -99,7 +99,7 @@ class VllmRollout:
             for sampled in steps:
                 finished = self._complete(sampled)
                 completions.update(finished)
-                on_finished(finished)
+                watch(finished)
         count = samples * len(prompts)
         if len(completions) != count:
             raise RolloutError(f"the engine returned {len(completions)} of {count} samples")

@@ -100,7 +100,7 @@ def sampling(*, samples: int, seeds: list[list[int]], **changes: Any) -> dict[st
         "temperature": TEMPERATURE,
         "top_p": 1.0,
         "max_tokens": None,
-        "on_finished": lambda finished: None,
+        "watch": lambda finished: None,
     } | changes
 
 

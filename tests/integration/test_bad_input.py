@@ -277,10 +277,10 @@ class Recited:
         self._answers = answers
 
     def generate(
-        self, prompts: list[np.ndarray], *, on_finished: Callable[[protocols.Finished], None], **settings: Any
+        self, prompts: list[np.ndarray], *, watch: Callable[[protocols.Finished], None], **settings: Any
     ) -> list[list[Completion]]:
         groups = [[self._completion(text) for text in group] for group in self._answers[: len(prompts)]]
-        on_finished(list(enumerate(completion for group in groups for completion in group)))
+        watch(list(enumerate(completion for group in groups for completion in group)))
         return groups
 
     def _completion(self, text: str) -> Completion:

@@ -96,7 +96,7 @@ def observe(checkpoint: str) -> dict[str, Any]:
     seen["received"] = rollout.push(sent.observe(stream(tensors)), 0)
     seen["sent"] = sent.hexdigest()
     watched: list[Finished] = []
-    seen["first"] = first = sample(on_finished=watched.append)
+    seen["first"] = first = sample(watch=watched.append)
     seen["watched"] = watched
     now = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     seen["generators kept"] = torch.equal(now[0], states[0]) and now[1:] == states[1:]
@@ -149,12 +149,12 @@ def _one(rollout: VllmRollout, prompt: np.ndarray) -> None:
 def _disturbed(sample: Any) -> str:
     """The error of somebody who watches, in the middle of sampling."""
 
-    def on_finished(finished: Finished) -> None:
+    def watch(finished: Finished) -> None:
         if finished:
             raise ValueError("not of the engine's making")
 
     try:
-        sample(on_finished=on_finished)
+        sample(watch=watch)
     except ValueError as error:
         return str(error)
     return ""

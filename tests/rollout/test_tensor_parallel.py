@@ -37,7 +37,7 @@ def _sample(checkpoint: str, tensor: int) -> tuple[list[list[Completion]], float
         rollout.push(stream({name: each * scale for name, each in tensors.items()}), version)
     watched: list[Finished] = []
     seeds = some_seeds(len(prompts), SAMPLES)
-    completions = rollout.generate(prompts, **sampling(samples=SAMPLES, seeds=seeds, on_finished=watched.append))
+    completions = rollout.generate(prompts, **sampling(samples=SAMPLES, seeds=seeds, watch=watched.append))
     numbers = [[number for number, _ in finished] for finished in watched]
     error = huggingface_error(tensors, directory, prompts, completions) if dist.get_rank() == 0 else 0.0
     return completions, error, numbers
