@@ -49,7 +49,7 @@ class Rewards:
     def add(self, problem: Problem, text: str) -> None:
         self._verdicts.append(Verdict(reward=reward(text)))
 
-    def work(self) -> None:
+    def poll(self) -> None:
         """Nothing is left to do."""
 
     def verdicts(self) -> list[Verdict]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prorl_mega.sandbox import Limits, Sandbox, Tier, script, try_tier
+from prorl_mega.sandbox import IsolationTier, Limits, Sandbox, script, try_tier
 from prorl_mega.sandbox.process import descendants
 
 PROGRAM = "a, b = map(int, input().split())\nprint(a + b)\n"
@@ -36,17 +36,17 @@ def main() -> None:
 
         with ThreadPoolExecutor(workers) as pool:
             _report("bare process", workers, lambda: list(pool.map(bare, range(COUNT))), lambda: 0.0)
-    for tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK):
-        launch, reason = try_tier(tier)
-        if launch is None:
+    for tier in (IsolationTier.BUBBLEWRAP, IsolationTier.LANDLOCK):
+        spec, reason = try_tier(tier)
+        if spec is None:
             print(f"{tier.value:14} not run: {reason}")
             continue
-        with Sandbox(launch, size=workers) as sandbox:
+        with Sandbox(spec, size=workers) as sandbox:
             sandbox.warm()
             _measure(tier, sandbox, workers)
 
 
-def _measure(tier: Tier, sandbox: Sandbox, workers: int) -> None:
+def _measure(tier: IsolationTier, sandbox: Sandbox, workers: int) -> None:
     runs = [script(PROGRAM, "1 2\n", Limits())] * COUNT
     _report(tier.value, workers, lambda: sandbox.run(runs), lambda: _spent(sandbox.processes()))
 

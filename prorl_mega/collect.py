@@ -108,7 +108,7 @@ class Collector:
                 for (index, completion), text in zip(finished, texts, strict=True):
                     batch.add(problems[index // count], text)
                     ended[index] = Sample(completion=completion, text=text)
-                batch.work()
+                batch.poll()
             verdicts = batch.verdicts()
         assert len(ended) == len(verdicts) == count * len(problems), "one verdict for each completion"
         for sample, verdict in zip(ended.values(), verdicts, strict=True):  # both in the order of `add`

@@ -109,7 +109,7 @@ class Batch(Protocol):
     def add(self, problem: Problem, text: str) -> None:
         """One more answer. Does not wait."""
 
-    def work(self) -> None:
+    def poll(self) -> None:
         """Bring scoring forward as far as that needs no waiting. To be called every now and then."""
 
     def verdicts(self) -> list[Verdict]:

@@ -2,10 +2,10 @@ r"""A reward server: scores the answers of runs on other machines in verifier pr
 
     python -m prorl_mega.serve experiment=prorl_v1_1p5b tasks.workers=32 tasks.token_file=/home/me/.prorl/token
 
-It is given the settings of the run, and refuses a client that has others. Only this machine reaches it unless
+It is given the settings of the run and refuses a client that has others. Only this machine reaches it unless
 `tasks.serve.address` is an address of the network and `tasks.serve.open_to_network=true`; nothing is encrypted, so that
-must be a network of the cluster's own. Requests and replies are signed with the token of `tasks.token_file`, which it
-makes when there is none. Beside a job, on CPU nodes that the job has as well:
+must be a network of the cluster's own. Requests and replies are signed with the token of `tasks.token_file`, which the
+server makes when there is none. To run servers on further CPU nodes of a job:
 
     serve="python -m prorl_mega.serve experiment=prorl_v1_1p5b tasks.token_file=$HOME/.prorl/token"
     for node in cpu1 cpu2; do

@@ -17,7 +17,7 @@ from prorl_mega.collect import Collector, Sampling, group_metrics, scoring_metri
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Finished
 from prorl_mega.types import Completion, FinishReason, Group, Outcome, ParallelLayout, Problem, Sample, Scoring
-from prorl_mega.verifiers.pool import Batch, VerifierPool
+from prorl_mega.verifiers.pool import PoolBatch, VerifierPool
 
 PROBLEMS = [Problem(key=f"bad/{i}", task="bad", prompt="+") for i in range(20)]
 SAMPLING = Sampling(samples=6, temperature=1.0, stream="step 0")
@@ -50,10 +50,10 @@ class Spied:
 
     def __init__(self, pool: VerifierPool) -> None:
         self.pool = pool
-        self.seen: Batch
+        self.seen: PoolBatch
 
     @contextlib.contextmanager
-    def batch(self) -> Iterator[Batch]:
+    def batch(self) -> Iterator[PoolBatch]:
         with self.pool.batch() as self.seen:
             yield self.seen
 
@@ -130,11 +130,11 @@ def test_an_engine_that_fails_leaves_a_pool_that_works(pool: VerifierPool) -> No
     assert [verdict.reward for verdict in pool.score([(PROBLEMS[0], "bad"), (PROBLEMS[0], "good")])] == [0.0, 1.0]
 
 
-def test_work_does_not_wait(pool: VerifierPool) -> None:
+def test_poll_does_not_wait(pool: VerifierPool) -> None:
     with pool.batch() as batch:
         batch.add(PROBLEMS[0], "sleep")
         for _ in range(300):
-            batch.work()
+            batch.poll()
         assert batch.unfinished == 1
         assert batch.scoring.timeouts == 0
 

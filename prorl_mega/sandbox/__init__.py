@@ -1,20 +1,30 @@
-"""Running programs that a model wrote. Nothing is expected of them: they get an input and leave plain data behind."""
+"""Running programs that a model wrote, none of which is trusted: they get an input and leave plain data behind."""
 
-from prorl_mega.sandbox.client import Keeper
-from prorl_mega.sandbox.isolation import Launch, Tier
-from prorl_mega.sandbox.job import Ending, Kind, Limits, Result, Run, call, compilation, native, script
+from prorl_mega.sandbox.client import SandboxClient
+from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
+from prorl_mega.sandbox.job import (
+    Ending,
+    Limits,
+    ProgramKind,
+    ProgramResult,
+    ProgramRun,
+    call,
+    compilation,
+    native,
+    script,
+)
 from prorl_mega.sandbox.pool import Sandbox, find, try_tier
 
 __all__ = [
     "Ending",
-    "Keeper",
-    "Kind",
-    "Launch",
+    "IsolationTier",
     "Limits",
-    "Result",
-    "Run",
+    "ProgramKind",
+    "ProgramResult",
+    "ProgramRun",
     "Sandbox",
-    "Tier",
+    "SandboxClient",
+    "SandboxSpec",
     "call",
     "compilation",
     "find",

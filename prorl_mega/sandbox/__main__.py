@@ -1,4 +1,4 @@
-"""`python -m prorl_mega.sandbox doctor`: which walls this machine has, and whether they stand."""
+"""`python -m prorl_mega.sandbox doctor`: which kinds of isolation this machine offers, and whether they hold."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What the sandbox of this machine holds, proved with canaries: a file, a variable, a server, another process.
+"""Attacks on the sandbox of this machine, to find out whether it holds.
 
-Every probe says HELD when the wall stood. It is told where the canary is and goes for it in the most direct way.
+The targets are canaries: a file, an environment variable, a server, another process. Every probe is told where its
+canary is, tries the most direct way to it, and prints HELD when that fails.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prorl_mega.sandbox.isolation import Launch, Tier
-from prorl_mega.sandbox.job import Ending, Limits, Result, script
+from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
+from prorl_mega.sandbox.job import Ending, Limits, ProgramResult, script
 from prorl_mega.sandbox.pool import Sandbox, try_tier
 from prorl_mega.sandbox.process import descendants
 
@@ -37,13 +38,13 @@ def say(fallen): print("FELL" if fallen else "HELD", flush=True)
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Probe:
-    """`source` prints HELD; or, for limits, the run ends as `ending`."""
+    """One attack: `source` prints HELD when it fails; for limits, the run ends as `ending`."""
 
     what: str
     source: str
     ending: Ending = Ending.FINISHED
 
-    def held(self, result: Result) -> bool:
+    def held(self, result: ProgramResult) -> bool:
         if self.ending is not Ending.FINISHED:
             return result.ending is self.ending
         return result.ending is Ending.FINISHED and result.stdout == b"HELD\n"
@@ -77,8 +78,8 @@ PROBES = (
 )
 
 
-def examine(launch: Launch) -> Iterator[tuple[str, bool]]:
-    """Every probe, twice in the same sandbox, then what is seen from outside; True where the wall stood."""
+def examine(spec: SandboxSpec) -> Iterator[tuple[str, bool]]:
+    """Run every probe twice in the same sandbox, then look from outside. Yields what was tried and whether it held."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (directory / "canary").write_text("canary")
@@ -90,7 +91,7 @@ def examine(launch: Launch) -> Iterator[tuple[str, bool]]:
         os.environ[name] = "canary"
         stack.callback(lambda: os.environ.pop(name))
         told = {"file": str(directory / "canary"), "name": name, "port": server.getsockname()[1], "pid": bystander.pid}
-        sandbox = stack.enter_context(Sandbox(launch))
+        sandbox = stack.enter_context(Sandbox(spec))
         runs = [script(_PRELUDE + probe.source, json.dumps(told) + "\n", _LIMITS) for probe in PROBES]
         first, second = sandbox.run(runs), sandbox.run(runs)
         for probe, *results in zip(PROBES, first, second, strict=True):
@@ -99,7 +100,7 @@ def examine(launch: Launch) -> Iterator[tuple[str, bool]]:
         yield "nobody called the server", _nobody_called(server)
         yield "the canary is what it was", (directory / "canary").read_text() == "canary"
         yield "the bystander is alive", bystander.poll() is None
-        guests = 1 if launch.tier is Tier.BUBBLEWRAP else 0
+        guests = 1 if spec.tier is IsolationTier.BUBBLEWRAP else 0
         yield "nothing runs that should not", all(len(descendants(pid)) <= guests for pid in sandbox.processes())
 
 
@@ -112,19 +113,19 @@ def _nobody_called(server: socket.socket) -> bool:
 
 
 def report(write: Callable[[str], Any]) -> bool:
-    """Say which tiers are there and what each holds; whether programs may be run here."""
-    chosen: Tier | None = None
+    """Write which tiers this machine has and what each of them stops. True when programs may be run here."""
+    chosen: IsolationTier | None = None
     holds = False
-    for tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK):
-        launch, reason = try_tier(tier)
-        if launch is None:
+    for tier in (IsolationTier.BUBBLEWRAP, IsolationTier.LANDLOCK):
+        spec, reason = try_tier(tier)
+        if spec is None:
             write(f"{tier.value}: not available here ({reason})\n")
             continue
-        write(f"{tier.value}: starts{_identity(launch)}\n")
+        write(f"{tier.value}: starts{_identity(spec)}\n")
         held = True
-        for what, stood in examine(launch):
-            write(f"  {'held' if stood else 'FELL'}  {what}\n")
-            held = held and stood
+        for what, has_held in examine(spec):
+            write(f"  {'held' if has_held else 'FELL'}  {what}\n")
+            held = held and has_held
         if chosen is None:
             chosen, holds = tier, held
     if chosen is None:
@@ -134,9 +135,9 @@ def report(write: Callable[[str], Any]) -> bool:
     return holds
 
 
-def _identity(launch: Launch) -> str:
+def _identity(spec: SandboxSpec) -> str:
     if os.geteuid() != 0:
         return ""
-    if launch.as_nobody:
+    if spec.as_nobody:
         return ", as nobody"
     return ", as the superuser without capabilities: the number of threads of a program is limited by its memory only"

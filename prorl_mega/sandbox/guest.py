@@ -5,8 +5,8 @@ host. The first message says how children are to be confined; each further one i
 five descriptors (program, standard input, output, error, result). The parent never looks at what they hold, so that
 nothing of one program is in the memory that the next one inherits. A child serves one run and dies.
 
-Everything below `_confine` in a child's life is the program's to change: whatever it writes is a claim about its
-answer and is treated as such by the host.
+Everything after `_confine` in a child may be changed by the program: whatever it writes is a claim about its answer,
+and the host treats it as one.
 """
 
 from __future__ import annotations
@@ -299,11 +299,11 @@ def _compile(job: dict[str, Any]) -> None:
 
 
 class _SilentProgramError(BaseException):
-    """The program under test ended, or does not speak. Not an Exception: tests may catch those."""
+    """The program under test ended or does not answer. Not an Exception: tests may catch those."""
 
 
 class _NotPlainError(TypeError):
-    """A value that cannot cross the border."""
+    """A value that cannot be sent to another process."""
 
 
 def _define(source: str) -> dict[str, Any]:
@@ -325,7 +325,7 @@ def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
 
 
 def _leave(work: Callable[[], None], *, wait: bool) -> NoReturn:
-    """Do it, and end the process as the interpreter would; `wait` for its other threads."""
+    """Do `work` and end the process as the interpreter would; `wait` for its other threads."""
     code = 1
     try:
         try:

@@ -1,13 +1,15 @@
-"""Which walls this machine can put around a program, and the command that starts a sandbox behind them.
+"""The kinds of isolation that this machine offers, and the commands that start a sandbox with them.
 
-First tier: bubblewrap. User, mount, process, network, IPC and host name-space of its own, an empty root with only the
-interpreter and the system's libraries, read-only; every run gets a scratch, a process name-space and a system-call
-filter of its own on top. Second tier, where name-spaces are forbidden: Landlock and the same filter; there is no
-scratch and no C++, and a program can find out that a path exists, though not what is in it. Else: nothing is run.
+The first tier is bubblewrap: a user, mount, process, network, IPC and host name-space for each sandbox, and an empty
+root with the interpreter and the system's libraries alone, read-only; on top of that, every run gets a scratch, a
+process name-space and a system-call filter. The second tier, where name-spaces are forbidden, is Landlock and the same
+filter; there is no scratch and no C++, and a program can find out that a path exists, though not what is in it. On a
+machine with neither, nothing is run.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -27,7 +29,7 @@ _SMALL = ("/etc/ld.so.cache", "/etc/localtime")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
-class Tier(StrEnum):
+class IsolationTier(StrEnum):
     """What stands between a program and this machine, the strongest first."""
 
     BUBBLEWRAP = "bubblewrap"
@@ -36,61 +38,52 @@ class Tier(StrEnum):
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Launch:
-    """How to start one sandbox."""
+class SandboxSpec:
+    """How to start one sandbox of a tier."""
 
-    tier: Tier
+    tier: IsolationTier
     command: list[str]
     configuration: dict[str, Any]  # the first message to the guest
     as_nobody: bool = False
     keep: tuple[Path, ...] = field(default=())  # opened for the sandbox; {0}, {1}... in the command
 
 
-def launches(tier: Tier) -> list[Launch]:
+def sandbox_specs(tier: IsolationTier) -> list[SandboxSpec]:
     """The ways to start a sandbox of a tier here, the best first; empty when something that it needs is missing."""
-    if tier is Tier.UNCONFINED:
-        return [Launch(tier=tier, command=_interpreter(str(GUEST)), configuration=_configuration(tier))]
-    if not seccomp.supported():
+    if tier is not IsolationTier.UNCONFINED and not seccomp.supported():
         return []
-    if tier is Tier.LANDLOCK:
-        return [Launch(tier=tier, command=_interpreter(str(GUEST)), configuration=_configuration(tier))]
+    configuration = _configuration(tier)
+    if tier is not IsolationTier.BUBBLEWRAP:
+        return [SandboxSpec(tier=tier, command=_interpreter(str(GUEST)), configuration=configuration)]
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
         return []
-    configuration = _configuration(tier)
-    own = Launch(
-        tier=tier, command=_bubblewrap(bubblewrap, sys.base_prefix), configuration=configuration, keep=(GUEST,)
-    )
+    command = _bubblewrap(bubblewrap, sys.base_prefix)
+    own = SandboxSpec(tier=tier, command=command, configuration=configuration, keep=(GUEST,))
     tools = [shutil.which(name) for name in ("unshare", "setpriv", "sh", "mount")]
     if os.geteuid() != 0 or None in tools or not Path(_STAGE).is_dir():
         return [own]
     # The superuser becomes nobody first. Nobody may not be able to reach the interpreter where it is.
     stage = 'mount --bind "$1" "$2" && shift 2 && exec setpriv --reuid="$0" --regid="$0" --clear-groups -- "$@"'
     command = ["unshare", "--mount", "sh", "-c", stage, str(NOBODY), sys.base_prefix, _STAGE]
-    nobody = Launch(
-        tier=tier,
-        command=[*command, *_bubblewrap(bubblewrap, _STAGE)],
-        configuration=configuration,
-        as_nobody=True,
-        keep=(GUEST,),
-    )
-    return [nobody, own]
+    command += _bubblewrap(bubblewrap, _STAGE)
+    return [dataclasses.replace(own, command=command, as_nobody=True), own]
 
 
-def _configuration(tier: Tier) -> dict[str, Any]:
-    """What the guest is told before its first run."""
+def _configuration(tier: IsolationTier) -> dict[str, Any]:
+    """The first message to the guest."""
     readable = [sys.base_prefix, *_LIBRARIES, *_SMALL, *_DEVICES]
     return {
-        "namespaces": tier is Tier.BUBBLEWRAP,
-        "landlock": [path for path in readable if os.path.exists(path)] if tier is Tier.LANDLOCK else [],
-        "filter": None if tier is Tier.UNCONFINED else seccomp.program_filter().hex(),
-        "compiler_filter": None if tier is Tier.UNCONFINED else seccomp.compiler_filter().hex(),
-        "parent": 0 if tier is Tier.BUBBLEWRAP else os.getpid(),
+        "namespaces": tier is IsolationTier.BUBBLEWRAP,
+        "landlock": [path for path in readable if os.path.exists(path)] if tier is IsolationTier.LANDLOCK else [],
+        "filter": None if tier is IsolationTier.UNCONFINED else seccomp.program_filter().hex(),
+        "compiler_filter": None if tier is IsolationTier.UNCONFINED else seccomp.compiler_filter().hex(),
+        "parent": 0 if tier is IsolationTier.BUBBLEWRAP else os.getpid(),
     }
 
 
 def _interpreter(guest: str) -> list[str]:
-    """Isolated from the environment and the user's packages; no packages at all, no byte code written."""
+    """The command for the interpreter: no environment, no packages at all, no byte code written."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return [os.path.join(sys.base_prefix, "bin", version), "-I", "-S", "-B", guest]
 

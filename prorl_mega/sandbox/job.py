@@ -1,13 +1,14 @@
-"""What is run in a sandbox, within which limits, and what comes back. Plain data only."""
+"""Plain data: what is run in a sandbox, within which limits, and what comes back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 
-class Kind(StrEnum):
+
+class ProgramKind(StrEnum):
     """How a program is used."""
 
     SCRIPT = "script"  # Python, from standard input to standard output
@@ -30,9 +31,8 @@ class Ending(StrEnum):
     INFRA_ERROR = "infra_error"
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Limits:
-    """Of one run. A program is one process, so these bound everything that it can use."""
+class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The limits of one run. A program is one process, so these bound everything that it can use."""
 
     cpu_s: float = 4.0  # processor time
     wall_s: float = 10.0  # of a program that does not want to run; one that waits for a processor gets more
@@ -43,19 +43,17 @@ class Limits:
     threads: int = 32  # not enforced by the kernel for the superuser
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Run:
+class ProgramRun(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One program on one input. `job` is what the kind needs: source, function, arguments, command."""
 
-    kind: Kind
-    job: dict[str, Any] = field(default_factory=dict)
+    kind: ProgramKind
+    job: dict[str, Any] = {}
     stdin: bytes = b""
     program: bytes | None = None  # the executable file of a NATIVE run
     limits: Limits = Limits()
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Result:
+class ProgramResult(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What a run left behind, cut to the limits. Everything in it may have been forged by the program."""
 
     ending: Ending
@@ -67,19 +65,23 @@ class Result:
     memory: int = 0  # bytes, the most that was resident
 
 
-def script(source: str, stdin: str, limits: Limits) -> Run:
-    return Run(kind=Kind.SCRIPT, job={"source": source}, stdin=stdin.encode("utf-8", "replace"), limits=limits)
+def script(source: str, stdin: str, limits: Limits) -> ProgramRun:
+    return ProgramRun(
+        kind=ProgramKind.SCRIPT, job={"source": source}, stdin=stdin.encode("utf-8", "replace"), limits=limits
+    )
 
 
-def call(source: str, function: str, arguments: Any, limits: Limits) -> Run:
+def call(source: str, function: str, arguments: Any, limits: Limits) -> ProgramRun:
     """`arguments` as `guest.plain` makes it from a list."""
     job = {"source": source, "function": function, "arguments": arguments}
-    return Run(kind=Kind.CALL, job=job, limits=limits)
+    return ProgramRun(kind=ProgramKind.CALL, job=job, limits=limits)
 
 
-def native(program: bytes, stdin: str, limits: Limits) -> Run:
-    return Run(kind=Kind.NATIVE, program=program, stdin=stdin.encode("utf-8", "replace"), limits=limits)
+def native(program: bytes, stdin: str, limits: Limits) -> ProgramRun:
+    return ProgramRun(kind=ProgramKind.NATIVE, program=program, stdin=stdin.encode("utf-8", "replace"), limits=limits)
 
 
-def compilation(command: list[str], source: str, limits: Limits) -> Run:
-    return Run(kind=Kind.COMPILE, job={"command": command}, stdin=source.encode("utf-8", "replace"), limits=limits)
+def compilation(command: list[str], source: str, limits: Limits) -> ProgramRun:
+    return ProgramRun(
+        kind=ProgramKind.COMPILE, job={"command": command}, stdin=source.encode("utf-8", "replace"), limits=limits
+    )

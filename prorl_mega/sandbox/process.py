@@ -1,14 +1,15 @@
-"""One sandbox process, seen from the host: start, hand over a run, hear how it ended, kill.
+"""One sandbox process, seen from the host: start it, hand over a run, read how the run ended, kill it.
 
 A run's input and output are memory files that the host makes and passes as descriptors. The input is sealed; the output
 cannot outgrow the limit on file sizes. So nothing here waits for what a program does or does not read or write, and
-what it writes on any descriptor is read when it is dead.
+its output is read when it is dead.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import math
 import os
@@ -16,12 +17,14 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
+import msgspec
+
+from prorl_mega.sandbox.channel import BrokenMessageError, load
 from prorl_mega.sandbox.guest import COMPILE_STATUS, MEMORY_STATUS
-from prorl_mega.sandbox.isolation import Launch, Tier
-from prorl_mega.sandbox.job import Ending, Kind, Limits, Result, Run
+from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
+from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramResult, ProgramRun
 
 START_S = 120.0  # for the start of a sandbox on a loaded machine
 PATIENCE = 20  # times the wall limit, for a program that is ready to run and gets no processor
@@ -29,38 +32,32 @@ _MESSAGE = 1 << 16
 _SLACK_S = 0.1  # of processor time above the limit, because clocks tick
 
 
-class CellError(Exception):
+class _GuestReply(msgspec.Struct, forbid_unknown_fields=True):
+    """What the guest sends: that it is ready, or how a run ended (`error`: the program was never started)."""
+
+    ready: bool = False
+    error: str | None = None
+    status: int | None = None  # of `wait`
+    cpu: float = 0.0  # seconds
+    memory: int = 0  # bytes
+
+
+class SandboxError(Exception):
     """The sandbox itself failed; says nothing about the program."""
 
 
-@dataclass(kw_only=True, slots=True)
-class _Files:
-    program: int
-    stdin: int
-    stdout: int
-    stderr: int
-    result: int
+class SandboxWorker:
+    """One sandbox. It starts at once and is `ready` when it may be given a run; at most one run at a time."""
 
-    def numbers(self) -> list[int]:
-        return [self.program, self.stdin, self.stdout, self.stderr, self.result]
-
-    def close(self) -> None:
-        for descriptor in self.numbers():
-            os.close(descriptor)
-
-
-class Cell:
-    """Starts at once; `ready` when it may be given a run. At most one run at a time."""
-
-    def __init__(self, launch: Launch) -> None:
-        """Raises CellError."""
+    def __init__(self, spec: SandboxSpec) -> None:
+        """Raises SandboxError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         kept: list[int] = []
         try:
-            kept = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in launch.keep]
+            kept = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in spec.keep]
             with theirs:
                 self.process = subprocess.Popen(
-                    [part.format(*kept) if part == "{0}" else part for part in launch.command],
+                    [part.format(*kept) if part == "{0}" else part for part in spec.command],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -71,66 +68,64 @@ class Cell:
                 )
         except OSError as error:
             ours.close()
-            raise CellError(f"the sandbox did not start: {error}") from None
+            raise SandboxError(f"the sandbox did not start: {error}") from None
         finally:
             for descriptor in kept:
                 os.close(descriptor)
         with contextlib.suppress(OSError):  # if it has ended already, `receive` finds out and says why
-            ours.send(json.dumps(launch.configuration).encode())
-        self._tier = launch.tier
+            ours.send(json.dumps(spec.configuration).encode())
+        self._tier = spec.tier
         self.control = ours
         self.ready = False
-        self.run: Run | None = None
+        self.run: ProgramRun | None = None
         self.deadline = time.monotonic() + START_S
         self._last_deadline = self.deadline
-        self._files: _Files | None = None
-        self._partner: Cell | None = None
+        self._files: list[int] = []  # program, standard input, output and error, result
+        self._partner: SandboxWorker | None = None
 
-    def start(self, run: Run, stdin: int | None = None, result: int | None = None, partner: Cell | None = None) -> None:
-        """Hand over a run; `stdin` and `result` are descriptors to use instead of memory files (not closed here).
+    def start(self, run: ProgramRun, pipes: tuple[int, int] | None, partner: SandboxWorker | None) -> None:
+        """Hand over a run. Raises SandboxError.
 
-        `partner` is the sandbox at the other end of these descriptors.
+        `pipes` are its standard input and its result, in place of memory files (not closed here); `partner` is the
+        sandbox at their other ends.
         """
         assert self.ready
         assert self.run is None
-        files = _Files(
-            program=_sealed(run.program if run.program is not None else json.dumps(run.job).encode()),
-            stdin=_sealed(run.stdin) if stdin is None else os.dup(stdin),
-            stdout=_memory(),
-            stderr=_memory(),
-            result=_memory() if result is None else os.dup(result),
-        )
+        self._files = [
+            _sealed(run.program if run.program is not None else json.dumps(run.job).encode()),
+            _sealed(run.stdin) if pipes is None else os.dup(pipes[0]),
+            _memory(),
+            _memory(),
+            _memory() if pipes is None else os.dup(pipes[1]),
+        ]
         request = {"kind": run.kind.value, "scratch": run.limits.scratch, "limits": _limits(run.limits)}
-        self.run, self._files, self._partner = run, files, partner
+        self.run, self._partner = run, partner
         self.deadline = time.monotonic() + run.limits.wall_s
         self._last_deadline = time.monotonic() + PATIENCE * run.limits.wall_s
         try:
-            socket.send_fds(self.control, [json.dumps(request).encode()], files.numbers())
+            socket.send_fds(self.control, [json.dumps(request).encode()], self._files)
         except OSError as error:
-            raise CellError(f"the sandbox is gone: {error}") from None
+            raise SandboxError(f"the sandbox is gone: {error}") from None
 
-    def receive(self) -> Result | None:
-        """What the guest has to say: it is ready (None), or the run has ended. Raises CellError."""
+    def receive(self) -> ProgramResult | None:
+        """Read one message of the guest: it is ready (None), or the run has ended. Raises SandboxError."""
         try:
             message = self.control.recv(_MESSAGE)
-            reply = json.loads(message) if message else None
-        except (OSError, ValueError) as error:
-            raise CellError(f"the sandbox sent nonsense: {error}") from None
+            reply = load(message, _GuestReply) if message else None
+        except (OSError, BrokenMessageError) as error:
+            raise SandboxError(f"the sandbox sent an invalid message: {error}") from None
         if reply is None:
-            raise CellError(f"the sandbox ended ({self.last_words()})")
-        if reply.get("ready") is True and not self.ready:
+            raise SandboxError(f"the sandbox ended ({self.stderr_end()})")
+        if reply.ready and not self.ready:
             self.ready = True
             return None
-        if self.run is None or self._files is None:
-            raise CellError("the sandbox answered without having been asked")
-        if "error" in reply:
-            raise CellError(str(reply["error"])[:300])
-        run, self.run = self.run, None
-        files, self._files = self._files, None
-        try:
-            return _result(run, files, reply)
-        finally:
-            files.close()
+        if self.run is None:
+            raise SandboxError("the sandbox answered without having been asked")
+        if reply.status is None:
+            raise SandboxError((reply.error or "the sandbox sent an invalid message: no status")[:300])
+        result = _result(self.run, self._files, reply.status, reply.cpu, reply.memory)
+        self._forget_run()
+        return result
 
     def overdue(self, now: float) -> str | None:
         """Why the run should be ended now, or None: it is not late, or it would run if the machine let it."""
@@ -156,18 +151,21 @@ class Cell:
         if self.process.stderr is not None:
             self.process.stderr.close()
         self.control.close()
-        if self._files is not None:
-            self._files.close()
-        self.run = self._files = None
+        self._forget_run()
         self.ready = False
 
+    def _forget_run(self) -> None:
+        for descriptor in self._files:
+            os.close(descriptor)
+        self.run, self._files = None, []
+
     def _guest(self) -> int:
-        """The process that forks the programs; behind bubblewrap it is the only child of what was started."""
-        if self._tier is not Tier.BUBBLEWRAP:
+        """The id of the process that forks the programs; behind bubblewrap it is the only child of what was started."""
+        if self._tier is not IsolationTier.BUBBLEWRAP:
             return self.process.pid
         return next(iter(descendants(self.process.pid)), self.process.pid)
 
-    def last_words(self) -> str:
+    def stderr_end(self) -> str:
         """The end of what the sandbox itself, not a program in it, wrote to its standard error."""
         if self.process.stderr is None:
             return ""
@@ -176,6 +174,23 @@ class Cell:
         os.set_blocking(self.process.stderr.fileno(), False)
         words = self.process.stderr.read() or b""
         return words.decode("utf-8", "replace").strip()[-300:] or f"status {self.process.poll()}"
+
+
+def start_together(
+    workers: Sequence[SandboxWorker], runs: Sequence[ProgramRun]
+) -> list[tuple[SandboxWorker, SandboxError]]:
+    """Start one run, or two that read each other's results. Returns the sandboxes that failed."""
+    failed = []
+    ends = [os.pipe() for _ in runs] if len(runs) == 2 else []
+    for index, (worker, run) in enumerate(zip(workers, runs, strict=True)):
+        pipes = (ends[1 - index][0], ends[index][1]) if ends else None
+        try:
+            worker.start(run, pipes, workers[1 - index] if ends else None)
+        except SandboxError as error:
+            failed.append((worker, error))
+    for descriptor in itertools.chain(*ends):
+        os.close(descriptor)
+    return failed
 
 
 def _limits(limits: Limits) -> dict[str, int]:
@@ -191,12 +206,11 @@ def _limits(limits: Limits) -> dict[str, int]:
     }
 
 
-def _result(run: Run, files: _Files, reply: dict[str, Any]) -> Result:
+def _result(run: ProgramRun, files: list[int], status: int, cpu: float, memory: int) -> ProgramResult:
     limit = run.limits.output
-    conversing = run.kind in (Kind.SERVE, Kind.TESTS)
-    stdout, stderr = _contents(files.stdout, limit), _contents(files.stderr, limit)
-    result = b"" if conversing else _contents(files.result, limit)
-    cpu, status = float(reply["cpu"]), int(reply["status"])
+    conversing = run.kind in (ProgramKind.SERVE, ProgramKind.TESTS)
+    stdout, stderr = os.pread(files[2], limit, 0), os.pread(files[3], limit, 0)
+    result = b"" if conversing else os.pread(files[4], limit, 0)
     ending, detail = Ending.FINISHED, ""
     if cpu > run.limits.cpu_s + _SLACK_S:
         ending, detail = Ending.TIME_LIMIT, f"{run.limits.cpu_s:g} s of processor time"
@@ -212,14 +226,14 @@ def _result(run: Run, files: _Files, reply: dict[str, Any]) -> Result:
         ending = known.get(code, Ending.RUNTIME_ERROR)
         words = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         detail = f"exit code {code} {words[:200]}".strip()
-    return Result(
+    return ProgramResult(
         ending=ending,
         stdout=stdout,
         stderr=stderr,
         result=result,
         detail=detail,
         cpu_s=cpu,
-        memory=int(reply["memory"]),
+        memory=memory,
     )
 
 
@@ -238,10 +252,6 @@ def _sealed(data: bytes) -> int:
     return descriptor
 
 
-def _contents(descriptor: int, limit: int) -> bytes:
-    return os.pread(descriptor, limit, 0)
-
-
 def descendants(pid: int) -> list[int]:
     """Children, their children and so on, as far as they can be seen at this moment."""
     found, todo = [], [pid]
@@ -257,7 +267,7 @@ def descendants(pid: int) -> list[int]:
 def usage(guest: int) -> tuple[float, bool]:
     """Processor time in seconds of the program below `guest`, and whether a thread of it wants to run.
 
-    Without a program below it, the guest is reporting how one ended: it wants to run, and its word is waited for.
+    Without a program below it, the guest is reporting how one ended: it wants to run, and its report is waited for.
     """
     programs = descendants(guest)
     used, runnable = 0.0, not programs

@@ -76,12 +76,12 @@ def supported() -> bool:
 
 
 def program_filter() -> bytes:
-    """For an untrusted program. Every instruction whose operand is `OWN_PID` has to be patched before use."""
+    """The filter for an untrusted program. Instructions whose operand is `OWN_PID` have to be patched before use."""
     return _assemble(list(_PLAIN.values()), _CHECKED)
 
 
 def compiler_filter() -> bytes:
-    """For a compiler that reads an untrusted program; it may start processes, in a process namespace of its own."""
+    """The filter for a compiler of untrusted programs, which may start processes, in a process namespace of its own."""
     replaced = set(_COMPILER.values())
     checked = tuple(rule for rule in _CHECKED if rule[0] not in replaced)
     return _assemble([*_PLAIN.values(), *_COMPILER.values()], checked)

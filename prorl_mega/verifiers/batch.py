@@ -1,32 +1,37 @@
-"""Answers on their way to a verdict, and what verifiers are told and believed, whoever they are."""
+"""Answers on their way to a verdict, whoever scores them: a pool on this machine or reward servers."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from prorl_mega.tasks.extract import MAX_TEXT
 from prorl_mega.types import Outcome, Problem, Scoring, Verdict
+from prorl_mega.verifiers.messages import AnswerMessage, ProblemMessage
+
+CHUNK = 32  # answers that a verifier is given at a time, at most
 
 
 @dataclass(kw_only=True, slots=True)
 class Job:
-    """One answer."""
+    """One answer that waits for its verdict. Times are `time.monotonic()`."""
 
-    index: int
-    message: dict[str, Any]
-    added: float  # time.monotonic()
+    message: AnswerMessage
+    added: float
     given: float = 0.0  # to a verifier, for the first time
     attempts: int = 0
     failed_at: str = ""  # the reward server that had it then
 
 
 class Answers:
-    """Exactly one verdict for each of them, in the order they were added; those that nobody works on are in `queue`."""
+    """Exactly one verdict for each answer, in the order they were added; those that nobody works on are in `queue`."""
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: int) -> None:
+        """`attempts` of one answer, then an infrastructure error is its verdict."""
+        self._attempts = attempts
         self.scoring = Scoring()
         self.queue: deque[Job] = deque()
         self._count = 0
@@ -42,13 +47,39 @@ class Answers:
         now = time.monotonic()
         if not self.unfinished:
             self._busy_since = now
-        self.queue.append(Job(index=self._count, message=to_message(self._count, problem, text), added=now))
+        question = ProblemMessage(problem.key, problem.task, problem.prompt, problem.entry)
+        self.queue.append(Job(message=AnswerMessage(self._count, question, text[-MAX_TEXT:]), added=now))
         self._count += 1
 
-    def settle(self, job: Job, verdict: Verdict) -> None:
-        """The verdict about an answer, which stays as it is."""
-        assert job.index not in self._verdicts, "two verdicts about one answer"
-        self._verdicts[job.index] = verdict
+    def take(self, processes: int) -> list[Job]:
+        """A chunk for one of so many verifier processes: small enough that the others get a share.
+
+        An answer that failed before is a chunk of its own.
+        """
+        queue = self.queue
+        count = max(1, min(CHUNK, math.ceil(len(queue) / (2 * max(1, processes)))))
+        jobs = [queue.popleft()]
+        while len(jobs) < count and queue and not jobs[0].attempts and not queue[0].attempts:
+            jobs.append(queue.popleft())
+        return jobs
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """Return jobs to the front of the queue, in their order."""
+        self.queue.extendleft(reversed(jobs))
+
+    def attempted(self, job: Job, verdict: Verdict) -> None:
+        """Keep a verdict, or queue the answer again after an infrastructure error while attempts are left."""
+        job.attempts += 1
+        if verdict.outcome is Outcome.INFRA_ERROR and job.attempts < self._attempts:
+            self.scoring.retries += 1
+            self.queue.append(job)
+        else:
+            self.resolve(job, verdict)
+
+    def resolve(self, job: Job, verdict: Verdict) -> None:
+        """Record the final verdict on an answer."""
+        assert job.message.id not in self._verdicts, "two verdicts about one answer"
+        self._verdicts[job.message.id] = verdict
         now, scoring = time.monotonic(), self.scoring
         scoring.answers += 1
         scoring.infra_errors += verdict.outcome is Outcome.INFRA_ERROR
@@ -59,28 +90,5 @@ class Answers:
             scoring.busy_s += now - self._busy_since
 
     def in_order(self) -> list[Verdict]:
-        """All verdicts, when there are all."""
+        """All verdicts, once all are there."""
         return [self._verdicts[index] for index in range(self._count)]
-
-
-def to_message(index: int, problem: Problem, text: str) -> dict[str, Any]:
-    """What a verifier is told: not the problem's solution, and the end of an overlong answer."""
-    fields = {"key": problem.key, "task": problem.task, "prompt": problem.prompt, "entry": problem.entry}
-    return {"id": index, "problem": fields, "answer": text[-MAX_TEXT:]}
-
-
-def read_verdict(message: dict[str, Any]) -> Verdict:
-    """A verifier's reply, believed only as far as it is a finite number in [0, 1]."""
-    if "error" in message:
-        return infra_error(f"the verifier raised {message['error']}")
-    reward, detail = message.get("reward"), str(message.get("detail", ""))
-    if message.get("outcome") != Outcome.SCORED.value:
-        return infra_error(detail)
-    if isinstance(reward, bool) or not isinstance(reward, int | float) or not 0.0 <= reward <= 1.0:
-        return infra_error(f"the verifier returned {reward!r}, not a number from 0 to 1")
-    return Verdict(reward=float(reward), detail=detail)
-
-
-def infra_error(detail: str) -> Verdict:
-    """No reward, and why."""
-    return Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR, detail=detail[:300])

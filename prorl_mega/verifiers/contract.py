@@ -1,6 +1,6 @@
-"""What every task promises, as checks that can be run on any of them: ours in the tests, yours on the command line.
+"""What every task promises, as checks that can be run on any task: in the tests, and on the command line.
 
-Answers are scored by the real pool, so that a task which only works in the process that made its problems is found out.
+Answers are scored by the real pool, so that a task that only works in the process that made its problems is noticed.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ LONG = "{[(\\boxed{<answer>" * 55_000
 
 
 @dataclass(kw_only=True, slots=True)
-class Check:
-    """One promise of one entry: how many cases were looked at, and what was wrong with those that broke it."""
+class ContractCheck:
+    """One promise of one entry: how many cases were checked, and what was wrong with those that broke it."""
 
     promise: str
     cases: int = 0
@@ -57,15 +57,15 @@ class Check:
 
 
 def wrapped(text: str) -> list[str]:
-    """A text as it is and in the forms in which tasks look for answers."""
+    """The text as it is, and in the forms in which tasks look for answers."""
     return [text, *(extract.mark("", text, form) for form in (extract.Form.tags, extract.Form.boxed))]
 
 
-def check(tasks: TasksConfig, pool: VerifierPool, *, problems: int) -> dict[str, list[Check]]:
+def check(tasks: TasksConfig, pool: VerifierPool, *, problems: int) -> dict[str, list[ContractCheck]]:
     """The promises of every entry, checked on its first `problems` problems; `pool` is made from the same settings."""
     extension.load(tasks.modules, "tasks.modules")
     made = {entry: create(each.name, entry, each.options) for entry, each in tasks.mixture.items()}
-    results: dict[str, list[Check]] = {}
+    results: dict[str, list[ContractCheck]] = {}
     for entry, task in made.items():
         task.load()
         count = min(problems, task.size() or problems)
@@ -76,8 +76,8 @@ def check(tasks: TasksConfig, pool: VerifierPool, *, problems: int) -> dict[str,
     return results
 
 
-def _is_reproducible(posed: list[Problem], again: Task) -> Check:
-    result = Check(promise="same seed, same problems, in any order", cases=len(posed))
+def _is_reproducible(posed: list[Problem], again: Task) -> ContractCheck:
+    result = ContractCheck(promise="same seed, same problems, in any order", cases=len(posed))
     again.load()
     for index in reversed(range(len(posed))):
         if again.problem(index, SEED) != posed[index]:
@@ -87,8 +87,8 @@ def _is_reproducible(posed: list[Problem], again: Task) -> Check:
     return result
 
 
-def _is_plain(posed: list[Problem], entry: str) -> Check:
-    result = Check(promise="plain data with keys of its own", cases=len(posed))
+def _is_plain(posed: list[Problem], entry: str) -> ContractCheck:
+    result = ContractCheck(promise="plain data with keys of its own", cases=len(posed))
     if len({problem.key for problem in posed}) < len(posed):
         result.broken.append(f"two problems have the same key: {[problem.key for problem in posed]}")
     for problem in posed:
@@ -106,7 +106,7 @@ def _is_plain(posed: list[Problem], entry: str) -> Check:
     return result
 
 
-def _judged(posed: list[Problem], task: Task, pool: VerifierPool) -> list[Check]:
+def _judged(posed: list[Problem], task: Task, pool: VerifierPool) -> list[ContractCheck]:
     solved = [(problem, problem.solution) for problem in posed if problem.solution is not None]
     wrong = [(problem, text) for problem in posed for text in ("", WRONG, *wrapped("")[1:])]
     hostile = [(posed[0], text) for each in HOSTILE for text in wrapped(each)] + [(posed[0], LONG)]
@@ -133,9 +133,9 @@ def _run(
     promise: str,
     pairs: list[tuple[Problem, str]],
     complaint: Callable[[str, Verdict], str | None],
-) -> Check:
+) -> ContractCheck:
     """Score all pairs; an answer without a verdict breaks every promise."""
-    result = Check(promise=promise, cases=len(pairs))
+    result = ContractCheck(promise=promise, cases=len(pairs))
     for (problem, text), verdict in zip(pairs, pool.score(pairs), strict=True):
         reason = complaint(text, verdict) if verdict.outcome is Outcome.SCORED else "no verdict"
         if reason is not None:

@@ -1,12 +1,12 @@
 """Scoring in worker processes that are killed when they hang.
 
-The pool is a single-threaded loop over pipes, and whoever scores turns it: `Batch.work` does what can be done at once,
-so that answers are scored while other things go on, and `Batch.verdicts` waits for the rest. A worker gets a chunk of
+The pool is a single-threaded loop over pipes that its caller drives: `PoolBatch.poll` does what needs no waiting, so
+that answers are scored while other things go on, and `PoolBatch.verdicts` waits for the rest. A worker gets a chunk of
 answers and returns one verdict after the other; the clock of an answer starts when the verdict before it has arrived. A
-worker that is late, dies, or talks nonsense is killed, the answer that it was working on is tried again elsewhere, and
-the rest of its chunk goes back to the queue. An answer that uses up its attempts is an infrastructure error: nothing is
-known about it and it never becomes a reward. On a busy machine a worker that wants to run and is not let is given up to
-`PATIENCE` times as long.
+worker that is late, dies, or sends what it must not is killed, the answer that it was working on is tried again in
+another worker, and the rest of its chunk goes back to the queue. An answer that uses up its attempts is an
+infrastructure error: nothing is known about it and it never becomes a reward. On a busy machine, a worker that is ready
+to run and gets no processor is given up to `PATIENCE` times as long.
 
 At most `CHUNK` answers per worker are under way; the others wait as references to the texts that the caller holds
 anyway. Adding an answer therefore never waits: an engine must not stand still because verifiers are slow.
@@ -20,33 +20,30 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from prorl_mega.config.schema import TasksConfig
-from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox.channel import BrokenMessageError, encode
 from prorl_mega.tasks import extension
 from prorl_mega.tasks.registry import task_class
-from prorl_mega.types import Outcome, Problem, Scoring, Verdict
-from prorl_mega.verifiers.batch import Answers, Job, infra_error, read_verdict
-from prorl_mega.verifiers.process import STARTUP_S, Worker, start
+from prorl_mega.types import Problem, Scoring, Verdict
+from prorl_mega.verifiers.batch import CHUNK, Answers
+from prorl_mega.verifiers.messages import VerdictMessage, WorkerReply, WorkerRequest, WorkerSetup, infra_error
+from prorl_mega.verifiers.process import STARTUP_S, VerifierWorker
 
-CHUNK = 32  # answers per message
 RECYCLE = 20_000  # answers, then a worker is replaced: libraries leak
 MAX_FAILED_STARTS = 3  # in a row, then the remaining answers of a batch are given up
 
 
-class Batch(Answers):
+class PoolBatch(Answers):
     """Implements `protocols.Batch`; made by `VerifierPool.batch`."""
 
-    def __init__(self, turn: Callable[[Batch, bool], None]) -> None:
-        """`turn(batch, wait)` brings the batch forward, and waits for something to happen if it should."""
-        super().__init__()
+    def __init__(self, attempts: int, turn: Callable[[PoolBatch, bool], None]) -> None:
+        """`turn(batch, wait)` brings the batch forward, and waits for something to happen if `wait`."""
+        super().__init__(attempts)
         self._turn = turn
 
-    def work(self) -> None:
+    def poll(self) -> None:
         if self.unfinished:
             self._turn(self, False)
 
@@ -62,29 +59,22 @@ class VerifierPool:
     """Implements `protocols.Verifiers`. Workers start with the first answers, at most `tasks.workers` of them."""
 
     def __init__(self, tasks: TasksConfig) -> None:
-        """Raises ConfigError for an unknown task or settings that make no sense."""
-        if tasks.workers < 1:
-            raise ConfigError(f"tasks.workers: must be at least 1, not {tasks.workers}")
-        if not (math.isfinite(tasks.timeout_s) and tasks.timeout_s > 0):
-            raise ConfigError(f"tasks.timeout_s: must be above 0, not {tasks.timeout_s}")
-        if tasks.retries < 0:
-            raise ConfigError(f"tasks.retries: must be at least 0, not {tasks.retries}")
+        """Raises ConfigError for an unknown task or a module that cannot be loaded."""
         extension.load(tasks.modules, "tasks.modules")
         classes = [task_class(each.name, f"tasks.mixture.{entry}.name") for entry, each in tasks.mixture.items()]
-        self._hello = encode(
-            {
-                "entries": {entry: {"name": t.name, "options": dict(t.options)} for entry, t in tasks.mixture.items()},
-                "modules": sorted({cls.__module__ for cls in classes}),
-                "timeout": tasks.timeout_s,
-                "memory": tasks.memory_mib << 20,
-            }
+        setup = WorkerSetup(
+            entries={entry: (each.name, dict(each.options)) for entry, each in tasks.mixture.items()},
+            modules=sorted({cls.__module__ for cls in classes}),
+            timeout_s=tasks.timeout_s,
+            memory=tasks.memory_mib << 20,
         )
+        self._first_request = encode(WorkerRequest(setup=setup))
         self._size, self._timeout, self._attempts = tasks.workers, tasks.timeout_s, tasks.retries + 1
-        self._workers: list[Worker] = []
+        self._workers: list[VerifierWorker] = []
         self._failed_starts = 0
         self._lock = threading.Lock()
         self.counters = Scoring()
-        """Of all batches so far."""
+        """The sum over all batches so far."""
 
     def __enter__(self) -> VerifierPool:
         return self
@@ -93,11 +83,11 @@ class VerifierPool:
         self.close()
 
     @contextlib.contextmanager
-    def batch(self) -> Iterator[Batch]:
-        """Answers to be scored. One batch at a time: another thread's waits for its end."""
+    def batch(self) -> Iterator[PoolBatch]:
+        """Answers to be scored. One batch at a time: one in another thread waits for its end."""
         with self._lock:
             self._failed_starts = 0
-            batch = Batch(self._turn)
+            batch = PoolBatch(self._attempts, self._turn)
             try:
                 yield batch
             finally:
@@ -106,7 +96,7 @@ class VerifierPool:
                 self.counters += batch.scoring
 
     def score(self, pairs: list[tuple[Problem, str]]) -> list[Verdict]:
-        """One verdict per (problem, answer text), in order, of answers that are all there."""
+        """One verdict per (problem, answer text), in order."""
         with self.batch() as batch:
             for problem, text in pairs:
                 batch.add(problem, text)
@@ -118,48 +108,37 @@ class VerifierPool:
             self._stop_all()
 
     def _stop_all(self) -> None:
-        for worker in list(self._workers):
-            self._stop(worker)
+        while self._workers:
+            self._workers.pop().stop()
 
-    def _turn(self, batch: Batch, wait: bool) -> None:
+    def _turn(self, batch: PoolBatch, wait: bool) -> None:
         self._hand_out(batch)
         if self._workers:
             self._exchange(batch, wait)
-        else:
-            self._give_up(batch)
+            return
+        while batch.queue:
+            batch.resolve(batch.queue.popleft(), infra_error("no verifier process could be started"))
 
-    def _hand_out(self, batch: Batch) -> None:
+    def _hand_out(self, batch: PoolBatch) -> None:
         """Give every idle worker a chunk; start workers while there is more than the ones at work can hold."""
         for worker in self._workers:
             if worker.ready and not worker.jobs and batch.queue:
                 if worker.answered >= RECYCLE:
                     self._stop(worker)
                     return
-                self._give(worker, batch.queue)
+                worker.jobs.extend(batch.take(self._size))
+                worker.outgoing += encode(WorkerRequest(answers=[job.message for job in worker.jobs]))
+                worker.start_clock(self._timeout)
+                for job in worker.jobs:
+                    job.given = job.given or time.monotonic()
         waiting = sum(not worker.ready for worker in self._workers)
         room = len(self._workers) < self._size and self._failed_starts < MAX_FAILED_STARTS
         if room and len(batch.queue) > waiting * CHUNK:
-            self._workers.append(start(self._hello))
+            self._workers.append(VerifierWorker(self._first_request))
             batch.scoring.started += 1
 
-    def _give(self, worker: Worker, queue: deque[Job]) -> None:
-        """A chunk, small enough that the others get a share; an answer that failed before travels alone."""
-        count = max(1, min(CHUNK, math.ceil(len(queue) / (2 * self._size))))
-        worker.jobs.append(queue.popleft())
-        while len(worker.jobs) < count and queue and not worker.jobs[0].attempts and not queue[0].attempts:
-            worker.jobs.append(queue.popleft())
-        now = time.monotonic()
-        for job in worker.jobs:
-            job.given = job.given or now
-        worker.outgoing += encode({"jobs": [job.message for job in worker.jobs]})
-        worker.start_clock(self._timeout)
-
-    def _give_up(self, batch: Batch) -> None:
-        while batch.queue:
-            batch.settle(batch.queue.popleft(), infra_error("no verifier process could be started"))
-
-    def _exchange(self, batch: Batch, wait: bool) -> None:
-        """Move bytes both ways, after waiting for workers if it should; judge the late ones."""
+    def _exchange(self, batch: PoolBatch, wait: bool) -> None:
+        """Move bytes both ways, after waiting for workers if `wait`; stop the late ones."""
         poll = select.poll()
         by_source = {worker.source: worker for worker in self._workers}
         by_sink = {worker.sink: worker for worker in self._workers if worker.outgoing}
@@ -184,61 +163,52 @@ class VerifierPool:
                 batch.scoring.timeouts += 1
                 self._fail(worker, f"no verdict within {self._timeout:g} s", batch)
 
-    def _read(self, worker: Worker, batch: Batch) -> None:
+    def _read(self, worker: VerifierWorker, batch: PoolBatch) -> None:
         data = os.read(worker.source, 1 << 16)
         if not data:
             batch.scoring.crashes += 1
             self._fail(worker, "the verifier died", batch)
             return
         try:
-            for message in worker.inbox.feed(data):
-                self._take(worker, message, batch)
+            for reply in worker.inbox.feed(data):
+                self._take(worker, reply, batch)
         except BrokenMessageError as error:
             batch.scoring.crashes += 1
-            self._fail(worker, f"the verifier sent nonsense: {error}", batch)
+            self._fail(worker, f"the verifier sent an invalid message: {error}", batch)
 
-    def _take(self, worker: Worker, message: dict[str, Any], batch: Batch) -> None:
-        """One message of a worker: it is ready, it imports something slow, or it has a verdict."""
-        processor = message.get("processor")
-        worker.processor = processor if isinstance(processor, float) else 0.0
-        if message.get("ready") is True:
-            worker.ready = True
-            self._failed_starts = 0
-        elif "warming" in message:
-            worker.deadline = worker.last_deadline = time.monotonic() + STARTUP_S
-        elif "warm" in message:
-            worker.start_clock(self._timeout)
-        elif "working" in message and worker.jobs:
-            worker.deadline = min(worker.last_deadline, time.monotonic() + self._timeout)
-        elif worker.jobs and message.get("id") == worker.jobs[0].index:
-            job = worker.jobs.popleft()
-            worker.answered += 1
-            worker.start_clock(self._timeout)
-            self._settle(job, read_verdict(message), batch)
-        else:
-            raise BrokenMessageError("a verdict that nobody asked for")
+    def _take(self, worker: VerifierWorker, reply: WorkerReply, batch: PoolBatch) -> None:
+        """Act on one message of a worker: it is ready, it imports something slow, or it has a verdict."""
+        worker.processor_s = reply.processor_s
+        match reply.event:
+            case "ready":
+                worker.ready = True
+                self._failed_starts = 0
+            case "warming":
+                worker.deadline = worker.last_deadline = time.monotonic() + STARTUP_S
+            case "warm":
+                worker.start_clock(self._timeout)
+            case "working" if worker.jobs:
+                worker.deadline = min(worker.last_deadline, time.monotonic() + self._timeout)
+            case VerdictMessage(id=index) if worker.jobs and index == worker.jobs[0].message.id:
+                job = worker.jobs.popleft()
+                worker.answered += 1
+                worker.start_clock(self._timeout)
+                batch.attempted(job, reply.event.verdict())
+            case _:
+                raise BrokenMessageError("a verdict that nobody asked for")
 
-    def _fail(self, worker: Worker, reason: str, batch: Batch) -> None:
+    def _fail(self, worker: VerifierWorker, reason: str, batch: PoolBatch) -> None:
         """Kill a worker; charge the answer it was working on, put the others back."""
         if not worker.ready:
             self._failed_starts += 1
-        last_words = self._stop(worker)
+        log = self._stop(worker)
         jobs = worker.jobs
         if jobs:
             guilty = jobs.popleft()
-            batch.queue.extendleft(reversed(jobs))
-            detail = f"{reason} ({last_words})" if last_words else reason
-            self._settle(guilty, infra_error(detail), batch)
+            batch.put_back(jobs)
+            detail = f"{reason} ({log})" if log else reason
+            batch.attempted(guilty, infra_error(detail))
 
-    def _settle(self, job: Job, verdict: Verdict, batch: Batch) -> None:
-        """Keep a verdict, or try again after an infrastructure error while attempts are left."""
-        job.attempts += 1
-        if verdict.outcome is Outcome.INFRA_ERROR and job.attempts < self._attempts:
-            batch.scoring.retries += 1
-            batch.queue.append(job)
-        else:
-            batch.settle(job, verdict)
-
-    def _stop(self, worker: Worker) -> str:
+    def _stop(self, worker: VerifierWorker) -> str:
         self._workers.remove(worker)
         return worker.stop()

@@ -1,57 +1,70 @@
-"""One verifier process as the pool sees it: pipes that are never waited for, a clock, and its last words."""
+"""One verifier process as the pool sees it: pipes that are read and written without blocking, and deadlines."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
 
-from prorl_mega.sandbox.channel import Inbox
+from prorl_mega.sandbox.channel import Inbox, start_child
 from prorl_mega.verifiers.batch import Job
+from prorl_mega.verifiers.messages import WorkerReply
 
 STARTUP_S = 120.0  # for the start of a worker and for the imports of one task, on a loaded machine
 PATIENCE = 30  # times the time-out, for a worker that is ready to run and gets no processor
 _PIPE = 1 << 20  # bytes; the kernel's default of 64 KiB is less than one chunk of long answers
 
 
-@dataclass(kw_only=True, slots=True)
-class Worker:
-    process: subprocess.Popen[bytes]
-    log: Any  # unlinked temporary file: the worker's standard error
-    source: int
-    sink: int
-    outgoing: bytes
-    deadline: float
-    last_deadline: float = 0.0  # of the current answer, however busy the machine
-    processor: float = 0.0  # seconds it had used when the current answer began
-    ready: bool = False
-    answered: int = 0
-    inbox: Inbox = field(default_factory=Inbox)
-    jobs: deque[Job] = field(default_factory=deque)
+class VerifierWorker:
+    """A verifier process with its pipes and the answers it was given. Starts at once.
+
+    Its environment holds no secrets, one thread and a fixed hash seed.
+    """
+
+    def __init__(self, request: bytes) -> None:
+        """`request` is the first message that it reads."""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (its standard error; closed when it is stopped)
+        self.process = start_child(
+            "prorl_mega.verifiers.worker",
+            stderr=self._log,
+            PYTHONHASHSEED=os.environ.get("PYTHONHASHSEED", "0"),
+            PYTHONDONTWRITEBYTECODE="1",
+            OMP_NUM_THREADS="1",
+            OPENBLAS_NUM_THREADS="1",
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.source, self.sink = self.process.stdout.fileno(), self.process.stdin.fileno()
+        os.set_blocking(self.sink, False)
+        with contextlib.suppress(OSError):  # a user's pipes are limited together; a small one only takes longer
+            fcntl.fcntl(self.sink, fcntl.F_SETPIPE_SZ, _PIPE)
+        self.outgoing = request
+        self.inbox = Inbox(WorkerReply)
+        self.jobs: deque[Job] = deque()
+        self.ready = False
+        self.answered = 0
+        self.deadline = self.last_deadline = time.monotonic() + STARTUP_S  # the last one holds however busy the machine
+        self.processor_s = 0.0  # that it had used when the current answer began
 
     def start_clock(self, timeout: float) -> None:
-        """Of the answer that it turns to now."""
+        """Start the time limit of the answer that it turns to now."""
         now = time.monotonic()
         self.deadline, self.last_deadline = now + timeout, now + PATIENCE * timeout
 
     def is_starved(self, now: float, timeout: float) -> bool:
         """Whether it is late only for want of a processor. Its deadline is then put off by what it has left to use."""
         used = _processor_time(self.process.pid)
-        left = 0.0 if used is None else self.processor + timeout - used
+        left = 0.0 if used is None else self.processor_s + timeout - used
         if left <= 0.0 or now >= self.last_deadline:
             return False
         self.deadline = min(self.last_deadline, now + max(left, 0.05))
         return True
 
     def write(self) -> None:
-        """As much as its pipe takes."""
+        """Write as much as its pipe takes."""
         try:
             self.outgoing = self.outgoing[os.write(self.sink, self.outgoing) :]
         except BlockingIOError:
@@ -60,51 +73,16 @@ class Worker:
             self.outgoing = b""  # it is dead; the reading side finds out and says why
 
     def stop(self) -> str:
-        """SIGKILL, reap, close. Returns the end of what it wrote to its standard error."""
+        """Kill and reap it. Returns the last line of its standard error, or how it ended."""
         self.process.kill()
         code = self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()
-        self.log.seek(max(0, self.log.seek(0, os.SEEK_END) - 300))
-        words = self.log.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
-        self.log.close()
-        return words or (f"signal {-code}" if code < 0 and code != -9 else f"exit code {code}" if code > 0 else "")
-
-
-def start(hello: bytes) -> Worker:
-    """A new worker with an environment of its own: no secrets, one thread, a fixed hash seed."""
-    log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is stopped)
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "prorl_mega.verifiers.worker", str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        env=environment,
-        cwd="/",
-        bufsize=0,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    os.set_blocking(process.stdin.fileno(), False)
-    with contextlib.suppress(OSError):  # a user's pipes are limited together; a small one only takes longer
-        fcntl.fcntl(process.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
-    return Worker(
-        process=process,
-        log=log,
-        source=process.stdout.fileno(),
-        sink=process.stdin.fileno(),
-        outgoing=hello,
-        deadline=time.monotonic() + STARTUP_S,
-    )
+        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 300))
+        line = self._log.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
+        self._log.close()
+        return line or (f"signal {-code}" if code < 0 and code != -9 else f"exit code {code}" if code > 0 else "")
 
 
 def _processor_time(pid: int) -> float | None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from helpers.published import ADD, ALL, FILES, PROGRAMS, TWICE, eurus, live, pickled, stdin, write
-from helpers.walls import tier_here
+from helpers.sandboxes import tier_here
 
 from prorl_mega.data.adapters import SCHEMAS
 from prorl_mega.data.canonical import Domain
 from prorl_mega.data.schemas import detect, read
 from prorl_mega.errors import DataError
-from prorl_mega.sandbox import Tier
+from prorl_mega.sandbox import IsolationTier
 from prorl_mega.tasks import create
 
 MATH, STEM, CODE, INSTRUCTION, LOGIC = Domain
@@ -112,7 +112,7 @@ def test_every_schema_has_a_file() -> None:
 
 
 @pytest.mark.skipif(
-    all(tier_here(tier)[0] is None for tier in list(Tier)[:2]), reason="NOT RUN: no sandbox on this machine"
+    all(tier_here(tier)[0] is None for tier in list(IsolationTier)[:2]), reason="NOT RUN: no sandbox on this machine"
 )
 @pytest.mark.parametrize("name", list(PROGRAMS))
 def test_programs_of_the_files_pass_their_tests(name: str) -> None:

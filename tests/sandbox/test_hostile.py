@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from helpers.hostile_programs import FUNCTIONS, NATIVE, PRELUDE, SCRIPTS
-from helpers.walls import needs, sandbox_of
+from helpers.sandboxes import needs, sandbox_of
+from msgspec import structs
 
-from prorl_mega.sandbox import Ending, Limits, Sandbox, Tier, compilation, native, script
+from prorl_mega.sandbox import Ending, IsolationTier, Limits, Sandbox, compilation, native, script
 from prorl_mega.sandbox.process import descendants
 from prorl_mega.tasks.code import cases, program
 
@@ -91,7 +92,7 @@ def canaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canaries]:
     canaries.close()
 
 
-@pytest.fixture(scope="module", params=list(Tier)[:2])
+@pytest.fixture(scope="module", params=list(IsolationTier)[:2])
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     with sandbox_of(request.param, size=4) as sandbox:
         sandbox.warm()
@@ -133,12 +134,12 @@ def test_each_resource_ends_for_its_own_reason(sandbox: Sandbox, canaries: Canar
     assert {name: result.ending for name, result in zip(reasons, results, strict=True)} == reasons
 
 
-@needs(Tier.BUBBLEWRAP)
+@needs(IsolationTier.BUBBLEWRAP)
 def test_the_programs_would_notice_a_missing_filter(canaries: Canaries) -> None:
     """The same programs behind the first tier's other walls, which hold them, but with every system call allowed."""
-    with sandbox_of(Tier.BUBBLEWRAP, size=2) as sandbox:
-        launch = sandbox.launch
-    open_wide = dataclasses.replace(launch, configuration={**launch.configuration, "filter": None})
+    with sandbox_of(IsolationTier.BUBBLEWRAP, size=2) as sandbox:
+        spec = sandbox.spec
+    open_wide = dataclasses.replace(spec, configuration={**spec.configuration, "filter": None})
     told = json.dumps(canaries.told([])) + "\n"
     with Sandbox(open_wide, size=2) as sandbox:
         results = sandbox.run([script(PRELUDE + SCRIPTS[name], told, LIMITS) for name in FORBIDDEN])
@@ -169,10 +170,10 @@ def test_functions(sandbox: Sandbox, canaries: Canaries, form: str) -> None:
     assert _honest(sandbox)
 
 
-@needs(Tier.BUBBLEWRAP, compiler=True)
+@needs(IsolationTier.BUBBLEWRAP, compiler=True)
 def test_native_programs_and_what_they_do_to_the_compiler() -> None:
-    brief = dataclasses.replace(program.COMPILING, cpu_s=1.5, wall_s=4.0)
-    with sandbox_of(Tier.BUBBLEWRAP, size=2) as sandbox:
+    brief = structs.replace(program.COMPILING, cpu_s=1.5, wall_s=4.0)
+    with sandbox_of(IsolationTier.BUBBLEWRAP, size=2) as sandbox:
         built = sandbox.run([compilation(program.compiler(), source, brief) for source in NATIVE.values()])
         endings = {name: result.ending for name, result in zip(NATIVE, built, strict=True)}
         compiled = [result.result for result in built if result.ending is Ending.FINISHED]
@@ -199,9 +200,9 @@ def _pids(sandbox: Sandbox) -> list[int]:
 
 def _only_the_guests_are_left(sandbox: Sandbox) -> None:
     """Below every sandbox there is the one process that waits for programs; nothing has moved to its ancestors."""
-    generations = 1 if sandbox.launch.tier is Tier.BUBBLEWRAP else 0
+    generations = 1 if sandbox.spec.tier is IsolationTier.BUBBLEWRAP else 0
     for _ in range(50):
-        left = [len(descendants(cell.process.pid)) for cell in sandbox._cells if cell.run is None]
+        left = [len(descendants(worker.process.pid)) for worker in sandbox._workers if worker.run is None]
         if all(count == generations for count in left):
             break
         time.sleep(0.1)

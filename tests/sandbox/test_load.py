@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from helpers.honest_programs import HONEST
 from helpers.hostile_programs import FUNCTIONS
-from helpers.walls import sandbox_of
+from helpers.sandboxes import sandbox_of
 
-from prorl_mega.sandbox import Ending, Limits, Run, Sandbox, Tier, call, script
+from prorl_mega.sandbox import Ending, IsolationTier, Limits, ProgramRun, Sandbox, call, script
 from prorl_mega.sandbox.process import descendants
 
 pytestmark = pytest.mark.faults
@@ -21,7 +21,7 @@ CORES = sorted(os.sched_getaffinity(0))
 SHORT = "a, b = map(int, input().split())\nprint(a + b)"
 
 
-@pytest.fixture(params=list(Tier)[:2])
+@pytest.fixture(params=list(IsolationTier)[:2])
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     with sandbox_of(request.param, size=len(CORES)) as sandbox:
         sandbox.warm()
@@ -57,7 +57,7 @@ def test_ten_thousand_runs_leave_nothing_behind(sandbox: Sandbox) -> None:
     """Honest ones, and every twentieth breaks something."""
     functions = itertools.cycle(source for name, source in FUNCTIONS.items() if "sleep" not in name)
     brief = Limits(cpu_s=0.2, wall_s=0.3, memory=256 << 20, output=1 << 16)
-    runs: list[Run] = []
+    runs: list[ProgramRun] = []
     for number in range(10_000):
         breaks = number % 20 == 19
         runs.append(call(next(functions), "f", ["x"], brief) if breaks else script(SHORT, f"{number} 1\n", Limits()))

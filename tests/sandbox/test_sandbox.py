@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 from helpers.honest_programs import HONEST
-from helpers.walls import needs, sandbox_of, tier_here
+from helpers.sandboxes import needs, sandbox_of, tier_here
 
 from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox import (
     Ending,
-    Keeper,
-    Kind,
-    Launch,
+    IsolationTier,
     Limits,
-    Run,
+    ProgramKind,
+    ProgramRun,
     Sandbox,
-    Tier,
+    SandboxClient,
+    SandboxSpec,
     call,
     doctor,
     find,
@@ -40,7 +40,7 @@ from prorl_mega.sandbox.process import descendants
 ECHO = script("print(input())", "42\n", Limits())
 
 
-@pytest.fixture(scope="module", params=list(Tier)[:2])
+@pytest.fixture(scope="module", params=list(IsolationTier)[:2])
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     with sandbox_of(request.param, size=2) as sandbox:
         yield sandbox
@@ -55,7 +55,7 @@ def test_honest_programs_of_many_styles(sandbox: Sandbox) -> None:
 def test_a_scratch_of_its_own_where_there_is_one(sandbox: Sandbox) -> None:
     source = "import os\nopen('x', 'w').write('kept')\nprint(open('x').read(), os.listdir('.'))"
     results = sandbox.run([script(source, "", Limits())] * 3)
-    if sandbox.launch.tier is Tier.BUBBLEWRAP:
+    if sandbox.spec.tier is IsolationTier.BUBBLEWRAP:
         assert {result.stdout for result in results} == {b"kept ['x']\n"}
     else:
         assert {result.ending for result in results} == {Ending.RUNTIME_ERROR}
@@ -115,9 +115,15 @@ def test_a_program_that_gets_no_processor_is_waited_for() -> None:
     work = "import time, threading\ndef work():\n    while time.process_time() < 0.5: pass\n    print(42)\n"
     limits = Limits(cpu_s=2.0, wall_s=1.0)
     runs = [script(work + how, "", limits) for how in ("work()", "threading.Thread(target=work).start()")] * 3
-    serving = Run(kind=Kind.SERVE, job={"source": f"{work}def f(x):\n    work()\n    return x"}, limits=limits)
-    asking = Run(kind=Kind.TESTS, job={"source": "assert f(1) == 1", "function": "f"}, limits=limits)
-    with sandbox_of(Tier.BUBBLEWRAP, size=6) as sandbox, on_one_processor(), sandbox_of(Tier.BUBBLEWRAP, 2) as other:
+    serving = ProgramRun(
+        kind=ProgramKind.SERVE, job={"source": f"{work}def f(x):\n    work()\n    return x"}, limits=limits
+    )
+    asking = ProgramRun(kind=ProgramKind.TESTS, job={"source": "assert f(1) == 1", "function": "f"}, limits=limits)
+    with (
+        sandbox_of(IsolationTier.BUBBLEWRAP, size=6) as sandbox,
+        on_one_processor(),
+        sandbox_of(IsolationTier.BUBBLEWRAP, 2) as other,
+    ):
         results = sandbox.run(runs)
         spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
         try:
@@ -158,39 +164,42 @@ def test_a_sandbox_that_dies_is_replaced_and_the_run_is_tried_again(sandbox: San
 @pytest.mark.parametrize("program", ["/bin/false", "/bin/cat", "/nonexistent"])
 def test_a_sandbox_that_never_works_is_an_infrastructure_error(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prorl_mega.sandbox.process.START_S", 0.3)
-    broken = Launch(tier=Tier.LANDLOCK, command=[program], configuration={"parent": os.getpid()})
+    broken = SandboxSpec(tier=IsolationTier.LANDLOCK, command=[program], configuration={"parent": os.getpid()})
     with Sandbox(broken, size=2) as sandbox:
         results = sandbox.run([ECHO] * 3)
         assert {result.ending for result in results} == {Ending.INFRA_ERROR}
         assert all(result.detail for result in results)
-        serving, asking = Run(kind=Kind.SERVE, job={"source": ""}), Run(kind=Kind.TESTS, job={"source": ""})
+        serving, asking = (
+            ProgramRun(kind=ProgramKind.SERVE, job={"source": ""}),
+            ProgramRun(kind=ProgramKind.TESTS, job={"source": ""}),
+        )
         assert {result.ending for result in sandbox.converse(serving, asking)} == {Ending.INFRA_ERROR}
         assert sandbox.counters.infra_errors == 5
 
 
-@needs(Tier.BUBBLEWRAP)
+@needs(IsolationTier.BUBBLEWRAP)
 def test_walls_that_cannot_be_built_stop_the_program(sandbox: Sandbox) -> None:
     """A limit that the kernel refuses is an error of the sandbox, and the program is not run without it."""
-    launch = dataclasses.replace(sandbox.launch, configuration={**sandbox.launch.configuration, "filter": "00" * 8})
-    with Sandbox(launch) as broken:
+    spec = dataclasses.replace(sandbox.spec, configuration={**sandbox.spec.configuration, "filter": "00" * 8})
+    with Sandbox(spec) as broken:
         (result,) = broken.run([ECHO])
     assert result.ending is Ending.INFRA_ERROR
     assert "seccomp" in result.detail
 
 
 def test_the_strongest_tier_is_chosen_and_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    if tier_here(Tier.BUBBLEWRAP)[0] is not None:
-        assert find().tier is Tier.BUBBLEWRAP
+    if tier_here(IsolationTier.BUBBLEWRAP)[0] is not None:
+        assert find().tier is IsolationTier.BUBBLEWRAP
     monkeypatch.setenv("PATH", "/nonexistent")
-    if tier_here(Tier.LANDLOCK)[0] is not None:
-        assert find().tier is Tier.LANDLOCK
-    assert pool.try_tier(Tier.BUBBLEWRAP) == (None, "bwrap is not installed")
-    real = pool.launches
-    monkeypatch.setattr(pool, "launches", lambda tier: real(tier) if tier is Tier.UNCONFINED else [])
+    if tier_here(IsolationTier.LANDLOCK)[0] is not None:
+        assert find().tier is IsolationTier.LANDLOCK
+    assert pool.try_tier(IsolationTier.BUBBLEWRAP) == (None, "bwrap is not installed")
+    real = pool.sandbox_specs
+    monkeypatch.setattr(pool, "sandbox_specs", lambda tier: real(tier) if tier is IsolationTier.UNCONFINED else [])
     with pytest.raises(ConfigError, match=r"cannot confine programs.*bubblewrap.*Landlock"):
         find()
     unconfined = find(allow_unconfined=True)
-    assert unconfined.tier is Tier.UNCONFINED
+    assert unconfined.tier is IsolationTier.UNCONFINED
     with Sandbox(unconfined) as open_field:
         assert open_field.run([ECHO])[0].stdout == b"42\n"
 
@@ -199,41 +208,41 @@ def test_doctor_attacks_every_tier_and_says_what_is_missing(monkeypatch: pytest.
     words = io.StringIO()
     with contextlib.redirect_stdout(words):
         status = command(["doctor"])
-    here = [tier for tier in list(Tier)[:2] if tier_here(tier)[0] is not None]
+    here = [tier for tier in list(IsolationTier)[:2] if tier_here(tier)[0] is not None]
     assert status == (0 if here else 20)
     assert "FELL" not in words.getvalue()
     assert words.getvalue().count("  held  ") == 18 * len(here)
-    monkeypatch.setattr(pool, "launches", lambda tier: [])
+    monkeypatch.setattr(pool, "sandbox_specs", lambda tier: [])
     nothing = io.StringIO()
     with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(io.StringIO()):
         assert command(["doctor"]) == 20
     assert nothing.getvalue().count("not available") == 2
 
 
-@needs(Tier.BUBBLEWRAP)
+@needs(IsolationTier.BUBBLEWRAP)
 def test_doctor_sees_a_wall_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    launch, _ = tier_here(Tier.BUBBLEWRAP)
-    assert launch is not None
-    wide = dataclasses.replace(launch, configuration={**launch.configuration, "filter": None})
+    spec, _ = tier_here(IsolationTier.BUBBLEWRAP)
+    assert spec is not None
+    wide = dataclasses.replace(spec, configuration={**spec.configuration, "filter": None})
     assert {what for what, stood in doctor.examine(wide) if not stood} >= {"no process can be started"}
 
 
-def test_a_keeper_runs_programs_for_a_process_that_may_not() -> None:
-    if all(tier_here(tier)[0] is None for tier in list(Tier)[:2]):
+def test_a_client_runs_programs_for_a_process_that_may_not() -> None:
+    if all(tier_here(tier)[0] is None for tier in list(IsolationTier)[:2]):
         pytest.skip("NOT RUN: no sandbox on this machine")
     beats: list[float] = []
-    keeper = Keeper(lambda: beats.append(time.monotonic()))
+    client = SandboxClient(lambda: beats.append(time.monotonic()))
     try:
-        assert keeper.run([ECHO])[0].stdout == b"42\n"
-        serving = Run(kind=Kind.SERVE, job={"source": "def f(x): return x"})
-        asking = Run(kind=Kind.TESTS, job={"source": "assert f(1) == 1", "function": "f"})
-        assert b'"passed": true' in keeper.converse(serving, asking)[1].stdout
-        assert keeper.run([script("import time; time.sleep(2.5)", "", Limits())])[0].ending is Ending.FINISHED
+        assert client.run([ECHO])[0].stdout == b"42\n"
+        serving = ProgramRun(kind=ProgramKind.SERVE, job={"source": "def f(x): return x"})
+        asking = ProgramRun(kind=ProgramKind.TESTS, job={"source": "assert f(1) == 1", "function": "f"})
+        assert b'"passed": true' in client.converse(serving, asking)[1].stdout
+        assert client.run([script("import time; time.sleep(2.5)", "", Limits())])[0].ending is Ending.FINISHED
         assert len(beats) >= 2
-        keeper._process.kill()
-        assert keeper.run([ECHO])[0].ending is Ending.INFRA_ERROR
+        client._process.kill()
+        assert client.run([ECHO])[0].ending is Ending.INFRA_ERROR
     finally:
-        keeper.close()
+        client.close()
 
 
 def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -247,7 +256,7 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
         "print(*sandbox.processes(), flush=True)\n"
         f"sandbox.run([script('import time; time.sleep(600)', {mark!r}, Limits(wall_s=600.0))])\n"
     )
-    if all(tier_here(tier)[0] is None for tier in list(Tier)[:2]):
+    if all(tier_here(tier)[0] is None for tier in list(IsolationTier)[:2]):
         pytest.skip("NOT RUN: no sandbox on this machine")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen([sys.executable, parent], stdout=subprocess.PIPE, env=environment)
@@ -256,7 +265,7 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
         (first,) = map(int, process.stdout.readline().split())
         for _ in range(100):
             family = [first, *descendants(first)]
-            if len(family) >= (3 if tier_here(Tier.BUBBLEWRAP)[0] else 2):
+            if len(family) >= (3 if tier_here(IsolationTier.BUBBLEWRAP)[0] else 2):
                 break
             time.sleep(0.05)
     finally:
@@ -284,7 +293,7 @@ def test_no_descriptor_and_no_process_is_left_behind(sandbox: Sandbox) -> None:
         call("def f(): return 1", "f", [], Limits()),
     ]
     before = state()
-    with Sandbox(sandbox.launch, size=2) as other:
+    with Sandbox(sandbox.spec, size=2) as other:
         other.run(mixed * 2)
         assert state()[0] > before[0]
     assert state() == before

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.walls import needs, tier_here
+from helpers.sandboxes import needs, tier_here
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, DataError
-from prorl_mega.sandbox import Tier, pool
+from prorl_mega.sandbox import IsolationTier, pool
 from prorl_mega.sandbox.guest import plain
 from prorl_mega.tasks import create
 from prorl_mega.tasks.code.cases import same_output, same_value
@@ -19,7 +19,7 @@ from prorl_mega.types import Outcome, Problem
 from prorl_mega.verifiers.pool import VerifierPool
 
 needs_a_sandbox = pytest.mark.skipif(
-    all(tier_here(tier)[0] is None for tier in list(Tier)[:2]), reason="NOT RUN: no sandbox on this machine"
+    all(tier_here(tier)[0] is None for tier in list(IsolationTier)[:2]), reason="NOT RUN: no sandbox on this machine"
 )
 SUM: dict[str, Any] = {
     "id": "sum",
@@ -176,7 +176,7 @@ def test_time_of_all_tests_is_bounded(path: Path) -> None:
     assert "time_limit" in verdict.detail or "1 s for all tests" in verdict.detail
 
 
-@needs(Tier.BUBBLEWRAP, compiler=True)
+@needs(IsolationTier.BUBBLEWRAP, compiler=True)
 def test_cpp(path: Path) -> None:
     rows = write(path.with_name("cpp.jsonl"), [CPP])
     mixture = {"code": TaskConfig(name="code", options={"path": str(rows)})}
@@ -192,9 +192,9 @@ def test_cpp(path: Path) -> None:
 
 def test_cpp_is_refused_where_it_cannot_be_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = write(path.with_name("cpp.jsonl"), [CPP])
-    real = pool.launches
-    monkeypatch.setattr(pool, "launches", lambda tier: [] if tier is Tier.BUBBLEWRAP else real(tier))
-    if tier_here(Tier.LANDLOCK)[0] is None:
+    real = pool.sandbox_specs
+    monkeypatch.setattr(pool, "sandbox_specs", lambda tier: [] if tier is IsolationTier.BUBBLEWRAP else real(tier))
+    if tier_here(IsolationTier.LANDLOCK)[0] is None:
         pytest.skip("NOT RUN: no landlock sandbox on this machine")
     with pytest.raises(ConfigError, match=r"tasks\.mixture\.code: C\+\+ needs bubblewrap"):
         problems(rows)
@@ -203,8 +203,8 @@ def test_cpp_is_refused_where_it_cannot_be_run(path: Path, monkeypatch: pytest.M
 def test_no_sandbox_is_refused_and_the_override_shouts(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = pool.launches
-    monkeypatch.setattr(pool, "launches", lambda tier: real(tier) if tier is Tier.UNCONFINED else [])
+    real = pool.sandbox_specs
+    monkeypatch.setattr(pool, "sandbox_specs", lambda tier: real(tier) if tier is IsolationTier.UNCONFINED else [])
     with pytest.raises(ConfigError, match="cannot confine programs"):
         problems(path)
     assert problems(path, allow_unconfined=True)

@@ -94,7 +94,7 @@ def pool(config: TasksConfig) -> Iterator[VerifierPool]:
 
 
 @pytest.fixture(scope="module")
-def checks(config: TasksConfig, pool: VerifierPool) -> dict[str, list[contract.Check]]:
+def checks(config: TasksConfig, pool: VerifierPool) -> dict[str, list[contract.ContractCheck]]:
     return contract.check(config, pool, problems=12)
 
 
@@ -105,7 +105,7 @@ def problems(config: TasksConfig, pool: VerifierPool) -> dict[str, list[Problem]
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_promises_are_kept(checks: dict[str, list[contract.Check]], entry: str) -> None:
+def test_promises_are_kept(checks: dict[str, list[contract.ContractCheck]], entry: str) -> None:
     assert [reason for each in checks[entry] for reason in each.broken] == []
     assert all(each.cases for each in checks[entry]), "every one of these entries knows solutions"
 
@@ -155,7 +155,7 @@ class Scores:
 class Good(Task):
     """Keeps every promise; the classes below break one each."""
 
-    options_type = contract.Check  # any dataclass will do: nobody looks at it
+    options_type = contract.ContractCheck  # any dataclass will do: nobody looks at it
 
     def problem(self, index: int, seed: int) -> Problem:
         return Problem(key=self.key(index, seed), task=self.entry, prompt="7?", entry={"n": [7]}, solution="7")

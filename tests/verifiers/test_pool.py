@@ -13,6 +13,7 @@ import pytest
 from helpers.hostile_tasks import hostile_config
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
+from prorl_mega.config.validate import validate_tasks
 from prorl_mega.errors import ConfigError
 from prorl_mega.tasks import Mixture
 from prorl_mega.types import Outcome, Problem
@@ -158,9 +159,9 @@ def test_workers_that_cannot_start_do_not_stop_the_call(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("settings", "key"), [({"workers": 0}, "workers"), ({"timeout_s": 0.0}, "timeout_s"), ({"retries": -1}, "retries")]
 )
-def test_settings_are_checked(settings: dict[str, Any], key: str) -> None:
+def test_settings_that_no_pool_can_work_with_are_refused(settings: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=f"tasks.{key}"):
-        VerifierPool(hostile_config(**settings))
+        validate_tasks(hostile_config(**settings))
 
 
 def test_unknown_task_is_refused_before_anything_starts() -> None:

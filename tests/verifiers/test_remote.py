@@ -14,6 +14,7 @@ from helpers.reward_servers import TOKEN, RewardServer, client_config, impostor
 
 from prorl_mega.errors import ConfigError
 from prorl_mega.types import Outcome, Problem, Verdict
+from prorl_mega.verifiers.batch import CHUNK
 from prorl_mega.verifiers.remote import client as remote
 from prorl_mega.verifiers.remote import endpoint
 from prorl_mega.verifiers.remote.client import RemoteVerifiers
@@ -84,7 +85,7 @@ def test_a_server_that_is_killed_loses_no_answer(tmp_path: Path, token_file: Pat
                 batch.add(PROBLEM, "work")
                 for answer in answers:
                     batch.add(PROBLEM, answer)
-                while {each.working for each in client._endpoints} != {1}:
+                while {each.working for each in client.endpoints} != {1}:
                     time.sleep(0.001)
                 first.kill()
                 verdicts = batch.verdicts()
@@ -121,7 +122,7 @@ def test_work_goes_where_processes_are_free(token_file: Path) -> None:
     assert [verdict.reward for verdict in verdicts] == [float(i % 2) for i in range(200)]
     assert len(small.sizes) == 1 < len(large.sizes)
     assert sum(small.sizes) + sum(large.sizes) == 200
-    assert max(small.sizes + large.sizes) <= remote.CHUNK
+    assert max(small.sizes + large.sizes) <= CHUNK
 
 
 def wrong_replies() -> dict[str, Callable[[dict[str, Any]], tuple[int, bytes] | None]]:
@@ -180,7 +181,7 @@ def test_an_answer_that_breaks_a_server_is_tried_as_often_as_the_settings_say(to
         assert [verdict.reward for verdict in verdicts] == [float(answer == "good") for answer in answers]
 
 
-@pytest.mark.parametrize("reward", [2.0, -0.1, None, "1.0", True])
+@pytest.mark.parametrize("reward", [2.0, -0.1, None, "1.0", True, float("nan"), float("inf")])
 def test_rewards_are_checked_here_as_well(token_file: Path, reward: object) -> None:
     liar = Honest()
 
@@ -240,7 +241,7 @@ def test_a_server_that_returns_with_other_tasks_gets_no_work(token_file: Path) -
 def test_no_server_at_all_is_an_error_at_the_start(token_file: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match=rf"no reward server answers \({NOWHERE}: Connection refused\).*python -m prorl_mega\.tasks\.serve",
+        match=rf"no reward server answers \({NOWHERE}: Connection refused\).*python -m prorl_mega\.serve",
     ):
         RemoteVerifiers(client_config(token_file, [NOWHERE]))
     before = threading.active_count()
@@ -259,7 +260,7 @@ def test_a_batch_that_is_left_is_given_up(token_file: Path) -> None:
             while not slow.sizes:
                 time.sleep(0.001)
         assert batch.scoring.answers == 0
-        assert client._endpoints[0].working == 0
+        assert client.endpoints[0].working == 0
         released.set()
         assert [verdict.reward for verdict in score(client, ["bad", "good"])] == [0.0, 1.0]
 

@@ -25,7 +25,7 @@ from prorl_mega.errors import ConfigError
 from prorl_mega.types import Outcome, Problem
 from prorl_mega.verifiers.pool import VerifierPool
 from prorl_mega.verifiers.remote.client import RemoteVerifiers
-from prorl_mega.verifiers.remote.protocol import MAX_ANSWERS, sign_request, unseal
+from prorl_mega.verifiers.remote.protocol import MAX_ANSWERS, sign_request, summary, unseal
 from prorl_mega.verifiers.remote.server import _socket
 from prorl_mega.verifiers.remote.token import obtain_token, read_token
 
@@ -83,7 +83,7 @@ def test_verdicts_are_those_of_the_local_pool(client: RemoteVerifiers) -> None:
     with client.batch() as batch:
         for answer in answers:
             batch.add(PROBLEM, answer)
-            batch.work()
+            batch.poll()
         verdicts = batch.verdicts()
     with VerifierPool(hostile_config(workers=1)) as pool:
         assert verdicts == pool.score([(PROBLEM, answer) for answer in answers])
@@ -105,7 +105,7 @@ def test_a_hanging_answer_is_killed_over_there(client: RemoteVerifiers) -> None:
 
 
 def test_work_that_takes_long_is_not_silent(server: RewardServer, token_file: Path, client: RemoteVerifiers) -> None:
-    body = json.dumps({"entries": client._endpoints[0].summary, "answers": [answer(answer="sleep")]}).encode()
+    body = json.dumps({"entries": summary(client.endpoints[0].entries), "answers": [answer(answer="sleep")]}).encode()
     status, found = ask(server, "POST", "/score", body, token=read_token(str(token_file)))
     assert status == 200
     assert found["blanks"]
@@ -198,26 +198,31 @@ def answer(**changes: object) -> dict[str, object]:
         (pickle.dumps(print), "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"1" * 10_000, "not JSON"),
-        (b"[]", "not a JSON object"),
+        (b"[]", "Expected `object`"),
         (b"{}", "settings"),
         ({"entries": "0"}, "settings"),
         ({"answers": None}, "answers"),
         ({"answers": []}, "answers"),
         ({"answers": [answer()] * (MAX_ANSWERS + 1)}, "answers"),
-        ({"answers": [1]}, "must have"),
-        ({"answers": [answer(problem={})]}, "must have"),
-        ({"answers": [answer(answer=5)]}, "texts"),
-        ({"answers": [answer(answer="x" * 300_000)]}, "at most"),
-        ({"answers": [answer(id=True)]}, "an id"),
+        ({"answers": [1]}, "$.answers[0]"),
+        ({"answers": [answer(problem={})]}, "missing required field `key`"),
+        ({"answers": [answer(answer=5)]}, "$.answers[0].answer"),
+        ({"answers": [answer(more=5)]}, "unknown field `more`"),
+        ({"answers": [answer(**{"\ud800": 5})]}, "surrogates not allowed"),
+        ({"answers": [answer(answer="x" * 300_000)]}, "length <= 262144"),
+        ({"answers": [answer(id=True)]}, "$.answers[0].id"),
         ({"answers": [answer(problem={"key": "k", "task": "t", "prompt": "p", "entry": {}})]}, "no entry 't'"),
-        ({"answers": [answer(problem={"key": "k", "task": "bad", "prompt": "p", "entry": []})]}, "texts"),
+        (
+            {"answers": [answer(problem={"key": "k", "task": "bad", "prompt": "p", "entry": []})]},
+            "$.answers[0].problem.entry",
+        ),
     ],
 )
 def test_garbage_is_refused_in_words(
     server: RewardServer, token_file: Path, client: RemoteVerifiers, body: object, error: str
 ) -> None:
     if isinstance(body, dict):
-        body = json.dumps({"entries": client._endpoints[0].summary} | body).encode()
+        body = json.dumps({"entries": summary(client.endpoints[0].entries)} | body).encode()
     status, found = ask(server, "POST", "/score", body, token=read_token(str(token_file)))  # type: ignore[arg-type]
     assert status == 400
     assert error in found["error"]
@@ -324,7 +329,7 @@ def test_an_address_of_the_network_can_be_asked_for() -> None:
 
 
 def test_no_token_no_server(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "prorl_mega.verifiers.remote.server", "tasks=arithmetic"]
+    command = [sys.executable, "-m", "prorl_mega.serve", "tasks=arithmetic"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 20
     assert done.stdout == ""

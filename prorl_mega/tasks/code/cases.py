@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from prorl_mega.sandbox import Ending, Kind, Limits, Result, Run, call, native, script
+from prorl_mega.sandbox import Ending, Limits, ProgramKind, ProgramResult, ProgramRun, call, native, script
 from prorl_mega.sandbox.guest import plain
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,4})?", re.ASCII)
@@ -27,9 +27,9 @@ FORMS = "{input, output}, {function, arguments, expected} or {function, code}"
 class Runner(Protocol):
     """A sandbox, or another process's."""
 
-    def run(self, runs: Sequence[Run]) -> list[Result]: ...
+    def run(self, runs: Sequence[ProgramRun]) -> list[ProgramResult]: ...
 
-    def converse(self, program: Run, tests: Run) -> tuple[Result, Result]: ...
+    def converse(self, program: ProgramRun, tests: ProgramRun) -> tuple[ProgramResult, ProgramResult]: ...
 
     def close(self) -> None: ...
 
@@ -93,8 +93,10 @@ def judge(test: dict[str, Any], program: str | bytes, runner: Runner, limits: Li
 
 
 def _converse(test: dict[str, Any], program: str, runner: Runner, limits: Limits) -> Judgement:
-    serving = Run(kind=Kind.SERVE, job={"source": program}, limits=limits)
-    asking = Run(kind=Kind.TESTS, job={"source": test["code"], "function": test["function"]}, limits=limits)
+    serving = ProgramRun(kind=ProgramKind.SERVE, job={"source": program}, limits=limits)
+    asking = ProgramRun(
+        kind=ProgramKind.TESTS, job={"source": test["code"], "function": test["function"]}, limits=limits
+    )
     served, asked = runner.converse(serving, asking)
     cpu = served.cpu_s + asked.cpu_s
     for result in (served, asked):
@@ -136,7 +138,7 @@ def _close(expected: str, got: str, tolerance: float) -> bool:
     return math.isfinite(a) and math.isfinite(b) and math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def returned(result: Result) -> Any:
+def returned(result: ProgramResult) -> Any:
     """The JSON that a CALL left; an object that equals nothing when there is none, or more than one."""
     try:
         answer = json.loads(result.result)

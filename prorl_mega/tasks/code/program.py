@@ -19,7 +19,7 @@ from typing import Any
 
 from prorl_mega.data.canonical import Domain
 from prorl_mega.errors import ConfigError
-from prorl_mega.sandbox import Ending, Keeper, Limits, Sandbox, Tier, compilation, find, script
+from prorl_mega.sandbox import Ending, IsolationTier, Limits, Sandbox, SandboxClient, compilation, find, script
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.code import cases
 from prorl_mega.tasks.registry import register
@@ -105,14 +105,14 @@ class Code(RowTask):
             self._need_cpp()
 
     def check_machine(self) -> None:
-        if find(allow_unconfined=self.options.allow_unconfined).tier is Tier.UNCONFINED:
+        if find(allow_unconfined=self.options.allow_unconfined).tier is IsolationTier.UNCONFINED:
             sys.stderr.write(SHOUT)
         if self.options.language is Language.cpp:
             self._need_cpp()
 
     def _need_cpp(self) -> None:
         tier = find(allow_unconfined=self.options.allow_unconfined).tier
-        if tier is not Tier.BUBBLEWRAP:
+        if tier is not IsolationTier.BUBBLEWRAP:
             raise ConfigError(f"tasks.mixture.{self.entry}: C++ needs bubblewrap; this machine has {tier}")
         compiler()
 
@@ -124,7 +124,7 @@ class Code(RowTask):
         return Posed(prompt=fields["prompt"], entry=entry, solution=fields.get("solution"))
 
     def start(self) -> None:
-        self._runner = Keeper(lambda: self.progress(), allow_unconfined=self.options.allow_unconfined)
+        self._runner = SandboxClient(lambda: self.progress(), allow_unconfined=self.options.allow_unconfined)
 
     def warm_up(self) -> None:
         if self._runner is not None:

@@ -1,20 +1,19 @@
 """The client of reward servers: what `VerifierPool` does on this machine, several servers do elsewhere (`serve.py`).
 
-One thread talks to all of them. The server with the most verifier processes to spare gets the next answers. One that
-cannot be reached, falls silent or talks nonsense is left alone for a while, longer each time, and looked at anew before
-it gets work again; the answers that it had go to the others. An answer over which `tasks.retries` + 1 servers failed,
-or that is left when all of them have failed again and again, is an infrastructure error that says why.
+One thread talks to all of them. The server with the most idle verifier processes gets the next answers. A server that
+cannot be reached, falls silent or sends what it must not is left alone for a while, longer each time, and is looked at
+anew before it gets work again; the answers that it had go to the others. An answer over which `tasks.retries` + 1
+servers failed, or that is left when all servers have failed again and again, is an infrastructure error that says why.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 import aiohttp
@@ -23,10 +22,10 @@ from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox.channel import BrokenMessageError
 from prorl_mega.types import Problem, Scoring, Verdict
-from prorl_mega.verifiers.batch import Answers, Job, infra_error
-from prorl_mega.verifiers.pool import CHUNK
+from prorl_mega.verifiers.batch import Answers, Job
+from prorl_mega.verifiers.messages import infra_error
 from prorl_mega.verifiers.remote.endpoint import OFTEN, BusyError, Endpoint, RefusedError
-from prorl_mega.verifiers.remote.protocol import digests, encode_job
+from prorl_mega.verifiers.remote.protocol import digests
 from prorl_mega.verifiers.remote.token import read_token
 
 PAUSES_S = (0.25, 0.5, 1.0, 2.0, 10.0)  # after the first failure in a row, the second, …
@@ -40,18 +39,17 @@ class RemoteVerifiers:
 
     def __init__(self, tasks: TasksConfig) -> None:
         """Raises ConfigError when no server can be reached, or when one refuses the token or scores something else."""
-        token = read_token(tasks.token_file)
-        entries = digests(tasks)
-        self._endpoints = [Endpoint(address, token, entries, tasks) for address in tasks.servers]
-        self._attempts = max(tasks.retries + 1, min(2, len(tasks.servers)))
+        token, entries = read_token(tasks.token_file), digests(tasks)
+        self.endpoints = [Endpoint(address, token, entries, tasks) for address in tasks.servers]
+        self.attempts = max(tasks.retries + 1, min(2, len(tasks.servers)))
         self._lock = threading.Lock()
         self.counters = Scoring()
-        """Of all batches so far."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="reward servers", daemon=True)
+        """The sum over all batches so far."""
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="reward servers", daemon=True)
         self._thread.start()
         try:
-            self._call(self._meet())
+            self.call(self._meet())
         except BaseException:
             self.close()
             raise
@@ -66,74 +64,64 @@ class RemoteVerifiers:
     def batch(self) -> Iterator[RemoteBatch]:
         """Answers to be scored. One batch at a time."""
         with self._lock:
-            batch = RemoteBatch(self._endpoints, self._attempts, self._loop, self._call)
+            batch = RemoteBatch(self)
             try:
                 yield batch
             finally:
-                self._call(batch.end())
+                self.call(batch.end())
                 self.counters += batch.scoring
 
     def close(self) -> None:
         if self._thread.is_alive():
-            for endpoint in self._endpoints:
-                self._call(endpoint.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            for endpoint in self.endpoints:
+                self.call(endpoint.close())
+            self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
-            self._loop.close()
+            self.loop.close()
 
-    def _call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        """In the thread that talks to the servers."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+    def call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+        """Run it in the thread that talks to the servers."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     async def _meet(self) -> None:
-        """Every server once, before a run depends on them."""
-        outcomes = await asyncio.gather(*(each.look() for each in self._endpoints), return_exceptions=True)
+        """Look at every server once, before a run depends on them."""
+        outcomes = await asyncio.gather(*(each.look() for each in self.endpoints), return_exceptions=True)
         problems = []
-        for endpoint, outcome in zip(self._endpoints, outcomes, strict=True):
+        for endpoint, outcome in zip(self.endpoints, outcomes, strict=True):
             if isinstance(outcome, RefusedError):
                 raise ConfigError(f"tasks.servers: {endpoint.address}: {outcome}")
             if isinstance(outcome, _ERRORS):
                 problems.append(f"{endpoint.address}: {describe(outcome)}")
             elif outcome is not None:
                 raise outcome
-        if len(problems) == len(self._endpoints):
+        if len(problems) == len(self.endpoints):
             raise ConfigError(
                 f"tasks.servers: no reward server answers ({'; '.join(problems)}). Start one with the settings of this "
                 "run: python -m prorl_mega.serve"
             )
 
 
-class RemoteBatch:
-    """Implements `protocols.Batch`. What begins with an underscore runs in the thread that talks to the servers."""
+class RemoteBatch(Answers):
+    """Implements `protocols.Batch`. Methods that begin with an underscore run in the thread that talks to servers."""
 
-    def __init__(
-        self,
-        endpoints: list[Endpoint],
-        attempts: int,
-        loop: asyncio.AbstractEventLoop,
-        call: Callable[[Coroutine[Any, Any, list[Verdict]]], list[Verdict]],
-    ) -> None:
-        self._answers = Answers()
-        self._endpoints, self._attempts, self._loop, self._call = endpoints, attempts, loop, call
+    def __init__(self, verifiers: RemoteVerifiers) -> None:
+        super().__init__(verifiers.attempts)
+        self._verifiers, self._loop, self._endpoints = verifiers, verifiers.loop, verifiers.endpoints
         self._requests: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._bug: BaseException | None = None
-        for endpoint in endpoints:
+        for endpoint in self._endpoints:
             endpoint.failures, endpoint.is_paused = 0, False  # a new chance
-
-    @property
-    def scoring(self) -> Scoring:
-        return self._answers.scoring
 
     def add(self, problem: Problem, text: str) -> None:
         self._loop.call_soon_threadsafe(self._add, problem, text)
 
-    def work(self) -> None:
-        """Servers work without being asked."""
+    def poll(self) -> None:
+        """Nothing to do: servers work without being asked."""
 
     def verdicts(self) -> list[Verdict]:
         started = time.monotonic()
-        verdicts = self._call(self._finish())
+        verdicts = self._verifiers.call(self._finish())
         self.scoring.tail_s += time.monotonic() - started
         return verdicts
 
@@ -144,132 +132,105 @@ class RemoteBatch:
         await asyncio.gather(*self._requests, return_exceptions=True)
 
     def _add(self, problem: Problem, text: str) -> None:
-        self._answers.add(problem, text)
+        super().add(problem, text)
         self._hand_out()
 
     async def _finish(self) -> list[Verdict]:
-        while self._answers.unfinished:
+        while self.unfinished:
             self._news.clear()
             if self._bug is not None:
                 raise self._bug
             await self._news.wait()
-        return self._answers.in_order()
+        return self.in_order()
 
     def _hand_out(self) -> None:
+        """Give servers as much as they can take; when none of them works any more, give up what is left."""
         try:
-            self._hand_out_all()
+            while endpoint := self._choose():
+                jobs, body = self._chunk(endpoint)
+                for job in jobs:
+                    job.given = job.given or time.monotonic()
+                if jobs:
+                    request = self._loop.create_task(self._send(endpoint, jobs, body))
+                    endpoint.working += 1
+                    self._requests.add(request)
+                    request.add_done_callback(self._ended)
         except Exception as error:  # nobody waits for this call; `verdicts` does, and raises it
             self._bug = error
-        self._news.set()
-
-    def _hand_out_all(self) -> None:
-        """As much as the servers can take; when none of them works any more, what is left is given up."""
-        queue = self._answers.queue
-        while endpoint := self._choose():
-            jobs, encoded = self._chunk(endpoint)
-            if jobs:
-                request = self._loop.create_task(self._send(endpoint, jobs, encoded))
-                endpoint.working += 1
-                self._requests.add(request)
-                request.add_done_callback(self._ended)
         if all(each.has_failed_often and not each.working for each in self._endpoints):
             reasons = "; ".join(f"{each.address}: {each.reason}" for each in self._endpoints)
-            while queue:
-                self._answers.settle(queue.popleft(), infra_error(f"no reward server answers ({reasons})"))
+            while self.queue:
+                self.resolve(self.queue.popleft(), infra_error(f"no reward server answers ({reasons})"))
+        self._news.set()
 
     def _choose(self) -> Endpoint | None:
-        """The server with the most to spare, and in front of the queue an answer for it.
+        """The server that can take the most, with an answer for it at the front of the queue.
 
-        One that failed there before is for the others, as long as one of them works.
+        An answer over which a server failed before is for the others, as long as one of them works.
         """
-        queue = self._answers.queue
+        queue = self.queue
         for endpoint in sorted(self._endpoints, key=lambda each: -each.free):
-            others = [each for each in self._endpoints if each is not endpoint and not each.has_failed_often]
+            is_alone = all(each is endpoint or each.has_failed_often for each in self._endpoints)
             for _ in range(len(queue) if endpoint.free > 0 else 0):
-                if not others or queue[0].failed_at != endpoint.address:
+                if is_alone or queue[0].failed_at != endpoint.address:
                     return endpoint
                 queue.rotate(-1)
         return None
 
-    def _chunk(self, endpoint: Endpoint) -> tuple[list[Job], list[bytes]]:
-        """Answers for one request, few enough for all processes to get some; one that failed before goes alone."""
-        queue = self._answers.queue
-        processes = sum(each.capacity for each in self._endpoints if not each.has_failed_often)
-        count = max(1, min(CHUNK, math.ceil(len(queue) / (2 * max(1, processes)))))
-        jobs: list[Job] = []
-        encoded: list[bytes] = []
-        left = endpoint.max_bytes - 1024  # what is around the answers takes a few hundred
-        now = time.monotonic()
-        while queue and len(jobs) < count:
-            data = encode_job(queue[0])
-            if jobs and (len(data) > left or queue[0].attempts or jobs[0].attempts):
-                break
-            job = queue.popleft()
-            if len(data) > left:
-                text = f"problem and answer of {len(data)} bytes; {endpoint.address} takes {endpoint.max_bytes}"
-                self._answers.settle(job, infra_error(text))
-                continue
-            left -= len(data) + 2
-            job.given = job.given or now
-            jobs.append(job)
-            encoded.append(data)
-        return jobs, encoded
+    def _chunk(self, endpoint: Endpoint) -> tuple[list[Job], bytes]:
+        """The answers of one request, and a body that the server accepts; no answers when the first is too large."""
+        jobs = self.take(sum(each.capacity for each in self._endpoints if not each.has_failed_often))
+        while len(body := endpoint.encode(jobs)) >= endpoint.max_bytes:
+            if len(jobs) == 1:
+                text = f"problem and answer of {len(body)} bytes; {endpoint.address} takes {endpoint.max_bytes}"
+                self.resolve(jobs[0], infra_error(text))
+                return [], b""
+            half = len(jobs) // 2
+            self.put_back(jobs[half:])
+            del jobs[half:]
+        return jobs, body
 
-    async def _send(self, endpoint: Endpoint, jobs: list[Job], encoded: list[bytes]) -> None:
+    async def _send(self, endpoint: Endpoint, jobs: list[Job], body: bytes) -> None:
         looks = not endpoint.is_known
         reached = False
         try:
             if looks:
                 await endpoint.look()
             reached = True
-            verdicts, took = await endpoint.score(jobs, encoded)
+            verdicts, counts = await endpoint.score([job.message.id for job in jobs], body)
         except BusyError:
-            self._put_back(jobs)
+            self.put_back(jobs)
             endpoint.busy += 1
             if endpoint.busy < MAX_BUSY:
                 self._pause(endpoint, BUSY_S)
             else:
                 self._failed(endpoint, "it has had too many requests all the time")
         except RefusedError as error:
-            self._put_back(jobs)
+            self.put_back(jobs)
             endpoint.failures = OFTEN
             self._failed(endpoint, str(error))
         except _ERRORS as error:
             if reached and not isinstance(error, aiohttp.ClientConnectorError):
-                self._charge(jobs, endpoint, describe(error))
+                for job in jobs:
+                    job.failed_at = endpoint.address
+                    self.attempted(job, infra_error(f"{endpoint.address}: {describe(error)}"))
             else:
-                self._put_back(jobs)
+                self.put_back(jobs)
             if looks or endpoint.is_known:  # requests that were under way at the same time tell nothing new
                 self._failed(endpoint, describe(error))
         else:
             endpoint.failures = endpoint.busy = 0
-            scoring = self.scoring
-            scoring += took
+            self.scoring += counts
             for job, verdict in zip(jobs, verdicts, strict=True):
-                self._answers.settle(job, verdict)
+                self.resolve(job, verdict)
         finally:
             endpoint.working -= 1
 
     def _ended(self, request: asyncio.Task[None]) -> None:
         self._requests.discard(request)
-        if request.cancelled():
-            return
-        self._bug = self._bug or request.exception()
-        self._hand_out()
-
-    def _put_back(self, jobs: list[Job]) -> None:
-        self._answers.queue.extendleft(reversed(jobs))
-
-    def _charge(self, jobs: list[Job], endpoint: Endpoint, reason: str) -> None:
-        """These answers were with a server when it failed."""
-        for job in jobs:
-            job.attempts += 1
-            job.failed_at = endpoint.address
-            if job.attempts < self._attempts:
-                self.scoring.retries += 1
-                self._answers.queue.append(job)
-            else:
-                self._answers.settle(job, infra_error(f"{endpoint.address}: {reason}"))
+        if not request.cancelled():
+            self._bug = self._bug or request.exception()
+            self._hand_out()
 
     def _failed(self, endpoint: Endpoint, reason: str) -> None:
         self.scoring.crashes += 1
@@ -278,16 +239,16 @@ class RemoteBatch:
         endpoint.busy, endpoint.is_known, endpoint.reason = 0, False, reason
 
     def _pause(self, endpoint: Endpoint, seconds: float) -> None:
-        endpoint.is_paused = True
-        self._loop.call_later(seconds, self._resume, endpoint)
+        def resume() -> None:
+            endpoint.is_paused = False
+            self._hand_out()
 
-    def _resume(self, endpoint: Endpoint) -> None:
-        endpoint.is_paused = False
-        self._hand_out()
+        endpoint.is_paused = True
+        self._loop.call_later(seconds, resume)
 
 
 def describe(error: BaseException) -> str:
-    """In a few words."""
+    """The error in a few words."""
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         return os.strerror(error.os_error.errno)
     return str(error)[:200] or type(error).__name__

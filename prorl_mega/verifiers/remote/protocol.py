@@ -1,17 +1,17 @@
-"""What reward servers and their clients say to each other: JSON, nothing else, and nothing that could be run.
+"""What reward servers and their clients send to each other: JSON that is read into the types below, and nothing else.
 
-    GET /tasks    → {"entries": {NAME: DIGEST}, "workers": N, "max_bytes": N}
-    POST /score   {"entries": DIGEST, "answers": [{"id": I, "problem": {...}, "answer": TEXT}]}
-                  → {"verdicts": [{"id": I, "reward": R, "outcome": O, "detail": TEXT}], "scoring": {...}}
+    GET /tasks    → TasksReply
+    POST /score   ScoreRequest → ScoreReply
 
-Requests and replies are signed with the token, which itself never travels: neither a client without it is served, nor
-is a program believed that has taken the place of a server. A request has the header
+Requests and replies are signed with the token, which itself never travels: a client without it is not served, and a
+program that has taken the place of a server is not believed. A request has the header
 
     Authorization: PRORL NONCE SHA256-OF-BODY HMAC
 
-and a reply is the HMAC of nonce and content, a line break, the content. Replies to the second begin with blanks, one
-every `BEAT_S` seconds while verifiers are at work, so that silence means that the server is gone. An error is
-`{"error": TEXT}`, unsigned. A request that is sent twice is scored twice, which changes nothing.
+and a reply is the HMAC of nonce and content, a line break, the content. While verifiers are at work, the reply to
+`POST /score` begins with a blank every `BEAT_S` seconds, so that silence means that the server is gone. An error is
+`{"error": TEXT}`, unsigned. A request that is sent twice is scored twice, which changes nothing. Peers of another
+version have another digest of the code, which is compared before anything else is read.
 """
 
 from __future__ import annotations
@@ -19,31 +19,67 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, convert, structs
 
 from prorl_mega.config.schema import TasksConfig
-from prorl_mega.sandbox.channel import BrokenMessageError, read_object
+from prorl_mega.sandbox.channel import BrokenMessageError, dump, load
 from prorl_mega.tasks import extension
-from prorl_mega.tasks.extract import MAX_TEXT
-from prorl_mega.types import Problem, Scoring, Verdict
-from prorl_mega.verifiers.batch import Job, read_verdict
+from prorl_mega.types import Scoring, Verdict
+from prorl_mega.verifiers.messages import AnswerMessage, VerdictMessage
 
 BEAT_S = 2.0
 MAX_ANSWERS = 64  # of one request
 CODE = "the code of the tasks"  # among the entries
 _SCHEME = "PRORL"
-_COUNTS = ("retries", "timeouts", "crashes", "started")
+_Count = Annotated[int, Meta(ge=0)]
+_Positive = Annotated[int, Meta(ge=1)]
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Signed:
-    """What the header of a request says, when it is right."""
+class Claim(Struct):
+    """The part of a message that says which tasks the peer has, whatever else its version sends."""
 
-    nonce: str
-    digest: str  # of the body, in hexadecimal digits
+    entries: dict[str, str] | str | None = None
+
+
+class TasksReply(Struct, forbid_unknown_fields=True):
+    """What a server scores (digests by entry), and how much of it at a time."""
+
+    entries: dict[str, str]
+    workers: _Positive
+    max_bytes: _Positive  # of one request
+
+
+class ScoreRequest(Struct, forbid_unknown_fields=True):
+    """Answers to be scored; `entries` is the `summary` of what the client believes that the server has."""
+
+    entries: str
+    answers: Annotated[list[AnswerMessage], Meta(min_length=1, max_length=MAX_ANSWERS)]
+
+
+class ScoringCounts(Struct, forbid_unknown_fields=True):
+    """What the client adds to its own `Scoring`."""
+
+    retries: _Count
+    timeouts: _Count
+    crashes: _Count
+    started: _Count
+
+
+class ScoreReply(Struct, forbid_unknown_fields=True):
+    """One verdict for each answer, in their order."""
+
+    verdicts: list[VerdictMessage]
+    scoring: ScoringCounts
+
+
+class ErrorReply(Struct):
+    """What the server says instead, unsigned."""
+
+    error: str
 
 
 def sign_request(token: str, method: str, path: str, body: bytes) -> tuple[str, str]:
@@ -52,13 +88,12 @@ def sign_request(token: str, method: str, path: str, body: bytes) -> tuple[str, 
     return f"{_SCHEME} {nonce} {digest} {_sign(token, 'request', method, path, nonce, digest)}", nonce
 
 
-def check_request(token: str, method: str, path: str, header: str) -> Signed | None:
-    """None for a header that was not made with this token for this method and path. Needs the same time for all."""
+def check_request(token: str, method: str, path: str, header: str) -> tuple[str, str] | None:
+    """The nonce and the body's digest; None for a header that was not made with this token for this method and path."""
     _, nonce, digest = (*header.split(" "), "", "", "")[:3]
     expected = f"{_SCHEME} {nonce} {digest} {_sign(token, 'request', method, path, nonce, digest)}"
-    if not hmac.compare_digest(header.encode("utf-8", "surrogateescape"), expected.encode("utf-8", "surrogateescape")):
-        return None
-    return Signed(nonce=nonce, digest=digest)
+    is_signed = hmac.compare_digest(_bytes(header), _bytes(expected))  # takes the same time for all
+    return (nonce, digest) if is_signed else None
 
 
 def seal(token: str, nonce: str, content: bytes) -> bytes:
@@ -75,29 +110,32 @@ def unseal(token: str, nonce: str, reply: bytes) -> bytes:
 
 
 def digests(tasks: TasksConfig) -> dict[str, str]:
-    """What has to be equal on both sides for equal verdicts: of every entry name and options, and the code.
+    """What has to be equal on both sides for equal verdicts: digests of name and options by entry, and of the code.
 
     Raises ConfigError for a module of the user's that cannot be loaded.
     """
     found = {entry: _digest([each.name, each.options]) for entry, each in tasks.mixture.items()}
     code = blake2b(digest_size=8)
     modules = [Path(module.__file__ or __file__) for module in extension.load(tasks.modules, "tasks.modules")]
-    for file in [*sorted(Path(__file__).parent.rglob("*.py")), *modules]:
+    package = Path(__file__).parents[2]
+    folders = [package / name for name in ("tasks", "verifiers", "sandbox")]
+    for file in [*sorted(file for folder in folders for file in folder.rglob("*.py")), *modules]:
         code.update(file.read_bytes())
     return found | {CODE: code.hexdigest()}
 
 
-def compare(ours: dict[str, str], theirs: Any) -> str:
+def compare(ours: dict[str, str], theirs: object) -> str:
     """What is different, in words; an empty string when nothing is."""
     if not isinstance(theirs, dict):
         return "it does not say what it scores"
     if theirs.get(CODE) != ours[CODE]:
         return "its code is of another version"
-    missing = sorted(ours.keys() - theirs.keys())
-    unknown = sorted(map(str, theirs.keys() - ours.keys()))
-    other = sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name])
-    parts = {"it has other options for": other, "it does not have": missing, "only it has": unknown}
-    return "; ".join(f"{text} {', '.join(names)}" for text, names in parts.items() if names)
+    parts = {
+        "it has other options for": [name for name in ours if name in theirs and ours[name] != theirs[name]],
+        "it does not have": ours.keys() - theirs.keys(),
+        "only it has": theirs.keys() - ours.keys(),
+    }
+    return "; ".join(f"{text} {', '.join(sorted(names))}" for text, names in parts.items() if names)
 
 
 def summary(entries: dict[str, str]) -> str:
@@ -105,75 +143,47 @@ def summary(entries: dict[str, str]) -> str:
     return _digest(entries)
 
 
-def encode_request(entries: str, jobs: list[bytes]) -> bytes:
-    """The body of a request; `jobs` are encoded answers."""
-    return b'{"entries": %s, "answers": [%s]}' % (json.dumps(entries).encode(), b", ".join(jobs))
-
-
-def encode_job(job: Job) -> bytes:
-    return json.dumps(job.message).encode("ascii")
-
-
-def read_request(body: bytes, digest: str, entries: dict[str, str]) -> list[tuple[int, Problem, str]]:
-    """(id, problem, answer) of each. Raises BrokenMessageError."""
+def read_request(body: bytes, digest: str, entries: dict[str, str]) -> ScoreRequest:
+    """Raises BrokenMessageError."""
     if not hmac.compare_digest(sha256(body).hexdigest(), digest):
         raise BrokenMessageError("the body is not the one that was signed")
-    message = read_object(body)
-    if message.get("entries") != summary(entries):
+    if load(body, Claim).entries != summary(entries):
         raise BrokenMessageError(
             "the settings or the code of this server's tasks are not those of the client: see GET /tasks"
         )
-    answers = message.get("answers")
-    if not isinstance(answers, list) or not 1 <= len(answers) <= MAX_ANSWERS:
-        raise BrokenMessageError(f"answers: must be a list of 1 to {MAX_ANSWERS}")
-    return [_read_answer(each, entries) for each in answers]
+    request = load(body, ScoreRequest)
+    for answer in request.answers:
+        if answer.problem.task not in entries or answer.problem.task == CODE:
+            raise BrokenMessageError(f"no entry {answer.problem.task[:100]!r}")
+    return request
 
 
-def encode_reply(ids: list[int], verdicts: list[Verdict], scoring: Scoring) -> bytes:
-    return json.dumps(
-        {
-            "verdicts": [
-                {"id": index, "reward": verdict.reward, "outcome": verdict.outcome.value, "detail": verdict.detail}
-                for index, verdict in zip(ids, verdicts, strict=True)
-            ],
-            "scoring": {name: getattr(scoring, name) for name in _COUNTS},
-        }
-    ).encode("ascii")
+def encode_reply(request: ScoreRequest, verdicts: list[Verdict], scoring: Scoring) -> bytes:
+    messages = [
+        VerdictMessage(answer.id, verdict.reward, verdict.outcome, verdict.detail)
+        for answer, verdict in zip(request.answers, verdicts, strict=True)
+    ]
+    return dump(ScoreReply(messages, convert(scoring, ScoringCounts, from_attributes=True)))
 
 
-def read_reply(message: dict[str, Any], jobs: list[Job]) -> tuple[list[Verdict], Scoring]:
-    """One verdict per job, in their order, and what it took. Raises BrokenMessageError."""
-    verdicts, counts = message.get("verdicts"), message.get("scoring")
-    if not isinstance(verdicts, list) or not all(isinstance(each, dict) for each in verdicts):
-        raise BrokenMessageError("no list of verdicts")
-    if [each.get("id") for each in verdicts] != [job.index for job in jobs]:
-        raise BrokenMessageError(f"{len(verdicts)} verdicts that are not those about the {len(jobs)} answers")
-    if not isinstance(counts, dict) or not all(isinstance(counts.get(name), int) for name in _COUNTS):
-        raise BrokenMessageError("no counts")
-    return [read_verdict(each) for each in verdicts], Scoring(**{name: counts[name] for name in _COUNTS})
-
-
-def _read_answer(answer: Any, entries: dict[str, str]) -> tuple[int, Problem, str]:
-    problem = answer.get("problem") if isinstance(answer, dict) else None
-    if not isinstance(problem, dict) or problem.keys() != {"key", "task", "prompt", "entry"}:
-        raise BrokenMessageError("an answer must have an id, a problem and a text")
-    texts = (problem["key"], problem["task"], problem["prompt"], answer.get("answer"))
-    if not all(isinstance(text, str) for text in texts) or not isinstance(problem["entry"], dict):
-        raise BrokenMessageError("a problem has texts and an entry, an answer is a text")
-    if type(answer.get("id")) is not int or len(texts[3]) > MAX_TEXT:
-        raise BrokenMessageError(f"an id is a number, a text has at most {MAX_TEXT} characters")
-    if problem["task"] not in entries or problem["task"] == CODE:
-        raise BrokenMessageError(f"no entry {problem['task'][:100]!r}")
-    return answer["id"], Problem(**problem), texts[3]
+def read_reply(content: bytes, ids: list[int]) -> tuple[list[Verdict], Scoring]:
+    """The verdicts on the answers with these ids, in their order, and what they took. Raises BrokenMessageError."""
+    reply = load(content, ScoreReply)
+    if [verdict.id for verdict in reply.verdicts] != ids:
+        raise BrokenMessageError(f"{len(reply.verdicts)} verdicts that are not those about the {len(ids)} answers")
+    return [each.verdict() for each in reply.verdicts], Scoring(**structs.asdict(reply.scoring))
 
 
 def _sign(token: str, *parts: str | bytes) -> str:
-    """HMAC-SHA256 of the parts, of which none can be taken for two."""
+    """The HMAC-SHA256 of the parts, each preceded by its length."""
     mac = hmac.new(token.encode(), digestmod=sha256)
-    for part in parts:
-        data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
-        mac.update(b"%d:" % len(data) + data)
+    for part in map(_bytes, parts):
+        mac.update(b"%d:" % len(part) + part)
     return mac.hexdigest()
+
+
+def _bytes(part: str | bytes) -> bytes:
+    return part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
 
 
 def _digest(content: Any) -> str:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import ipaddress
-import json
 import queue
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 
 from aiohttp import web
 
 from prorl_mega.config.schema import ServeConfig, TasksConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.sandbox.channel import BrokenMessageError
+from prorl_mega.sandbox.channel import BrokenMessageError, dump
 from prorl_mega.tasks.registry import create
-from prorl_mega.types import Problem
 from prorl_mega.verifiers.pool import VerifierPool
 from prorl_mega.verifiers.remote.protocol import (
     BEAT_S,
-    Signed,
+    ErrorReply,
+    ScoreRequest,
+    TasksReply,
     check_request,
     digests,
     encode_reply,
@@ -31,9 +33,8 @@ from prorl_mega.verifiers.remote.protocol import (
     seal,
 )
 
-_Pairs = list[tuple[int, Problem, str]]
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_WAITING = 2  # connections for each request that may be in hand: the others have not said yet what they want
+_WAITING = 2  # connections for each request that may be in hand: the others have sent no request yet
 
 
 class RewardServer:
@@ -47,7 +48,7 @@ class RewardServer:
         self._serve = tasks.serve
         self._token = token
         self._in_hand = 0
-        self._requests: queue.SimpleQueue[tuple[_Pairs, asyncio.Future[bytes]]] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[ScoreRequest, Future[bytes]]] = queue.SimpleQueue()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -56,7 +57,7 @@ class RewardServer:
             loop.add_signal_handler(number, end.set)
         for _ in range(self._tasks.workers):
             # Verifier processes live as long as the thread that started them; as a daemon it ends with the program.
-            threading.Thread(target=self._verify, args=(loop,), daemon=True).start()
+            threading.Thread(target=self._verify, daemon=True).start()
         seconds = self._serve.request_s
         runner = web.AppRunner(self._application(), access_log=None, keepalive_timeout=seconds, lingering_time=seconds)
         await runner.setup()
@@ -71,11 +72,7 @@ class RewardServer:
         listening.close()
 
     def _application(self) -> web.Application:
-        @web.middleware
-        async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
-            return await self._guard(request, handler)
-
-        application = web.Application(middlewares=[guard], client_max_size=self._serve.max_request_mib << 20)
+        application = web.Application(middlewares=[self._guard], client_max_size=self._serve.max_request_mib << 20)
         application.add_routes([web.get("/tasks", self._describe), web.post("/score", self._score)])
         return application
 
@@ -85,12 +82,13 @@ class RewardServer:
         assert server is not None
         return server() if len(server.connections) < _WAITING * self._serve.max_requests else _Refusal()
 
+    @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Before anything else: the signature. Then how much there is to do already. Errors are JSON."""
+        """Check the signature before anything else, then how much there is to do already. Errors are JSON."""
         signed = check_request(self._token, request.method, request.path, request.headers.get("Authorization", ""))
         if signed is None:
             return _error(401, "the request is not signed with the token of this server")
-        request["signed"] = signed
+        request["nonce"], request["digest"] = signed
         if self._in_hand >= self._serve.max_requests:
             return _error(503, f"{self._in_hand} requests are in hand already")
         self._in_hand += 1
@@ -106,20 +104,15 @@ class RewardServer:
             self._in_hand -= 1
 
     async def _describe(self, request: web.Request) -> web.StreamResponse:
-        found = {
-            "entries": self._entries,
-            "workers": self._tasks.workers,
-            "max_bytes": self._serve.max_request_mib << 20,
-        }
-        return web.Response(body=seal(self._token, request["signed"].nonce, json.dumps(found).encode()))
+        reply = TasksReply(self._entries, self._tasks.workers, self._serve.max_request_mib << 20)
+        return web.Response(body=seal(self._token, request["nonce"], dump(reply)))
 
     async def _score(self, request: web.Request) -> web.StreamResponse:
         async with asyncio.timeout(self._serve.request_s):
             body = await request.read()
-        signed: Signed = request["signed"]
-        pairs = read_request(body, signed.digest, self._entries)
-        result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._requests.put((pairs, result))
+        waiting: Future[bytes] = Future()
+        self._requests.put((read_request(body, request["digest"], self._entries), waiting))
+        result = asyncio.wrap_future(waiting)
         response = web.StreamResponse()
         response.force_close()
         await response.prepare(request)
@@ -127,7 +120,7 @@ class RewardServer:
             while not (await asyncio.wait([result], timeout=BEAT_S))[0]:
                 await response.write(b" ")
             async with asyncio.timeout(self._serve.request_s):
-                await response.write(seal(self._token, signed.nonce, result.result()))
+                await response.write(seal(self._token, request["nonce"], result.result()))
                 await response.write_eof()
         except Exception as error:
             result.cancel()  # unless it is being worked on
@@ -137,65 +130,54 @@ class RewardServer:
                 print(f"error: {error!r}", file=sys.stderr, flush=True)
         return response
 
-    def _verify(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _verify(self) -> None:
         """One thread, to the end of the program."""
         pool = VerifierPool(dataclasses.replace(self._tasks, workers=1))
         while True:
-            pairs, result = self._requests.get()
-            if result.cancelled():
+            request, result = self._requests.get()
+            if not result.set_running_or_notify_cancel():
                 continue
-            answer: bytes | Exception
             try:
                 with pool.batch() as batch:
-                    for _, problem, text in pairs:
-                        batch.add(problem, text)
-                    answer = encode_reply([index for index, _, _ in pairs], batch.verdicts(), batch.scoring)
+                    for answer in request.answers:
+                        batch.add(answer.problem.problem(), answer.answer)
+                    reply = encode_reply(request, batch.verdicts(), batch.scoring)
             except Exception as error:
-                answer = error
-            loop.call_soon_threadsafe(_deliver, result, answer)
-
-
-def _deliver(result: asyncio.Future[bytes], answer: bytes | Exception) -> None:
-    if result.done():
-        return
-    if isinstance(answer, bytes):
-        result.set_result(answer)
-    else:
-        result.set_exception(answer)
+                result.set_exception(error)
+            else:
+                result.set_result(reply)
 
 
 class _Refusal(asyncio.Protocol):
-    """What a connection gets that is one too many."""
+    """Closes a connection that is one too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
 
 
 def _error(status: int, text: str) -> web.Response:
-    response = web.json_response({"error": text}, status=status)
+    response = web.Response(body=dump(ErrorReply(text)), status=status, content_type="application/json")
     response.force_close()
     return response
 
 
 def _socket(serve: ServeConfig) -> socket.socket:
-    """Bound to what `tasks.serve.address` means. Raises ConfigError, also where other machines would reach it."""
+    """A socket bound to `tasks.serve.address`. Raises ConfigError, also where other machines would reach it unasked."""
     where = f"tasks.serve.address={serve.address}"
+    if not serve.address:
+        raise ConfigError("tasks.serve.address is empty; 127.0.0.1 is this machine")
     try:
-        if not serve.address:
-            raise ConfigError("tasks.serve.address is empty; 127.0.0.1 is this machine")
         family, kind, _, _, address = socket.getaddrinfo(serve.address, serve.port, type=socket.SOCK_STREAM)[0]
+        if not ipaddress.ip_address(address[0]).is_loopback and not serve.open_to_network:
+            raise ConfigError(
+                f"{where}: other machines reach it, and nothing that is sent is encrypted. In a network of the "
+                "cluster's own, set tasks.serve.open_to_network=true as well; otherwise 127.0.0.1 works"
+            )
+        with contextlib.ExitStack() as undo:
+            bound = undo.enter_context(socket.socket(family, kind))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            undo.pop_all()
+        return bound
     except OSError as error:
-        raise ConfigError(f"{where}: {error.strerror}") from None
-    if not ipaddress.ip_address(address[0]).is_loopback and not serve.open_to_network:
-        raise ConfigError(
-            f"{where}: other machines reach it, and nothing that is sent is encrypted. In a network of the cluster's "
-            "own, set tasks.serve.open_to_network=true as well; otherwise 127.0.0.1 works"
-        )
-    bound = socket.socket(family, kind)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
         raise ConfigError(f"{where} tasks.serve.port={serve.port}: {error.strerror}") from None
-    return bound

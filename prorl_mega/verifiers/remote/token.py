@@ -1,4 +1,4 @@
-"""The token of reward servers: in a file that only its owner can read, and nowhere else."""
+"""The token of reward servers, which is kept in a file that only its owner can read, and nowhere else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,512}")
 
 
 def read_token(file: str | None) -> str:
-    """Raises ConfigError, which never shows what the file holds."""
+    """The token in `file`. Raises ConfigError, which never shows what the file holds."""
     if not file:
         raise ConfigError(
             "tasks.token_file must be set: reward servers work for those who have its token, and nobody else"

@@ -5,22 +5,22 @@ import shutil
 
 import pytest
 
-from prorl_mega.sandbox import Launch, Sandbox, Tier, try_tier
+from prorl_mega.sandbox import IsolationTier, Sandbox, SandboxSpec, try_tier
 
 
 @functools.cache
-def tier_here(tier: Tier) -> tuple[Launch | None, str]:
+def tier_here(tier: IsolationTier) -> tuple[SandboxSpec | None, str]:
     return try_tier(tier)
 
 
-def sandbox_of(tier: Tier, size: int) -> Sandbox:
-    launch, reason = tier_here(tier)
-    if launch is None:
+def sandbox_of(tier: IsolationTier, size: int) -> Sandbox:
+    spec, reason = tier_here(tier)
+    if spec is None:
         pytest.skip(f"NOT RUN: no {tier.value} sandbox on this machine ({reason})")
-    return Sandbox(launch, size=size)
+    return Sandbox(spec, size=size)
 
 
-def needs(tier: Tier, *, compiler: bool = False) -> pytest.MarkDecorator:
+def needs(tier: IsolationTier, *, compiler: bool = False) -> pytest.MarkDecorator:
     reasons = [] if tier_here(tier)[0] is not None else [f"no {tier.value} sandbox on this machine"]
     if compiler and shutil.which("g++") is None and shutil.which("clang++") is None:
         reasons.append("no C++ compiler")

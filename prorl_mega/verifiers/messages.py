@@ -1,0 +1,83 @@
+"""Messages between the pool and its verifier processes, and between reward servers and their clients.
+
+Peers are not trusted: what is read into one of these types has its fields, all of the right type, and no others.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from prorl_mega.tasks.extract import MAX_TEXT
+from prorl_mega.types import Outcome, Problem, Verdict
+
+MAX_DETAIL = 300  # characters
+
+
+class ProblemMessage(Struct, frozen=True, forbid_unknown_fields=True):
+    """A problem as verifiers see it: without its solution."""
+
+    key: str
+    task: str
+    prompt: str
+    entry: dict[str, Any]
+
+    def problem(self) -> Problem:
+        return Problem(key=self.key, task=self.task, prompt=self.prompt, entry=self.entry)
+
+
+class AnswerMessage(Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer to be scored: the end of an overlong one."""
+
+    id: int
+    problem: ProblemMessage
+    answer: Annotated[str, Meta(max_length=MAX_TEXT)]
+
+
+class VerdictMessage(Struct, frozen=True, forbid_unknown_fields=True):
+    """The verdict on the answer `id`. NaN is not within the bounds of `reward`."""
+
+    id: int
+    reward: Annotated[float, Meta(ge=0.0, le=1.0)]
+    outcome: Outcome
+    detail: Annotated[str, Meta(max_length=MAX_DETAIL)]
+
+    def verdict(self) -> Verdict:
+        is_scored = self.outcome is Outcome.SCORED
+        return Verdict(reward=self.reward if is_scored else 0.0, outcome=self.outcome, detail=self.detail)
+
+
+class WorkerSetup(Struct, forbid_unknown_fields=True):
+    """What a verifier process needs to know before its first answer."""
+
+    entries: dict[str, tuple[str, dict[str, Any]]]  # of the mixture: the task's name and options
+    modules: list[str]  # that register these tasks
+    timeout_s: float
+    memory: int  # bytes of address space
+
+
+class WorkerRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """To a verifier process: `setup` once, then answers."""
+
+    setup: WorkerSetup | None = None
+    answers: list[AnswerMessage] = []
+
+
+WorkerEvent = Literal["ready", "warming", "warm", "working"] | VerdictMessage
+"""A verdict, or a state: "working" is a task's sign of progress within one answer."""
+
+
+class WorkerReply(Struct, forbid_unknown_fields=True):
+    """From a verifier process.
+
+    `processor_s`, its processor time so far, tells one that hangs from one that a busy machine does not let run.
+    """
+
+    event: WorkerEvent
+    processor_s: Annotated[float, Meta(ge=0.0)]
+
+
+def infra_error(detail: str) -> Verdict:
+    """No reward, and why."""
+    return Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR, detail=detail[:MAX_DETAIL])
