@@ -16,13 +16,14 @@ MAX_KERNEL = 90  # of a Triton kernel, whose variables live in the registers of 
 ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "replay", "report", "serve"}
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
-BASE = {"protocols", "types", "errors", "config", "distributed", "huggingface"}
+BASE = {"protocols", "types", "errors", "plugins", "config", "distributed", "huggingface"}
 MAY_IMPORT = {
     "errors": {"errors"},
+    "plugins": {"plugins", "errors"},
     "types": {"types"},
     "distributed": {"distributed", "errors"},
     "huggingface": {"huggingface", "errors"},
-    "config": {"config", "huggingface", "distributed", "errors"},
+    "config": {"config", "huggingface", "distributed", "errors", "plugins"},
     "protocols": BASE,
     "recipe": BASE | {"recipe"},
     "run": BASE | {"run"},
@@ -42,8 +43,8 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
          "pyarrow": {"data"}, "huggingface_hub": {"data"}}  # fmt: skip
 """Third-party packages that only these folders may import."""
 
-NO_TORCH = {"config", "data", "distributed", "errors", "huggingface", "plan", "replay", "reporting", "run",
-            "sandbox", "serve", "tasks", "types", "verifiers"}  # fmt: skip
+NO_TORCH = {"config", "data", "distributed", "errors", "huggingface", "plan", "plugins", "replay", "reporting",
+            "run", "sandbox", "serve", "tasks", "types", "verifiers"}  # fmt: skip
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}
 
 BANNED = {
