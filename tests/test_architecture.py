@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 MAX_KERNEL = 90  # of a Triton kernel, whose variables live in the registers of one function
 
-ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "replay", "report", "serve"}
+ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "backtest", "report", "serve"}
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
 BASE = {"protocols", "types", "errors", "plugins", "config", "distributed", "huggingface"}
@@ -43,7 +43,7 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
          "pyarrow": {"data"}, "huggingface_hub": {"data"}}  # fmt: skip
 """Third-party packages that only these folders may import."""
 
-NO_TORCH = {"config", "data", "distributed", "errors", "huggingface", "plan", "plugins", "replay", "reporting",
+NO_TORCH = {"config", "data", "distributed", "errors", "huggingface", "plan", "plugins", "backtest", "reporting",
             "run", "sandbox", "serve", "tasks", "types", "verifiers"}  # fmt: skip
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}
 

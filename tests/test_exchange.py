@@ -19,7 +19,7 @@ def exchanged() -> list[object]:
         all_gather_bytes(b""),
         broadcast_bytes(LARGE if ranks.is_first else b"of another length"),
         broadcast_bytes(b"" if ranks.is_first else LARGE),
-        ranks.from_first(["größer", ranks.rank]),
+        ranks.broadcast(["größer", ranks.rank]),
         ranks.gather(ranks.rank),
     ]
 
@@ -31,4 +31,4 @@ def test_bytes_between_processes() -> None:
 
 def test_a_process_alone_needs_no_group() -> None:
     ranks = job_ranks()
-    assert (all_gather_bytes(b"x"), broadcast_bytes(b"x"), ranks.from_first([1])) == ([b"x"], b"x", [1])
+    assert (all_gather_bytes(b"x"), broadcast_bytes(b"x"), ranks.broadcast([1])) == ([b"x"], b"x", [1])

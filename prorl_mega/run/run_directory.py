@@ -26,11 +26,11 @@ from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import DecisionsFile
+from prorl_mega.run.jsonl import to_lines
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.memory import memory
 from prorl_mega.run.metrics import MetricsFile
-from prorl_mega.run.progress import SAVE, Progress, due
-from prorl_mega.run.samples import to_lines
+from prorl_mega.run.progress import SAVE, RunProgress, due
 from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
 from prorl_mega.run.signals import StopSignals
 from prorl_mega.run.step import StepLog
@@ -41,7 +41,7 @@ from prorl_mega.types import Decision, Metrics
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
 
 
-def open_run(config: RunConfig, ranks: Ranks) -> Run:
+def open_run(config: RunConfig, ranks: Ranks) -> TrainingRun:
     """Open the run's directory, or create it. All ranks call it together, before anything expensive is built.
 
     Raises ConfigError when the directory is in use, when settings changed that must not, or when `resume=never` meets
@@ -51,7 +51,7 @@ def open_run(config: RunConfig, ranks: Ranks) -> Run:
         raise ConfigError(f"name={config.name!r} cannot be a directory; use letters, digits and . _ - = , + @")
     directory = Path(config.root) / config.name
     lock = RunLock(directory / "LOCK")
-    with ranks.together(f"opening {directory}"), storage_errors(f"creating {directory}"):
+    with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}"):
         if ranks.is_first:
             for part in ("checkpoints", "samples", "evaluation", "tensorboard"):
                 (directory / part).mkdir(parents=True, exist_ok=True)
@@ -65,12 +65,12 @@ def open_run(config: RunConfig, ranks: Ranks) -> Run:
             keep=config.schedule.keep_checkpoints,
             report=console.line,
         )
-        with ranks.together(f"opening {directory}"), storage_errors(f"tidying {directory}"):
+        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"tidying {directory}"):
             if ranks.is_first:
                 checkpoints.sweep()
                 remove_unfinished(directory)
         newest = checkpoints.newest_valid()
-        with ranks.together(f"opening {directory}"), storage_errors(f"writing {directory}"):
+        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"writing {directory}"):
             if newest is not None:
                 _check_resumable(config, newest, ranks)
             if ranks.is_first:
@@ -83,10 +83,12 @@ def open_run(config: RunConfig, ranks: Ranks) -> Run:
         if ranks.is_first:
             lock.release()
         raise
-    return Run(config, directory, ranks=ranks, console=console, lock=lock, checkpoints=checkpoints, newest=newest)
+    return TrainingRun(
+        config, directory, ranks=ranks, console=console, lock=lock, checkpoints=checkpoints, newest=newest
+    )
 
 
-class Run:
+class TrainingRun:
     """The loop's only way to the outside. A context manager: leaving it frees the directory for the next process.
 
     Steps count from 1; checkpoint N holds the state after step N. Methods marked collective are called by all ranks
@@ -115,7 +117,7 @@ class Run:
         self._metrics = MetricsFile(directory / "metrics.jsonl")
         self._decisions = DecisionsFile(directory / DECISIONS)
         self._tensorboard: TensorBoard | None = None
-        self._progress = Progress(config.schedule)
+        self._progress = RunProgress(config.schedule)
         self._signals = StopSignals(announce=ranks.is_first)
         self._signals.install()
         self._opened = time.monotonic()
@@ -123,7 +125,7 @@ class Run:
         self._save_seconds: dict[str, float] = {}
         self._resets = 0
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> TrainingRun:
         return self
 
     def __exit__(
@@ -159,7 +161,7 @@ class Run:
             with self.phase(f"resuming after step {step}"):
                 restore(self._newest.directory)
         last: Metrics = {}
-        with self._ranks.together("resuming"), storage_errors(f"writing {self.directory}"):
+        with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
                 last = self._metrics.cut(step)
                 self._decisions.cut(step)
@@ -170,7 +172,7 @@ class Run:
                     if path.stem > f"step_{step:06d}":
                         path.unlink()
                 self._tensorboard = TensorBoard(self.directory / "tensorboard", after=step)
-        self._resets = int(self._ranks.from_first(last.get("reference/resets", 0.0)))
+        self._resets = int(self._ranks.broadcast(last.get("reference/resets", 0.0)))
         return step
 
     def save(self, step: int, save: Callable[[Path], dict[str, Any]]) -> None:
@@ -213,7 +215,7 @@ class Run:
             seconds["tokens_per_second"] = log.metrics["length/total"] / seconds["step"]
         metrics = log.all_metrics(seconds | self._save_seconds) | memory()
         self._save_seconds = {}
-        with self._ranks.together(f"recording step {step}"):
+        with self._ranks.raise_on_all_ranks(f"recording step {step}"):
             if self._ranks.is_first:
                 self._decisions.append(step, log.events)
                 self._metrics.append(step, metrics)
@@ -274,7 +276,7 @@ class Run:
     def evaluated(self, label: str) -> bool:
         """Whether that evaluation is there already, from before the run was resumed. Collective."""
         path = self.directory / "evaluation" / f"{label}.json"
-        return bool(self._ranks.from_first(evaluations.read_evaluation(path) is not None))
+        return bool(self._ranks.broadcast(evaluations.read_evaluation(path) is not None))
 
     def close(self) -> None:
         """Give signals, files and the directory back. May be called more than once."""
@@ -289,7 +291,7 @@ class Run:
     def _write_samples(self, step: int, log: StepLog) -> None:
         if log.rows:
             with storage_errors(f"writing {self.directory}"):
-                write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", to_lines(log.rows))
+                write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", to_lines(log.rows, readable=True))
 
 
 def _check_resumable(config: RunConfig, newest: SavedCheckpoint, ranks: Ranks) -> None:
