@@ -2,7 +2,7 @@
 
 config.yaml       the resolved settings            samples/       a few answers per step
 metrics.jsonl     one row per step                 evaluation/    results on held-out problems
-tensorboard/      the same as event files          checkpoints/   complete states, newest last
+tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
 decisions.jsonl   what the controller decided      LOCK           who is writing here
 console.log       what the console showed
 """
@@ -28,6 +28,7 @@ from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import DecisionsFile
 from prorl_mega.run.jsonl import to_lines
 from prorl_mega.run.lock import RunLock
+from prorl_mega.run.loggers import LoggerType, MetricsLogger, find_loggers
 from prorl_mega.run.memory import memory
 from prorl_mega.run.metrics import MetricsFile
 from prorl_mega.run.progress import SAVE, RunProgress, due
@@ -35,7 +36,6 @@ from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settin
 from prorl_mega.run.signals import StopSignals
 from prorl_mega.run.step import StepLog
 from prorl_mega.run.storage import remove_unfinished, storage_errors, write_durably
-from prorl_mega.run.tensorboard import TensorBoard
 from prorl_mega.types import Decision, Metrics
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
@@ -51,9 +51,11 @@ def open_run(config: RunConfig, ranks: Ranks) -> TrainingRun:
         raise ConfigError(f"name={config.name!r} cannot be a directory; use letters, digits and . _ - = , + @")
     directory = Path(config.root) / config.name
     lock = RunLock(directory / "LOCK")
+    loggers: list[LoggerType] = []
     with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}"):
         if ranks.is_first:
-            for part in ("checkpoints", "samples", "evaluation", "tensorboard"):
+            loggers = find_loggers(config)
+            for part in ("checkpoints", "samples", "evaluation"):
                 (directory / part).mkdir(parents=True, exist_ok=True)
             lock.acquire()
     console = Console(directory / "console.log" if ranks.is_first else None)
@@ -84,7 +86,14 @@ def open_run(config: RunConfig, ranks: Ranks) -> TrainingRun:
             lock.release()
         raise
     return TrainingRun(
-        config, directory, ranks=ranks, console=console, lock=lock, checkpoints=checkpoints, newest=newest
+        config,
+        directory,
+        ranks=ranks,
+        console=console,
+        lock=lock,
+        checkpoints=checkpoints,
+        newest=newest,
+        loggers=loggers,
     )
 
 
@@ -105,6 +114,7 @@ class TrainingRun:
         lock: RunLock,
         checkpoints: Checkpoints,
         newest: SavedCheckpoint | None,
+        loggers: list[LoggerType],
     ) -> None:
         self.directory = directory
         self.exit_code = ExitCode.FINISHED
@@ -116,7 +126,8 @@ class TrainingRun:
         self._newest = newest
         self._metrics = MetricsFile(directory / "metrics.jsonl")
         self._decisions = DecisionsFile(directory / DECISIONS)
-        self._tensorboard: TensorBoard | None = None
+        self._logger_types = loggers
+        self._loggers: list[MetricsLogger] = []
         self._progress = RunProgress(config.schedule)
         self._signals = StopSignals(announce=ranks.is_first)
         self._signals.install()
@@ -171,7 +182,8 @@ class TrainingRun:
                 for path in (self.directory / "samples").glob("step_*.jsonl"):
                     if path.stem > f"step_{step:06d}":
                         path.unlink()
-                self._tensorboard = TensorBoard(self.directory / "tensorboard", after=step)
+                for make in self._logger_types:
+                    self._loggers.append(make(self.directory, after=step))
         self._resets = int(self._ranks.broadcast(last.get("reference/resets", 0.0)))
         return step
 
@@ -220,8 +232,8 @@ class TrainingRun:
                 self._decisions.append(step, log.events)
                 self._metrics.append(step, metrics)
                 self._write_samples(step, log)
-                if self._tensorboard is not None:
-                    self._tensorboard.add(step, metrics)
+                for logger in self._loggers:
+                    logger.append(step, metrics)
         self._console.line(self._progress.line(step, metrics, seconds["step"]))
 
     def due(self, step: int, every: int) -> bool:
@@ -281,12 +293,12 @@ class TrainingRun:
     def close(self) -> None:
         """Give signals, files and the directory back. May be called more than once."""
         self._signals.restore()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-            self._tensorboard = None
-        self._console.close()
-        if self._ranks.is_first:
-            self._lock.release()
+        with contextlib.ExitStack() as closing:  # whatever one of them raises, the others are closed
+            if self._ranks.is_first:
+                closing.callback(self._lock.release)
+            closing.callback(self._console.close)
+            while self._loggers:
+                closing.callback(self._loggers.pop().close)
 
     def _write_samples(self, step: int, log: StepLog) -> None:
         if log.rows:
