@@ -41,7 +41,7 @@ def styled_figure(width: float, height: float, dpi: int) -> Iterator[Any]:
 
     style: Any = {
         "font.family": "sans-serif",
-        "font.size": 11,
+        "font.size": 12.5 if dpi == 72 else 11,
         "text.parse_math": False,  # names may contain a $
         "text.color": INK,
         "axes.edgecolor": RULE,
@@ -65,13 +65,14 @@ def styled_figure(width: float, height: float, dpi: int) -> Iterator[Any]:
         "svg.hashsalt": "prorl_mega",
     }
     with mpl.rc_context(style):
-        pad = 0.12 if dpi > 72 else 0.04
+        pad = 0.04 if dpi == 72 else 0.12
         yield Figure(figsize=(width, height), dpi=dpi, layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
 
 
 def frame(panel: Any, title: str, unit: str) -> None:
     """Title and axes of a panel over steps."""
-    panel.set_title(title, loc="left", fontsize=12.5, fontweight="bold", color=INK)
+    if title:
+        panel.set_title(title, loc="left", fontsize=12.5, fontweight="bold", color=INK)
     panel.set_xlabel("step")
     panel.set_ylabel(unit)
     panel.tick_params(which="both", bottom=False, left=False)
@@ -79,11 +80,8 @@ def frame(panel: Any, title: str, unit: str) -> None:
 
 def draw(panel: Any, chart: Chart) -> None:
     """The lines or layers of a chart, its resets and its scales."""
-    from matplotlib.ticker import MaxNLocator
-
     steps = chart.steps.astype(float)
     _scales(panel, chart, steps)
-    panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if chart.stacked:
         middles = (steps[1:] + steps[:-1]) / 2
         edges = np.concatenate([[panel.get_xlim()[0]], middles, [panel.get_xlim()[1]]])  # every step fills its place
@@ -97,7 +95,7 @@ def draw(panel: Any, chart: Chart) -> None:
             panel.plot(steps[known], values[known], color=colour, alpha=0.28, linewidth=1)
             values = moving_average(values, smoothing_width(len(steps)))
             shown, is_sparse = np.isfinite(values), False
-        marker = {"marker": "o", "markersize": 5, "markeredgecolor": CARD} if is_sparse else {}
+        marker = {"marker": "o", "markersize": 6, "markeredgecolor": CARD} if is_sparse else {}
         panel.plot(steps[shown], values[shown], color=colour, linewidth=2.2, label=label, **marker)
     for step in chart.resets:
         panel.axvline(step, color=INK, linestyle=DASHED, linewidth=1.1, alpha=0.6)
@@ -122,7 +120,9 @@ def svg(chart: Chart) -> Markup:
         top, bottom = HEIGHT - panel.bbox.y1, HEIGHT - panel.bbox.y0
     drawing = re.sub(r"(?s).*?<svg[^>]*>|<metadata>.*?</metadata>|<style.*?</style>|</svg>\s*$", "", file.getvalue())
     drawing = re.sub(r'(<g) id="[^"]*"|<!--.*?-->', r"\1", drawing)  # the page has many charts, an id must be unique
-    drawing = re.sub("#[0-9a-f]{6}", lambda found: f"var({VARIABLES[found[0]]})", drawing)
+    drawing = re.sub(
+        "#[0-9a-f]{6}", lambda found: f"var({VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], drawing
+    )
     numbers = {
         "steps": chart.steps.tolist(),
         "pixels": [round(float(each), 1) for each in pixels],
@@ -148,7 +148,9 @@ def write_picture(charts: list[Chart], path: Path) -> None:
             if chart.stacked and not chart.is_empty:
                 panel.set_ylim(0, 1.45 * panel.get_ylim()[1])  # room for the legend
             if len(panel.get_legend_handles_labels()[1]) > 1:
-                panel.legend(ncols=3 if chart.stacked else 1, loc="upper left" if chart.resets else "best")
+                panel.legend(
+                    ncols=3 if chart.stacked else 1, loc="upper left" if chart.stacked or chart.names_resets else "best"
+                )
         with storage_errors(f"writing {path}"):
             figure.savefig(path)
 
@@ -163,10 +165,14 @@ def _legend(chart: Chart) -> Markup:
 
 
 def _scales(panel: Any, chart: Chart, steps: np.ndarray) -> None:
-    """Limits of both axes."""
+    """Limits and ticks of both axes."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
     first, last = float(steps[0]), float(steps[-1])
     half = 0.5 if first == last else 0.0
     panel.set_xlim(first - half, last + half)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    panel.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     columns = list(chart.lines.values())
     finite = np.concatenate(
         [each[np.isfinite(each)] for each in ([np.sum(columns, axis=0)] if chart.stacked else columns)]
@@ -175,6 +181,9 @@ def _scales(panel: Any, chart: Chart, steps: np.ndarray) -> None:
     if chart.logarithmic and len(positive):
         low, high = math.floor(math.log10(positive.min())), math.ceil(math.log10(positive.max()))
         panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(numticks=6))
+        panel.yaxis.set_major_formatter(lambda value, _: f"1e{round(math.log10(value))}")
+        panel.yaxis.set_minor_locator(NullLocator())
         panel.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
         return
     fixed = [math.isfinite(bound) for bound in chart.bounds]

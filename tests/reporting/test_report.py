@@ -1,5 +1,6 @@
 """The report shows what is there, says nothing false about what is not, and cannot be attacked by an answer."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -112,6 +113,44 @@ def test_the_comparison_is_stated_with_intervals(outline: Outline) -> None:
     assert float(found[4]) == pytest.approx(trained, abs=0.02)
 
 
+def test_the_same_numbers_give_the_same_page(recorded: Path) -> None:
+    page = (recorded / "report.html").read_bytes()
+    assert write_report(recorded).read_bytes() == page
+
+
+def test_a_drawing_has_the_colours_of_the_page_and_the_pixels_of_its_numbers() -> None:
+    steps = np.arange(1, 31)
+    chart = line_chart(
+        steps,
+        {"<b>$": steps / 30, "sparse": np.where(steps % 10 == 0, 0.5, np.nan)},
+        title="t",
+        about="a",
+        unit="u",
+        resets=(10,),
+        names_resets=True,
+    )
+    drawn = svg(chart)
+    assert not re.search("#[0-9a-f]{6}\\b", drawn), "a colour that does not follow the page"
+    assert set(re.findall(r"var\((--\w+)\)", drawn)) == {
+        "--c0",
+        "--c1",
+        "--ink",
+        "--soft",
+        "--rule",
+        "--grid",
+        "--card",
+    }
+    outline = Outline(drawn)
+    assert outline.texts[:3] == ["<b>$", "sparse", "reference reset"]
+    ids = [value for _, name, value in outline.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    (numbers,) = (json.loads(value) for _, name, value in outline.attributes if name == "data-chart")
+    assert numbers["lines"][1]["values"][8:11] == ["–", "0.5", "–"]
+    marker = re.search(r'<use xlink:href="#\w+" x="([\d.]+)"', drawn)
+    assert marker is not None
+    assert numbers["pixels"][9] == pytest.approx(float(marker[1]), abs=0.1)
+
+
 def test_the_picture_is_there(recorded: Path) -> None:
     content = (recorded / "report.png").read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
@@ -138,6 +177,7 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
         [{"sampler/logprob_gap": 0.0}] * 2,
         [{"seconds/rollout": -1.0, "seconds/step": -1.0}] * 2,
         [{"reward/<b>": 1.0, "reward/&amp;": 0.5, 'groups/dropped/"><i>': 1.0}] * 2,
+        [{"reward/$": 1.0, r"reward/$\\frac{": 0.5, "seconds/$x": 1.0, r"seconds/$\\{": 2.0}] * 2,
         [{"reward/mean": 1.0, "evaluation/pass@x": 1.0, "evaluation/pass@2_low": 1.0}] * 2,
         [{"evaluation/pass@1": 0.5, "reference/reset": 1.0}, {}],
     ],
