@@ -1,4 +1,4 @@
-"""What would the controller have decided? Reads the numbers of a run and tries other thresholds on them, in a second.
+"""The controller's decisions on the recorded numbers of a run, under the same or other thresholds, in a second.
 
     python -m prorl_mega.backtest runs/x/metrics.jsonl
     python -m prorl_mega.backtest runs/x/metrics.jsonl schedule.reset.patience=3 schedule.reset.decline=0.05
@@ -124,7 +124,7 @@ def _parsed(overrides: list[str]) -> Any:
 
 
 def _metrics(row: dict[str, Any]) -> Metrics:
-    """What the controller saw: values that were not finite are null in the file."""
+    """The metrics that the controller saw: values that were not finite are null in the file."""
     return {name: math.nan if value is None else float(value) for name, value in row.items() if name != "step"}
 
 

@@ -69,7 +69,7 @@ def write_report(directory: Path) -> Path:
 
 
 def _harmless(value: Any) -> Any:
-    """What the page shows of a value; text without control characters. What is HTML already stays as it is."""
+    """The text of a value without control characters; HTML stays as it is."""
     return value if hasattr(value, "__html__") else printable(str(value))
 
 

@@ -1,4 +1,4 @@
-"""Which process of the job this is: one process, `torchrun`, or a Slurm step (`srun`, and submitit on top of it).
+"""The place of this process in its job: one process, `torchrun`, or a Slurm step (`srun`, and submitit on top of it).
 
 Ranks are the only thing that a run takes from its environment.
 """
@@ -29,7 +29,7 @@ class LaunchEnvironment:
     master_port: int
 
     def variables(self) -> dict[str, str]:
-        """What `torch.distributed` with `init_method="env://"` and vLLM's external launcher read."""
+        """The variables that `torch.distributed` with `init_method="env://"` and vLLM's external launcher read."""
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.world_size),
@@ -89,7 +89,7 @@ def _slurm_step(environ: Mapping[str, str]) -> LaunchEnvironment:
 
 
 def _port_of_attempt(environ: Mapping[str, str]) -> int:
-    """Equal on all ranks; another one after a requeue, whose job number is the same, and for another step."""
+    """A port, equal on all ranks; a requeue, which keeps the job number, and every other step get another one."""
     restarts = int(environ.get("SLURM_RESTART_COUNT", "0"))
     steps = _integer(environ, "SLURM_STEP_ID")
     return _FIRST_PORT + (31 * _integer(environ, "SLURM_JOB_ID") + 997 * restarts + 7 * steps) % _PORTS

@@ -1,4 +1,4 @@
-"""How the ranks of one job talk about small things: flags, file names, hashes. Knows nothing of torch.
+"""Small messages between the ranks of one job: flags, file names, hashes. Does not import torch.
 
 Two primitives are handed in: `gather_texts(text)` returns the texts of all ranks in rank order, and is a barrier as
 well; `broadcast_text(text)` returns rank 0's, which may be large. Over `torch.distributed` they are an all-gather and a
@@ -49,7 +49,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def raise_on_all_ranks(self, doing: str) -> Iterator[None]:
-        """A section that succeeds on all ranks or raises on all of them, so that nobody waits for one that gave up.
+        """A section that succeeds on all ranks or raises on all of them, so that no rank waits for one that has failed.
 
         The rank that failed raises its own error; the others raise one of the same class that names the rank.
         """

@@ -1,8 +1,8 @@
-"""Arms of a study compared: what a difference in method is worth, over seeds, with intervals.
+"""The arms of a study compared over seeds, with intervals.
 
 All arms answer the same held-out problems with the same seeds, so arms are compared problem by problem and seed by
 seed. Two things are random, which problems and which seeds; the intervals resample both (a bootstrap of seeds, and of
-problems within). With three seeds such an interval is rough: it is wide where seeds disagree, and that is its use.
+problems within). With three seeds such an interval is rough, but it is wide where seeds disagree.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ArmResult:
 
 
 def read_finished_run(directory: Path) -> FinishedRun | None:
-    """What a run directory says when the run has finished, else None."""
+    """The results in a run directory; None when the run has not finished."""
     if not (directory / "evaluation" / f"{FINAL}.json").exists():
         return None
     history = read_history(directory)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from prorl_mega.reporting.charts import Chart, moving_average, short, smoothing_width
+from prorl_mega.reporting.charts import Chart, moving_average, smoothing_width
 from prorl_mega.run.storage import storage_errors
 
 WIDTH, HEIGHT = 480, 270  # of an SVG, CSS pixels
@@ -91,7 +91,7 @@ def draw(panel: Any, chart: Chart) -> None:
     for index, (label, values) in enumerate(chart.lines.items() if not chart.stacked else ()):
         colour, known = COLOURS[index % len(COLOURS)], np.isfinite(values)
         shown, is_sparse = known, known.sum() == 1 or (known.sum() <= 40 and known.sum() < len(steps))
-        if label in chart.smooth and known.sum() >= 8:
+        if label not in chart.exact and known.sum() >= 8:
             panel.plot(steps[known], values[known], color=colour, alpha=0.28, linewidth=1)
             values = moving_average(values, smoothing_width(len(steps)))
             shown, is_sparse = np.isfinite(values), False
@@ -120,13 +120,13 @@ def svg(chart: Chart) -> Markup:
         top, bottom = HEIGHT - panel.bbox.y1, HEIGHT - panel.bbox.y0
     drawing = re.sub(r"(?s).*?<svg[^>]*>|<metadata>.*?</metadata>|<style.*?</style>|</svg>\s*$", "", file.getvalue())
     drawing = re.sub(r'(<g) id="[^"]*"|<!--.*?-->', r"\1", drawing)  # the page has many charts, an id must be unique
-    drawing = re.sub(
-        "#[0-9a-f]{6}", lambda found: f"var({VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], drawing
-    )
+    for colour, variable in VARIABLES.items():
+        drawing = drawing.replace(colour, f"var({variable})")
+    shown = {label: [f"{v:.4g}" if math.isfinite(v) else "–" for v in each] for label, each in chart.lines.items()}
     numbers = {
         "steps": chart.steps.tolist(),
         "pixels": [round(float(each), 1) for each in pixels],
-        "lines": [{"label": label, "values": [short(float(v)) for v in each]} for label, each in chart.lines.items()],
+        "lines": [{"label": label, "values": values} for label, values in shown.items()],
     }
     return Markup(
         f'<div class="chart" data-chart="{escape(json.dumps(numbers))}">{_legend(chart)}'
@@ -179,12 +179,12 @@ def _scales(panel: Any, chart: Chart, steps: np.ndarray) -> None:
     )
     positive = finite[finite > 0]
     if chart.logarithmic and len(positive):
-        low, high = math.floor(math.log10(positive.min())), math.ceil(math.log10(positive.max()))
+        decade, last_decade = math.floor(math.log10(positive.min())), math.ceil(math.log10(positive.max()))
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(numticks=6))
         panel.yaxis.set_major_formatter(lambda value, _: f"1e{round(math.log10(value))}")
         panel.yaxis.set_minor_locator(NullLocator())
-        panel.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
+        panel.set_ylim(10.0**decade, 10.0 ** max(last_decade, decade + 1))
         return
     fixed = [math.isfinite(bound) for bound in chart.bounds]
     low, high = (

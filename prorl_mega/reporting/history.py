@@ -1,4 +1,4 @@
-"""What a run directory tells about a run, read with every kind of gap: no steps yet, missing metrics, broken lines."""
+"""The history of a run, read from its directory with any gaps: no steps yet, missing metrics, broken lines."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class Checkpoints:
             raise
 
     def sweep(self) -> None:
-        """Tidy up what interrupted saves and deletions have left. Rank 0 only, before anything is read."""
+        """Remove the remains of interrupted saves and deletions. Rank 0 only, before anything is read."""
         if not self.directory.exists():
             return
         for path in sorted(self.directory.iterdir()):
@@ -169,7 +169,7 @@ class Checkpoints:
         return sorted(found, key=_number)
 
     def _faults(self, directory: Path) -> list[str]:
-        """What is wrong with a checkpoint, the same list on every rank; each rank reads its share of the files."""
+        """The faults of a checkpoint, the same list on every rank; each rank reads its share of the files."""
         ranks = self._ranks
         try:
             listing = manifest.read(directory)

@@ -1,4 +1,4 @@
-"""What the controller decided and why: `decisions.jsonl`, one event per line.
+"""The controller's decisions and the reasons for them: `decisions.jsonl`, one event per line.
 
     {"step": 140, "trigger": "plateau", "action": "reset", "numbers": {"score": 0.41, "best": 0.42, …},
      "limits": {"patience": 8, "min_delta": 0.0}, "text": "reference reset: evaluation/pass@1=0.41 after …"}
@@ -41,7 +41,7 @@ def to_row(step: int, event: Event) -> dict[str, Any]:
 
 
 def read_decisions(path: Path) -> Iterator[tuple[int, Event]]:
-    """Steps and events in order; lines that are none are left out."""
+    """Steps and events in order; lines that are not decisions are left out."""
     for row in read_rows(path):
         fields: dict[str, Any] = {name: row.get(name) for name in ("trigger", "action", "numbers", "limits", "text")}
         if isinstance(fields["trigger"], str) and isinstance(fields["action"], str):

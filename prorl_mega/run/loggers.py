@@ -1,4 +1,4 @@
-"""Where the numbers of a step go besides metrics.jsonl, chosen by the setting `loggers`.
+"""The loggers that get the numbers of every step besides metrics.jsonl, chosen by the setting `loggers`.
 
 A logger is any callable `(directory, *, after)` that returns an object with `append(step, metrics)` and `close()`, such
 as the class in examples/my_logger.py. Only rank 0 makes them. `directory` is the run's own; `after` is the step that
@@ -31,5 +31,5 @@ LOGGERS: dict[str, LoggerType] = {"tensorboard": TensorBoard}
 
 
 def find_loggers(config: RunConfig) -> list[LoggerType]:
-    """What `loggers` names. Raises ConfigError for a name or an import path that leads nowhere."""
+    """The loggers that the setting names. Raises ConfigError for a name or an import path that leads nowhere."""
     return [resolve(name, LOGGERS, what="logger", key="loggers") for name in config.loggers]

@@ -1,10 +1,10 @@
-"""A run and its directory, `<root>/<name>/`: everything that the loop leaves behind goes through here.
+"""A run and its directory, `<root>/<name>/`; all files of a run are written through it.
 
 config.yaml       the resolved settings            samples/       a few answers per step
 metrics.jsonl     one row per step                 evaluation/    results on held-out problems
 tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
-decisions.jsonl   what the controller decided      LOCK           who is writing here
-console.log       what the console showed
+decisions.jsonl   the controller's decisions       LOCK           the process that writes here
+console.log       the lines of the console
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def open_run(config: RunConfig, ranks: Ranks) -> TrainingRun:
 
 
 class TrainingRun:
-    """The loop's only way to the outside. A context manager: leaving it frees the directory for the next process.
+    """A run, through which the loop writes everything. A context manager: leaving it frees the directory for the next
+    process.
 
     Steps count from 1; checkpoint N holds the state after step N. Methods marked collective are called by all ranks
     together; the others do their work on rank 0 and nothing elsewhere.
@@ -144,8 +145,6 @@ class TrainingRun:
     ) -> None:
         self.close()
 
-    # Words
-
     def message(self, text: str) -> None:
         """A line on the console and in console.log."""
         self._console.line(text)
@@ -158,13 +157,13 @@ class TrainingRun:
 
     @property
     def saved_state(self) -> dict[str, Any] | None:
-        """What `save` returned for the checkpoint that this run goes on from; None for a fresh start."""
+        """The state that `save` returned for the checkpoint that this run resumes from; None for a fresh start."""
         return None if self._newest is None else self._newest.state
 
     def resume(self, restore: Callable[[Path], None]) -> int:
         """Continue from the newest intact checkpoint: `restore(directory)` on every rank. Collective.
 
-        Returns the steps that are done, 0 for a fresh start. What the run directory says about later steps is removed.
+        Returns the steps that are done, 0 for a fresh start. Files and rows of later steps are removed.
         """
         self._signals.install()  # libraries that were started since may have put theirs in place
         step = self._saved_step

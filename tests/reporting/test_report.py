@@ -11,7 +11,7 @@ from helpers.recorded_run import record_run
 
 from prorl_mega.evaluation.comparison import ALL_TASKS, compare
 from prorl_mega.report import main, write_report
-from prorl_mega.reporting.charts import MOST_POINTS, line_chart, moving_average, short, stacked_chart
+from prorl_mega.reporting.charts import MOST_POINTS, Chart, moving_average, tidied
 from prorl_mega.reporting.drawing import svg
 from prorl_mega.reporting.history import read_history
 from prorl_mega.run.metrics import MetricsFile
@@ -120,16 +120,9 @@ def test_the_same_numbers_give_the_same_page(recorded: Path) -> None:
 
 def test_a_drawing_has_the_colours_of_the_page_and_the_pixels_of_its_numbers() -> None:
     steps = np.arange(1, 31)
-    chart = line_chart(
-        steps,
-        {"<b>$": steps / 30, "sparse": np.where(steps % 10 == 0, 0.5, np.nan)},
-        title="t",
-        about="a",
-        unit="u",
-        resets=(10,),
-        names_resets=True,
-    )
-    drawn = svg(chart)
+    lines = {"<b>$": steps / 30, "sparse": np.where(steps % 10 == 0, 0.5, np.nan)}
+    exact = frozenset(["sparse"])
+    drawn = svg(tidied(Chart("t", "a", "u", lines, steps, resets=(10,), exact=exact, names_resets=True)))
     assert not re.search("#[0-9a-f]{6}\\b", drawn), "a colour that does not follow the page"
     assert set(re.findall(r"var\((--\w+)\)", drawn)) == {
         "--c0",
@@ -216,23 +209,6 @@ def test_missing_values_are_gaps(tmp_path: Path) -> None:
     assert not history.has("missing")
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (0.5, "0.5"),
-        (2e-7, "2e-7"),
-        (123456.0, "1.23e5"),
-        (np.nan, "–"),
-        (99_999.0, "1e5"),
-        (1234.5, "1234"),
-        (-0.0002, "-0.0002"),
-    ],
-)
-def test_short_numbers(value: float, text: str) -> None:
-    assert short(value) == text
-
-
 def test_moving_average_leaves_gaps_out() -> None:
     values = np.array([1.0, np.nan, 3.0, 5.0, np.nan, np.nan, np.nan])
     np.testing.assert_allclose(moving_average(values, 3), [1.0, 2.0, 4.0, 4.0, 5.0, np.nan, np.nan])
@@ -241,15 +217,15 @@ def test_moving_average_leaves_gaps_out() -> None:
 def test_long_lines_are_averaged_not_sampled() -> None:
     steps = np.arange(1, 4 * MOST_POINTS + 1)
     values = np.tile([0.0, 0.0, 0.0, 8.0], MOST_POINTS)
-    chart = line_chart(steps, {"x": values}, title="t", about="a", unit="u")
+    chart = tidied(Chart("t", "a", "u", {"x": values}, steps))
     np.testing.assert_array_equal(chart.lines["x"], [2.0] * MOST_POINTS)
     assert svg(chart).count("&#34;2&#34;") == MOST_POINTS
 
 
 def test_empty_charts_are_empty() -> None:
     nothing = np.full(3, np.nan)
-    assert svg(line_chart(np.arange(3), {"x": nothing}, title="t", about="a", unit="u")) == ""
-    assert svg(stacked_chart(np.arange(3), {"x": nothing}, title="t", about="a", unit="u")) == ""
+    for stacked in (False, True):
+        assert svg(tidied(Chart("t", "a", "u", {"x": nothing}, np.arange(3), stacked=stacked))) == ""
 
 
 def records(solved: list[int], samples: int = 4, task: str = "a") -> list[dict[str, object]]:
