@@ -28,7 +28,7 @@ from prorl_mega.config.schema import (
 )
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
-from prorl_mega.run.metrics import read_rows
+from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.run_directory import open_run
 from prorl_mega.run.timers import TIMING_PREFIX
 from prorl_mega.types import Problem, Scoring, Verdict

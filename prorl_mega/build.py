@@ -32,7 +32,7 @@ from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.run.console import counted
-from prorl_mega.run.run_directory import Run
+from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.tasks.shared_mixture import SharedMixture
 from prorl_mega.types import Decision
 from prorl_mega.verifiers.pool import VerifierPool
@@ -83,7 +83,7 @@ def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
 
 
 @contextlib.contextmanager
-def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
+def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
     """Everything for a run, with the policy's weights in the learner alone. Leaving it stops the workers."""
     tokenizer = Tokenizer(config.model.path)
     problems = build_problems(config, run, ranks, tokenizer)  # first: what is wrong with data is said in seconds
@@ -130,7 +130,7 @@ def build(config: RunConfig, run: Run, ranks: Ranks) -> Iterator[Parts]:
         )
 
 
-def build_problems(config: RunConfig, run: Run, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
+def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
     """The problems, from where the run has got to. Data files that are broken or have changed are an error here."""
     most = config.rollout.max_prompt_tokens
     problems = SharedMixture(

@@ -15,7 +15,7 @@ from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
 from prorl_mega.evaluation.summary import problem_records, summarise
-from prorl_mega.run.run_directory import Run, open_run
+from prorl_mega.run.run_directory import TrainingRun, open_run
 from prorl_mega.types import Group, Metrics
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def evaluate(parts: Parts, config: RunConfig, problems_per_task: int, max_tokens
     return Evaluation(summarise(groups), groups)
 
 
-def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Run) -> Metrics:
+def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: TrainingRun) -> Metrics:
     """The large evaluation, written to the run directory under `label`, unless it is there already."""
     if run.evaluated(label):
         return {}

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError, exit_status
-from prorl_mega.reporting.arms import Arm, Outcome, compare_arms, read_outcome, table
+from prorl_mega.reporting.arms import Arm, FinishedRun, compare_arms, read_finished_run, table
 from prorl_mega.reporting.curves import write_curves
 from prorl_mega.run.console import duration
 from prorl_mega.run.storage import write_durably
@@ -88,7 +88,7 @@ def run_name(arm: str, seed: int) -> str:
 
 def run_study(study: Study, output: Path, jobs: int) -> None:
     """Train everything that has not finished, `jobs` runs at a time. Raises ProRLError when runs have failed."""
-    waiting = [each for each in study.runs() if read_outcome(output / run_name(*each)) is None]
+    waiting = [each for each in study.runs() if read_finished_run(output / run_name(*each)) is None]
     total, started = len(study.runs()), time.monotonic()
     print(f"{total} runs, {total - len(waiting)} finished before", flush=True)
     failed: list[str] = []
@@ -102,7 +102,7 @@ def run_study(study: Study, output: Path, jobs: int) -> None:
         for done, run in enumerate(as_completed(runs), 1):
             name, count = runs[run], f"[{total - len(waiting) + done}/{total}]"
             left = duration((time.monotonic() - started) / done * (len(waiting) - done))
-            outcome = read_outcome(output / name)
+            outcome = read_finished_run(output / name)
             if run.result() != ExitCode.FINISHED or outcome is None:
                 failed.append(name)
                 print(f"{count} {name}: failed, see {output / name}.log", flush=True)
@@ -124,9 +124,9 @@ def _train(overrides: list[str], output: Path, name: str) -> int:
 
 def write_study(study: Study, output: Path) -> Path:
     """The table and the picture of what has finished; returns the table's path."""
-    outcomes: dict[str, list[Outcome]] = {}
+    outcomes: dict[str, list[FinishedRun]] = {}
     for arm, seed in study.runs():
-        outcome = read_outcome(output / run_name(arm, seed))
+        outcome = read_finished_run(output / run_name(arm, seed))
         if outcome is not None:
             outcomes.setdefault(arm, []).append(outcome)
     if not outcomes:

@@ -23,13 +23,13 @@ from prorl_mega.evaluate import evaluate, evaluate_as
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
-from prorl_mega.run.run_directory import Run, open_run
+from prorl_mega.run.run_directory import TrainingRun, open_run
 
 if TYPE_CHECKING:
     from prorl_mega.build import Parts
 
 
-def train(config: RunConfig, run: Run, parts: Parts) -> ExitCode:
+def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
     """The loop. Everything it does to the outside goes through `run`; everything it decides comes from `controller`."""
     learner, rollout, controller = parts.learner, parts.rollout, parts.controller
     step = run.resume(parts.restore)  # 0 when starting fresh

@@ -23,7 +23,7 @@ from prorl_mega.config.schema import RecipeConfig, ScheduleConfig, WarmstartConf
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.run.console import Console, duration
-from prorl_mega.run.progress import Progress
+from prorl_mega.run.progress import RunProgress
 from prorl_mega.run.storage import storage_errors
 from prorl_mega.tasks.mixture import Mixture
 from prorl_mega.tasks.shared_mixture import SharedMixture
@@ -112,7 +112,7 @@ def main(config: WarmstartConfig) -> ExitCode:
             valid_vocab=len(tokenizer),
             seed=config.seed,
         )
-    progress = Progress(ScheduleConfig(steps=config.steps, evaluate_every=0, save_every=0))
+    progress = RunProgress(ScheduleConfig(steps=config.steps, evaluate_every=0, save_every=0))
     shown = time.monotonic()
     for step in range(1, config.steps + 1):
         started = time.monotonic()

@@ -13,17 +13,18 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 MAX_KERNEL = 90  # of a Triton kernel, whose variables live in the registers of one function
 
-ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "replay", "report", "serve"}
+ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "backtest", "report", "serve"}
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
-BASE = {"protocols", "types", "errors", "checksum", "config", "distributed", "families", "huggingface"}
+BASE = {"protocols", "types", "errors", "plugins", "checksum", "config", "distributed", "families", "huggingface"}
 MAY_IMPORT = {
     "errors": {"errors"},
+    "plugins": {"plugins", "errors"},
     "types": {"types"},
     "distributed": {"distributed", "errors"},
     "families": {"families"},
     "huggingface": {"huggingface", "families", "errors"},
-    "config": {"config", "families", "huggingface", "distributed", "errors"},
+    "config": {"config", "families", "huggingface", "distributed", "errors", "plugins"},
     "checksum": {"checksum"},
     "protocols": BASE,
     "recipe": BASE | {"recipe"},
@@ -44,8 +45,8 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
          "pyarrow": {"data"}, "huggingface_hub": {"data"}}  # fmt: skip
 """Third-party packages that only these folders may import."""
 
-NO_TORCH = {"config", "data", "distributed", "errors", "families", "huggingface", "plan", "replay", "reporting", "run",
-            "sandbox", "serve", "tasks", "types", "verifiers"}  # fmt: skip
+NO_TORCH = {"config", "data", "distributed", "errors", "families", "huggingface", "plan", "plugins", "backtest",
+            "reporting", "run", "sandbox", "serve", "tasks", "types", "verifiers"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}

@@ -46,7 +46,7 @@ def test_what_is_wrong_is_said_at_once(module: str, arguments: list[str], code: 
     assert (left, imported) == (code, set()), said
 
 
-@pytest.mark.parametrize("module", ["train", "export", "replay", "sandbox", "tasks"])
+@pytest.mark.parametrize("module", ["train", "export", "backtest", "sandbox", "tasks"])
 def test_help_comes_at_once(module: str) -> None:
     left, said, imported = run(module, "--help")
     assert (left, imported) == (0, set())
@@ -55,7 +55,12 @@ def test_help_comes_at_once(module: str) -> None:
 
 @pytest.mark.parametrize(
     ("before", "now"),
-    [("tasks.serve", "serve"), ("tasks.agreement", "tasks agreement"), ("tasks.sandbox", "sandbox")],
+    [
+        ("tasks.serve", "serve"),
+        ("tasks.agreement", "tasks agreement"),
+        ("tasks.sandbox", "sandbox"),
+        ("replay", "backtest"),
+    ],
 )
 def test_old_names_are_refused_with_the_new_one(before: str, now: str) -> None:
     command = [sys.executable, "-m", f"prorl_mega.{before}", "doctor"]

@@ -161,6 +161,7 @@ class RunConfig:
     root: str = "runs"
     seed: int = 1
     resume: Resume = Resume.auto
+    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])  # beside metrics.jsonl; or file.py:Name
     model: ModelConfig = field(default_factory=ModelConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

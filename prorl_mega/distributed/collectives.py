@@ -53,8 +53,8 @@ def job_ranks() -> Ranks:
     return Ranks(
         rank=dist.get_rank(),
         world_size=dist.get_world_size(),
-        exchange=lambda text: [each.decode() for each in all_gather_bytes(text.encode())],
-        broadcast=lambda text: broadcast_bytes(text.encode()).decode(),
+        gather_texts=lambda text: [each.decode() for each in all_gather_bytes(text.encode())],
+        broadcast_text=lambda text: broadcast_bytes(text.encode()).decode(),
     )
 
 

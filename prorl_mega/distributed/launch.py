@@ -1,4 +1,4 @@
-"""Which process of the job this is: one process, `torchrun`, or a Slurm step (`srun`, and submitit on top of it).
+"""The place of this process in its job: one process, `torchrun`, or a Slurm step (`srun`, and submitit on top of it).
 
 Ranks are the only thing that a run takes from its environment.
 """
@@ -18,7 +18,7 @@ _SCONTROL_TIMEOUT_S = 60
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Launch:
+class LaunchEnvironment:
     """Place of this process in the job, in the terms of `torch.distributed`'s environment."""
 
     rank: int
@@ -29,7 +29,7 @@ class Launch:
     master_port: int
 
     def variables(self) -> dict[str, str]:
-        """What `torch.distributed` with `init_method="env://"` and vLLM's external launcher read."""
+        """The variables that `torch.distributed` with `init_method="env://"` and vLLM's external launcher read."""
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.world_size),
@@ -40,13 +40,13 @@ class Launch:
         }
 
 
-def read_launch(environ: Mapping[str, str]) -> Launch:
+def read_launch(environ: Mapping[str, str]) -> LaunchEnvironment:
     """Read the launcher's variables. Raises `ConfigError` when they contradict each other."""
     if "RANK" in environ or "WORLD_SIZE" in environ:
         return _torchrun(environ)
     if "SLURM_STEP_NUM_TASKS" in environ and "SLURM_PROCID" in environ:
         return _slurm_step(environ)
-    return Launch(
+    return LaunchEnvironment(
         rank=0,
         world_size=1,
         local_rank=0,
@@ -56,12 +56,12 @@ def read_launch(environ: Mapping[str, str]) -> Launch:
     )
 
 
-def _torchrun(environ: Mapping[str, str]) -> Launch:
+def _torchrun(environ: Mapping[str, str]) -> LaunchEnvironment:
     rank, world_size = _integer(environ, "RANK"), _integer(environ, "WORLD_SIZE")
     if not 0 <= rank < world_size:
         raise ConfigError(f"RANK={rank} is not below WORLD_SIZE={world_size}; start with torchrun or srun")
     local_size = _integer(environ, "LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in environ else world_size
-    return Launch(
+    return LaunchEnvironment(
         rank=rank,
         world_size=world_size,
         local_rank=_integer(environ, "LOCAL_RANK"),
@@ -71,14 +71,14 @@ def _torchrun(environ: Mapping[str, str]) -> Launch:
     )
 
 
-def _slurm_step(environ: Mapping[str, str]) -> Launch:
+def _slurm_step(environ: Mapping[str, str]) -> LaunchEnvironment:
     world_size = _integer(environ, "SLURM_STEP_NUM_TASKS")
     counts = _tasks_per_node(_text(environ, "SLURM_STEP_TASKS_PER_NODE"))
     address = environ.get("MASTER_ADDR")
     if address is None:
         address = "127.0.0.1" if len(counts) == 1 else _address_of_first_node(_text(environ, "SLURM_STEP_NODELIST"))
     port = _integer(environ, "MASTER_PORT") if "MASTER_PORT" in environ else _port_of_attempt(environ)
-    return Launch(
+    return LaunchEnvironment(
         rank=_integer(environ, "SLURM_PROCID"),
         world_size=world_size,
         local_rank=_integer(environ, "SLURM_LOCALID"),
@@ -89,7 +89,7 @@ def _slurm_step(environ: Mapping[str, str]) -> Launch:
 
 
 def _port_of_attempt(environ: Mapping[str, str]) -> int:
-    """Equal on all ranks; another one after a requeue, whose job number is the same, and for another step."""
+    """A port, equal on all ranks; a requeue, which keeps the job number, and every other step get another one."""
     restarts = int(environ.get("SLURM_RESTART_COUNT", "0"))
     steps = _integer(environ, "SLURM_STEP_ID")
     return _FIRST_PORT + (31 * _integer(environ, "SLURM_JOB_ID") + 997 * restarts + 7 * steps) % _PORTS

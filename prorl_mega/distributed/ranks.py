@@ -1,8 +1,8 @@
-"""How the ranks of one job talk about small things: flags, file names, hashes. Knows nothing of torch.
+"""Small messages between the ranks of one job: flags, file names, hashes. Does not import torch.
 
-Two primitives are handed in: `exchange(text)` returns the texts of all ranks in rank order, and is a barrier as well;
-`broadcast(text)` returns rank 0's, which may be large. Over `torch.distributed` they are an all-gather and a broadcast
-of UTF-8 bytes.
+Two primitives are handed in: `gather_texts(text)` returns the texts of all ranks in rank order, and is a barrier as
+well; `broadcast_text(text)` returns rank 0's, which may be large. Over `torch.distributed` they are an all-gather and a
+broadcast of UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Ranks:
 
     rank: int
     world_size: int
-    exchange: Callable[[str], list[str]]
-    broadcast: Callable[[str], str]
+    gather_texts: Callable[[str], list[str]]
+    broadcast_text: Callable[[str], str]
 
     @classmethod
     def alone(cls) -> Ranks:
         """A job of one process."""
-        return cls(rank=0, world_size=1, exchange=lambda text: [text], broadcast=lambda text: text)
+        return cls(rank=0, world_size=1, gather_texts=lambda text: [text], broadcast_text=lambda text: text)
 
     @property
     def is_first(self) -> bool:
@@ -37,19 +37,19 @@ class Ranks:
 
     def gather(self, value: Any) -> list[Any]:
         """The JSON values of all ranks, in rank order."""
-        return [json.loads(text) for text in self.exchange(json.dumps(value))]
+        return [json.loads(text) for text in self.gather_texts(json.dumps(value))]
 
-    def from_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The JSON value of rank 0; what the others pass is ignored."""
-        return json.loads(self.broadcast(json.dumps(value) if self.is_first else ""))
+        return json.loads(self.broadcast_text(json.dumps(value) if self.is_first else ""))
 
     def any(self, flag: bool) -> bool:
         """True on every rank when it is true on at least one."""
         return any(self.gather(bool(flag)))
 
     @contextlib.contextmanager
-    def together(self, doing: str) -> Iterator[None]:
-        """A section that succeeds on all ranks or raises on all of them, so that nobody waits for one that gave up.
+    def raise_on_all_ranks(self, doing: str) -> Iterator[None]:
+        """A section that succeeds on all ranks or raises on all of them, so that no rank waits for one that has failed.
 
         The rank that failed raises its own error; the others raise one of the same class that names the rank.
         """

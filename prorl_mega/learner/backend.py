@@ -25,7 +25,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from prorl_mega.distributed.launch import Launch, read_launch
+from prorl_mega.distributed.launch import LaunchEnvironment, read_launch
 from prorl_mega.learner.host_memory import bound_host_memory
 
 MEGATRON_VERSION = "0.16.1"
@@ -73,7 +73,7 @@ def activate() -> torch.device:
     return torch.device("cpu")
 
 
-def initialize_distributed(timeout_s: int) -> Launch:
+def initialize_distributed(timeout_s: int) -> LaunchEnvironment:
     """Join the job's ranks: NCCL and gloo with GPUs, gloo without.
 
     Ranks come from the launcher (`prorl_mega.distributed.launch`); a process that was started alone is a job of its own

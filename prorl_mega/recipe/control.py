@@ -1,7 +1,7 @@
 """Decides about a run from its global metrics: reference resets, stages, coefficients, warnings, its end.
 
 The controller is pure: the same metrics in the same order give the same decisions, on every rank, after a resume and
-in a replay (`python -m prorl_mega.replay`). Whatever it decides is an `Event` with the numbers that led to it.
+in a backtest (`python -m prorl_mega.backtest`). Whatever it decides is an `Event` with the numbers that led to it.
 
 It does not know which step is the last, so a run may end with a reset. That reset is not idle: with more steps the run
 goes on from there, and is then what it would have been with all its steps from the start.

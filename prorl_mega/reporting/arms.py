@@ -1,8 +1,8 @@
-"""Arms of a study compared: what a difference in method is worth, over seeds, with intervals.
+"""The arms of a study compared over seeds, with intervals.
 
 All arms answer the same held-out problems with the same seeds, so arms are compared problem by problem and seed by
 seed. Two things are random, which problems and which seeds; the intervals resample both (a bootstrap of seeds, and of
-problems within). With three seeds such an interval is rough: it is wide where seeds disagree, and that is its use.
+problems within). With three seeds such an interval is rough, but it is wide where seeds disagree.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Arm:
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Outcome:
+class FinishedRun:
     """A finished run: `[problems]` float64 per k, in the order of `problems`."""
 
     seed: int
@@ -54,8 +54,8 @@ class ArmResult:
     entropy: float
 
 
-def read_outcome(directory: Path) -> Outcome | None:
-    """What a run directory says when the run has finished, else None."""
+def read_finished_run(directory: Path) -> FinishedRun | None:
+    """The results in a run directory; None when the run has not finished."""
     if not (directory / "evaluation" / f"{FINAL}.json").exists():
         return None
     history = read_history(directory)
@@ -68,7 +68,7 @@ def read_outcome(directory: Path) -> Outcome | None:
         return None
     most = min(min(int(a["samples"]), int(b["samples"])) for a, b in records)
     entropy = history.column("policy/entropy")
-    return Outcome(
+    return FinishedRun(
         seed=int(history.settings["seed"]),
         problems=tuple(str(record["key"]) for record, _ in records),
         base={k: np.array([pass_at_k(a["samples"], a["solved"], k) for a, _ in records]) for k in {1, most}},
@@ -77,7 +77,7 @@ def read_outcome(directory: Path) -> Outcome | None:
     )
 
 
-def compare_arms(arms: dict[str, Arm], outcomes: dict[str, list[Outcome]], reference: str) -> list[ArmResult]:
+def compare_arms(arms: dict[str, Arm], outcomes: dict[str, list[FinishedRun]], reference: str) -> list[ArmResult]:
     """One result per arm that has an outcome, in the order of `arms`."""
     others = {outcome.seed: outcome for outcome in outcomes.get(reference, [])}
     results = []
@@ -102,7 +102,7 @@ def compare_arms(arms: dict[str, Arm], outcomes: dict[str, list[Outcome]], refer
     return results
 
 
-def _paired(run: Outcome, other: Outcome, k: int) -> np.ndarray:
+def _paired(run: FinishedRun, other: FinishedRun, k: int) -> np.ndarray:
     """Run minus other on the problems that both have, `[problems]`."""
     place = {key: index for index, key in enumerate(other.problems)}
     shared = [(index, place[key]) for index, key in enumerate(run.problems) if key in place]

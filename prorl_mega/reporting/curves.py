@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from prorl_mega.reporting.drawing import COLOURS, frame, styled_figure
 from prorl_mega.reporting.history import History, read_history
-from prorl_mega.reporting.picture import COLOURS, frame, style
 from prorl_mega.run.storage import storage_errors
 
 PANELS = {
@@ -22,17 +22,12 @@ def write_curves(arms: dict[str, list[Path]], path: Path) -> None:
     histories = {
         title: [read_history(run) for run in runs if (run / "metrics.jsonl").exists()] for title, runs in arms.items()
     }
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    with mpl.rc_context(style()):
-        figure = Figure(figsize=(15, 5.4), dpi=130, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    with styled_figure(15, 5.4, dpi=130) as figure:
         panels = figure.subplots(1, len(PANELS))
         for panel, (name, (title, unit)) in zip(panels, PANELS.items(), strict=True):
             frame(panel, title, unit)
             for index, (arm, runs) in enumerate(histories.items()):
-                steps, values = _together(runs, name)
+                steps, values = _aligned(runs, name)
                 if not len(steps):
                     continue
                 colour = COLOURS[index % len(COLOURS)]
@@ -46,7 +41,7 @@ def write_curves(arms: dict[str, list[Path]], path: Path) -> None:
             figure.savefig(path)
 
 
-def _together(runs: list[History], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _aligned(runs: list[History], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps at which every run has the number, `[n]`, and the numbers `[runs, n]`; smoothed where there are many."""
     known = [dict(zip(run.steps[keep], run.column(name)[keep], strict=True)) for run, keep in _finite(runs, name)]
     if not known:

@@ -1,8 +1,7 @@
-"""What a run directory tells about a run, read with every kind of gap: no steps yet, missing metrics, broken lines."""
+"""The history of a run, read from its directory with any gaps: no steps yet, missing metrics, broken lines."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.evaluations import read_evaluation
-from prorl_mega.run.metrics import read_rows
+from prorl_mega.run.jsonl import read_objects, read_rows
 from prorl_mega.run.settings import read_settings
 from prorl_mega.run.timers import TIMING_PREFIX, VERIFIER_PREFIX
 
@@ -85,22 +84,10 @@ def _first_and_last(directory: Path) -> dict[int, list[dict[str, Any]]]:
     paths = sorted(directory.glob("step_*.jsonl"))
     found = {}
     for path in paths[:1] + paths[-1:]:
-        rows = _objects(path)
+        rows = list(read_objects(path))
         if rows and path.stem[5:].isdigit():
             found[int(path.stem[5:])] = rows
     return found
-
-
-def _objects(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
 
 
 def _is_number(value: Any) -> bool:

@@ -64,10 +64,10 @@ class Checkpoints:
         Raises CheckpointError when there are checkpoints but every one of them is damaged: starting over silently
         would throw a run away.
         """
-        with self._ranks.together("listing the checkpoints"):
+        with self._ranks.raise_on_all_ranks("listing the checkpoints"):
             names = self._names() if self._ranks.is_first else []
         refusals = []
-        for name in reversed(self._ranks.from_first(names)):
+        for name in reversed(self._ranks.broadcast(names)):
             faults = self._faults(self.directory / name)
             if not faults:
                 return self._load(self.directory / name)
@@ -91,11 +91,11 @@ class Checkpoints:
         final = self.directory / f"step_{step:06d}"
         aside = final.with_name(f"{final.name}.tmp")
         try:
-            with self._ranks.together(doing), storage_errors(doing):
+            with self._ranks.raise_on_all_ranks(doing), storage_errors(doing):
                 if self._ranks.is_first:
                     self.sweep()
                     aside.mkdir(parents=True)
-            with self._ranks.together(doing), storage_errors(doing):
+            with self._ranks.raise_on_all_ranks(doing), storage_errors(doing):
                 yield aside
             self._complete(step, aside, final)
         except Exception:
@@ -105,7 +105,7 @@ class Checkpoints:
             raise
 
     def sweep(self) -> None:
-        """Tidy up what interrupted saves and deletions have left. Rank 0 only, before anything is read."""
+        """Remove the remains of interrupted saves and deletions. Rank 0 only, before anything is read."""
         if not self.directory.exists():
             return
         for path in sorted(self.directory.iterdir()):
@@ -119,22 +119,22 @@ class Checkpoints:
         """Hash, list, rename, read back, prune."""
         doing = f"writing checkpoint {step}"
         ranks = self._ranks
-        with ranks.together(doing), storage_errors(doing):
+        with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             names = manifest.list_files(aside) if ranks.is_first else []
-        names = ranks.from_first(names)
+        names = ranks.broadcast(names)
         sealed: dict[str, Any] = {}
-        with ranks.together(doing), storage_errors(doing):
+        with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             sealed = {name: asdict(manifest.seal(aside / name)) for name in names[ranks.rank :: ranks.world_size]}
         entries = {name: FileEntry(**entry) for part in ranks.gather(sealed) for name, entry in part.items()}
         listing = Manifest(step=step, world_size=ranks.world_size, settings=self._settings, files=entries)
-        with ranks.together(doing), storage_errors(doing):
+        with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             if ranks.is_first:
                 self._publish(listing, aside, final)
-        with ranks.together(doing):
+        with ranks.raise_on_all_ranks(doing):
             share = names[ranks.rank :: ranks.world_size]
             if faults := manifest.complaints(final, listing, share):
                 raise StorageError(f"{final} was written but reads back differently: {'; '.join(faults)}")
-        with ranks.together(doing), storage_errors(doing):
+        with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             if ranks.is_first:
                 write_durably(self.directory / LATEST, final.name + "\n")
                 self._prune(final.name)
@@ -169,7 +169,7 @@ class Checkpoints:
         return sorted(found, key=_number)
 
     def _faults(self, directory: Path) -> list[str]:
-        """What is wrong with a checkpoint, the same list on every rank; each rank reads its share of the files."""
+        """The faults of a checkpoint, the same list on every rank; each rank reads its share of the files."""
         ranks = self._ranks
         try:
             listing = manifest.read(directory)

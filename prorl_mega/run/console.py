@@ -1,7 +1,7 @@
-"""What a person sees: one line per step, and at every moment what is going on. The same lines go to `console.log`.
+"""The console of a run: one line per step and, at every moment, the current phase. The same lines go to `console.log`.
 
 On a terminal the current phase ticks on the last line. Elsewhere (a file, a scheduler's log) lines are only ever added:
-one when a set-up phase begins, one when it ends, and a sign of life when nothing has been said for a minute.
+one when a set-up phase begins, one when it ends, and one when nothing has been printed for a minute.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CLEAR = "\r\x1b[2K"
 
 
 class Console:
-    """Lines on `stream` and in a log file. With `path` None (all ranks but the first) it says nothing."""
+    """Lines on `stream` and in a log file. With `path` None (all ranks but the first) it prints nothing."""
 
     def __init__(self, path: Path | None, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stdout
@@ -47,7 +47,7 @@ class Console:
             self._draw()
 
     def status(self, text: str) -> None:
-        """What is going on from now on; its seconds are counted. An empty text ends it."""
+        """Set the current phase and count its seconds. An empty text ends it."""
         with self._lock:
             if self._live and self._status and not text:
                 self._write(_CLEAR)

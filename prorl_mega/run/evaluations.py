@@ -41,7 +41,7 @@ def write_evaluation(
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:
-    """What `write_evaluation` wrote; None when there is nothing or it is damaged."""
+    """The content that `write_evaluation` wrote; None when the file is missing or damaged."""
     try:
         content = json.loads(path.read_bytes())
         problems = [each for each in content["problems"] if all(name in each for name in REQUIRED)]

@@ -16,7 +16,7 @@ from prorl_mega.errors import ConfigError
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Holder:
-    """Who holds a run. `started` (clock ticks since boot) tells a process from a later one with the same number."""
+    """The process that holds a run. `started` (clock ticks since boot) tells it from a later one of the same pid."""
 
     host: str
     pid: int
@@ -59,7 +59,7 @@ class RunLock:
             self._write(descriptor, json.dumps(asdict(self._me)).encode())
 
     def release(self) -> None:
-        """Free it, unless somebody else has taken it over in the meantime."""
+        """Free the lock, unless another process has taken it over in the meantime."""
         if not self._path.exists():
             return
         with self._exclusively() as descriptor:
@@ -96,7 +96,7 @@ def _parse(content: bytes) -> Holder | None:
 
 
 def _start_time(pid: int) -> int:
-    """When a process on this host started, in clock ticks since boot; -1 when there is none."""
+    """The start time of a process on this host, clock ticks since boot; -1 when there is no such process."""
     try:
         content = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""The list of what a checkpoint consists of, with the means to tell whether it is all still there.
+"""The list of a checkpoint's files, with the means to tell whether they are all intact.
 
 `MANIFEST.json` is written last. A file counts only if its name, size and BLAKE3 hash are listed, because every common
 tensor format loads a flipped bit without complaint.
@@ -19,7 +19,7 @@ LARGEST_BYTES = 64 << 20  # a manifest beyond this is not one of ours
 
 
 class BrokenManifestError(ValueError):
-    """Why a directory cannot be taken for a checkpoint. Stays inside this package."""
+    """The reason why a directory is no usable checkpoint. Stays inside this package."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -89,7 +89,7 @@ def read(directory: Path) -> Manifest:
 
 
 def complaints(directory: Path, manifest: Manifest, names: list[str]) -> list[str]:
-    """What is wrong with the listed files `names`: one sentence each, empty when they are all intact."""
+    """The faults of the listed files `names`, one sentence each; empty when all of them are intact."""
     return [f"{name} {fault}" for name in names if (fault := _fault(directory, name, manifest.files[name]))]
 
 
@@ -111,7 +111,7 @@ def _fault(directory: Path, name: str, entry: FileEntry) -> str:
 
 
 def _contained(name: str) -> str:
-    """`name` when it can only mean a file inside the checkpoint."""
+    """`name`, if it is a path inside the checkpoint; else BrokenManifestError."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\0" in name or PurePosixPath(name).as_posix() != name:
         raise BrokenManifestError(f"{NAME} names {name!r}, which is not a path inside the checkpoint")

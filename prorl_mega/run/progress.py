@@ -1,4 +1,4 @@
-"""How far a run is and how long it will take."""
+"""The progress of a run and the time that it still needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def due(step: int, every: int, steps: int) -> bool:
     return step == steps or (every > 0 and step % every == 0)
 
 
-class Progress:
+class RunProgress:
     """Learns how long steps, evaluations and saves take and adds up those that are still to come."""
 
     def __init__(self, schedule: ScheduleConfig) -> None:

@@ -1,10 +1,10 @@
-"""A run and its directory, `<root>/<name>/`: everything that the loop leaves behind goes through here.
+"""A run and its directory, `<root>/<name>/`; all files of a run are written through it.
 
 config.yaml       the resolved settings            samples/       a few answers per step
 metrics.jsonl     one row per step                 evaluation/    results on held-out problems
-tensorboard/      the same as event files          checkpoints/   complete states, newest last
-decisions.jsonl   what the controller decided      LOCK           who is writing here
-console.log       what the console showed
+tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
+decisions.jsonl   the controller's decisions       LOCK           the process that writes here
+console.log       the lines of the console
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import DecisionsFile
+from prorl_mega.run.jsonl import to_lines
 from prorl_mega.run.lock import RunLock
+from prorl_mega.run.loggers import LoggerType, MetricsLogger, find_loggers
 from prorl_mega.run.memory import memory
 from prorl_mega.run.metrics import MetricsFile
-from prorl_mega.run.progress import SAVE, Progress, due
-from prorl_mega.run.samples import to_lines
+from prorl_mega.run.progress import SAVE, RunProgress, due
 from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
 from prorl_mega.run.signals import StopSignals
 from prorl_mega.run.step import StepLog
 from prorl_mega.run.storage import remove_unfinished, storage_errors, write_durably
-from prorl_mega.run.tensorboard import TensorBoard
 from prorl_mega.types import Decision, Metrics
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
 
 
-def open_run(config: RunConfig, ranks: Ranks) -> Run:
+def open_run(config: RunConfig, ranks: Ranks) -> TrainingRun:
     """Open the run's directory, or create it. All ranks call it together, before anything expensive is built.
 
     Raises ConfigError when the directory is in use, when settings changed that must not, or when `resume=never` meets
@@ -51,9 +51,11 @@ def open_run(config: RunConfig, ranks: Ranks) -> Run:
         raise ConfigError(f"name={config.name!r} cannot be a directory; use letters, digits and . _ - = , + @")
     directory = Path(config.root) / config.name
     lock = RunLock(directory / "LOCK")
-    with ranks.together(f"opening {directory}"), storage_errors(f"creating {directory}"):
+    loggers: list[LoggerType] = []
+    with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}"):
         if ranks.is_first:
-            for part in ("checkpoints", "samples", "evaluation", "tensorboard"):
+            loggers = find_loggers(config)
+            for part in ("checkpoints", "samples", "evaluation"):
                 (directory / part).mkdir(parents=True, exist_ok=True)
             lock.acquire()
     console = Console(directory / "console.log" if ranks.is_first else None)
@@ -65,12 +67,12 @@ def open_run(config: RunConfig, ranks: Ranks) -> Run:
             keep=config.schedule.keep_checkpoints,
             report=console.line,
         )
-        with ranks.together(f"opening {directory}"), storage_errors(f"tidying {directory}"):
+        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"tidying {directory}"):
             if ranks.is_first:
                 checkpoints.sweep()
                 remove_unfinished(directory)
         newest = checkpoints.newest_valid()
-        with ranks.together(f"opening {directory}"), storage_errors(f"writing {directory}"):
+        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"writing {directory}"):
             if newest is not None:
                 _check_resumable(config, newest, ranks)
             if ranks.is_first:
@@ -83,11 +85,21 @@ def open_run(config: RunConfig, ranks: Ranks) -> Run:
         if ranks.is_first:
             lock.release()
         raise
-    return Run(config, directory, ranks=ranks, console=console, lock=lock, checkpoints=checkpoints, newest=newest)
+    return TrainingRun(
+        config,
+        directory,
+        ranks=ranks,
+        console=console,
+        lock=lock,
+        checkpoints=checkpoints,
+        newest=newest,
+        loggers=loggers,
+    )
 
 
-class Run:
-    """The loop's only way to the outside. A context manager: leaving it frees the directory for the next process.
+class TrainingRun:
+    """A run, through which the loop writes everything. A context manager: leaving it frees the directory for the next
+    process.
 
     Steps count from 1; checkpoint N holds the state after step N. Methods marked collective are called by all ranks
     together; the others do their work on rank 0 and nothing elsewhere.
@@ -103,6 +115,7 @@ class Run:
         lock: RunLock,
         checkpoints: Checkpoints,
         newest: SavedCheckpoint | None,
+        loggers: list[LoggerType],
     ) -> None:
         self.directory = directory
         self.exit_code = ExitCode.FINISHED
@@ -114,8 +127,9 @@ class Run:
         self._newest = newest
         self._metrics = MetricsFile(directory / "metrics.jsonl")
         self._decisions = DecisionsFile(directory / DECISIONS)
-        self._tensorboard: TensorBoard | None = None
-        self._progress = Progress(config.schedule)
+        self._logger_types = loggers
+        self._loggers: list[MetricsLogger] = []
+        self._progress = RunProgress(config.schedule)
         self._signals = StopSignals(announce=ranks.is_first)
         self._signals.install()
         self._opened = time.monotonic()
@@ -123,15 +137,13 @@ class Run:
         self._save_seconds: dict[str, float] = {}
         self._resets = 0
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> TrainingRun:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    # Words
 
     def message(self, text: str) -> None:
         """A line on the console and in console.log."""
@@ -145,13 +157,13 @@ class Run:
 
     @property
     def saved_state(self) -> dict[str, Any] | None:
-        """What `save` returned for the checkpoint that this run goes on from; None for a fresh start."""
+        """The state that `save` returned for the checkpoint that this run resumes from; None for a fresh start."""
         return None if self._newest is None else self._newest.state
 
     def resume(self, restore: Callable[[Path], None]) -> int:
         """Continue from the newest intact checkpoint: `restore(directory)` on every rank. Collective.
 
-        Returns the steps that are done, 0 for a fresh start. What the run directory says about later steps is removed.
+        Returns the steps that are done, 0 for a fresh start. Files and rows of later steps are removed.
         """
         self._signals.install()  # libraries that were started since may have put theirs in place
         step = self._saved_step
@@ -159,7 +171,7 @@ class Run:
             with self.phase(f"resuming after step {step}"):
                 restore(self._newest.directory)
         last: Metrics = {}
-        with self._ranks.together("resuming"), storage_errors(f"writing {self.directory}"):
+        with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
                 last = self._metrics.cut(step)
                 self._decisions.cut(step)
@@ -169,8 +181,9 @@ class Run:
                 for path in (self.directory / "samples").glob("step_*.jsonl"):
                     if path.stem > f"step_{step:06d}":
                         path.unlink()
-                self._tensorboard = TensorBoard(self.directory / "tensorboard", after=step)
-        self._resets = int(self._ranks.from_first(last.get("reference/resets", 0.0)))
+                for make in self._logger_types:
+                    self._loggers.append(make(self.directory, after=step))
+        self._resets = int(self._ranks.broadcast(last.get("reference/resets", 0.0)))
         return step
 
     def save(self, step: int, save: Callable[[Path], dict[str, Any]]) -> None:
@@ -213,13 +226,13 @@ class Run:
             seconds["tokens_per_second"] = log.metrics["length/total"] / seconds["step"]
         metrics = log.all_metrics(seconds | self._save_seconds) | memory()
         self._save_seconds = {}
-        with self._ranks.together(f"recording step {step}"):
+        with self._ranks.raise_on_all_ranks(f"recording step {step}"):
             if self._ranks.is_first:
                 self._decisions.append(step, log.events)
                 self._metrics.append(step, metrics)
                 self._write_samples(step, log)
-                if self._tensorboard is not None:
-                    self._tensorboard.add(step, metrics)
+                for logger in self._loggers:
+                    logger.append(step, metrics)
         self._console.line(self._progress.line(step, metrics, seconds["step"]))
 
     def due(self, step: int, every: int) -> bool:
@@ -274,22 +287,22 @@ class Run:
     def evaluated(self, label: str) -> bool:
         """Whether that evaluation is there already, from before the run was resumed. Collective."""
         path = self.directory / "evaluation" / f"{label}.json"
-        return bool(self._ranks.from_first(evaluations.read_evaluation(path) is not None))
+        return bool(self._ranks.broadcast(evaluations.read_evaluation(path) is not None))
 
     def close(self) -> None:
         """Give signals, files and the directory back. May be called more than once."""
         self._signals.restore()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-            self._tensorboard = None
-        self._console.close()
-        if self._ranks.is_first:
-            self._lock.release()
+        with contextlib.ExitStack() as closing:  # whatever one of them raises, the others are closed
+            if self._ranks.is_first:
+                closing.callback(self._lock.release)
+            closing.callback(self._console.close)
+            while self._loggers:
+                closing.callback(self._loggers.pop().close)
 
     def _write_samples(self, step: int, log: StepLog) -> None:
         if log.rows:
             with storage_errors(f"writing {self.directory}"):
-                write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", to_lines(log.rows))
+                write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", to_lines(log.rows, readable=True))
 
 
 def _check_resumable(config: RunConfig, newest: SavedCheckpoint, ranks: Ranks) -> None:

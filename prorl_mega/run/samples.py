@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from typing import Any
 
 from prorl_mega.run.console import printable
@@ -31,10 +29,6 @@ def sample_rows(groups: list[Group]) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def to_lines(rows: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def shortened(text: str) -> str:

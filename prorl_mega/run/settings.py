@@ -19,6 +19,7 @@ MAY_CHANGE = (
     "name",
     "root",
     "resume",
+    "loggers",
     "model.recompute",
     "parallel.max_tokens_per_microbatch",
     "rollout.max_concurrent",

@@ -1,4 +1,4 @@
-"""What the loop says about one step: phases, numbers, answers, decisions."""
+"""The record of one step of the loop: phases, numbers, answers, decisions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StepLog:
     def __init__(self, *, heading: str, console: Console, resets: int) -> None:
         self.timer = PhaseTimer()
         self.rows: list[dict[str, Any]] = []
-        self.resets = resets  # of the reference, since the run began
+        self.resets = resets  # reference resets since the run began
         self._heading = heading
         self._console = console
         self._additions: list[Metrics] = []
@@ -35,7 +35,7 @@ class StepLog:
         self._console.status(f"{self._heading}: {self.timer.current}" if self.timer.current else self._heading)
 
     def add(self, metrics: Metrics) -> None:
-        """Take up metrics; what is added several times under one name is averaged."""
+        """Take up metrics; several values under one name are averaged."""
         self._additions.append(dict(metrics))
 
     def samples(self, groups: list[Group]) -> None:
@@ -43,7 +43,7 @@ class StepLog:
         self.rows = sample_rows(groups)
 
     def decide(self, decision: Decision) -> None:
-        """Take up what the controller decided: a reset is a metric, the reasons go to the console and to disk."""
+        """Take up a decision of the controller: a reset is a metric, the reasons go to the console and to disk."""
         self.events = decision.events
         self.resets += decision.reset_reference
         resets = {"reference/reset": float(decision.reset_reference), "reference/resets": float(self.resets)}

@@ -1,4 +1,4 @@
-"""Files that are either there completely or not at all, also after a power cut."""
+"""Files that exist completely or not at all, also after a power cut."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_durably(path: Path, text: str) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Delete what a `write_durably` that was killed left in `directory` and its folders."""
+    """Delete the temporary files that a killed `write_durably` has left in `directory` and its folders."""
     for path in (*directory.glob("*.tmp"), *directory.glob("*/*.tmp")):
         if re.search(r"\.\d+\.tmp$", path.name):
             path.unlink(missing_ok=True)

@@ -10,8 +10,8 @@ from prorl_mega.types import Metrics
 
 
 class TensorBoard:
-    """Event files in `directory`. `after` is the step that the run stands at: later points of an earlier attempt at
-    the run are hidden."""
+    """Event files in `tensorboard/` of the run's directory. Points beyond step `after`, which an earlier attempt at the
+    run has left, are hidden."""
 
     def __init__(self, directory: Path, *, after: int) -> None:
         from tensorboard.compat.proto import event_pb2, summary_pb2
@@ -19,12 +19,12 @@ class TensorBoard:
 
         self._event: Any = event_pb2.Event
         self._summary: Any = summary_pb2.Summary
-        self._writer: Any = EventFileWriter(str(directory))
+        self._writer: Any = EventFileWriter(str(directory / "tensorboard"))
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._writer.add_event(self._event(wall_time=time.time(), step=after + 1, session_log=start))
         self._writer.flush()
 
-    def add(self, step: int, metrics: Metrics) -> None:
+    def append(self, step: int, metrics: Metrics) -> None:
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in sorted(metrics.items())]
         self._writer.add_event(self._event(wall_time=time.time(), step=step, summary=self._summary(value=values)))
         self._writer.flush()

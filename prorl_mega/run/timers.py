@@ -1,4 +1,4 @@
-"""Where the seconds of a step go. Nested phases count for themselves only, so that the parts add up to the whole."""
+"""The seconds of each phase of a step. A nested phase counts for itself only, so that the parts add up to the whole."""
 
 from __future__ import annotations
 

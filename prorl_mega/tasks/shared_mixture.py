@@ -25,7 +25,7 @@ class SharedMixture:
         """`check` sees the loaded mixture, on rank 0. Raises what `Mixture` and `check` raise, on every rank."""
         self._ranks = ranks
         self._mixture: Mixture | None = None
-        with ranks.together("reading the data files"):
+        with ranks.raise_on_all_ranks("reading the data files"):
             if ranks.is_first:
                 self._mixture = Mixture(tasks, seed)
                 check(self._mixture)
@@ -56,9 +56,9 @@ class SharedMixture:
     def _problems(self, doing: str, work: Callable[[Mixture], list[Problem]]) -> list[Problem]:
         fields = [field.name for field in dataclasses.fields(Problem)]
         drawn = self._on_first(doing, work) or []
-        rows = self._ranks.from_first([[getattr(problem, name) for name in fields] for problem in drawn])
+        rows = self._ranks.broadcast([[getattr(problem, name) for name in fields] for problem in drawn])
         return [Problem(**dict(zip(fields, row, strict=True))) for row in rows]
 
     def _on_first(self, doing: str, work: Callable[[Mixture], Result]) -> Result | None:
-        with self._ranks.together(doing):
+        with self._ranks.raise_on_all_ranks(doing):
             return None if self._mixture is None else work(self._mixture)

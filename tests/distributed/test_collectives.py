@@ -20,7 +20,7 @@ def exchanged() -> list[object]:
         gather_bytes(LARGE if ranks.rank == 1 else b"short"),
         broadcast_bytes(LARGE if ranks.is_first else b"of another length"),
         broadcast_bytes(b"" if ranks.is_first else LARGE),
-        ranks.from_first(["größer", ranks.rank]),
+        ranks.broadcast(["größer", ranks.rank]),
         ranks.gather(ranks.rank),
     ]
 
@@ -35,4 +35,4 @@ def test_bytes_between_processes() -> None:
 def test_a_process_alone_needs_no_group() -> None:
     ranks = job_ranks()
     assert (all_gather_bytes(b"x"), gather_bytes(b"x"), broadcast_bytes(b"x")) == ([b"x"], [b"x"], b"x")
-    assert ranks.from_first([1]) == [1]
+    assert ranks.broadcast([1]) == [1]

@@ -7,8 +7,8 @@ import numpy as np
 
 from prorl_mega.config.schema import ModelConfig, RunConfig, ScheduleConfig, TaskConfig, TasksConfig
 from prorl_mega.run.evaluations import write_evaluation
+from prorl_mega.run.jsonl import to_lines
 from prorl_mega.run.metrics import MetricsFile
-from prorl_mega.run.samples import to_lines
 from prorl_mega.run.settings import write_settings
 from prorl_mega.types import Metrics
 
@@ -39,7 +39,7 @@ def record_run(directory: Path, steps: int) -> None:
         )
     (directory / "samples").mkdir()
     row = {"key": "gcd/1", "task": "gcd", "prompt": HOSTILE, "completion": HOSTILE, "reward": 1.0}
-    (directory / "samples" / f"step_{steps:06d}.jsonl").write_text(to_lines([row]))
+    (directory / "samples" / f"step_{steps:06d}.jsonl").write_text(to_lines([row], readable=True))
 
 
 def problem(task: str, index: int, ability: float, label: str) -> dict[str, object]:

@@ -27,7 +27,9 @@ def run_ranks(world_size: int, work: Callable[[Ranks], Any], timeout_s: float = 
     def main(rank: int) -> None:
         try:
             exchange = exchange_of(rank)
-            ranks = Ranks(rank=rank, world_size=world_size, exchange=exchange, broadcast=lambda text: exchange(text)[0])
+            ranks = Ranks(
+                rank=rank, world_size=world_size, gather_texts=exchange, broadcast_text=lambda text: exchange(text)[0]
+            )
             results[rank] = work(ranks)
         except Exception as error:
             results[rank] = error

@@ -15,10 +15,10 @@ import yaml
 from helpers.programs import ROOT, contents, metrics, run_program, small_setup
 from helpers.tiny import tiny_checkpoint
 
+from prorl_mega.backtest import backtest, read_config
 from prorl_mega.errors import ExitCode
-from prorl_mega.replay import read_config, replay
 from prorl_mega.run.decisions import read_decisions
-from prorl_mega.run.metrics import read_rows
+from prorl_mega.run.jsonl import read_rows
 
 SCALES = {
     "prompts_per_step": 16,
@@ -105,11 +105,11 @@ def decisions(run: Path) -> list[tuple[int, str, str]]:
     return [(step, event.action, event.trigger) for step, event in read_decisions(run / "decisions.jsonl")]
 
 
-def check_replay(run: Path) -> None:
+def check_backtest(run: Path) -> None:
     """The controller says the same again when it is shown the numbers on disk."""
     config = read_config(run / "metrics.jsonl", [])
     logged = list(read_decisions(run / "decisions.jsonl"))
-    assert list(replay(config, read_rows(run / "metrics.jsonl"))) == logged
+    assert list(backtest(config, read_rows(run / "metrics.jsonl"))) == logged
     assert logged, "an empty log proves nothing"
 
 
@@ -127,7 +127,7 @@ def test_prorl_v1(setup: Path) -> None:
     samples = [row["learner/sequences"] for row in rows]
     assert samples[5] > 1.5 * samples[4]
     assert samples[7] < samples[6]
-    check_replay(run)
+    check_backtest(run)
 
 
 def test_prorl_v2(setup: Path) -> None:
@@ -137,7 +137,7 @@ def test_prorl_v2(setup: Path) -> None:
     assert (2, "reset", "every") in decisions(run)
     assert [row["reward/length_penalty_on"] for row in rows] == [1, 0, 1]
     assert all(row["reward/shaped"] < row["reward/mean"] for row in rows)
-    check_replay(run)
+    check_backtest(run)
 
 
 def test_brorl(setup: Path) -> None:
@@ -146,7 +146,7 @@ def test_brorl(setup: Path) -> None:
     assert all(row["learner/sequences"] > 8 for row in rows), "8 updates of one prompt with up to 64 samples"
     assert [row["optimizer/learning_rate"] for row in rows] == pytest.approx([1e-3 * 8**0.5] * 3)
     assert max(row["length/max"] for row in rows) > 8
-    check_replay(run)
+    check_backtest(run)
 
 
 EVENTFUL: dict[str, Any] = {
@@ -210,7 +210,7 @@ def test_resumed_at_a_boundary(setup: Path, tmp_path: Path) -> None:
     assert (whole / "checkpoints" / "step_000006" / "best-tp00-pp00.safetensors").exists()
     assert len({row["controller/temperature"] for row in rows}) >= 4
     assert len({row["controller/kl_coef"] for row in rows}) >= 4
-    check_replay(whole)
+    check_backtest(whole)
 
 
 def shape_of(model: Path) -> dict[str, Any]:

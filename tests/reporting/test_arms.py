@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from helpers.recorded_run import record_run
 
-from prorl_mega.reporting.arms import Arm, Outcome, compare_arms, read_outcome, resample, table
+from prorl_mega.reporting.arms import Arm, FinishedRun, compare_arms, read_finished_run, resample, table
 
 ARMS = {name: Arm(name=name, title=f"the arm {name}") for name in ("full", "less", "empty")}
 
 
-def outcome(seed: int, keys: str, final: list[float]) -> Outcome:
+def outcome(seed: int, keys: str, final: list[float]) -> FinishedRun:
     values = np.array(final)
-    return Outcome(
+    return FinishedRun(
         seed=seed,
         problems=tuple(keys),
         base={1: np.zeros(len(keys))},
@@ -59,16 +59,16 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 
 
 def test_a_run_is_read_when_it_has_finished(tmp_path: Path) -> None:
-    assert read_outcome(tmp_path / "nowhere") is None
+    assert read_finished_run(tmp_path / "nowhere") is None
     record_run(tmp_path / "run", steps=20)
-    read = read_outcome(tmp_path / "run")
+    read = read_finished_run(tmp_path / "run")
     assert read is not None
     assert len(read.problems) == 40
     assert sorted(read.final) == [1, 16]
     assert read.final[1].mean() > read.base[1].mean()
     assert read.summary().startswith("pass@1 0.1")
     (tmp_path / "run" / "evaluation" / "final.json").unlink()
-    assert read_outcome(tmp_path / "run") is None
+    assert read_finished_run(tmp_path / "run") is None
 
 
 def test_the_table_has_a_row_for_every_arm_that_has_run() -> None:

@@ -1,5 +1,6 @@
 """The report shows what is there, says nothing false about what is not, and cannot be attacked by an answer."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +11,8 @@ from helpers.recorded_run import record_run
 
 from prorl_mega.evaluation.comparison import ALL_TASKS, compare
 from prorl_mega.report import main, write_report
-from prorl_mega.reporting.charts import MOST_POINTS, Line, line_chart, moving_average, short, stacked_chart, ticks
+from prorl_mega.reporting.charts import MOST_POINTS, Chart, moving_average, tidied
+from prorl_mega.reporting.drawing import svg
 from prorl_mega.reporting.history import read_history
 from prorl_mega.run.metrics import MetricsFile
 
@@ -37,6 +39,7 @@ class Outline(HTMLParser):
 
     def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -84,7 +87,8 @@ def test_every_chart_is_there(outline: Outline) -> None:
 
 def test_it_needs_nothing_from_outside(recorded: Path, outline: Outline) -> None:
     loading = {"src", "href", "xlink:href", "srcset", "data", "poster", "action"}
-    assert [each for each in outline.attributes if each[1] in loading] == []
+    found = [value for _, name, value in outline.attributes if name in loading]
+    assert [value for value in found if not re.fullmatch(r"#\w+", value)] == [], "more than parts of this page"
     page = (recorded / "report.html").read_text()
     style = page[page.index("<style>") : page.index("</style>")]
     assert "url(" not in style
@@ -107,6 +111,37 @@ def test_the_comparison_is_stated_with_intervals(outline: Outline) -> None:
     assert float(found[1]) == pytest.approx(base, abs=0.02)
     assert float(found[2]) < float(found[1]) < float(found[3])
     assert float(found[4]) == pytest.approx(trained, abs=0.02)
+
+
+def test_the_same_numbers_give_the_same_page(recorded: Path) -> None:
+    page = (recorded / "report.html").read_bytes()
+    assert write_report(recorded).read_bytes() == page
+
+
+def test_a_drawing_has_the_colours_of_the_page_and_the_pixels_of_its_numbers() -> None:
+    steps = np.arange(1, 31)
+    lines = {"<b>$": steps / 30, "sparse": np.where(steps % 10 == 0, 0.5, np.nan)}
+    exact = frozenset(["sparse"])
+    drawn = svg(tidied(Chart("t", "a", "u", lines, steps, resets=(10,), exact=exact, names_resets=True)))
+    assert not re.search("#[0-9a-f]{6}\\b", drawn), "a colour that does not follow the page"
+    assert set(re.findall(r"var\((--\w+)\)", drawn)) == {
+        "--c0",
+        "--c1",
+        "--ink",
+        "--soft",
+        "--rule",
+        "--grid",
+        "--card",
+    }
+    outline = Outline(drawn)
+    assert outline.texts[:3] == ["<b>$", "sparse", "reference reset"]
+    ids = [value for _, name, value in outline.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    (numbers,) = (json.loads(value) for _, name, value in outline.attributes if name == "data-chart")
+    assert numbers["lines"][1]["values"][8:11] == ["–", "0.5", "–"]
+    marker = re.search(r'<use xlink:href="#\w+" x="([\d.]+)"', drawn)
+    assert marker is not None
+    assert numbers["pixels"][9] == pytest.approx(float(marker[1]), abs=0.1)
 
 
 def test_the_picture_is_there(recorded: Path) -> None:
@@ -135,6 +170,7 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
         [{"sampler/logprob_gap": 0.0}] * 2,
         [{"seconds/rollout": -1.0, "seconds/step": -1.0}] * 2,
         [{"reward/<b>": 1.0, "reward/&amp;": 0.5, 'groups/dropped/"><i>': 1.0}] * 2,
+        [{"reward/$": 1.0, r"reward/$\\frac{": 0.5, "seconds/$x": 1.0, r"seconds/$\\{": 2.0}] * 2,
         [{"reward/mean": 1.0, "evaluation/pass@x": 1.0, "evaluation/pass@2_low": 1.0}] * 2,
         [{"evaluation/pass@1": 0.5, "reference/reset": 1.0}, {}],
     ],
@@ -173,36 +209,6 @@ def test_missing_values_are_gaps(tmp_path: Path) -> None:
     assert not history.has("missing")
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (22.3, 30.6, [24.0, 26.0, 28.0, 30.0]),
-        (-0.004, 0.013, [0.0, 0.005, 0.01]),
-        (3.0, 3.0, [3.0]),
-    ],
-)
-def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
-    assert ticks(low, high, 6) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (0.5, "0.5"),
-        (2e-7, "2e-7"),
-        (123456.0, "1.23e5"),
-        (np.nan, "–"),
-        (99_999.0, "1e5"),
-        (1234.5, "1234"),
-        (-0.0002, "-0.0002"),
-    ],
-)
-def test_short_numbers(value: float, text: str) -> None:
-    assert short(value) == text
-
-
 def test_moving_average_leaves_gaps_out() -> None:
     values = np.array([1.0, np.nan, 3.0, 5.0, np.nan, np.nan, np.nan])
     np.testing.assert_allclose(moving_average(values, 3), [1.0, 2.0, 4.0, 4.0, 5.0, np.nan, np.nan])
@@ -211,14 +217,15 @@ def test_moving_average_leaves_gaps_out() -> None:
 def test_long_lines_are_averaged_not_sampled() -> None:
     steps = np.arange(1, 4 * MOST_POINTS + 1)
     values = np.tile([0.0, 0.0, 0.0, 8.0], MOST_POINTS)
-    chart = line_chart(steps, [Line(label="x", values=values)], unit="u", resets=[])
-    assert chart.count("&quot;2&quot;") == MOST_POINTS
+    chart = tidied(Chart("t", "a", "u", {"x": values}, steps))
+    np.testing.assert_array_equal(chart.lines["x"], [2.0] * MOST_POINTS)
+    assert svg(chart).count("&#34;2&#34;") == MOST_POINTS
 
 
 def test_empty_charts_are_empty() -> None:
     nothing = np.full(3, np.nan)
-    assert line_chart(np.arange(3), [Line(label="x", values=nothing)], unit="u", resets=[]) == ""
-    assert stacked_chart(np.arange(3), {"x": nothing}, unit="u", resets=[]) == ""
+    for stacked in (False, True):
+        assert svg(tidied(Chart("t", "a", "u", {"x": nothing}, np.arange(3), stacked=stacked))) == ""
 
 
 def records(solved: list[int], samples: int = 4, task: str = "a") -> list[dict[str, object]]:

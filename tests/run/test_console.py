@@ -8,7 +8,7 @@ import pytest
 
 from prorl_mega.config.schema import ScheduleConfig
 from prorl_mega.run.console import Console, duration, printable
-from prorl_mega.run.progress import Progress, due
+from prorl_mega.run.progress import RunProgress, due
 
 
 class Terminal(io.StringIO):
@@ -82,7 +82,7 @@ def test_due() -> None:
 
 
 def test_time_left_counts_evaluations_and_saves_that_are_still_to_come() -> None:
-    progress = Progress(ScheduleConfig(steps=10, evaluate_every=4, save_every=5))
+    progress = RunProgress(ScheduleConfig(steps=10, evaluate_every=4, save_every=5))
     assert progress.seconds_left(0) is None
     progress.step_done({"rollout": 2.0, "step": 2.0})
     assert progress.seconds_left(1) == pytest.approx(9 * 2.0)
@@ -94,7 +94,7 @@ def test_time_left_counts_evaluations_and_saves_that_are_still_to_come() -> None
 
 
 def test_the_line_of_a_step() -> None:
-    progress = Progress(ScheduleConfig(steps=40, evaluate_every=0, save_every=0))
+    progress = RunProgress(ScheduleConfig(steps=40, evaluate_every=0, save_every=0))
     for _ in range(3):
         progress.step_done({"step": 2.5})
     metrics = {

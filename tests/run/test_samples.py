@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from prorl_mega.run.samples import GROUPS, LONGEST, sample_rows, to_lines
+from prorl_mega.run.jsonl import to_lines
+from prorl_mega.run.samples import GROUPS, LONGEST, sample_rows
 from prorl_mega.types import Completion, FinishReason, Group, Outcome, Problem, Sample, Verdict
 
 
@@ -43,7 +44,7 @@ def test_best_and_worst_of_different_tasks() -> None:
 def test_hostile_answers_are_harmless() -> None:
     verdicts: list[Verdict | None] = [None, Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR), None]
     rows = sample_rows([group("k\ud800", "t", ["\x1b]0;x\x07" + "é" * 50_000, "\ud800\u202e", "z"], verdicts)])
-    (line,) = to_lines(rows).encode().splitlines()
+    (line,) = to_lines(rows, readable=True).encode().splitlines()
     row = json.loads(line)
     assert row["outcome"] == "infra_error"
     assert row["key"] == "k"

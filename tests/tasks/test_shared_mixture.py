@@ -46,7 +46,7 @@ def test_every_rank_gets_what_one_mixture_draws(tmp_path: Path, monkeypatch: pyt
         problems.set_weights({"file": 0.0, "sums": 1.0})
         state = problems.state_dict()
         later = problems.draw(10)
-        problems.load_state_dict(ranks.from_first(state))
+        problems.load_state_dict(ranks.broadcast(state))
         assert problems.draw(10) == later
         assert bool(state) == bool(problems.loaded()) == ranks.is_first
         return [drawn, later, problems.held_out(4)]

@@ -1,4 +1,4 @@
-"""Replay of a run's numbers: the same decisions with the same settings, others with others, and no torch."""
+"""Backtest of a run's numbers: the same decisions with the same settings, others with others, and no torch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 from helpers.histories import scores
 
+from prorl_mega.backtest import backtest, differences, read_config
 from prorl_mega.config.schedule import ResetConfig, ScheduleConfig
 from prorl_mega.config.schema import ModelConfig, RunConfig
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.recipe.control import ProRLController
-from prorl_mega.replay import differences, read_config, replay
 from prorl_mega.run.decisions import DecisionsFile, read_decisions
-from prorl_mega.run.metrics import MetricsFile, read_rows
+from prorl_mega.run.jsonl import read_rows
+from prorl_mega.run.metrics import MetricsFile
 from prorl_mega.run.settings import write_settings
 from prorl_mega.types import Event
 
-PROGRAM = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('prorl_mega.replay', run_name='__main__')"
+PROGRAM = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('prorl_mega.backtest', run_name='__main__')"
 HISTORY = scores(0.1, 0.2, 0.3, 0.3, 0.3, float("nan"), 0.3, 0.2, 0.2, 0.2)
 
 
@@ -44,27 +45,27 @@ def start(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def replayed(run: Path, *overrides: str) -> list[tuple[int, Event]]:
+def backtested(run: Path, *overrides: str) -> list[tuple[int, Event]]:
     config = read_config(run / "metrics.jsonl", list(overrides))
-    return list(replay(config, read_rows(run / "metrics.jsonl")))
+    return list(backtest(config, read_rows(run / "metrics.jsonl")))
 
 
 def test_the_same_settings_give_the_log(run: Path) -> None:
     logged = list(read_decisions(run / "decisions.jsonl"))
     assert [(step, event.action) for step, event in logged] == [(5, "reset"), (6, "warn"), (8, "reset"), (10, "reset")]
-    assert replayed(run) == logged, "numbers, limits and words included"
+    assert backtested(run) == logged, "numbers, limits and words included"
 
 
 def test_other_thresholds(run: Path) -> None:
-    assert [step for step, event in replayed(run, "schedule.reset.patience=3") if event.action == "reset"] == [7, 10]
-    assert [step for step, event in replayed(run, "schedule.reset.patience=0") if event.action == "reset"] == []
-    staged = replayed(run, "schedule.stages=[{steps: 4}, {}]", "schedule.reset.patience=0")
+    assert [step for step, event in backtested(run, "schedule.reset.patience=3") if event.action == "reset"] == [7, 10]
+    assert [step for step, event in backtested(run, "schedule.reset.patience=0") if event.action == "reset"] == []
+    staged = backtested(run, "schedule.stages=[{steps: 4}, {}]", "schedule.reset.patience=0")
     assert [(step, event.action) for step, event in staged] == [(4, "next_stage"), (4, "reset"), (6, "warn")]
 
 
 def test_settings_of_an_experiment(run: Path) -> None:
     config = read_config(run / "metrics.jsonl", ["experiment=demo", "schedule.reset.every=50"])
-    assert (config.name, config.schedule.reset.every) == ("replay", 50)
+    assert (config.name, config.schedule.reset.every) == ("backtest", 50)
 
 
 def test_differences() -> None:

@@ -1,0 +1,195 @@
+"""Charts drawn by matplotlib: each one as inline SVG for the page, the main ones in one PNG for a README or a message.
+
+SVG is the same for the same numbers, byte for byte. Its colours are CSS variables, so that one drawing fits light and
+dark pages. matplotlib is imported when something is drawn, because it takes a second.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from prorl_mega.reporting.charts import Chart, moving_average, smoothing_width
+from prorl_mega.run.storage import storage_errors
+
+WIDTH, HEIGHT = 480, 270  # of an SVG, CSS pixels
+COLOURS = ("#2563eb", "#d9570f", "#0f8f74", "#8b3fd1", "#b98900", "#d02670", "#5b6b80", "#5f9411")
+INK, SOFT, RULE, GRID, CARD = "#16191d", "#5c6670", "#e3e7ec", "#eceff3", "#ffffff"
+VARIABLES = {colour: f"--c{index}" for index, colour in enumerate(COLOURS)} | {
+    INK: "--ink", SOFT: "--soft", RULE: "--rule", GRID: "--grid", CARD: "--card"
+}  # fmt: skip
+"""The CSS variable of the page that stands for a colour in its SVGs."""
+DASHED: Any = (0, (2, 3))
+IN_PICTURE = ("Reward", "Pass rates", "Entropy", "KL to the reference policy", "Completion length", "Time per step")
+
+
+@contextmanager
+def styled_figure(width: float, height: float, dpi: int) -> Iterator[Any]:
+    """A matplotlib figure of `width` × `height` inches in the style of all charts; draw and save it inside."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    style: Any = {
+        "font.family": "sans-serif",
+        "font.size": 12.5 if dpi == 72 else 11,
+        "text.parse_math": False,  # names may contain a $
+        "text.color": INK,
+        "axes.edgecolor": RULE,
+        "axes.labelcolor": SOFT,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "axes.grid.which": "major",
+        "axes.axisbelow": True,
+        "axes.formatter.useoffset": False,
+        "axes.formatter.use_mathtext": False,
+        "grid.color": GRID,
+        "xtick.color": SOFT,
+        "ytick.color": SOFT,
+        "legend.framealpha": 0.9,
+        "legend.edgecolor": "none",
+        "legend.fontsize": 10,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "prorl_mega",
+    }
+    with mpl.rc_context(style):
+        pad = 0.04 if dpi == 72 else 0.12
+        yield Figure(figsize=(width, height), dpi=dpi, layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
+
+
+def frame(panel: Any, title: str, unit: str) -> None:
+    """Title and axes of a panel over steps."""
+    if title:
+        panel.set_title(title, loc="left", fontsize=12.5, fontweight="bold", color=INK)
+    panel.set_xlabel("step")
+    panel.set_ylabel(unit)
+    panel.tick_params(which="both", bottom=False, left=False)
+
+
+def draw(panel: Any, chart: Chart) -> None:
+    """The lines or layers of a chart, its resets and its scales."""
+    steps = chart.steps.astype(float)
+    _scales(panel, chart, steps)
+    if chart.stacked:
+        middles = (steps[1:] + steps[:-1]) / 2
+        edges = np.concatenate([[panel.get_xlim()[0]], middles, [panel.get_xlim()[1]]])  # every step fills its place
+        layers = [np.append(values, values[-1]) for values in chart.lines.values()]
+        colours = [COLOURS[index % len(COLOURS)] for index in range(len(layers))]
+        panel.stackplot(edges, layers, labels=list(chart.lines), colors=colours, alpha=0.88, step="post", linewidth=0)
+    for index, (label, values) in enumerate(chart.lines.items() if not chart.stacked else ()):
+        colour, known = COLOURS[index % len(COLOURS)], np.isfinite(values)
+        shown, is_sparse = known, known.sum() == 1 or (known.sum() <= 40 and known.sum() < len(steps))
+        if label not in chart.exact and known.sum() >= 8:
+            panel.plot(steps[known], values[known], color=colour, alpha=0.28, linewidth=1)
+            values = moving_average(values, smoothing_width(len(steps)))
+            shown, is_sparse = np.isfinite(values), False
+        marker = {"marker": "o", "markersize": 6, "markeredgecolor": CARD} if is_sparse else {}
+        panel.plot(steps[shown], values[shown], color=colour, linewidth=2.2, label=label, **marker)
+    for step in chart.resets:
+        panel.axvline(step, color=INK, linestyle=DASHED, linewidth=1.1, alpha=0.6)
+    if chart.names_resets and chart.resets:
+        panel.plot([], [], color=INK, linestyle=DASHED, linewidth=1.1, alpha=0.6, label="reference reset")
+
+
+def svg(chart: Chart) -> Markup:
+    """A `<div class="chart">` with a drawing and its legend, "" when there is nothing to draw.
+
+    The numbers are in its `data-chart` attribute, from which the page shows the values under the pointer.
+    """
+    if chart.is_empty:
+        return Markup()
+    with styled_figure(WIDTH / 72, HEIGHT / 72, dpi=72) as figure:
+        panel = figure.subplots()
+        frame(panel, "", chart.unit)
+        draw(panel, chart)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        pixels = panel.transData.transform([(step, panel.get_ylim()[0]) for step in chart.steps])[:, 0]
+        top, bottom = HEIGHT - panel.bbox.y1, HEIGHT - panel.bbox.y0
+    drawing = re.sub(r"(?s).*?<svg[^>]*>|<metadata>.*?</metadata>|<style.*?</style>|</svg>\s*$", "", file.getvalue())
+    drawing = re.sub(r'(<g) id="[^"]*"|<!--.*?-->', r"\1", drawing)  # the page has many charts, an id must be unique
+    for colour, variable in VARIABLES.items():
+        drawing = drawing.replace(colour, f"var({variable})")
+    shown = {label: [f"{v:.4g}" if math.isfinite(v) else "–" for v in each] for label, each in chart.lines.items()}
+    numbers = {
+        "steps": chart.steps.tolist(),
+        "pixels": [round(float(each), 1) for each in pixels],
+        "lines": [{"label": label, "values": values} for label, values in shown.items()],
+    }
+    return Markup(
+        f'<div class="chart" data-chart="{escape(json.dumps(numbers))}">{_legend(chart)}'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{drawing}'
+        f'<line class="cross" x1="0" x2="0" y1="{top:.1f}" y2="{bottom:.1f}"/></svg><div class="tip"></div></div>'
+    )  # the drawing is matplotlib's, which escapes its texts
+
+
+def write_picture(charts: list[Chart], path: Path) -> None:
+    """Six panels as PNG, 1950 × 1080 pixels; panels without numbers stay empty. Nothing before the first step."""
+    chosen = [next(chart for chart in charts if chart.title == title) for title in IN_PICTURE]
+    if not any(len(chart.steps) for chart in chosen):
+        return
+    with styled_figure(13, 7.2, dpi=150) as figure:
+        for panel, chart in zip(figure.subplots(2, 3).flatten(), chosen, strict=True):
+            frame(panel, chart.title, chart.unit)
+            if not chart.is_empty:
+                draw(panel, chart)
+            if chart.stacked and not chart.is_empty:
+                panel.set_ylim(0, 1.45 * panel.get_ylim()[1])  # room for the legend
+            if len(panel.get_legend_handles_labels()[1]) > 1:
+                panel.legend(
+                    ncols=3 if chart.stacked else 1, loc="upper left" if chart.stacked or chart.names_resets else "best"
+                )
+        with storage_errors(f"writing {path}"):
+            figure.savefig(path)
+
+
+def _legend(chart: Chart) -> Markup:
+    names = [(f"c{index % len(COLOURS)}", label) for index, label in enumerate(chart.lines)]
+    items = names if len(names) > 1 or chart.stacked else []
+    if chart.names_resets and chart.resets:
+        items = [*items, ("resets", "reference reset")]
+    listed = Markup().join(Markup('<li class="{}">{}</li>').format(style, label) for style, label in items)
+    return Markup('<ul class="legend">{}</ul>').format(listed) if items else Markup()
+
+
+def _scales(panel: Any, chart: Chart, steps: np.ndarray) -> None:
+    """Limits and ticks of both axes."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    first, last = float(steps[0]), float(steps[-1])
+    half = 0.5 if first == last else 0.0
+    panel.set_xlim(first - half, last + half)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    panel.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    columns = list(chart.lines.values())
+    finite = np.concatenate(
+        [each[np.isfinite(each)] for each in ([np.sum(columns, axis=0)] if chart.stacked else columns)]
+    )
+    positive = finite[finite > 0]
+    if chart.logarithmic and len(positive):
+        decade, last_decade = math.floor(math.log10(positive.min())), math.ceil(math.log10(positive.max()))
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(numticks=6))
+        panel.yaxis.set_major_formatter(lambda value, _: f"1e{round(math.log10(value))}")
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.set_ylim(10.0**decade, 10.0 ** max(last_decade, decade + 1))
+        return
+    fixed = [math.isfinite(bound) for bound in chart.bounds]
+    low, high = (
+        bound if is_fixed else float(own)
+        for bound, is_fixed, own in zip(chart.bounds, fixed, (finite.min(), finite.max()), strict=True)
+    )
+    margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    panel.set_ylim(low if fixed[0] else low - margin, high if fixed[1] and high > low else high + margin)

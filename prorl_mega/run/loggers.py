@@ -1,0 +1,35 @@
+"""The loggers that get the numbers of every step besides metrics.jsonl, chosen by the setting `loggers`.
+
+A logger is any callable `(directory, *, after)` that returns an object with `append(step, metrics)` and `close()`, such
+as the class in examples/my_logger.py. Only rank 0 makes them. `directory` is the run's own; `after` is the step that
+the run stands at: 0, or that of the checkpoint it resumes from, so that points beyond it can be hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from prorl_mega.config.schema import RunConfig
+from prorl_mega.plugins import resolve
+from prorl_mega.run.tensorboard import TensorBoard
+from prorl_mega.types import Metrics
+
+
+class MetricsLogger(Protocol):
+    """Takes up the numbers of a run, step by step. What it raises ends the run."""
+
+    def append(self, step: int, metrics: Metrics) -> None:
+        """The numbers of step `step`, once and in order; values may be infinite or NaN."""
+
+    def close(self) -> None:
+        """The end of the run, also after a failure. Called once."""
+
+
+LoggerType = Callable[..., MetricsLogger]
+LOGGERS: dict[str, LoggerType] = {"tensorboard": TensorBoard}
+
+
+def find_loggers(config: RunConfig) -> list[LoggerType]:
+    """The loggers that the setting names. Raises ConfigError for a name or an import path that leads nowhere."""
+    return [resolve(name, LOGGERS, what="logger", key="loggers") for name in config.loggers]
