@@ -12,8 +12,8 @@ from torch import Tensor
 
 from prorl_kernels.linear_token_stats import tiles as torch_tiles
 from prorl_kernels.linear_token_stats.cache import Cache
+from prorl_kernels.linear_token_stats.matmul import product
 from prorl_kernels.linear_token_stats.problem import Problem, TileSize
-from prorl_kernels.linear_token_stats.products import product
 from prorl_kernels.linear_token_stats.stats import PLAIN, WITH_REFERENCE, merge, no_columns
 
 keeps_logits = True
@@ -23,7 +23,7 @@ def tile_operations(device: torch.device, dtype: torch.dtype) -> ModuleType:
     """Triton's on a GPU, torch's elsewhere and for fp64."""
     if device.type != "cuda" or dtype != torch.float32:
         return torch_tiles
-    from prorl_kernels.linear_token_stats import triton_tiles  # Triton is not needed on a CPU
+    from prorl_kernels.linear_token_stats.triton import tiles as triton_tiles  # Triton is not needed on a CPU
 
     return triton_tiles
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from prorl_kernels.linear_token_stats.cache import Cache
 from prorl_kernels.linear_token_stats.problem import Problem, TileSize
-from prorl_kernels.linear_token_stats.triton_fused import fused_logits_gradient, fused_statistics
+from prorl_kernels.linear_token_stats.triton.fused import fused_logits_gradient, fused_statistics
 
 keeps_logits = False
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from prorl_kernels.linear_token_stats.cache import Cache
+from prorl_kernels.linear_token_stats.matmul import product_into
 from prorl_kernels.linear_token_stats.problem import Problem
-from prorl_kernels.linear_token_stats.products import product_into
 
 
 class LogitsGradient(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prorl_kernels.linear_token_stats.products import LEAST_ROWS
+from prorl_kernels.linear_token_stats.matmul import LEAST_ROWS
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

@@ -85,7 +85,7 @@ def _fastest(inputs: Inputs, options: Options) -> str:
 
 
 def _why_not_fused(inputs: Inputs) -> str | None:
-    from prorl_kernels.linear_token_stats.triton_fused import why_not_fused  # Triton is not needed on a CPU
+    from prorl_kernels.linear_token_stats.triton.fused import why_not_fused  # Triton is not needed on a CPU
 
     return why_not_fused(inputs.hidden, inputs.weight, inputs.ref_hidden, inputs.ref_weight)
 

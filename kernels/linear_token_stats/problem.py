@@ -34,7 +34,7 @@ class Problem:
 
     @property
     def tile_columns(self) -> int:
-        """The same in forward and backward, with and without a reference: codes count from the top of such a tile."""
+        """The same in both passes, reference or not: cached logits count from the maximum of such a tile."""
         return max(1, min(len(self.weight), self.tile.columns, self.chunk_bytes // (5 * self.dtype.itemsize)))
 
     @property

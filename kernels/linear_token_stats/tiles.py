@@ -1,4 +1,4 @@
-"""What is computed on one tile of raw logits `[rows, cols]`, in plain torch; `triton_tiles.py` has the same functions.
+"""What is computed on one tile of raw logits `[rows, cols]`, in plain torch; `triton/tiles.py` has the same functions.
 
 `stats.py` says what the rows of statistics are and how they merge. Scaled logits are softcap(z) / T.
 """

@@ -7,13 +7,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from prorl_kernels.linear_token_stats.triton_math import (
+from prorl_kernels.linear_token_stats.triton.math import (
     logits_gradient,
     logits_gradient_with_reference,
     scaled,
     scaling_slope,
 )
-from prorl_kernels.linear_token_stats.triton_products import product, product_pair, tile_place
+from prorl_kernels.linear_token_stats.triton.matmul import product, product_pair, tile_place
 
 
 @triton.jit

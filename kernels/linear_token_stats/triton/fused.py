@@ -17,13 +17,13 @@ import triton
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from prorl_kernels.linear_token_stats.triton_fused_gradient import fused_gradient_kernel
-from prorl_kernels.linear_token_stats.triton_fused_statistics import (
+from prorl_kernels.linear_token_stats.triton.fused_gradient import fused_gradient_kernel
+from prorl_kernels.linear_token_stats.triton.fused_statistics import (
     fused_statistics_kernel,
     fused_statistics_with_reference_kernel,
     merge_kernel,
 )
-from prorl_kernels.linear_token_stats.triton_math import LOWEST, OPTIONS, on_device_of
+from prorl_kernels.linear_token_stats.triton.math import LOWEST, OPTIONS, on_device_of
 
 MAX_SEGMENT_TILES = 6
 MERGED_ROWS = 32  # per program: one 128-byte line of every number of a segment

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from prorl_kernels.linear_token_stats.triton_math import (
+from prorl_kernels.linear_token_stats.triton.math import (
     LOWEST,
     OPTIONS,
     bounded,

@@ -7,14 +7,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from prorl_kernels.linear_token_stats.triton_math import LOWEST, bounded, exponential, scaled
-from prorl_kernels.linear_token_stats.triton_products import product, product_pair, tile_place
+from prorl_kernels.linear_token_stats.triton.math import LOWEST, bounded, exponential, scaled
+from prorl_kernels.linear_token_stats.triton.matmul import product, product_pair, tile_place
 
 
 @triton.jit
 def masked_top(scores, column, valid_cols, COLUMNS: tl.constexpr):
     """Scores with −inf in the padding columns, and the maximum of each row, finite."""
-    top = tl.max(scores, 1)  # before the branch: see triton_products
+    top = tl.max(scores, 1)  # before the branch: see matmul.py
     if column + COLUMNS > valid_cols:
         columns = column + tl.arange(0, COLUMNS)
         scores = tl.where(columns[None, :] < valid_cols, scores, float("-inf"))
