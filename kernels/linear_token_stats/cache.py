@@ -20,7 +20,7 @@ from prorl_kernels.linear_token_stats.problem import Problem
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Kept:
+class CachedLogits:
     """Logits of the first rows of a problem, of the policy or of the reference."""
 
     logits: Tensor  # [rows, columns], raw logits or int16 fixed-point numbers
@@ -61,8 +61,8 @@ def _codec(tensor: Tensor) -> ModuleType:
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Cache:
     rows: int  # how many of the first rows are kept
-    policy: Kept | None
-    reference: Kept | None
+    policy: CachedLogits | None
+    reference: CachedLogits | None
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
@@ -74,12 +74,12 @@ class Cache:
     def of_tensors(cls, tensors: list[Tensor | None]) -> Cache:
         logits, row_max, ref_logits, ref_row_max = tensors
         if logits is None:
-            return NOTHING
-        reference = None if ref_logits is None else Kept(logits=ref_logits, row_max=ref_row_max)
-        return cls(rows=len(logits), policy=Kept(logits=logits, row_max=row_max), reference=reference)
+            return EMPTY_CACHE
+        reference = None if ref_logits is None else CachedLogits(logits=ref_logits, row_max=ref_row_max)
+        return cls(rows=len(logits), policy=CachedLogits(logits=logits, row_max=row_max), reference=reference)
 
 
-NOTHING = Cache(rows=0, policy=None, reference=None)
+EMPTY_CACHE = Cache(rows=0, policy=None, reference=None)
 
 
 def new_cache(problem: Problem, cache_bytes: int) -> Cache:
@@ -91,10 +91,12 @@ def new_cache(problem: Problem, cache_bytes: int) -> Cache:
     if not exact:
         rows = min(rows, cache_bytes // (sides * (2 * columns + tiles * problem.dtype.itemsize)))
     if not rows or not columns:
-        return NOTHING
+        return EMPTY_CACHE
 
-    def side() -> Kept:
+    def side() -> CachedLogits:
         logits = problem.hidden.new_empty(rows, columns, dtype=problem.dtype if exact else torch.int16)
-        return Kept(logits=logits, row_max=None if exact else logits.new_empty(tiles, rows, dtype=problem.dtype))
+        return CachedLogits(
+            logits=logits, row_max=None if exact else logits.new_empty(tiles, rows, dtype=problem.dtype)
+        )
 
     return Cache(rows=rows, policy=side(), reference=side() if sides == 2 else None)

@@ -29,7 +29,7 @@ def without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pytest.skip("the interpreter has replaced the compiler in this process")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(fused, "why_not_fused", lambda *tensors: None)
-    monkeypatch.setattr(fused, "_addressable", lambda matrix: matrix)
+    monkeypatch.setattr(fused, "_tma_compatible", lambda matrix: matrix)
     monkeypatch.setattr(fused, "_programs", lambda tensor: 132)
 
 

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from prorl_kernels.linear_token_stats.fixed_point import LARGEST, STEPS_PER_NAT
-from prorl_kernels.linear_token_stats.triton.math import LOWEST, OPTIONS, on_device_of, scaled
+from prorl_kernels.linear_token_stats.triton.math import LAUNCH_OPTIONS, LOWEST, on_device_of, scaled
 
 _STEPS_PER_NAT = tl.constexpr(STEPS_PER_NAT)
 _LARGEST = tl.constexpr(LARGEST)
@@ -39,7 +39,7 @@ def quantize(
             HAS_SOFTCAP=softcap is not None,
             BLOCK=BLOCK,
             num_warps=4,
-            **OPTIONS,
+            **LAUNCH_OPTIONS,
         )
 
 
@@ -60,7 +60,7 @@ def dequantize(quantized: Tensor, row_max: Tensor, inverse_temperature: Tensor |
             HAS_SOFTCAP=softcap is not None,
             BLOCK=BLOCK,
             num_warps=4,
-            **OPTIONS,
+            **LAUNCH_OPTIONS,
         )
     return logits
 

@@ -1,7 +1,7 @@
 """What the Triton kernels share: exponentials, the scaling of raw logits, statistics of columns and their gradient.
 
 Everything is in natural units and fp32. Differences are taken before they are multiplied by log2(e), so that logits of
-±10⁴ lose no digits, and they are bounded below by −FAR, so that 0 · (−inf) cannot become NaN while a NaN stays one.
+±10⁴ lose no digits. They are bounded below by −MAX_LOG_RATIO, so that 0 · (−inf) cannot become NaN; a NaN stays one.
 """
 
 # mypy: allow-untyped-defs
@@ -15,13 +15,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-FAR = tl.constexpr(1e4)  # exp(−FAR) is zero
+MAX_LOG_RATIO = tl.constexpr(1e4)  # exp(−MAX_LOG_RATIO) is zero
 LOWEST = tl.constexpr(-3.4028234663852886e38)  # a maximum starts here: finite, and below every finite logit
 LOG2E = tl.constexpr(1.4426950408889634)
 
 # Of every launch. A compiler that may fuse products and sums picks one of two products to fuse by where they stand, and
 # the bits of a row then depend on its place in the tile (seen with a reference). So sums of products are not fused.
-OPTIONS = {"enable_fp_fusion": False}
+LAUNCH_OPTIONS = {"enable_fp_fusion": False}
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
@@ -31,8 +31,8 @@ def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
 
 @triton.jit
 def bounded(difference):
-    """At least −FAR; NaN stays NaN."""
-    return tl.maximum(difference, -FAR, propagate_nan=tl.PropagateNan.ALL)
+    """`difference`, at least −MAX_LOG_RATIO; NaN stays NaN."""
+    return tl.maximum(difference, -MAX_LOG_RATIO, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
@@ -53,24 +53,24 @@ def scaled(logits, inverse_temperature, softcap, HAS_TEMPERATURE: tl.constexpr, 
 
 
 @triton.jit
-def scaling_slope(logits, inverse_temperature, softcap, HAS_TEMPERATURE: tl.constexpr, HAS_SOFTCAP: tl.constexpr):
+def scale_derivative(logits, inverse_temperature, softcap, HAS_TEMPERATURE: tl.constexpr, HAS_SOFTCAP: tl.constexpr):
     """Derivative of `scaled` in the raw logits; 1 − tanh² as 4e^(−2x) / (1 + e^(−2x))², which does not cancel."""
-    slope = tl.full(logits.shape, 1.0, tl.float32)
+    derivative = tl.full(logits.shape, 1.0, tl.float32)
     if HAS_SOFTCAP:
         decay = exponential(tl.abs(logits) * (-2.0 / softcap))
-        slope = 4.0 * decay / ((1.0 + decay) * (1.0 + decay))
+        derivative = 4.0 * decay / ((1.0 + decay) * (1.0 + decay))
     if HAS_TEMPERATURE:
-        slope = slope * inverse_temperature
-    return slope
+        derivative = derivative * inverse_temperature
+    return derivative
 
 
 @triton.jit
-def logits_gradient(scores, is_target, top, log_sum, entropy, logprob_grad, entropy_grad):
+def logits_gradient(scores, is_target, row_max, log_sum, entropy, d_logprob, d_entropy):
     """dL/ds = p (−g_logprob − g_entropy (log p + H)) + g_logprob [target]."""
-    # two subtractions: top + log_sum would round log_sum away when the logits are large
-    logprobs = bounded(scores - top - log_sum)
-    factor = -logprob_grad - entropy_grad * (logprobs + entropy)
-    return exponential(logprobs) * factor + tl.where(is_target, logprob_grad, 0.0)
+    # two subtractions: row_max + log_sum would round log_sum away when the logits are large
+    logprobs = bounded(scores - row_max - log_sum)
+    factor = -d_logprob - d_entropy * (logprobs + entropy)
+    return exponential(logprobs) * factor + tl.where(is_target, d_logprob, 0.0)
 
 
 @triton.jit
@@ -78,21 +78,21 @@ def logits_gradient_with_reference(
     scores,
     ref_scores,
     is_target,
-    top,
+    row_max,
     log_sum,
     entropy,
-    logprob_grad,
-    entropy_grad,
-    ref_top,
+    d_logprob,
+    d_entropy,
+    ref_max,
     ref_log_sum,
     kl_reverse,
-    kl_reverse_grad,
-    kl_forward_grad,
+    d_kl_reverse,
+    d_kl_forward,
 ):
     """The same + p (g_reverse (log p − log q − KL_reverse) + g_forward) − g_forward q."""
-    logprobs = bounded(scores - top - log_sum)
-    ref_logprobs = bounded(ref_scores - ref_top - ref_log_sum)
-    factor = -logprob_grad - entropy_grad * (logprobs + entropy)
-    factor += kl_reverse_grad * (logprobs - ref_logprobs - kl_reverse) + kl_forward_grad
-    gradient = exponential(logprobs) * factor - kl_forward_grad * exponential(ref_logprobs)
-    return gradient + tl.where(is_target, logprob_grad, 0.0)
+    logprobs = bounded(scores - row_max - log_sum)
+    ref_logprobs = bounded(ref_scores - ref_max - ref_log_sum)
+    factor = -d_logprob - d_entropy * (logprobs + entropy)
+    factor += d_kl_reverse * (logprobs - ref_logprobs - kl_reverse) + d_kl_forward
+    gradient = exponential(logprobs) * factor - d_kl_forward * exponential(ref_logprobs)
+    return gradient + tl.where(is_target, d_logprob, 0.0)
