@@ -60,7 +60,7 @@ def linear_token_stats(
             have to synchronise); there a target that no shard holds has log-prob −inf.
     """
     arguments.check_projections(hidden, weight, ref_hidden, ref_weight)
-    shard = arguments.new_shard(f"weight {list(weight.shape)}", len(weight), vocab_start, valid_vocab, tensor_group)
+    shard = arguments.new_shard(weight, vocab_start, valid_vocab, tensor_group)
     inputs = arguments.new_inputs(
         hidden, weight, targets, temperature, ref_hidden, ref_weight, shard, ignore_index, sequence_parallel
     )

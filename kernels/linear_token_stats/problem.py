@@ -82,9 +82,6 @@ class Problem:
         }
         return replace(self, **rows)
 
-    def without_reference(self) -> Problem:
-        return replace(self, ref_hidden=None, ref_weight=None)
-
 
 def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
     for first in range(start, stop, step):

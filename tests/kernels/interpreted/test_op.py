@@ -1,17 +1,16 @@
-"""The whole operation on Triton's kernels: chunked with Triton's passes over tiles, fused, cached, from logits."""
+"""The whole operation on Triton's kernels: chunked with Triton's passes over tiles, fused, cached."""
 
 from typing import Any
 
 import pytest
 import torch
-from helpers.exact_token_stats import exact_of_logits, example, furthest, gradients, relative
+from helpers.exact_token_stats import example, furthest, gradients, relative
 from helpers.token_statistics import DEVICE
 
 from prorl_kernels.linear_token_stats import cache, chunked, fixed_point, linear_token_stats
 from prorl_kernels.linear_token_stats.triton import fixed_point as triton_fixed_point
 from prorl_kernels.linear_token_stats.triton import tiles as triton_tiles
 from prorl_kernels.linear_token_stats.verification import verified
-from prorl_kernels.token_stats import function, token_stats
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -23,8 +22,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def on_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors of the CPU take Triton's kernels too, interpreted."""
-    for module in (chunked, function):
-        monkeypatch.setattr(module, "tile_operations", lambda device, dtype: triton_tiles)
+    monkeypatch.setattr(chunked, "tile_operations", lambda device, dtype: triton_tiles)
     monkeypatch.setattr(cache, "_codec", lambda tensor: triton_fixed_point)
 
 
@@ -88,19 +86,6 @@ def test_fused_in_tiles_with_ignored_rows_and_padding(chunk_bytes: int) -> None:
     wanted = gradients(truth, upstream * computed, made.hidden, made.weight)
     assert all(relative(a, e) <= 6e-3 for a, e in zip(found, wanted, strict=True))
     assert (found[1][450:] == 0).all()
-
-
-@pytest.mark.usefixtures("on_triton")
-def test_of_logits() -> None:
-    logits = (torch.randn(11, 700, device=DEVICE) * 3).requires_grad_()
-    ref_logits = logits.detach() + torch.randn_like(logits)
-    targets, upstream = torch.randint(0, 690, (11,), device=DEVICE), torch.randn(4, 11, device=DEVICE)
-    stats = token_stats(logits, targets, 0.8, ref_logits=ref_logits, valid_vocab=690, chunk_bytes=20_000)
-    leaf = logits.detach().double().requires_grad_()
-    truth = exact_of_logits(leaf[:, :690], targets, 0.8, ref_logits.double()[:, :690])
-    assert furthest(stats, truth) <= 2e-5
-    (gradient,) = gradients(stats, upstream, logits)
-    assert relative(gradient, gradients(truth, upstream, leaf)[0]) <= 2e-5
 
 
 @pytest.mark.usefixtures("on_triton")
