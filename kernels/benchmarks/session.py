@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from prorl_kernels.benchmarks import table
 from prorl_kernels.benchmarks.cases import Case
-from prorl_kernels.benchmarks.clock import new_clock
+from prorl_kernels.benchmarks.clock import Clock
 from prorl_kernels.benchmarks.measure import Cell, Effort, measure
 from prorl_kernels.benchmarks.plots import write_plots
 from prorl_kernels.benchmarks.provider import Provider
@@ -36,35 +36,30 @@ class Session:
     providers: list[Provider]
     turn: Turn | None = None  # says whose turn it is
     compiled_for: tuple[str, int, int] | None = None  # what torch has compiled its graphs for
+    tables: list[str] = field(default_factory=list)  # of the cases that were measured
 
     @property
     def path(self) -> Path:
         return self.folder / "linear_token_stats.csv"
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
-
-    def measure(self, case: Case) -> tuple[list[Cell], str]:
-        """The cells of a case, and its table."""
+    def measure(self, case: Case) -> list[Cell]:
+        """The cells of a case; its table is added to `tables`."""
         shape = (case.model.name, case.tokens, case.ranks)
         if shape != self.compiled_for:
             torch._dynamo.reset()  # other modes of the same shapes share graphs
             self.compiled_for = shape
-        clock = new_clock(self.device, self.cpu_time)
-        timer = "events" if self.device.type == "cuda" else "process time" if self.cpu_time else "wall clock"
-        cells = measure(case, self.providers, clock, self.effort, self.device, self.dtype, self._announce)
-        around = table.environment()
-        rows = [table.row(cell, cells, self.dtype, timer, around) for cell in cells]
+        dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        clock = Clock(self.device, self.cpu_time)
+        announce = self.turn or (lambda provider: None)
+        cells = measure(case, self.providers, clock, self.effort, self.device, dtype, announce)
+        rows = table.rows_of(cells, dtype, clock.timer)
         table.append(rows, self.path)
+        self.tables.append(f"{case.name}, {rows[0]['dtype']}, {clock.timer}\n{table.text(rows)}")
+        del clock
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return cells, f"{case.name}, {str(self.dtype).removeprefix('torch.')}, {timer}\n{table.text(rows)}"
-
-    def _announce(self, provider: str) -> None:
-        if self.turn is not None:
-            self.turn(provider)
+        return cells
 
     def plot(self) -> str:
         """A line about the pictures."""
@@ -89,8 +84,8 @@ def run(session: Session, cases: list[Case], seconds: float, show: Callable[[str
         if number and time.monotonic() - began > seconds:
             show(f"out of time: {len(cases) - number} of {len(cases)} cases were not measured, from '{case.name}' on")
             break
-        cells, text = session.measure(case)
-        show(text + "\n")
+        cells = session.measure(case)
+        show(session.tables[-1] + "\n")
         if session.turn is not None:
             session.turn.over()
         sound = sound and not any(cell.status.startswith("failed") and cell.name.startswith("prorl") for cell in cells)

@@ -9,14 +9,10 @@ from __future__ import annotations
 import faulthandler
 import json
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from prorl_kernels.benchmarks.cases import Case
 from prorl_kernels.benchmarks.measure import PRODUCTS
 from prorl_kernels.benchmarks.provider import Provider
 
@@ -24,7 +20,7 @@ PATIENCE = 100  # seconds for one provider in one case, compilation and tuning i
 FINISHED = (0, 3)  # exit statuses of a run that came to its end; 3: an implementation of this package failed
 
 
-def sft_step(command: list[str], folder: Path, seconds: float) -> int:
+def supervise(command: list[str], folder: Path, seconds: float) -> int:
     """Runs `command`, again and again while providers kill it; `--seconds` and the rest are added. Its exit status."""
     began, first, left_out = time.monotonic(), 0, list[str]()
     turn = folder / "turn.json"
@@ -61,13 +57,6 @@ class Turn:
 
 
 def without(providers: list[Provider], names: list[str]) -> list[Provider]:
-    """The same list; those of the names refuse every case."""
-
-    def refuse(case: Case, device: torch.device) -> str:
-        return "ended the measuring process before"
-
-    return [replace(each, why_not=refuse) if each.name in names else each for each in providers]
-
-
-def command_of(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "prorl_kernels.benchmarks", *arguments]
+    """The same list; the providers with these names refuse every case."""
+    reason = "ended the measuring process before"
+    return [replace(each, refused=reason) if each.name in names else each for each in providers]

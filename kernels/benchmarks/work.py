@@ -10,21 +10,25 @@ import torch
 from torch import Tensor
 
 from prorl_kernels.benchmarks.cases import Mode
-from prorl_kernels.benchmarks.problem import Problem
+from prorl_kernels.benchmarks.problem import STATISTICS, Problem
 from prorl_kernels.benchmarks.provider import Compute, Outputs
 
-OUTPUTS = ("logprob", "entropy", "kl_reverse")
-MOST_LOGITS = 1 << 32  # of the bare products, whose logits are whole up to this and else in parts
+MOST_LOGITS = 1 << 32  # up to this many the bare products make all logits at once, else in parts
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Work:
     forward: Callable[[], Any]
-    backward: Callable[[Any], tuple[Tensor, ...]] | None  # of what forward returned; None when there is none
+    backward: Callable[[Any], tuple[Tensor, ...]] | None  # takes what forward returned; None when there is none
+
+    def run(self) -> tuple[Any, tuple[Tensor, ...]]:
+        """One repetition: what both passes return."""
+        state = self.forward()
+        return state, () if self.backward is None else self.backward(state)
 
 
 def work_of(compute: Compute, problem: Problem, mode: Mode) -> Work:
-    """An implementation's; forward returns `Outputs`, backward d_hidden and, unless the head is frozen, d_weight."""
+    """The work of an implementation; forward returns `Outputs`, backward d_hidden and, unless the head is frozen, d_weight."""
     differentiates = bool(mode.gradients)
     problem.hidden.requires_grad_(differentiates)
     problem.weight.requires_grad_(differentiates and not mode.frozen_head)
@@ -38,7 +42,7 @@ def work_of(compute: Compute, problem: Problem, mode: Mode) -> Work:
         if outputs.mean_logprob is not None:
             return torch.autograd.grad(outputs.mean_logprob, inputs)
         statistics = [getattr(outputs, name) for name in mode.gradients]
-        upstream = [problem.upstream[OUTPUTS.index(name)] for name in mode.gradients]
+        upstream = [problem.upstream[STATISTICS.index(name)] for name in mode.gradients]
         upstream = [each.to(statistic.dtype) for each, statistic in zip(upstream, statistics, strict=True)]
         return torch.autograd.grad(statistics, inputs, upstream)
 
@@ -75,7 +79,7 @@ def bare_products(problem: Problem, mode: Mode) -> Work:
 
 
 def bytes_of(results: Any) -> int:
-    """Of the tensors in (possibly nested) tuples."""
+    """Size of the tensors in (possibly nested) tuples."""
     if isinstance(results, Tensor):
         return results.numel() * results.element_size()
     return sum(bytes_of(each) for each in results if each is not None)

@@ -6,11 +6,10 @@ from functools import partial
 
 from prorl_kernels.benchmarks.cases import Mode
 from prorl_kernels.benchmarks.problem import Problem
-from prorl_kernels.benchmarks.provider import Compute, Outputs, Provider, anything, needs_hopper
+from prorl_kernels.benchmarks.provider import Compute, Outputs, Provider
 from prorl_kernels.linear_token_stats import linear_token_stats
 
 L2_TILES = 64 << 20  # bytes: a tile in fp32 and its gradient stay in the 50 MB of a Hopper GPU's L2 cache
-EVERYTHING = frozenset({"logprob", "entropy", "kl_reverse"})
 
 
 def _compute(problem: Problem, mode: Mode, *, implementation: str, caches: bool, chunk_bytes: int | None) -> Outputs:
@@ -39,16 +38,16 @@ PROVIDERS = [
     Provider(
         name=f"prorl {name}",
         load=partial(_load, implementation, caches, chunk_bytes),
-        differentiates=EVERYTHING,
+        differentiates=("logprob", "entropy", "kl_reverse"),
         recomputes=not caches,
         package="prorl_mega",
         computes="logprob + entropy + KL",
-        why_not=why_not,
+        needs=needs,
     )
-    for name, implementation, caches, chunk_bytes, why_not in (
-        ("fused", "fused", False, None, needs_hopper),
-        ("chunked", "chunked", False, None, anything),
-        ("chunked, small tiles", "chunked", False, L2_TILES, needs_hopper),
-        ("chunked, cached", "chunked", True, None, anything),
+    for name, implementation, caches, chunk_bytes, needs in (
+        ("fused", "fused", False, None, "Hopper"),
+        ("chunked", "chunked", False, None, ""),
+        ("chunked, small tiles", "chunked", False, L2_TILES, "Hopper"),
+        ("chunked, cached", "chunked", True, None, ""),
     )
 ]
