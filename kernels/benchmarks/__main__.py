@@ -11,7 +11,7 @@ import torch
 
 from prorl_kernels.benchmarks.cases import GRIDS
 from prorl_kernels.benchmarks.registry import PROVIDERS
-from prorl_kernels.benchmarks.session import EFFORTS, Session, run
+from prorl_kernels.benchmarks.session import Session
 from prorl_kernels.benchmarks.supervisor import Turn, supervise, without
 from prorl_kernels.benchmarks.table import CONVENTION
 
@@ -33,17 +33,10 @@ def main() -> int:
         command = [sys.executable, "-m", "prorl_kernels.benchmarks", *sys.argv[1:]]
         return supervise(command, options.output, options.seconds)
     chosen = [each for each in PROVIDERS if each.name.startswith(tuple(options.providers))]
-    session = Session(
-        folder=options.output,
-        device=torch.device("cuda" if torch.cuda.is_available() and options.grid != "cpu" else "cpu"),
-        effort=EFFORTS[options.grid],
-        cpu_time=options.cpu_time,
-        providers=without(chosen, options.left_out),
-        turn=None if options.turn is None else Turn(options.turn),
-    )
+    providers = without(chosen, options.left_out)
+    session = Session(options.grid, options.output, options.cpu_time, providers, Turn(options.turn))
     print(CONVENTION, end="\n\n")
-    sound = run(session, GRIDS[options.grid](), options.seconds, partial(print, flush=True), options.first)
-    return 0 if sound else 3
+    return 0 if session.run(options.seconds, partial(print, flush=True), options.first) else 3
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from prorl_kernels.benchmarks.registry import PROVIDERS
-from prorl_kernels.benchmarks.session import EFFORTS, Session
+from prorl_kernels.benchmarks.session import Session
 from prorl_kernels.benchmarks.table import CONVENTION
 
 SESSION = pytest.StashKey[Session]()
@@ -21,14 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
-    config.stash[SESSION] = Session(
-        folder=config.getoption("--results", Path("runs/kernels")),
-        device=torch.device(kind),
-        effort=EFFORTS["gpu" if kind == "cuda" else "cpu"],
-        cpu_time=config.getoption("--cpu-time", False),
-        providers=PROVIDERS,
-    )
+    grid = "gpu" if torch.cuda.is_available() else "cpu"
+    folder, cpu_time = config.getoption("--results", Path("runs/kernels")), config.getoption("--cpu-time", False)
+    config.stash[SESSION] = Session(grid, folder, cpu_time)
 
 
 @pytest.fixture(scope="session")

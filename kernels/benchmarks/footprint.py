@@ -18,9 +18,8 @@ from pathlib import Path
 import torch
 
 from prorl_kernels.benchmarks.cases import GRIDS, Case
-from prorl_kernels.benchmarks.clock import MIB
 from prorl_kernels.benchmarks.problem import new_problem
-from prorl_kernels.benchmarks.work import Work, bytes_of, work_of
+from prorl_kernels.benchmarks.work import MIB, Work, bytes_of, work_of
 
 MAPPED = 64 << 10  # blocks of at least this many bytes are mapped
 SECONDS = 900  # for all providers of a case
@@ -51,19 +50,17 @@ def workspace(work: Work) -> float:
 
 def _status(field: str) -> int:
     """Bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status has no {field}")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def main() -> None:
     """Prints a line per provider: its name, a tab, MiB."""
     from prorl_kernels.benchmarks.registry import PROVIDERS
 
-    case = next(case for grid in GRIDS.values() for case in grid() if case.name == sys.argv[1])
+    case = next(case for grid in GRIDS.values() for case in grid if case.name == sys.argv[1])
     torch.manual_seed(0)
-    problem = new_problem(case, torch.device("cpu"), torch.float32)
+    problem = new_problem(case, torch.device("cpu"))
     for provider in PROVIDERS:
         if provider.name in sys.argv[2:]:
             work = work_of(provider.load(), problem, case.mode)

@@ -25,18 +25,18 @@ def write_plots(csv_path: Path) -> list[Path]:
     cases = _groups(rows, "{model}, {tokens} tokens, {device}", "mode", 3)
     sweeps = _groups(rows, "{model}, {mode}, {device}", "tokens", 2)
     written = []
-    if cases:
-        figure = Figure(figsize=(12, 1.2 + 2.1 * len(cases)), dpi=110, layout="constrained")
-        for panel, (name, group) in zip(figure.subplots(len(cases), squeeze=False)[:, 0], cases.items(), strict=True):
-            _modes(panel, name, group)
-        written.append(csv_path.with_name(csv_path.stem + "_modes.png"))
-        figure.savefig(written[-1])
-    if sweeps:
-        figure = Figure(figsize=(12, 4 * len(sweeps)), dpi=110, layout="constrained")
-        for panels, (name, group) in zip(figure.subplots(len(sweeps), 2, squeeze=False), sweeps.items(), strict=True):
-            _over_tokens(panels[0], f"{name}: ms", group, "ms")
-            _over_tokens(panels[1], f"{name}: workspace, MiB", group, "workspace_mib")
-        written.append(csv_path.with_name(csv_path.stem + "_tokens.png"))
+    for kind, groups, columns, height in (("modes", cases, 1, 2.1), ("tokens", sweeps, 2, 4)):
+        if not groups:
+            continue
+        figure = Figure(figsize=(12, 1.2 * (columns == 1) + height * len(groups)), dpi=110, layout="constrained")
+        panels = figure.subplots(len(groups), columns, squeeze=False)
+        for row, (name, group) in zip(panels, groups.items(), strict=True):
+            if kind == "modes":
+                _modes(row[0], name, group)
+            else:
+                _over_tokens(row[0], f"{name}: ms", group, "ms")
+                _over_tokens(row[1], f"{name}: workspace, MiB", group, "workspace_mib")
+        written.append(csv_path.with_name(f"{csv_path.stem}_{kind}.png"))
         figure.savefig(written[-1])
     return written
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ STATISTICS = ("logprob", "entropy", "kl_reverse")
 SAMPLE = 128  # rows of d_hidden and rows of d_weight whose errors are looked at
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class Problem:
     """Tensors on the device of the measurement. `upstream` holds the gradients of `STATISTICS`, in that order."""
 
@@ -31,18 +32,19 @@ class Problem:
         return (self.upstream != 0).any(0)
 
 
-def new_problem(case: Case, device: torch.device, dtype: torch.dtype) -> Problem:
+def new_problem(case: Case, device: torch.device) -> Problem:
     """Random and peaked, as a trained policy is: the target's logit stands 6 to 20 above noise of deviation 1.5.
 
     One target in ten is drawn at random instead, an unlikely token. The reference is a disturbed policy. Zeros and
-    flat distributions would be faster (fewer bits flip) and would hide wrong indexing.
+    flat distributions would be faster (fewer bits flip) and would hide wrong indexing. bf16 on a GPU, fp32 on a CPU.
     """
-    generator = torch.Generator(device).manual_seed(case.tokens + case.model.width)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    generator = torch.Generator(device).manual_seed(case.tokens + case.width)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, device=device, dtype=torch.float32)
 
-    tokens, width, columns = case.tokens, case.model.width, case.columns
+    tokens, width, columns = case.tokens, case.width, case.columns
     weight = (normal(columns, width) / math.sqrt(width)).to(dtype)
     likely = torch.randint(0, columns, (tokens,), generator=generator, device=device)
     other = torch.randint(0, columns, (tokens,), generator=generator, device=device)
@@ -52,26 +54,19 @@ def new_problem(case: Case, device: torch.device, dtype: torch.dtype) -> Problem
     upstream = normal(3, tokens) * torch.tensor([1.0, 0.1, 0.1], device=device)[:, None]
     inactive = torch.randperm(tokens, generator=generator, device=device)[case.active_tokens :]
     upstream[:, inactive] = 0.0
-    problem = Problem(
-        hidden=hidden, weight=weight, targets=targets, upstream=upstream, ref_hidden=None, ref_weight=None
-    )
+    reference = (None, None)
     if case.mode.has_reference:
-        problem.ref_hidden = (hidden.float() + 0.2 * normal(tokens, width)).to(dtype)
-        problem.ref_weight = (weight.float() + 0.05 / math.sqrt(width) * normal(columns, width)).to(dtype)
-    return problem
+        near = hidden.float() + 0.2 * normal(tokens, width)
+        reference = near.to(dtype), (weight.float() + 0.05 / math.sqrt(width) * normal(columns, width)).to(dtype)
+    return Problem(hidden, weight, targets, upstream, *reference)
 
 
-@dataclass(kw_only=True, slots=True)
-class Truth:
-    """The results in fp64, from the definitions, for the same inputs. Gradients of sampled rows only: whole ones take too long."""
+class Truth(NamedTuple):
+    """The results in fp64, from the definitions. Gradients of sampled rows only: whole ones take too long."""
 
-    logprob: Tensor  # [tokens]
-    entropy: Tensor
-    kl_reverse: Tensor | None
-    hidden_rows: Tensor  # [SAMPLE] which rows of d_hidden
-    d_hidden: Tensor  # [SAMPLE, width]
-    weight_rows: Tensor  # [SAMPLE] which rows of d_weight, half of them targets
-    d_weight: Tensor  # [SAMPLE, width]
+    statistics: dict[str, Tensor]  # by the names of `Outputs`
+    d_hidden: tuple[Tensor, Tensor]  # [SAMPLE] which rows, [SAMPLE, width]
+    d_weight: tuple[Tensor, Tensor]  # the same; half of the rows are targets
 
 
 def new_truth(problem: Problem, mode: Mode, mean: bool) -> Truth:
@@ -98,16 +93,9 @@ def new_truth(problem: Problem, mode: Mode, mean: bool) -> Truth:
         stats.append(found.detach())
         d_hidden.append(gradient[chosen[part]] @ weight)
         d_weight += gradient[:, some].t() @ hidden
-    logprob, entropy, kl_reverse = torch.cat(stats, 1)
-    return Truth(
-        logprob=logprob,
-        entropy=entropy,
-        kl_reverse=None if problem.ref_weight is None else kl_reverse,
-        hidden_rows=rows,
-        d_hidden=torch.cat(d_hidden),
-        weight_rows=some,
-        d_weight=d_weight,
-    )
+    results = dict(zip(STATISTICS, torch.cat(stats, 1), strict=True))
+    results["mean_logprob"] = results["logprob"].mean()
+    return Truth(results, (rows, torch.cat(d_hidden)), (some, d_weight))
 
 
 def _statistics(logits: Tensor, problem: Problem, part: Tensor) -> Tensor:

@@ -26,21 +26,27 @@ class Outputs(NamedTuple):
 Compute = Callable[[Problem, Mode], Outputs]
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
+@dataclass(slots=True, frozen=True)
 class Provider:
     """One implementation. `load` imports what it needs and raises ImportError when that is not installed."""
 
     name: str
     load: Callable[[], Compute]
-    differentiates: tuple[str, ...] = ("logprob",)  # statistics that it has a gradient for
-    recomputes: bool  # it makes the logits once more in its backward pass
-    package: str = "torch"  # its distribution
-    per_token: bool = True  # false: it takes the mean of all tokens itself, so no token has a gradient of its own
-    computes: str = "logprob"
+    package: str  # its distribution
     remark: str = ""  # about its numbers
+    differentiates: tuple[str, ...] = ("logprob",)  # statistics that it has a gradient for
+    recomputes: bool = True  # it makes the logits once more in its backward pass
+    per_token: bool = True  # false: it takes the mean of all tokens itself, so no token has a gradient of its own
     needs: str = ""  # "CUDA" or "Hopper"
     multiples: dict[str, int] = field(default_factory=dict)  # of "tokens", "width" and "columns" that it needs
+    computes: str = ""  # if it is not simply what it differentiates
     refused: str = ""  # why it takes no case at all
+
+    @property
+    def summary(self) -> str:
+        """What it computes, for the table."""
+        names = " + ".join(self.differentiates).replace("kl_reverse", "KL")
+        return self.computes or (names if self.per_token else f"mean {names}")
 
     def refusal(self, case: Case, device: torch.device) -> str | None:
         """Why it does not take this case; None when it does."""
@@ -56,18 +62,16 @@ class Provider:
         if self.needs == "Hopper" and torch.cuda.get_device_capability(device) != (9, 0):
             major, minor = torch.cuda.get_device_capability(device)
             return f"needs compute capability 9.0, this is {major}.{minor}"
-        sizes = {"tokens": case.tokens, "width": case.model.width, "columns": case.columns}
-        odd = [
-            f"{name} must be a multiple of {n}, not {sizes[name]}"
-            for name, n in self.multiples.items()
-            if sizes[name] % n
-        ]
-        return "; ".join(odd) or None
+        sizes = {"tokens": case.tokens, "width": case.width, "columns": case.columns}
+        odd = [name for name, unit in self.multiples.items() if sizes[name] % unit]
+        return (
+            "; ".join(f"{name} must be a multiple of {self.multiples[name]}, not {sizes[name]}" for name in odd) or None
+        )
 
 
 def version_of(package: str) -> str:
     """The installed version of a distribution; empty when there is none."""
     try:
-        return version(package)
+        return version(package) if package else ""
     except PackageNotFoundError:
         return ""

@@ -1,7 +1,5 @@
 """All that are compared, in the order of the table."""
 
-from __future__ import annotations
-
 from prorl_kernels.benchmarks.peers import packages, prorl, pytorch
 from prorl_kernels.benchmarks.provider import Provider
 

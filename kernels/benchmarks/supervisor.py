@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from prorl_kernels.benchmarks.measure import PRODUCTS
+from prorl_kernels.benchmarks.measure import BARE
 from prorl_kernels.benchmarks.provider import Provider
 
 PATIENCE = 100  # seconds for one provider in one case, compilation and tuning included
@@ -34,26 +34,28 @@ def supervise(command: list[str], folder: Path, seconds: float) -> int:
         culprit = json.loads(turn.read_text())
         turn.unlink()
         print(f"{culprit['provider']} ended the process (status {status}); going on without it", flush=True)
-        if culprit["provider"] == PRODUCTS:
+        if culprit["provider"] == BARE.name:
             return status
         first, left_out = culprit["case"], [*left_out, culprit["provider"]]
 
 
 class Turn:
-    """Whose turn it is, in a file, and the end of the process when it takes too long."""
+    """Whose turn it is, in a file, and the end of the process when it takes too long; without a path, nothing."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self.case = 0
+    def __init__(self, path: Path | None = None) -> None:
+        self._path, self.case = path, 0
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, provider: str) -> None:
-        self._path.write_text(json.dumps({"case": self.case, "provider": provider}))
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        if self._path is not None:
+            self._path.write_text(json.dumps({"case": self.case, "provider": provider}))
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)
 
     def over(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
-        self._path.unlink(missing_ok=True)
+        if self._path is not None:
+            faulthandler.cancel_dump_traceback_later()
+            self._path.unlink(missing_ok=True)
 
 
 def without(providers: list[Provider], names: list[str]) -> list[Provider]:

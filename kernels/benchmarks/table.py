@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
-from prorl_kernels.benchmarks.measure import Cell
+from prorl_kernels.benchmarks.cases import MODELS
+from prorl_kernels.benchmarks.measure import BARE, Cell
 from prorl_kernels.benchmarks.provider import version_of
+from prorl_kernels.benchmarks.work import Clock
 
 Row = dict[str, Any]
 
@@ -36,30 +38,29 @@ error: largest absolute error of the log-probs (of their mean for "mean"), and t
 HEADINGS = ["provider", "ms", "±", "useful", "executed", "bwd", "of bare", "MiB", "error", "grad err", "computes"]
 
 
-def rows_of(cells: list[Cell], dtype: torch.dtype, timer: str) -> list[Row]:
+def rows_of(cells: list[Cell], clock: Clock) -> list[Row]:
     """The rows of one case, as the CSV has them; what was not measured is empty."""
-    bare = next((_median(cell, 1) for cell in cells if cell.provider is None and cell.times), None)
-    around = _environment()
-    rows = []
+    bare = next((_median(cell, 1) for cell in cells if cell.provider is BARE and cell.times), None)
+    around, rows = _environment(), []
     for cell in cells:
         case, provider = cell.case, cell.provider
         described = {
             "op": "linear_token_stats",
-            "provider": cell.name,
-            "version": "" if provider is None else version_of(provider.package),
+            "provider": provider.name,
+            "version": version_of(provider.package),
             "status": cell.status,
-            "computes": "nothing else" if provider is None else provider.computes,
-            "remark": "" if provider is None else provider.remark,
-            "model": case.model.name,
-            "width": case.model.width,
-            "vocab": case.model.vocab,
+            "computes": provider.summary,
+            "remark": provider.remark,
+            "model": case.model,
+            "width": case.width,
+            "vocab": MODELS[case.model][1],
             "tokens": case.tokens,
             "mode": case.mode.name,
             "tensor_parallel": case.ranks,
             "communication": "emulated, none" if case.ranks > 1 else "",
             "l2": "cold" if case.cold else "hot",
-            "dtype": str(dtype).removeprefix("torch."),
-            "timer": timer,
+            "dtype": "bfloat16" if clock.device.type == "cuda" else "float32",
+            "timer": clock.timer,
         }
         rows.append(described | dict.fromkeys(NUMBERS, "") | _numbers(cell, bare) | around)
     return rows
@@ -77,7 +78,7 @@ def _numbers(cell: Cell, bare: float | None) -> Row:
     totals = [both for _, both in cell.times]
     cuts = statistics.quantiles(totals, n=5, method="inclusive") if len(totals) > 1 else totals * 4
     useful = case.forward_flop + case.backward_flop
-    again = case.recompute_flop if cell.provider is not None and cell.provider.recomputes else 0.0
+    again = case.recompute_flop if cell.provider.recomputes else 0.0
     values = {"ms": total, "ms_p20": cuts[0], "ms_p80": cuts[3], "forward_ms": forward}
     values |= {"useful_tflops": useful / total / 1e9, "executed_tflops": (useful + again) / total / 1e9}
     values["forward_tflops"] = case.forward_flop / forward / 1e9

@@ -67,70 +67,28 @@ def _trl() -> Compute:
     return lambda it, mode: Outputs(*function.apply(it.hidden, it.weight, None, it.targets, *options)[:2])
 
 
-LIGER: dict[str, Any] = {"package": "liger-kernel"}
-CUT: dict[str, Any] = {"package": "cut-cross-entropy", "recomputes": True, "needs": "CUDA"}
-MEAN: dict[str, Any] = {"recomputes": False, "per_token": False, "computes": "mean logprob"}
-BOTH: dict[str, Any] = {"differentiates": ("logprob", "entropy"), "recomputes": True}
+LIGER, CUT = "liger-kernel", "cut-cross-entropy"
+BOTH = ("logprob", "entropy")
+MEAN: dict[str, Any] = {"recomputes": False, "per_token": False}
 ROUNDED = "logits rounded to bf16"
 EARLY = "gradients are made in the forward pass"
+FILTERED = "leaves out small gradients, so it executes fewer operations than stated"
+LOCKED = "gradients added up in bf16 under locks"
+STAGED = "logits staged in fp16; d_weight is added up in bf16"
+ADDED = "d_hidden added up in bf16; always computes entropy and d_weight"
+CUTE: dict[str, Any] = {"differentiates": BOTH, "computes": "logprob (+ entropy when differentiated)"}
+TILES = {"columns": 256, "tokens": 128}
 
 PROVIDERS = [
+    Provider("Liger Triton, per token", _liger_triton, LIGER, ROUNDED, needs="CUDA"),
+    Provider("Liger Triton, mean", _liger_triton_mean, LIGER, f"{ROUNDED}; {EARLY}", needs="CUDA", **MEAN),
     Provider(
-        name="Liger Triton, per token", load=_liger_triton, recomputes=True, needs="CUDA", remark=ROUNDED, **LIGER
+        "Liger CuTe, mean", _liger_cute_mean, LIGER, "keeps all logits in bf16", needs="Hopper", multiples=TILES, **MEAN
     ),
-    Provider(
-        name="Liger Triton, mean", load=_liger_triton_mean, needs="CUDA", remark=f"{ROUNDED}; {EARLY}", **LIGER, **MEAN
-    ),
-    Provider(
-        name="Liger CuTe, mean",
-        load=_liger_cute_mean,
-        needs="Hopper",
-        multiples={"columns": 256, "tokens": 128},
-        remark="keeps all logits in bf16",
-        **LIGER,
-        **MEAN,
-    ),
-    Provider(
-        name="Liger CuTe, per token",
-        load=_liger_cute,
-        needs="Hopper",
-        computes="logprob (+ entropy when differentiated)",
-        remark="logits staged in fp16; d_weight is added up in bf16",
-        **LIGER,
-        **BOTH,
-    ),
-    Provider(
-        name="cut-cross-entropy",
-        load=lambda: _cut_cross_entropy("auto"),
-        remark="leaves out small gradients, so it executes fewer operations than stated",
-        **CUT,
-    ),
-    Provider(
-        name="cut-cross-entropy, exact",
-        load=lambda: _cut_cross_entropy(None),
-        remark="gradients added up in bf16 under locks",
-        **CUT,
-    ),
-    Provider(
-        name="QuACK", load=_quack, package="quack-kernels", needs="CUDA", multiples={"columns": 8}, remark=EARLY, **MEAN
-    ),
-    Provider(
-        name="verl Triton",
-        load=_verl,
-        package="verl",
-        needs="CUDA",
-        multiples={"width": 128},
-        computes="logprob + entropy",
-        remark="d_hidden added up in bf16; always computes entropy and d_weight",
-        **BOTH,
-    ),
-    Provider(
-        name="TRL chunked",
-        load=_trl,
-        package="trl",
-        needs="CUDA",
-        computes="logprob + entropy",
-        remark=ROUNDED,
-        **BOTH,
-    ),
+    Provider("Liger CuTe, per token", _liger_cute, LIGER, STAGED, needs="Hopper", **CUTE),
+    Provider("cut-cross-entropy", lambda: _cut_cross_entropy("auto"), CUT, FILTERED, needs="CUDA"),
+    Provider("cut-cross-entropy, exact", lambda: _cut_cross_entropy(None), CUT, LOCKED, needs="CUDA"),
+    Provider("QuACK", _quack, "quack-kernels", EARLY, needs="CUDA", multiples={"columns": 8}, **MEAN),
+    Provider("verl Triton", _verl, "verl", ADDED, differentiates=BOTH, needs="CUDA", multiples={"width": 128}),
+    Provider("TRL chunked", _trl, "trl", ROUNDED, differentiates=BOTH, needs="CUDA"),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -34,24 +34,19 @@ def _graph() -> Callable[..., tuple[Tensor, Tensor, Tensor | None]]:
     return torch.compile(statistics, dynamic=False)
 
 
-def _whole(function: Callable[..., tuple[Tensor, Tensor, Tensor | None]]) -> Compute:
+def _whole(function: Callable[..., tuple[Tensor | None, ...]]) -> Compute:
     return lambda it, mode: Outputs(*function(it.hidden, it.weight, it.targets, it.ref_hidden, it.ref_weight))
-
-
-def _recomputed(*arguments: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    if torch.is_grad_enabled():
-        return checkpoint(_graph(), *arguments, use_reentrant=False)
-    return _graph()(*arguments)
 
 
 def _chunked(
     hidden: Tensor, weight: Tensor, targets: Tensor, ref_hidden: Tensor | None, ref_weight: Tensor | None
 ) -> tuple[Tensor | None, ...]:
+    run = partial(checkpoint, _graph(), use_reentrant=False) if torch.is_grad_enabled() else _graph()
     parts = []
     for start in range(0, len(hidden), CHUNK):
         rows = slice(start, start + CHUNK)
         reference = None if ref_hidden is None else ref_hidden[rows]
-        parts.append(_recomputed(hidden[rows], weight, targets[rows], reference, ref_weight))
+        parts.append(run(hidden[rows], weight, targets[rows], reference, ref_weight))
     return tuple(None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True))
 
 
@@ -62,28 +57,13 @@ def _linear_cross_entropy() -> Compute:
     return lambda it, mode: Outputs(mean_logprob=-function(it.hidden, it.weight, it.targets, options=options))
 
 
+ALL = ("logprob", "entropy", "kl_reverse")
+ROUNDED = "16-bit inputs: logits rounded to 16 bits"
+EARLY = "gradients are made in the forward pass"
+
 PROVIDERS = [
-    *(
-        Provider(
-            name=name,
-            load=load,
-            differentiates=("logprob", "entropy", "kl_reverse"),
-            recomputes=recomputes,
-            computes="logprob + entropy + KL",
-            remark="16-bit inputs: logits rounded to 16 bits",
-        )
-        for name, load, recomputes in (
-            ("torch eager", lambda: _whole(statistics), False),
-            ("torch compiled", lambda: _whole(_graph()), False),
-            ("torch compiled, chunked", lambda: _whole(_chunked), True),
-        )
-    ),
-    Provider(
-        name="F.linear_cross_entropy",
-        load=_linear_cross_entropy,
-        recomputes=False,
-        per_token=False,
-        computes="mean logprob",
-        remark="gradients are made in the forward pass",
-    ),
+    Provider("torch eager", lambda: _whole(statistics), "torch", ROUNDED, ALL, recomputes=False),
+    Provider("torch compiled", lambda: _whole(_graph()), "torch", ROUNDED, ALL, recomputes=False),
+    Provider("torch compiled, chunked", lambda: _whole(_chunked), "torch", ROUNDED, ALL),
+    Provider("F.linear_cross_entropy", _linear_cross_entropy, "torch", EARLY, recomputes=False, per_token=False),
 ]
