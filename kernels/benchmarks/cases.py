@@ -1,4 +1,4 @@
-"""What is measured: output layers of models, what is asked of them, and how many floating-point operations it takes."""
+"""The cases: output layers of models, what is asked of them, and how many floating-point operations that takes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODELS = {  # output layers: width and vocabulary
 
 
 class Mode(NamedTuple):
-    """What is asked for: the statistics that get a gradient, for which share of the tokens."""
+    """A question: the statistics that get a gradient, for which share of the tokens."""
 
     name: str
     gradients: tuple[str, ...]  # of "logprob", "entropy", "kl_reverse"; empty for a forward pass without autograd
@@ -55,10 +55,10 @@ MODES = {
 class Case:
     """One cell of the table, measured for every provider."""
 
-    model: str  # of MODELS
+    model: str  # a key of MODELS
     tokens: int
     mode: Mode
-    ranks: int = 1  # of tensor parallelism, emulated: the shapes of one rank, no communication
+    ranks: int = 1  # tensor parallelism, emulated: the shapes of one rank, no communication
     cold: bool = False  # the L2 cache is overwritten before every repetition
 
     @property

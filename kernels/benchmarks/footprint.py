@@ -38,7 +38,7 @@ def workspaces(case: Case, providers: list[str]) -> dict[str, float]:
 
 
 def workspace(work: Work) -> float:
-    """The same of this process, by its high-water mark, which Linux lets a process reset. OSError elsewhere."""
+    """MiB of one repetition in this process, by its high-water mark, which Linux lets a process reset; else OSError."""
     gc.collect()
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)  # gives back blocks too small to be mapped

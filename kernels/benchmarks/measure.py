@@ -22,7 +22,7 @@ from prorl_kernels.benchmarks.work import Clock, Work, bare_products, work_of
 Announce = Callable[[str], None]
 
 BARE = Provider("bare products", lambda: lambda *inputs: Outputs(), "", recomputes=False, computes="nothing else")
-BLOCKS = 4  # of repetitions; providers take turns, in opposite order every other block
+BLOCKS = 4  # repetitions come in as many blocks; providers take turns, in opposite order every other block
 
 
 class Effort(NamedTuple):

@@ -70,7 +70,7 @@ class Truth(NamedTuple):
 
 
 def new_truth(problem: Problem, mode: Mode, mean: bool) -> Truth:
-    """For the loss of `mode`: each token with its own upstream gradient, or the mean of the log-probs."""
+    """The truth for the loss of `mode`: each token with its own upstream gradient, or the mean of the log-probs."""
     tokens, columns, device = len(problem.hidden), len(problem.weight), problem.hidden.device
     upstream = torch.zeros(3, tokens, dtype=torch.float64, device=device)
     if mean:

@@ -1,4 +1,4 @@
-"""What the table compares: an implementation behind one signature."""
+"""Implementations that the table compares, behind one signature."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prorl_kernels.benchmarks.problem import Problem
 
 
 class Outputs(NamedTuple):
-    """What an implementation returns: statistics per token, or only the mean of the log-probs."""
+    """Results of an implementation: statistics per token, or only the mean of the log-probs."""
 
     logprob: Tensor | None = None  # [tokens]
     entropy: Tensor | None = None  # [tokens]
@@ -44,7 +44,7 @@ class Provider:
 
     @property
     def summary(self) -> str:
-        """What it computes, for the table."""
+        """The statistics that it computes, for the table."""
         names = " + ".join(self.differentiates).replace("kl_reverse", "KL")
         return self.computes or (names if self.per_token else f"mean {names}")
 

@@ -59,7 +59,7 @@ class Session:
         return cells
 
     def run(self, seconds: float, show: Callable[[str], None], first: int = 0) -> bool:
-        """As many cases as `seconds` allow, from number `first` on; the very first in any case.
+        """Measures as many cases as `seconds` allow, from number `first` on; the very first in any case.
 
         False when an implementation of this package failed.
         """

@@ -97,7 +97,7 @@ def _median(cell: Cell, index: int) -> float:
 
 
 def append(rows: list[Row], path: Path) -> None:
-    """To a CSV that has the same columns, or to a new one."""
+    """Appends to a CSV that has the same columns, or to a new one; ValueError for other columns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = list(rows[0])
     if path.exists():

@@ -13,7 +13,7 @@ from torch.distributed import ProcessGroup
 from prorl_kernels.linear_token_stats.shard import Shard
 from prorl_kernels.linear_token_stats.stats import accumulation_dtype
 
-CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}  # of tiles alive at once: cache-sized, and enough to fill a GPU
+CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}  # for tiles alive at once: cache-sized, and enough to fill a GPU
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -37,13 +37,13 @@ class Inputs:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of accumulation and of the results."""
+        """The dtype of accumulation and of the results."""
         return accumulation_dtype(self.hidden, self.weight, self.ref_hidden, self.ref_weight)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Options:
-    """What is not a tensor, as the user gave it, and what follows from it."""
+    """The arguments that are not tensors, and what follows from them."""
 
     dtype: torch.dtype
     shard: Shard

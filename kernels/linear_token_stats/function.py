@@ -24,7 +24,7 @@ class Implementation(Protocol):
 
     @property
     def keeps_logits(self) -> bool:
-        """Whether it fills in the cache that it is given."""
+        """Whether `statistics` fills in the cache."""
 
     @property
     def tile_size(self) -> Callable[..., TileSize]: ...
@@ -114,7 +114,7 @@ def _gradients(
 
 
 def _problem(implementation: Implementation, inputs: Inputs, options: Options, index: Tensor | None) -> Problem:
-    """Of the rows `index` (None for all) and this rank's real columns."""
+    """The problem of the rows `index` (None for all) and this rank's real columns."""
     shard, columns = options.shard, options.shard.size
     hidden, ref_hidden, ref_weight = inputs.hidden, inputs.ref_hidden, inputs.ref_weight
     if options.sequence_parallel:
@@ -138,8 +138,8 @@ def _problem(implementation: Implementation, inputs: Inputs, options: Options, i
 
 
 def _for_autograd(ctx: Any, weight: Tensor, target: Tensor | None) -> Tensor | None:
-    """The gradient for autograd. What went into main_grad is announced as Megatron's hooks expect it: by a flag on the
-    parameter, and by a gradient of no meaning, of zeros where the hook adds it nonetheless (`zero_out_wgrad`)."""
+    """The gradient that autograd gets. What went into main_grad is announced as Megatron's hooks expect it: by a flag
+    on the parameter and by a placeholder gradient, zeros where the hook adds it nonetheless (`zero_out_wgrad`)."""
     if not ctx.needs_input_grad[3] or ctx.main_grad is None:
         return target if ctx.needs_input_grad[3] else None
     if not hasattr(weight, "grad_added_to_main_grad"):

@@ -13,7 +13,7 @@ keeps_logits = False
 
 
 def tile_size(*, dtype: torch.dtype, has_reference: bool, has_softcap: bool) -> TileSize:
-    """Of the logits' gradient, which alone is written. Wide: hidden's gradient is read and written once per tile."""
+    """Tiles of the logits' gradient, all that is written. Wide, since d_hidden is read and written once per tile."""
     return TileSize(columns=16384, bytes_per_logit=2)
 
 

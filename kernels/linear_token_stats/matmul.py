@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 WORTH_COMPILING = 1e8  # multiplications, about 2 ms of one core
-LEAST_ROWS = 128  # of a block; fewer are slower
+LEAST_ROWS = 128  # per block; fewer are slower
 
 
 def matmul(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
@@ -44,7 +44,7 @@ def matmul_into(out: Tensor, left: Tensor, right: Tensor, *, accumulate: bool) -
 
 
 def block_rows(numbers: int, width: int) -> int:
-    """Of a block of up to `numbers`. A power of two, so that blocks of one shape make up tiles of 4,096."""
+    """Rows of a block with up to `numbers` numbers; a power of two, so that equal blocks make up tiles of 4,096."""
     return max(LEAST_ROWS, 1 << ((numbers // width) | 1).bit_length() - 1)
 
 

@@ -1,4 +1,4 @@
-"""Which rows need work, and the numbers per row that backward needs."""
+"""The rows that need work, and the numbers per row that backward needs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Active:
 def active_rows(
     upstream: tuple[Tensor | None, ...], tokens: int, kept: Tensor | None, scalars: Tensor, cached: int
 ) -> Active:
-    """From the gradients of the outputs, those of ref_logprob included; `scalars` are `row_scalars` of kept rows.
+    """The rows that backward has to compute. `upstream` holds the gradients of all outputs, ref_logprob included;
+    `scalars` are the `row_scalars` of the kept rows; `cached` counts the first rows that a cache holds.
 
     The host waits for the device once, for the counts.
     """

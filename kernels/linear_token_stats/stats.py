@@ -1,4 +1,4 @@
-"""What the implementations share: the result, the statistics of a set of columns and how they merge.
+"""The result, the statistics of a set of columns and how they merge; shared by all implementations.
 
 The statistics of a set of columns are rows of one `[4, tokens]` tensor, or `[9, tokens]` with a reference (s and r are
 the scaled logits of policy and reference):
@@ -24,9 +24,9 @@ PLAIN, WITH_REFERENCE = 4, 9  # rows of statistics
 
 
 class TokenStats(NamedTuple):
-    """Per token, fp32 (fp64 for fp64 inputs), natural logarithm, of p = softmax(softcap(hidden · weightᵀ) / T).
+    """Statistics of p = softmax(softcap(hidden · weightᵀ) / T) per token: fp32 (fp64 for fp64 inputs), in nats.
 
-    The last three are there when a reference distribution q is given.
+    The last three are present when a reference distribution q is given.
     """
 
     logprob: Tensor  # [tokens], log p of the target; ≤ 0
@@ -85,7 +85,7 @@ def _blend(scales: list[Tensor], values: list[Tensor]) -> Tensor:
 
 
 def results(statistics: Tensor) -> TokenStats:
-    """Of the whole vocabulary. Values with a bound are put back inside it: the rounding that crosses it is an error."""
+    """The results from statistics of the whole vocabulary, clamped to their bounds, which only rounding can cross."""
     row_max, row_sum, entropy_sum, target = statistics[:PLAIN].unbind()
     log_sum = row_sum.log()
     logprob = ((target - row_max) - log_sum).clamp_(max=0.0)

@@ -1,4 +1,4 @@
-"""What is computed on one tile of raw logits `[rows, cols]`, in plain torch; `triton/tiles.py` has the same functions.
+"""The two operations on one tile of raw logits `[rows, cols]`, in plain torch; `triton/tiles.py` has the same.
 
 `stats.py` says what the rows of statistics are and how they merge. Scaled logits are softcap(z) / T.
 """
@@ -100,7 +100,7 @@ def _softcap_derivative(scaled: Tensor, inverse_temperature: Tensor | None, soft
 
 
 def _owned(targets: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Which rows have their target among the columns `[rows]`, and a safe column for all of them `[rows, 1]`."""
+    """A mask `[rows]` of the rows whose target is among the columns, and a valid column for all of them `[rows, 1]`."""
     return (targets >= 0) & (targets < width), targets.clamp(0, width - 1)[:, None].long()
 
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from prorl_kernels.benchmarks.provider import Compute, Outputs, Provider
 
 CHUNK = 1024  # tokens
-GRAPHS = 64  # of one function, for modes and sizes; beyond the limit torch would silently run eagerly
+GRAPHS = 64  # per function, for modes and sizes; beyond the limit torch would silently run eagerly
 
 
 def statistics(

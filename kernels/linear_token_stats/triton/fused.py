@@ -36,7 +36,7 @@ class TileShape:
 
     rows: int
     columns: int
-    depth: int  # of one step of the product
+    depth: int  # how much of d one step of the product takes
     stages: int  # steps in flight
     warps: int
     group: int  # row blocks that share the columns in the L2 cache
@@ -215,7 +215,7 @@ def fused_logits_gradient(
 
 
 def statistics_workspace_bytes(tokens: int, valid_cols: int, has_reference: bool) -> int:
-    """What `fused_statistics` allocates besides its result, when no input has to be copied."""
+    """Bytes that `fused_statistics` allocates besides its result, when no input has to be copied."""
     shape = PAIR_TILE if has_reference else POLICY_TILE
     tiles = triton.cdiv(valid_cols, shape.columns)
     return triton.cdiv(tiles, _segment_tiles(tiles)) * (9 if has_reference else 4) * 4 * tokens

@@ -29,7 +29,7 @@ def row_scalar(scalars, index: tl.constexpr, tokens, rows, row_mask):
 
 @triton.jit
 def row_scalars(scalars, tokens, rows, row_mask):
-    """What the gradient needs per row, in the order of its arguments."""
+    """The numbers per row that `logits_gradient` takes, in the order of its arguments."""
     return (
         row_scalar(scalars, 0, tokens, rows, row_mask),
         row_scalar(scalars, 1, tokens, rows, row_mask),
@@ -41,7 +41,7 @@ def row_scalars(scalars, tokens, rows, row_mask):
 
 @triton.jit
 def ref_row_scalars(scalars, tokens, rows, row_mask):
-    """What it needs besides with a reference."""
+    """The numbers per row that `logits_gradient_with_reference` takes in addition."""
     return (
         row_scalar(scalars, 5, tokens, rows, row_mask),
         row_scalar(scalars, 6, tokens, rows, row_mask),

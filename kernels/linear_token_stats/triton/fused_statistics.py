@@ -121,7 +121,7 @@ def fused_statistics_with_reference_kernel(
     BLOCK_D: tl.constexpr,
     GROUP: tl.constexpr,
 ):
-    """The same with a reference: `partials` [segments, 9, tokens]."""
+    """Writes `partials` [segments, 9, tokens]: as above, with a reference."""
     for item in range(tl.program_id(0), row_blocks * segments, tl.num_programs(0)):
         row_block, segment = tile_of_item(item, row_blocks, segments, GROUP)
         row = row_block * ROWS

@@ -1,4 +1,4 @@
-"""What the Triton kernels share: exponentials, the scaling of raw logits, statistics of columns and their gradient.
+"""Functions that the Triton kernels share: exponentials, the scaling of raw logits and the gradient of the logits.
 
 Everything is in natural units and fp32. Differences are taken before they are multiplied by log2(e), so that logits of
 ±10⁴ lose no digits. They are bounded below by −MAX_LOG_RATIO, so that 0 · (−inf) cannot become NaN; a NaN stays one.
@@ -19,8 +19,8 @@ MAX_LOG_RATIO = tl.constexpr(1e4)  # exp(−MAX_LOG_RATIO) is zero
 LOWEST = tl.constexpr(-3.4028234663852886e38)  # a maximum starts here: finite, and below every finite logit
 LOG2E = tl.constexpr(1.4426950408889634)
 
-# Of every launch. A compiler that may fuse products and sums picks one of two products to fuse by where they stand, and
-# the bits of a row then depend on its place in the tile (seen with a reference). So sums of products are not fused.
+# Every launch gets these. A compiler that may fuse products and sums picks one of two products to fuse by where they
+# stand, and the bits of a row then depend on its place in the tile (seen with a reference). So nothing is fused.
 LAUNCH_OPTIONS = {"enable_fp_fusion": False}
 
 
@@ -89,7 +89,7 @@ def logits_gradient_with_reference(
     d_kl_reverse,
     d_kl_forward,
 ):
-    """The same + p (g_reverse (log p − log q − KL_reverse) + g_forward) − g_forward q."""
+    """dL/ds as in `logits_gradient` + p (g_reverse (log p − log q − KL_reverse) + g_forward) − g_forward q."""
     logprobs = bounded(scores - row_max - log_sum)
     ref_logprobs = bounded(ref_scores - ref_max - ref_log_sum)
     factor = -d_logprob - d_entropy * (logprobs + entropy)
