@@ -11,8 +11,8 @@ import torch
 
 from prorl_kernels.benchmarks.cases import GRIDS
 from prorl_kernels.benchmarks.registry import PROVIDERS
-from prorl_kernels.benchmarks.session import EFFORTS, Session, run
-from prorl_kernels.benchmarks.supervisor import Turn, command_of, sft_step, without
+from prorl_kernels.benchmarks.session import Session
+from prorl_kernels.benchmarks.supervisor import Turn, supervise, without
 from prorl_kernels.benchmarks.table import CONVENTION
 
 
@@ -28,25 +28,15 @@ def main() -> int:
     hidden.add_argument("--first", type=int, default=0, help="number of the case to begin with")
     hidden.add_argument("--turn", type=Path, help="file that says whose turn it is")
     hidden.add_argument("--left-out", nargs="*", default=[], help="providers that did it")
-    arguments = parser.parse_args()
-    if arguments.grid == "gpu" and arguments.turn is None:
-        return sft_step(command_of(sys.argv[1:]), arguments.output, arguments.seconds)
-    turn = None if arguments.turn is None else Turn(arguments.turn)
-    device = torch.device("cuda" if torch.cuda.is_available() and arguments.grid != "cpu" else "cpu")
-    session = Session(
-        folder=arguments.output,
-        device=device,
-        effort=EFFORTS[arguments.grid],
-        cpu_time=arguments.cpu_time,
-        providers=without(
-            [each for each in PROVIDERS if each.name.startswith(tuple(arguments.providers))], arguments.left_out
-        ),
-        turn=turn,
-    )
+    options = parser.parse_args()
+    if options.grid == "gpu" and options.turn is None:
+        command = [sys.executable, "-m", "prorl_kernels.benchmarks", *sys.argv[1:]]
+        return supervise(command, options.output, options.seconds)
+    chosen = [each for each in PROVIDERS if each.name.startswith(tuple(options.providers))]
+    providers = without(chosen, options.left_out)
+    session = Session(options.grid, options.output, options.cpu_time, providers, Turn(options.turn))
     print(CONVENTION, end="\n\n")
-    show = partial(print, flush=True)
-    sound = run(session, GRIDS[arguments.grid](), arguments.seconds, show, arguments.first)
-    return 0 if sound else 3
+    return 0 if session.run(options.seconds, partial(print, flush=True), options.first) else 3
 
 
 if __name__ == "__main__":

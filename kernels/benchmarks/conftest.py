@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from prorl_kernels.benchmarks.registry import PROVIDERS
-from prorl_kernels.benchmarks.session import EFFORTS, Session
+from prorl_kernels.benchmarks.session import Session
 from prorl_kernels.benchmarks.table import CONVENTION
 
-TABLES = pytest.StashKey[list[str]]()
+SESSION = pytest.StashKey[Session]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,30 +20,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TABLES] = []
+    grid = "gpu" if torch.cuda.is_available() else "cpu"
+    folder, cpu_time = config.getoption("--results", Path("runs/kernels")), config.getoption("--cpu-time", False)
+    config.stash[SESSION] = Session(grid, folder, cpu_time)
 
 
 @pytest.fixture(scope="session")
 def session(pytestconfig: pytest.Config) -> Session:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Session(
-        folder=pytestconfig.getoption("--results"),
-        device=device,
-        effort=EFFORTS["gpu" if device.type == "cuda" else "cpu"],
-        cpu_time=pytestconfig.getoption("--cpu-time"),
-        providers=PROVIDERS,
-    )
-
-
-@pytest.fixture(scope="session")
-def tables(pytestconfig: pytest.Config, session: Session) -> list[str]:
-    return pytestconfig.stash[TABLES]
+    return pytestconfig.stash[SESSION]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The tables, which the tests themselves must not print."""
-    if not config.stash[TABLES]:
-        return
-    terminalreporter.section("linear_token_stats")
-    for text in (CONVENTION, *config.stash[TABLES]):
-        terminalreporter.write_line(text + "\n")
+    session = config.stash[SESSION]
+    if session.tables:
+        terminalreporter.section("linear_token_stats")
+        for text in (CONVENTION, *session.tables, session.plot()):
+            terminalreporter.write_line(text + "\n")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -18,20 +17,18 @@ from pathlib import Path
 
 import torch
 
-from prorl_kernels.benchmarks.cases import MODELS, MODES, Case
+from prorl_kernels.benchmarks.cases import GRIDS, Case
 from prorl_kernels.benchmarks.problem import new_problem
-from prorl_kernels.benchmarks.work import Work, bytes_of, work_of
+from prorl_kernels.benchmarks.work import MIB, Work, bytes_of, work_of
 
-MIB = 1 << 20
-MAPPED = 64 << 10  # bytes of a block from which on it is mapped
-SECONDS = 900  # of all providers of a case
+MAPPED = 64 << 10  # blocks of at least this many bytes are mapped
+SECONDS = 900  # for all providers of a case
 
 
 def workspaces(case: Case, providers: list[str]) -> dict[str, float]:
     """MiB beyond inputs, statistics and gradients, by provider; without those for which it could not be measured."""
-    asked = {"model": case.model.name, "tokens": case.tokens, "mode": case.mode.name, "ranks": case.ranks}
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "MALLOC_MMAP_THRESHOLD_": str(MAPPED)}
-    command = [sys.executable, "-m", "prorl_kernels.benchmarks.footprint", json.dumps(asked), *providers]
+    command = [sys.executable, "-m", "prorl_kernels.benchmarks.footprint", case.name, *providers]
     try:
         output = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -41,41 +38,29 @@ def workspaces(case: Case, providers: list[str]) -> dict[str, float]:
 
 
 def workspace(work: Work) -> float:
-    """Of this process, by its high-water mark, which Linux lets a process reset. OSError elsewhere."""
-    _give_back_free_memory()
+    """MiB of one repetition in this process, by its high-water mark, which Linux lets a process reset; else OSError."""
+    gc.collect()
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)  # gives back blocks too small to be mapped
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
-    state = work.forward()
-    kept = bytes_of(state)
-    if work.backward is not None:
-        kept += bytes_of(work.backward(state))
+    kept = bytes_of(work.run())
     return max(0, _status("VmHWM") - before - kept) / MIB
-
-
-def _give_back_free_memory() -> None:
-    """Blocks too small to be mapped."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _status(field: str) -> int:
     """Bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status has no {field}")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def main() -> None:
     """Prints a line per provider: its name, a tab, MiB."""
     from prorl_kernels.benchmarks.registry import PROVIDERS
 
-    asked = json.loads(sys.argv[1])
-    case = Case(model=MODELS[asked["model"]], tokens=asked["tokens"], mode=MODES[asked["mode"]], ranks=asked["ranks"])
+    case = next(case for grid in GRIDS.values() for case in grid if case.name == sys.argv[1])
     torch.manual_seed(0)
-    problem = new_problem(case, torch.device("cpu"), torch.float32)
+    problem = new_problem(case, torch.device("cpu"))
     for provider in PROVIDERS:
         if provider.name in sys.argv[2:]:
             work = work_of(provider.load(), problem, case.mode)

@@ -12,7 +12,8 @@ Row = dict[str, str]
 
 
 def write_plots(csv_path: Path) -> list[Path]:
-    """Beside the CSV: `…_modes.png` and, where a model was measured at several token counts, `…_tokens.png`.
+    """Beside the CSV: `…_modes.png` for models and token counts that were measured in more than two modes and, where a
+    model was measured at several token counts, `…_tokens.png`. Of a repeated cell the newest row counts.
 
     Raises ImportError without matplotlib.
     """
@@ -21,38 +22,31 @@ def write_plots(csv_path: Path) -> list[Path]:
     with csv_path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["status"] == "ok" and row["ms"]]
     rows = [row for row in rows if row["tensor_parallel"] == "1" and row["l2"] == "hot"]
+    cases = _groups(rows, "{model}, {tokens} tokens, {device}", "mode", 3)
+    sweeps = _groups(rows, "{model}, {mode}, {device}", "tokens", 2)
     written = []
-    groups = _by_case(rows)
-    if groups:
-        figure = Figure(figsize=(12, 1.2 + 2.1 * len(groups)), dpi=110, layout="constrained")
-        for panel, (name, group) in zip(figure.subplots(len(groups), squeeze=False)[:, 0], groups.items(), strict=True):
-            _modes(panel, name, group)
-        written.append(csv_path.with_name(csv_path.stem + "_modes.png"))
-        figure.savefig(written[-1])
-    sweeps = _sweeps(rows)
-    if sweeps:
-        figure = Figure(figsize=(12, 4 * len(sweeps)), dpi=110, layout="constrained")
-        for panels, (name, group) in zip(figure.subplots(len(sweeps), 2, squeeze=False), sweeps.items(), strict=True):
-            _over_tokens(panels[0], f"{name}: ms", group, "ms")
-            _over_tokens(panels[1], f"{name}: workspace, MiB", group, "workspace_mib")
-        written.append(csv_path.with_name(csv_path.stem + "_tokens.png"))
+    for kind, groups, columns, height in (("modes", cases, 1, 2.1), ("tokens", sweeps, 2, 4)):
+        if not groups:
+            continue
+        figure = Figure(figsize=(12, 1.2 * (columns == 1) + height * len(groups)), dpi=110, layout="constrained")
+        panels = figure.subplots(len(groups), columns, squeeze=False)
+        for row, (name, group) in zip(panels, groups.items(), strict=True):
+            if kind == "modes":
+                _modes(row[0], name, group)
+            else:
+                _over_tokens(row[0], f"{name}: ms", group, "ms")
+                _over_tokens(row[1], f"{name}: workspace, MiB", group, "workspace_mib")
+        written.append(csv_path.with_name(f"{csv_path.stem}_{kind}.png"))
         figure.savefig(written[-1])
     return written
 
 
-def _by_case(rows: list[Row]) -> dict[str, list[Row]]:
-    """Models and token counts that were measured in more than two modes; of a repeated cell the newest row counts."""
+def _groups(rows: list[Row], name: str, column: str, least: int) -> dict[str, list[Row]]:
+    """Rows by a name made of their fields; those groups that have `least` different values of a column."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        groups[f"{row['model']}, {row['tokens']} tokens, {row['device']}"].append(row)
-    return {name: group for name, group in groups.items() if len({row["mode"] for row in group}) > 2}
-
-
-def _sweeps(rows: list[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[f"{row['model']}, {row['mode']}, {row['device']}"].append(row)
-    return {name: group for name, group in groups.items() if len({row["tokens"] for row in group}) > 1}
+        groups[name.format_map(row)].append(row)
+    return {name: group for name, group in groups.items() if len({row[column] for row in group}) >= least}
 
 
 def _modes(panel: Any, title: str, rows: list[Row]) -> None:
@@ -67,22 +61,23 @@ def _modes(panel: Any, title: str, rows: list[Row]) -> None:
         panel.bar(places, heights, width, label=provider, color=COLOURS[index % len(COLOURS)])
     panel.set_xticks(range(len(modes)), modes)
     panel.axhline(100, color="#16191d", linewidth=1)
-    panel.set_title(title, loc="left", fontsize=10)
     panel.set_ylabel("% of bare products")
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    _decorate(panel, title)
 
 
 def _over_tokens(panel: Any, title: str, rows: list[Row], field: str) -> None:
-    providers = list(dict.fromkeys(row["provider"] for row in rows))
-    for index, provider in enumerate(providers):
+    for index, provider in enumerate(dict.fromkeys(row["provider"] for row in rows)):
         points = {int(row["tokens"]): float(row[field]) for row in rows if row["provider"] == provider and row[field]}
-        tokens = sorted(points)
-        colour = COLOURS[index % len(COLOURS)]
-        panel.plot(tokens, [points[each] for each in tokens], marker="o", markersize=3, color=colour, label=provider)
+        places, colour = sorted(points), COLOURS[index % len(COLOURS)]
+        heights = [points[tokens] for tokens in places]
+        panel.plot(places, heights, marker="o", markersize=3, color=colour, label=provider)
     panel.set_xscale("log", base=2)
     panel.set_yscale("symlog" if field == "workspace_mib" else "log")
     panel.set_xlabel("tokens")
+    _decorate(panel, title)
+
+
+def _decorate(panel: Any, title: str) -> None:
     panel.set_title(title, loc="left", fontsize=10)
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

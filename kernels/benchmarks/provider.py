@@ -1,4 +1,4 @@
-"""What the table compares: an implementation behind one signature."""
+"""Implementations that the table compares, behind one signature."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prorl_kernels.benchmarks.problem import Problem
 
 
 class Outputs(NamedTuple):
-    """What an implementation returns: statistics per token, or only the mean of the log-probs."""
+    """Results of an implementation: statistics per token, or only the mean of the log-probs."""
 
     logprob: Tensor | None = None  # [tokens]
     entropy: Tensor | None = None  # [tokens]
@@ -26,65 +26,52 @@ class Outputs(NamedTuple):
 Compute = Callable[[Problem, Mode], Outputs]
 
 
-def anything(case: Case, device: torch.device) -> str | None:
-    """Of implementations that take every case."""
-    return None
-
-
-@dataclass(kw_only=True, slots=True, frozen=True)
+@dataclass(slots=True, frozen=True)
 class Provider:
     """One implementation. `load` imports what it needs and raises ImportError when that is not installed."""
 
     name: str
     load: Callable[[], Compute]
-    differentiates: frozenset[str]  # statistics that it has a gradient for
-    recomputes: bool  # it makes the logits once more in its backward pass
-    package: str = "torch"  # its distribution
-    per_token: bool = True  # false: it takes the mean of all tokens itself, so no token has a gradient of its own
-    computes: str = "logprob + entropy"
+    package: str  # its distribution
     remark: str = ""  # about its numbers
-    why_not: Callable[[Case, torch.device], str | None] = field(default=anything)
+    differentiates: tuple[str, ...] = ("logprob",)  # statistics that it has a gradient for
+    recomputes: bool = True  # it makes the logits once more in its backward pass
+    per_token: bool = True  # false: it takes the mean of all tokens itself, so no token has a gradient of its own
+    needs: str = ""  # "CUDA" or "Hopper"
+    multiples: dict[str, int] = field(default_factory=dict)  # of "tokens", "width" and "columns" that it needs
+    computes: str = ""  # if it is not simply what it differentiates
+    refused: str = ""  # why it takes no case at all
+
+    @property
+    def summary(self) -> str:
+        """The statistics that it computes, for the table."""
+        names = " + ".join(self.differentiates).replace("kl_reverse", "KL")
+        return self.computes or (names if self.per_token else f"mean {names}")
 
     def refusal(self, case: Case, device: torch.device) -> str | None:
-        """Why it does not take this case."""
-        missing = sorted(set(case.mode.gradients) - self.differentiates)
+        """Why it does not take this case; None when it does."""
+        missing = sorted(set(case.mode.gradients) - set(self.differentiates))
         if missing:
             return f"has no gradient of {', '.join(missing)}"
         if case.mode.active < 1 and not self.per_token:
             return "has no gradients per token"
-        return self.why_not(case, device)
-
-    @property
-    def version(self) -> str:
-        try:
-            return version(self.package)
-        except PackageNotFoundError:
-            return ""
-
-
-def needs_cuda(case: Case, device: torch.device) -> str | None:
-    """Of implementations that only run on a CUDA device."""
-    return None if device.type == "cuda" else "needs a CUDA device"
-
-
-def needs_hopper(case: Case, device: torch.device) -> str | None:
-    """Of implementations for one generation of GPUs."""
-    if device.type != "cuda":
-        return "needs a CUDA device"
-    major, minor = torch.cuda.get_device_capability(device)
-    return None if (major, minor) == (9, 0) else f"needs compute capability 9.0, this is {major}.{minor}"
+        if self.refused:
+            return self.refused
+        if self.needs and device.type != "cuda":
+            return "needs a CUDA device"
+        if self.needs == "Hopper" and torch.cuda.get_device_capability(device) != (9, 0):
+            major, minor = torch.cuda.get_device_capability(device)
+            return f"needs compute capability 9.0, this is {major}.{minor}"
+        sizes = {"tokens": case.tokens, "width": case.width, "columns": case.columns}
+        odd = [name for name, unit in self.multiples.items() if sizes[name] % unit]
+        return (
+            "; ".join(f"{name} must be a multiple of {self.multiples[name]}, not {sizes[name]}" for name in odd) or None
+        )
 
 
-def first_reason(
-    *checks: Callable[[Case, torch.device], str | None],
-) -> Callable[[Case, torch.device], str | None]:
-    """The first objection of several."""
-
-    def first(case: Case, device: torch.device) -> str | None:
-        for check in checks:
-            reason = check(case, device)
-            if reason is not None:
-                return reason
-        return None
-
-    return first
+def version_of(package: str) -> str:
+    """The installed version of a distribution; empty when there is none."""
+    try:
+        return version(package) if package else ""
+    except PackageNotFoundError:
+        return ""

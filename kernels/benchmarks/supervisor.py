@@ -9,22 +9,18 @@ from __future__ import annotations
 import faulthandler
 import json
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from prorl_kernels.benchmarks.cases import Case
-from prorl_kernels.benchmarks.measure import PRODUCTS
+from prorl_kernels.benchmarks.measure import BARE
 from prorl_kernels.benchmarks.provider import Provider
 
 PATIENCE = 100  # seconds for one provider in one case, compilation and tuning included
 FINISHED = (0, 3)  # exit statuses of a run that came to its end; 3: an implementation of this package failed
 
 
-def sft_step(command: list[str], folder: Path, seconds: float) -> int:
+def supervise(command: list[str], folder: Path, seconds: float) -> int:
     """Runs `command`, again and again while providers kill it; `--seconds` and the rest are added. Its exit status."""
     began, first, left_out = time.monotonic(), 0, list[str]()
     turn = folder / "turn.json"
@@ -38,36 +34,31 @@ def sft_step(command: list[str], folder: Path, seconds: float) -> int:
         culprit = json.loads(turn.read_text())
         turn.unlink()
         print(f"{culprit['provider']} ended the process (status {status}); going on without it", flush=True)
-        if culprit["provider"] == PRODUCTS:
+        if culprit["provider"] == BARE.name:
             return status
         first, left_out = culprit["case"], [*left_out, culprit["provider"]]
 
 
 class Turn:
-    """Whose turn it is, in a file, and the end of the process when it takes too long."""
+    """Whose turn it is, in a file, and the end of the process when it takes too long; without a path, nothing."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self.case = 0
+    def __init__(self, path: Path | None = None) -> None:
+        self._path, self.case = path, 0
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, provider: str) -> None:
-        self._path.write_text(json.dumps({"case": self.case, "provider": provider}))
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        if self._path is not None:
+            self._path.write_text(json.dumps({"case": self.case, "provider": provider}))
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)
 
     def over(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
-        self._path.unlink(missing_ok=True)
+        if self._path is not None:
+            faulthandler.cancel_dump_traceback_later()
+            self._path.unlink(missing_ok=True)
 
 
 def without(providers: list[Provider], names: list[str]) -> list[Provider]:
-    """The same list; those of the names refuse every case."""
-
-    def refuse(case: Case, device: torch.device) -> str:
-        return "ended the measuring process before"
-
-    return [replace(each, why_not=refuse) if each.name in names else each for each in providers]
-
-
-def command_of(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "prorl_kernels.benchmarks", *arguments]
+    """The same list; the providers with these names refuse every case."""
+    reason = "ended the measuring process before"
+    return [replace(each, refused=reason) if each.name in names else each for each in providers]

@@ -1,4 +1,4 @@
-"""Cells as text, as CSV rows and as pictures."""
+"""Cells as rows of a CSV and as text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ from typing import Any
 
 import torch
 
-from prorl_kernels.benchmarks.measure import PRODUCTS, Cell
+from prorl_kernels.benchmarks.cases import MODELS
+from prorl_kernels.benchmarks.measure import BARE, Cell
+from prorl_kernels.benchmarks.provider import version_of
+from prorl_kernels.benchmarks.work import Clock
+
+Row = dict[str, Any]
 
 ERRORS = ("logprob", "entropy", "kl_reverse", "mean_logprob", "d_hidden", "d_weight")
+NUMBERS = (
+    *("ms", "ms_p20", "ms_p80", "forward_ms", "backward_ms", "useful_tflops", "executed_tflops", "forward_tflops"),
+    *("backward_executed_tflops", "of_bare_products", "repetitions", "workspace_mib", "first_call_s"),
+    *(f"error_{name}" for name in ERRORS),
+)
 
 CONVENTION = """\
 ms: median of one repetition (forward and, with gradients, backward); ±: half the distance from p20 to p80.
@@ -25,88 +35,69 @@ MiB: highest memory in use beyond inputs, statistics and gradients.
 error: largest absolute error of the log-probs (of their mean for "mean"), and the gradients' largest relative error
   (sampled rows, Frobenius), against fp64 of the same inputs."""
 
-HEADINGS = ("provider", "ms", "±", "useful", "executed", "bwd", "of bare", "MiB", "error", "grad err", "computes")
+HEADINGS = ["provider", "ms", "±", "useful", "executed", "bwd", "of bare", "MiB", "error", "grad err", "computes"]
 
 
-def environment() -> dict[str, str]:
-    """Versions and devices, the same for all rows of a run."""
-    cuda = torch.cuda.is_available()
-    return {
-        "device": torch.cuda.get_device_name() if cuda else _processor(),
-        "threads": str(torch.get_num_threads()),
-        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if cuda else "",
-        "clocks": _output("nvidia-smi", "--query-gpu=clocks.sm,power.draw,temperature.gpu", "--format=csv,noheader")
-        if cuda
-        else "",
-        "torch": torch.__version__,
-        "triton": _triton_version(),
-        "python": platform.python_version(),
-        "commit": _output("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"),
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+def rows_of(cells: list[Cell], clock: Clock) -> list[Row]:
+    """The rows of one case, as the CSV has them; what was not measured is empty."""
+    bare = next((_median(cell, 1) for cell in cells if cell.provider is BARE and cell.times), None)
+    around, rows = _environment(), []
+    for cell in cells:
+        case, provider = cell.case, cell.provider
+        described = {
+            "op": "linear_token_stats",
+            "provider": provider.name,
+            "version": version_of(provider.package),
+            "status": cell.status,
+            "computes": provider.summary,
+            "remark": provider.remark,
+            "model": case.model,
+            "width": case.width,
+            "vocab": MODELS[case.model][1],
+            "tokens": case.tokens,
+            "mode": case.mode.name,
+            "tensor_parallel": case.ranks,
+            "communication": "emulated, none" if case.ranks > 1 else "",
+            "l2": "cold" if case.cold else "hot",
+            "dtype": "bfloat16" if clock.device.type == "cuda" else "float32",
+            "timer": clock.timer,
+        }
+        rows.append(described | dict.fromkeys(NUMBERS, "") | _numbers(cell, bare) | around)
+    return rows
 
 
-def row(cell: Cell, cells: list[Cell], dtype: torch.dtype, timer: str, around: dict[str, str]) -> dict[str, Any]:
-    """Of the CSV; what was not measured is empty. `cells` are all of the case."""
-    case, provider = cell.case, cell.provider
-    described = {
-        "op": "linear_token_stats",
-        "provider": cell.name,
-        "version": "" if provider is None else provider.version,
-        "status": cell.status,
-        "computes": "nothing else" if provider is None else provider.computes,
-        "remark": "" if provider is None else provider.remark,
-        "model": case.model.name,
-        "width": case.model.width,
-        "vocab": case.model.vocab,
-        "tokens": case.tokens,
-        "mode": case.mode.name,
-        "tensor_parallel": case.ranks,
-        "communication": "emulated, none" if case.ranks > 1 else "",
-        "l2": "cold" if case.cold else "hot",
-        "dtype": str(dtype).removeprefix("torch."),
-        "timer": timer,
-    }
-    return described | _numbers(cell, cells) | around
+def _numbers(cell: Cell, bare: float | None) -> Row:
+    numbers: Row = {f"error_{name}": f"{error:.2e}" for name, error in cell.errors.items()}
+    if cell.workspace is not None:
+        numbers["workspace_mib"] = f"{cell.workspace:.1f}"
+    if cell.first_seconds is not None:
+        numbers["first_call_s"] = f"{cell.first_seconds:.2f}"
+    if not cell.times or cell.status != "ok":
+        return numbers
+    case, forward, total = cell.case, _median(cell, 0), _median(cell, 1)
+    totals = [both for _, both in cell.times]
+    cuts = statistics.quantiles(totals, n=5, method="inclusive") if len(totals) > 1 else totals * 4
+    useful = case.forward_flop + case.backward_flop
+    again = case.recompute_flop if cell.provider.recomputes else 0.0
+    values = {"ms": total, "ms_p20": cuts[0], "ms_p80": cuts[3], "forward_ms": forward}
+    values |= {"useful_tflops": useful / total / 1e9, "executed_tflops": (useful + again) / total / 1e9}
+    values["forward_tflops"] = case.forward_flop / forward / 1e9
+    if case.mode.gradients:
+        values["backward_ms"] = backward = statistics.median(both - one for one, both in cell.times)
+        if backward > 0:
+            values["backward_executed_tflops"] = (case.backward_flop + again) / backward / 1e9
+    numbers |= {name: f"{value:.5g}" for name, value in values.items()}
+    if bare is not None:
+        numbers["of_bare_products"] = f"{bare / total:.4f}"
+    return numbers | {"repetitions": len(totals)}
 
 
-def _numbers(cell: Cell, cells: list[Cell]) -> dict[str, Any]:
-    names = ["ms", "ms_p20", "ms_p80", "forward_ms", "backward_ms", "useful_tflops", "executed_tflops"]
-    names += ["forward_tflops", "backward_executed_tflops", "of_bare_products", "repetitions"]
-    numbers: dict[str, Any] = dict.fromkeys(names, "")
-    if cell.total and cell.status == "ok":
-        case = cell.case
-        total, forward = statistics.median(cell.total), statistics.median(cell.forward)
-        backward = statistics.median([both - one for both, one in zip(cell.total, cell.forward, strict=True)])
-        low, high = _quantiles(cell.total)
-        again = case.recompute_flop if cell.provider is not None and cell.provider.recomputes else 0.0
-        useful = case.forward_flop + case.backward_flop
-        values = [total, low, high, forward, backward, useful / total / 1e9, (useful + again) / total / 1e9]
-        values += [case.forward_flop / forward / 1e9]
-        trains = bool(case.mode.gradients)
-        numbers |= dict(zip(names, (f"{value:.5g}" for value in values), strict=False))
-        numbers["backward_ms"] = numbers["backward_ms"] if trains else ""
-        if trains and backward > 0:
-            numbers["backward_executed_tflops"] = f"{(case.backward_flop + again) / backward / 1e9:.5g}"
-        bare = next((each for each in cells if each.name == PRODUCTS and each.total), None)
-        if bare is not None:
-            numbers["of_bare_products"] = f"{statistics.median(bare.total) / total:.4f}"
-        numbers["repetitions"] = len(cell.total)
-    numbers["workspace_mib"] = "" if cell.workspace is None else f"{cell.workspace:.1f}"
-    numbers["first_call_s"] = "" if cell.first_seconds is None else f"{cell.first_seconds:.2f}"
-    return numbers | {f"error_{name}": f"{cell.errors[name]:.2e}" if name in cell.errors else "" for name in ERRORS}
+def _median(cell: Cell, index: int) -> float:
+    return statistics.median(times[index] for times in cell.times)
 
 
-def _quantiles(values: list[float]) -> tuple[float, float]:
-    """The 20th and the 80th percentile."""
-    if len(values) < 2:
-        return values[0], values[0]
-    cuts = statistics.quantiles(values, n=5, method="inclusive")
-    return cuts[0], cuts[3]
-
-
-def append(rows: list[dict[str, Any]], path: Path) -> None:
-    """To a CSV that has the same columns, or to a new one."""
+def append(rows: list[Row], path: Path) -> None:
+    """Appends to a CSV that has the same columns, or to a new one; ValueError for other columns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = list(rows[0])
     if path.exists():
@@ -121,43 +112,52 @@ def append(rows: list[dict[str, Any]], path: Path) -> None:
         writer.writerows(rows)
 
 
-def text(rows: list[dict[str, Any]]) -> str:
+def text(rows: list[Row]) -> str:
     """The table of one case."""
-    lines: list[tuple[str, ...]] = [HEADINGS]
-    for each in rows:
-        if each["status"] != "ok":
-            lines.append((each["provider"], each["status"]))
+    lines, shown = [HEADINGS], ("useful_tflops", "executed_tflops", "backward_executed_tflops")
+    for row in rows:
+        if row["status"] != "ok":
+            lines.append([row["provider"], row["status"]])
             continue
-        spread = (float(each["ms_p80"]) - float(each["ms_p20"])) / 2
-        gradient = max((each[f"error_{name}"] for name in ("d_hidden", "d_weight")), key=lambda text: float(text or 0))
+        numbers = {name: float(row[name]) for name in NUMBERS if row[name] != ""}
+        short = [f"{numbers[name]:.3g}" if name in numbers else "" for name in shown]
+        gradient = max((row["error_d_hidden"], row["error_d_weight"]), key=lambda error: float(error or 0))
         lines.append(
-            (
-                each["provider"],
-                f"{float(each['ms']):.2f}",
-                f"{spread:.2f}",
-                *(_short(each[name]) for name in ("useful_tflops", "executed_tflops", "backward_executed_tflops")),
-                f"{100 * float(each['of_bare_products']):.0f}%" if each["of_bare_products"] else "",
-                each["workspace_mib"],
-                each["error_logprob"] or each["error_mean_logprob"],
+            [
+                row["provider"],
+                f"{numbers['ms']:.2f}",
+                f"{(numbers['ms_p80'] - numbers['ms_p20']) / 2:.2f}",
+                *short,
+                f"{100 * numbers['of_bare_products']:.0f}%" if "of_bare_products" in numbers else "",
+                row["workspace_mib"],
+                row["error_logprob"] or row["error_mean_logprob"],
                 gradient,
-                each["computes"],
-            )
+                row["computes"],
+            ]
         )
-    widths = [max(len(line[i]) for line in lines if len(line) == len(HEADINGS)) for i in range(len(HEADINGS))]
-    widths[0] = max(len(line[0]) for line in lines)
-    return "\n".join(_aligned(line, widths) for line in lines)
+    first = max(len(line[0]) for line in lines)
+    widths = [max(map(len, column)) for column in zip(*(line for line in lines if len(line) > 2), strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(first), *map(str.rjust, line[1:-1], widths[1:-1]), line[-1]]) for line in lines
+    )
 
 
-def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
-    first, *others = line
-    if len(line) < len(HEADINGS):
-        return f"{first:<{widths[0]}}  {others[0]}"
-    middle = (f"{value:>{width}}" for value, width in zip(others[:-1], widths[1:-1], strict=True))
-    return "  ".join([f"{first:<{widths[0]}}", *middle, others[-1]])
-
-
-def _short(number: str) -> str:
-    return f"{float(number):.3g}" if number else ""
+def _environment() -> dict[str, str]:
+    """Versions and devices, the same for all rows of a run."""
+    cuda = torch.cuda.is_available()
+    query = ("nvidia-smi", "--query-gpu=driver_version,clocks.sm,power.draw,temperature.gpu", "--format=csv,noheader")
+    driver, _, clocks = (_output(*query) if cuda else "").partition(", ")
+    return {
+        "device": torch.cuda.get_device_name() if cuda else _processor(),
+        "threads": str(torch.get_num_threads()),
+        "driver": driver,
+        "clocks": clocks,
+        "torch": torch.__version__,
+        "triton": version_of("triton"),
+        "python": platform.python_version(),
+        "commit": _output("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def _processor() -> str:
@@ -168,18 +168,10 @@ def _processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _triton_version() -> str:
-    try:
-        import triton
-    except ImportError:
-        return ""
-    return str(triton.__version__)
-
-
 def _output(*command: str) -> str:
-    """Of a program; empty when it is not there or does not work here."""
+    """The first line that a program prints; empty when it is not there or does not work here."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return result.stdout.strip().splitlines()[0] if result.returncode == 0 and result.stdout.strip() else ""
+    return next(iter(result.stdout.strip().splitlines()), "") if result.returncode == 0 else ""

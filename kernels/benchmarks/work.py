@@ -1,7 +1,8 @@
-"""One repetition, in two halves: forward pass and backward pass."""
+"""One repetition, forward pass and backward pass, and its time: by events on a GPU, by a clock on a CPU."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,21 +11,27 @@ import torch
 from torch import Tensor
 
 from prorl_kernels.benchmarks.cases import Mode
-from prorl_kernels.benchmarks.problem import Problem
+from prorl_kernels.benchmarks.problem import STATISTICS, Problem
 from prorl_kernels.benchmarks.provider import Compute, Outputs
 
-OUTPUTS = ("logprob", "entropy", "kl_reverse")
-MOST_LOGITS = 1 << 32  # of the bare products, whose logits are whole up to this and else in parts
+FLUSH_BYTES = 256 << 20  # more than any L2 cache
+MIB = 1 << 20
+MOST_LOGITS = 1 << 32  # up to this many the bare products make all logits at once, else in parts
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Work:
     forward: Callable[[], Any]
-    backward: Callable[[Any], tuple[Tensor, ...]] | None  # of what forward returned; None when there is none
+    backward: Callable[[Any], tuple[Tensor, ...]] | None  # takes what forward returned; None when there is none
+
+    def run(self) -> tuple[Any, tuple[Tensor, ...]]:
+        """One repetition: what both passes return."""
+        state = self.forward()
+        return state, () if self.backward is None else self.backward(state)
 
 
 def work_of(compute: Compute, problem: Problem, mode: Mode) -> Work:
-    """An implementation's; forward returns `Outputs`, backward d_hidden and, unless the head is frozen, d_weight."""
+    """An implementation: forward returns `Outputs`, backward d_hidden and, unless the head is frozen, d_weight."""
     differentiates = bool(mode.gradients)
     problem.hidden.requires_grad_(differentiates)
     problem.weight.requires_grad_(differentiates and not mode.frozen_head)
@@ -38,7 +45,7 @@ def work_of(compute: Compute, problem: Problem, mode: Mode) -> Work:
         if outputs.mean_logprob is not None:
             return torch.autograd.grad(outputs.mean_logprob, inputs)
         statistics = [getattr(outputs, name) for name in mode.gradients]
-        upstream = [problem.upstream[OUTPUTS.index(name)] for name in mode.gradients]
+        upstream = [problem.upstream[STATISTICS.index(name)] for name in mode.gradients]
         upstream = [each.to(statistic.dtype) for each, statistic in zip(upstream, statistics, strict=True)]
         return torch.autograd.grad(statistics, inputs, upstream)
 
@@ -75,7 +82,52 @@ def bare_products(problem: Problem, mode: Mode) -> Work:
 
 
 def bytes_of(results: Any) -> int:
-    """Of the tensors in (possibly nested) tuples."""
+    """Size of the tensors in (possibly nested) tuples."""
     if isinstance(results, Tensor):
         return results.numel() * results.element_size()
     return sum(bytes_of(each) for each in results if each is not None)
+
+
+class Clock:
+    """On a CPU the wall clock, or the process's (all threads together) on a machine with other work. On a GPU work that
+    the host launches too slowly counts, as it does in use."""
+
+    def __init__(self, device: torch.device, cpu_time: bool) -> None:
+        self.device, cuda = device, device.type == "cuda"
+        self.timer = "events" if cuda else "process time" if cpu_time else "wall clock"
+        self._now = time.process_time if cpu_time else time.perf_counter
+        self._flush = torch.empty(FLUSH_BYTES // 4, dtype=torch.int32, device=device) if cuda else None
+
+    def time(self, work: Work, cold: bool) -> tuple[float, float]:
+        """Milliseconds of the forward pass and of both passes."""
+        if cold and self._flush is not None:
+            self._flush.fill_(1)
+        start = self._mark()
+        state = work.forward()
+        middle = self._mark()
+        if work.backward is not None:
+            work.backward(state)
+        end = self._mark()
+        if self._flush is None:
+            return 1e3 * (middle - start), 1e3 * (end - start)
+        end.synchronize()
+        return start.elapsed_time(middle), start.elapsed_time(end)
+
+    def _mark(self) -> Any:
+        if self._flush is None:
+            return self._now()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def workspace(self, work: Work) -> float | None:
+        """Highest memory in use during one repetition beyond inputs, statistics and gradients, in MiB; None on a CPU,
+        where `footprint` measures it in another process."""
+        if self._flush is None:
+            return None
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        kept = bytes_of(work.run())
+        torch.cuda.synchronize()
+        return max(0, torch.cuda.max_memory_allocated() - before - kept) / MIB

@@ -13,7 +13,7 @@ from torch.distributed import ProcessGroup
 from prorl_kernels.linear_token_stats.shard import Shard
 from prorl_kernels.linear_token_stats.stats import accumulation_dtype
 
-CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}  # of tiles alive at once: cache-sized, and enough to fill a GPU
+CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}  # for tiles alive at once: cache-sized, and enough to fill a GPU
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -37,13 +37,13 @@ class Inputs:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of accumulation and of the results."""
+        """The dtype of accumulation and of the results."""
         return accumulation_dtype(self.hidden, self.weight, self.ref_hidden, self.ref_weight)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Options:
-    """What is not a tensor, as the user gave it, and what follows from it."""
+    """The arguments that are not tensors, and what follows from them."""
 
     dtype: torch.dtype
     shard: Shard
@@ -88,7 +88,7 @@ def _check_projection(names: tuple[str, str], hidden: Tensor, weight: Tensor) ->
         )
 
 
-def check_targets(targets: Tensor, tokens: int, shard: Shard, ignore_index: int | None, device: torch.device) -> None:
+def _check_targets(targets: Tensor, tokens: int, shard: Shard, ignore_index: int | None, device: torch.device) -> None:
     """`[tokens]` ids on `device`. Their values are looked at on a CPU only: a GPU would have to synchronise."""
     if targets.dim() != 1 or len(targets) != tokens:
         raise ValueError(
@@ -120,10 +120,9 @@ def _range(targets: Tensor) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def new_shard(
-    of: str, columns: int, vocab_start: int | None, valid_vocab: int | None, group: ProcessGroup | None
-) -> Shard:
-    """The `columns` ids, padding included, that the tensor called `of` holds."""
+def new_shard(weight: Tensor, vocab_start: int | None, valid_vocab: int | None, group: ProcessGroup | None) -> Shard:
+    """The ids that `weight` holds, padding included."""
+    columns = len(weight)
     start = (0 if group is None else group.rank() * columns) if vocab_start is None else vocab_start
     if start < 0:
         raise ValueError(f"vocab_start must not be negative; got {start}")
@@ -132,13 +131,13 @@ def new_shard(
     if valid_vocab is not None and valid_vocab < 1:
         raise ValueError(f"valid_vocab must be positive; got {valid_vocab}")
     if group is None and (valid_vocab or 1) > columns:
-        raise ValueError(f"valid_vocab={valid_vocab or 1} exceeds the {columns} ids of {of}")
+        raise ValueError(f"valid_vocab={valid_vocab or 1} exceeds the {columns} ids of weight {list(weight.shape)}")
     if vocab_start is None and group is not None and valid_vocab is None:
         valid_vocab = group.size() * columns
     return Shard(start=start, rows=columns, valid=valid_vocab, group=group)
 
 
-def inverse_temperature(
+def _inverse_temperature(
     temperature: float | Tensor, tokens: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor | None:
     """1 / temperature `[tokens]` in `dtype`; None for the number 1."""
@@ -175,13 +174,13 @@ def new_inputs(
     if sequence_parallel and shard.group is None:
         raise ValueError("sequence_parallel needs the tensor_group whose ranks hold the other tokens")
     tokens = len(hidden) * (shard.ranks if sequence_parallel else 1)
-    check_targets(targets, tokens, shard, ignore_index, hidden.device)
+    _check_targets(targets, tokens, shard, ignore_index, hidden.device)
     dtype = accumulation_dtype(hidden, weight, ref_hidden, ref_weight)
     return Inputs(
         hidden=hidden,
         weight=weight,
         targets=targets,
-        inverse_temperature=inverse_temperature(temperature, tokens, dtype, hidden.device),
+        inverse_temperature=_inverse_temperature(temperature, tokens, dtype, hidden.device),
         ref_hidden=None if ref_hidden is None else ref_hidden.detach(),
         ref_weight=None if ref_weight is None else ref_weight.detach(),
     )
@@ -197,7 +196,11 @@ def new_options(
     cache_bytes: int,
     chunk_bytes: int | None,
 ) -> Options:
-    check_softcap(softcap)
+    if softcap is not None and not (softcap > 0 and math.isfinite(softcap)):
+        raise ValueError(f"softcap must be positive and finite, or None; got {softcap}")
+    chunk = CHUNK_BYTES.get(inputs.hidden.device.type, CHUNK_BYTES["cuda"]) if chunk_bytes is None else chunk_bytes
+    if chunk <= 0:
+        raise ValueError(f"chunk_bytes must be positive, got {chunk}")
     if cache_bytes < 0:
         raise ValueError(f"cache_bytes must not be negative, got {cache_bytes}")
     if accumulate_main_grad:
@@ -211,20 +214,8 @@ def new_options(
         accumulate_main_grad=accumulate_main_grad,
         keeps_logits=torch.is_grad_enabled() and (inputs.hidden.requires_grad or inputs.weight.requires_grad),
         cache_bytes=cache_bytes,
-        chunk_bytes=chunk_budget(chunk_bytes, inputs.hidden.device),
+        chunk_bytes=chunk,
     )
-
-
-def check_softcap(softcap: float | None) -> None:
-    if softcap is not None and not (softcap > 0 and math.isfinite(softcap)):
-        raise ValueError(f"softcap must be positive and finite, or None; got {softcap}")
-
-
-def chunk_budget(chunk_bytes: int | None, device: torch.device) -> int:
-    chunk = CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"]) if chunk_bytes is None else chunk_bytes
-    if chunk <= 0:
-        raise ValueError(f"chunk_bytes must be positive, got {chunk}")
-    return chunk
 
 
 def _check_main_grad(weight: Tensor) -> None:

@@ -1,8 +1,8 @@
 """Logits kept from forward to backward, so that backward need not compute them again.
 
-Within `cache_bytes` the first rows are kept as 16-bit fixed-point numbers: s − m, m the top of the row in its column
-tile, in steps of 1/512 nat, down to 128 nats. log p is off by at most 2⁻¹⁰ and p by 0.1 %, whatever the size of the
-logits (bf16 logits near 20 would be off by 6 % in p, bf16 probabilities by 0.2 %). Only gradients see it.
+Within `cache_bytes` the first rows are kept as 16-bit fixed-point numbers: s − m, where m is the maximum of the row in
+its column tile, in steps of 1/512 nat, down to 128 nats. log p is off by at most 2⁻¹⁰ and p by 0.1 %, whatever the size
+of the logits (bf16 logits near 20 would be off by 6 % in p, bf16 probabilities by 0.2 %). Only gradients see it.
 
 Logits that fit into `cache_bytes` as they are, or into a single tile, are kept unrounded.
 """
@@ -15,69 +15,71 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from prorl_kernels.linear_token_stats import codes
+from prorl_kernels.linear_token_stats import fixed_point
 from prorl_kernels.linear_token_stats.problem import Problem
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Kept:
+class CachedLogits:
     """Logits of the first rows of a problem, of the policy or of the reference."""
 
-    logits: Tensor  # [rows, columns], raw logits or int16 codes
-    tops: Tensor | None  # [column tiles, rows], what the codes count from; None for raw logits
+    logits: Tensor  # [rows, columns], raw logits or int16 fixed-point numbers
+    row_max: Tensor | None  # [column tiles, rows], what the fixed-point numbers count from; None for raw logits
 
     def store(self, logits: Tensor, problem: Problem, rows: slice, columns: slice) -> None:
         """Keep one tile of raw logits."""
         block = self.logits[rows, columns]
-        if self.tops is None:
+        if self.row_max is None:
             block.copy_(logits)
         else:
-            tops = self.tops[columns.start // problem.tile_columns, rows]
-            _codec(logits).encode(logits, problem.inverse_temperature_of(rows), problem.softcap, block, tops)
+            row_max = self.row_max[columns.start // problem.tile_columns, rows]
+            _codec(logits).quantize(logits, problem.inverse_temperature_of(rows), problem.softcap, block, row_max)
 
     def load(self, problem: Problem, rows: slice, columns: slice, index: Tensor | None) -> Tensor:
         """One tile of raw logits: of the rows `index[rows]` as they were numbered when stored, None for the same."""
         block = self.logits[:, columns]
-        tops = None if self.tops is None else self.tops[columns.start // problem.tile_columns]
+        row_max = None if self.row_max is None else self.row_max[columns.start // problem.tile_columns]
         if index is None:
-            block, tops = block[rows], None if tops is None else tops[rows]
+            block, row_max = block[rows], None if row_max is None else row_max[rows]
         else:
-            block, tops = block[index[rows]], None if tops is None else tops[index[rows]]
-        if tops is None:
+            block, row_max = block[index[rows]], None if row_max is None else row_max[index[rows]]
+        if row_max is None:
             return block.clone() if index is None else block
-        return _codec(block).decode(block, tops, problem.inverse_temperature_of(rows), problem.softcap)
+        return _codec(block).dequantize(block, row_max, problem.inverse_temperature_of(rows), problem.softcap)
 
 
 def _codec(tensor: Tensor) -> ModuleType:
     if not tensor.is_cuda:
-        return codes
-    from prorl_kernels.linear_token_stats import codes_triton  # Triton is not needed on a CPU
+        return fixed_point
+    from prorl_kernels.linear_token_stats.triton import (
+        fixed_point as triton_fixed_point,  # Triton is not needed on a CPU
+    )
 
-    return codes_triton
+    return triton_fixed_point
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Cache:
     rows: int  # how many of the first rows are kept
-    policy: Kept | None
-    reference: Kept | None
+    policy: CachedLogits | None
+    reference: CachedLogits | None
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
         """Four, for autograd to save."""
         sides = (self.policy, self.reference)
-        return tuple(each for side in sides for each in ((None, None) if side is None else (side.logits, side.tops)))
+        return tuple(each for side in sides for each in ((None, None) if side is None else (side.logits, side.row_max)))
 
     @classmethod
     def of_tensors(cls, tensors: list[Tensor | None]) -> Cache:
-        logits, tops, ref_logits, ref_tops = tensors
+        logits, row_max, ref_logits, ref_row_max = tensors
         if logits is None:
-            return NOTHING
-        reference = None if ref_logits is None else Kept(logits=ref_logits, tops=ref_tops)
-        return cls(rows=len(logits), policy=Kept(logits=logits, tops=tops), reference=reference)
+            return EMPTY_CACHE
+        reference = None if ref_logits is None else CachedLogits(logits=ref_logits, row_max=ref_row_max)
+        return cls(rows=len(logits), policy=CachedLogits(logits=logits, row_max=row_max), reference=reference)
 
 
-NOTHING = Cache(rows=0, policy=None, reference=None)
+EMPTY_CACHE = Cache(rows=0, policy=None, reference=None)
 
 
 def new_cache(problem: Problem, cache_bytes: int) -> Cache:
@@ -89,10 +91,12 @@ def new_cache(problem: Problem, cache_bytes: int) -> Cache:
     if not exact:
         rows = min(rows, cache_bytes // (sides * (2 * columns + tiles * problem.dtype.itemsize)))
     if not rows or not columns:
-        return NOTHING
+        return EMPTY_CACHE
 
-    def side() -> Kept:
+    def side() -> CachedLogits:
         logits = problem.hidden.new_empty(rows, columns, dtype=problem.dtype if exact else torch.int16)
-        return Kept(logits=logits, tops=None if exact else logits.new_empty(tiles, rows, dtype=problem.dtype))
+        return CachedLogits(
+            logits=logits, row_max=None if exact else logits.new_empty(tiles, rows, dtype=problem.dtype)
+        )
 
     return Cache(rows=rows, policy=side(), reference=side() if sides == 2 else None)

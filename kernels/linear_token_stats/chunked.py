@@ -1,4 +1,4 @@
-"""In tiles of `[rows, columns]`: a matrix product per tile, then one pass over the tile by torch or Triton.
+"""The implementation by tiles of `[rows, columns]`: a matrix product, then one pass over the tile by torch or Triton.
 
 Both passes go over columns outside and rows inside, so that the weight and its gradient are read and written once.
 """
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from prorl_kernels.linear_token_stats import tiles as torch_tiles
 from prorl_kernels.linear_token_stats.cache import Cache
+from prorl_kernels.linear_token_stats.matmul import matmul
 from prorl_kernels.linear_token_stats.problem import Problem, TileSize
-from prorl_kernels.linear_token_stats.products import product
-from prorl_kernels.linear_token_stats.stats import PLAIN, WITH_REFERENCE, merge, no_columns
+from prorl_kernels.linear_token_stats.stats import PLAIN, WITH_REFERENCE, empty_statistics, merge
 
 keeps_logits = True
 
@@ -23,7 +23,7 @@ def tile_operations(device: torch.device, dtype: torch.dtype) -> ModuleType:
     """Triton's on a GPU, torch's elsewhere and for fp64."""
     if device.type != "cuda" or dtype != torch.float32:
         return torch_tiles
-    from prorl_kernels.linear_token_stats import triton_tiles  # Triton is not needed on a CPU
+    from prorl_kernels.linear_token_stats.triton import tiles as triton_tiles  # Triton is not needed on a CPU
 
     return triton_tiles
 
@@ -38,13 +38,13 @@ def statistics(problem: Problem, cache: Cache) -> Tensor:
     """`[4, rows]`, with a reference `[9, rows]`, of all columns of this rank; fills in the cache."""
     operations = tile_operations(problem.hidden.device, problem.dtype)
     count = PLAIN if problem.ref_weight is None else WITH_REFERENCE
-    total = no_columns(len(problem.hidden), rows=count, dtype=problem.dtype, device=problem.hidden.device)
+    total = empty_statistics(len(problem.hidden), rows=count, dtype=problem.dtype, device=problem.hidden.device)
     for columns in problem.columns():
         weight = problem.weight[columns].to(problem.operand)
         ref_weight = None if problem.ref_weight is None else problem.ref_weight[columns].to(problem.ref_operand)
         for rows in problem.rows(cache.rows):
-            logits = product(problem.hidden[rows].to(problem.operand), weight.t(), problem.dtype)
-            ref_logits = _reference_logits(problem, rows, ref_weight)
+            logits = matmul(problem.hidden[rows].to(problem.operand), weight.t(), problem.dtype)
+            ref_logits = _ref_logits(problem, rows, ref_weight)
             if rows.stop <= cache.rows:
                 for side, tile in ((cache.policy, logits), (cache.reference, ref_logits)):
                     if side is not None and tile is not None:
@@ -87,8 +87,8 @@ def logits_gradient(
             assert cache.reference is not None
             ref_logits = cache.reference.load(problem, rows, columns, index)
     else:
-        logits = product(inputs, weight.t(), problem.dtype)
-        ref_logits = _reference_logits(problem, rows, ref_weight)
+        logits = matmul(inputs, weight.t(), problem.dtype)
+        ref_logits = _ref_logits(problem, rows, ref_weight)
     return operations.tile_gradient(
         logits,
         problem.targets[rows] - columns.start,
@@ -101,8 +101,8 @@ def logits_gradient(
     )
 
 
-def _reference_logits(problem: Problem, rows: slice, ref_weight: Tensor | None) -> Tensor | None:
+def _ref_logits(problem: Problem, rows: slice, ref_weight: Tensor | None) -> Tensor | None:
     if ref_weight is None:
         return None
     assert problem.ref_hidden is not None
-    return product(problem.ref_hidden[rows].to(ref_weight.dtype), ref_weight.t(), problem.dtype)
+    return matmul(problem.ref_hidden[rows].to(ref_weight.dtype), ref_weight.t(), problem.dtype)

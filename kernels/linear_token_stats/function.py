@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from prorl_kernels.linear_token_stats.arguments import Inputs, Options
-from prorl_kernels.linear_token_stats.cache import NOTHING, Cache, new_cache
+from prorl_kernels.linear_token_stats.cache import EMPTY_CACHE, Cache, new_cache
 from prorl_kernels.linear_token_stats.gradient import LogitsGradient, multiply_gradients
 from prorl_kernels.linear_token_stats.problem import Problem, TileSize
-from prorl_kernels.linear_token_stats.rows import Active, active_rows, kept_rows, row_scalars, spread
+from prorl_kernels.linear_token_stats.rows import Active, active_rows, kept_rows, row_scalars, scatter_rows
 from prorl_kernels.linear_token_stats.shard import gather_tokens, merge_over_group, start_sum, start_sum_of_part
 from prorl_kernels.linear_token_stats.stats import results
 
@@ -24,7 +24,7 @@ class Implementation(Protocol):
 
     @property
     def keeps_logits(self) -> bool:
-        """Whether it fills in the cache that it is given."""
+        """Whether `statistics` fills in the cache."""
 
     @property
     def tile_size(self) -> Callable[..., TileSize]: ...
@@ -48,14 +48,14 @@ class LinearTokenStats(torch.autograd.Function):
         with torch.autocast(inputs.hidden.device.type, enabled=False):
             problem = _problem(implementation, inputs, options, kept)
             keeps_logits = implementation.keeps_logits and options.keeps_logits
-            cache = new_cache(problem, options.cache_bytes) if keeps_logits else NOTHING
+            cache = new_cache(problem, options.cache_bytes) if keeps_logits else EMPTY_CACHE
             statistics = merge_over_group(implementation.statistics(problem, cache), options.shard)
         stats = results(statistics)
         ctx.save_for_backward(kept, row_scalars(statistics, stats), *cache.tensors, *tensors)
         ctx.implementation, ctx.options = implementation, options
         ctx.main_grad = inputs.weight.main_grad if options.accumulate_main_grad else None
         ctx.set_materialize_grads(False)
-        outputs = tuple(spread(each, kept, len(inputs.targets)) for each in stats if each is not None)
+        outputs = tuple(scatter_rows(each, kept, len(inputs.targets)) for each in stats if each is not None)
         ctx.mark_non_differentiable(*outputs[2:3])
         return outputs
 
@@ -66,8 +66,8 @@ class LinearTokenStats(torch.autograd.Function):
         cache, inputs = Cache.of_tensors(tensors[:4]), Inputs.of_tensors(tuple(tensors[4:]))
         with torch.autocast(inputs.hidden.device.type, enabled=False):
             active = active_rows(upstream, len(inputs.targets), kept, scalars, cache.rows)
-            hidden_grad, weight_grad = _gradients(ctx, inputs, kept, cache, active)
-        return None, None, hidden_grad, weight_grad, None, None, None, None
+            d_hidden, d_weight = _gradients(ctx, inputs, kept, cache, active)
+        return None, None, d_hidden, d_weight, None, None, None, None
 
 
 def _gradients(
@@ -80,7 +80,7 @@ def _gradients(
         target = torch.empty_like(inputs.weight)
         target[options.shard.size if active.rows else 0 :] = 0.0
     if not active.rows:
-        return torch.zeros_like(inputs.hidden) if needs_hidden else None, _hand_over(ctx, inputs.weight, target)
+        return torch.zeros_like(inputs.hidden) if needs_hidden else None, _for_autograd(ctx, inputs.weight, target)
     index = kept if active.index is None else active.index if kept is None else kept[active.index]
     if len(active.scalars) == 5:
         inputs = replace(inputs, ref_hidden=None, ref_weight=None)
@@ -90,7 +90,7 @@ def _gradients(
 
     def start() -> None:
         if partial is not None and options.sequence_parallel:
-            finish.append(start_sum_of_part(spread(partial, index, len(inputs.targets)), options.shard))
+            finish.append(start_sum_of_part(scatter_rows(partial, index, len(inputs.targets)), options.shard))
         elif partial is not None:
             finish.append(start_sum(partial, options.shard))
 
@@ -102,19 +102,19 @@ def _gradients(
         active.index,
         partial,
         target[: options.shard.size] if needs_weight else None,
-        add_to_weight_grad=ctx.main_grad is not None,
-        when_hidden_is_done=start,
+        add_to_d_weight=ctx.main_grad is not None,
+        when_d_hidden_is_done=start,
     )
     if not finish:
-        return None, _hand_over(ctx, inputs.weight, target)
-    hidden_grad = finish[0]().to(inputs.hidden.dtype)
+        return None, _for_autograd(ctx, inputs.weight, target)
+    d_hidden = finish[0]().to(inputs.hidden.dtype)
     if not options.sequence_parallel:
-        hidden_grad = spread(hidden_grad, index, len(inputs.hidden))
-    return hidden_grad, _hand_over(ctx, inputs.weight, target)
+        d_hidden = scatter_rows(d_hidden, index, len(inputs.hidden))
+    return d_hidden, _for_autograd(ctx, inputs.weight, target)
 
 
 def _problem(implementation: Implementation, inputs: Inputs, options: Options, index: Tensor | None) -> Problem:
-    """Of the rows `index` (None for all) and this rank's real columns."""
+    """The problem of the rows `index` (None for all) and this rank's real columns."""
     shard, columns = options.shard, options.shard.size
     hidden, ref_hidden, ref_weight = inputs.hidden, inputs.ref_hidden, inputs.ref_weight
     if options.sequence_parallel:
@@ -137,9 +137,9 @@ def _problem(implementation: Implementation, inputs: Inputs, options: Options, i
     return problem if index is None else problem.select(index)
 
 
-def _hand_over(ctx: Any, weight: Tensor, target: Tensor | None) -> Tensor | None:
-    """The gradient for autograd. What went into main_grad is announced as Megatron's hooks expect it: by a flag on the
-    parameter, and by a gradient of no meaning, of zeros where the hook adds it nonetheless (`zero_out_wgrad`)."""
+def _for_autograd(ctx: Any, weight: Tensor, target: Tensor | None) -> Tensor | None:
+    """The gradient that autograd gets. What went into main_grad is announced as Megatron's hooks expect it: by a flag
+    on the parameter and by a placeholder gradient, zeros where the hook adds it nonetheless (`zero_out_wgrad`)."""
     if not ctx.needs_input_grad[3] or ctx.main_grad is None:
         return target if ctx.needs_input_grad[3] else None
     if not hasattr(weight, "grad_added_to_main_grad"):

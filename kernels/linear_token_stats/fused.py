@@ -7,13 +7,13 @@ from torch import Tensor
 
 from prorl_kernels.linear_token_stats.cache import Cache
 from prorl_kernels.linear_token_stats.problem import Problem, TileSize
-from prorl_kernels.linear_token_stats.triton_fused import fused_logits_gradient, fused_statistics
+from prorl_kernels.linear_token_stats.triton.fused import fused_logits_gradient, fused_statistics
 
 keeps_logits = False
 
 
 def tile_size(*, dtype: torch.dtype, has_reference: bool, has_softcap: bool) -> TileSize:
-    """Of the logits' gradient, which alone is written. Wide: hidden's gradient is read and written once per tile."""
+    """Tiles of the logits' gradient, all that is written. Wide, since d_hidden is read and written once per tile."""
     return TileSize(columns=16384, bytes_per_logit=2)
 
 

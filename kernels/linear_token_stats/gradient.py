@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from prorl_kernels.linear_token_stats.cache import Cache
+from prorl_kernels.linear_token_stats.matmul import matmul_into
 from prorl_kernels.linear_token_stats.problem import Problem
-from prorl_kernels.linear_token_stats.products import product_into
 
 
 class LogitsGradient(Protocol):
@@ -36,39 +36,39 @@ def multiply_gradients(
     scalars: Tensor,
     cache: Cache,
     index: Tensor | None,
-    hidden_grad: Tensor | None,
-    weight_grad: Tensor | None,
+    d_hidden: Tensor | None,
+    d_weight: Tensor | None,
     *,
-    add_to_weight_grad: bool,
-    when_hidden_is_done: Callable[[], None],
+    add_to_d_weight: bool,
+    when_d_hidden_is_done: Callable[[], None],
 ) -> None:
     """Fill in `hidden_grad` `[rows, d]` (accumulation dtype), and fill in or add to `weight_grad` `[columns, d]`.
 
-    `when_hidden_is_done` is called before the last product of the weight's gradient, which then hides what it starts.
+    `when_d_hidden_is_done` is called before the last product of the weight's gradient, which then hides what it starts.
     """
-    if not len(problem.weight) and hidden_grad is not None:  # a rank with padding only
-        hidden_grad.zero_()
+    if not len(problem.weight) and d_hidden is not None:  # a rank with padding only
+        d_hidden.zero_()
     if not len(problem.weight):
-        when_hidden_is_done()
+        when_d_hidden_is_done()
     last_row = len(problem.hidden)
     for columns in problem.columns():
         weight = problem.weight[columns].to(problem.operand)
         ref_weight = None if problem.ref_weight is None else problem.ref_weight[columns].to(problem.ref_operand)
-        block = None if weight_grad is None else weight_grad[columns]
+        block = None if d_weight is None else d_weight[columns]
         total = block
         if block is not None and block.dtype != problem.dtype:
             total = torch.empty_like(block, dtype=problem.dtype)
         for rows in problem.rows(cache.rows):
             inputs = problem.hidden[rows].to(problem.operand)
             gradient = logits_gradient(problem, rows, columns, inputs, weight, ref_weight, scalars, cache, index)
-            if hidden_grad is not None:
-                product_into(hidden_grad[rows], gradient, weight, accumulate=columns.start > 0)
+            if d_hidden is not None:
+                matmul_into(d_hidden[rows], gradient, weight, accumulate=columns.start > 0)
             if columns.stop == len(problem.weight) and rows.stop == last_row:
-                when_hidden_is_done()
+                when_d_hidden_is_done()
             if total is not None:
-                add = rows.start > 0 or (add_to_weight_grad and total is block)
-                product_into(total, gradient.t(), inputs, accumulate=add)
+                add = rows.start > 0 or (add_to_d_weight and total is block)
+                matmul_into(total, gradient.t(), inputs, accumulate=add)
             del gradient  # before the next one is made
         if block is not None and total is not None and total is not block:
-            _ = block.add_(total) if add_to_weight_grad else block.copy_(total)
+            _ = block.add_(total) if add_to_d_weight else block.copy_(total)
         del weight, ref_weight, block, total

@@ -1,21 +1,21 @@
-"""How much memory a call takes beyond its inputs and its results (outputs and gradients): an upper bound, in bytes."""
+"""Upper bounds, in bytes, on the memory of a call beyond its inputs and its results (outputs and gradients)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prorl_kernels.linear_token_stats.products import LEAST_ROWS
+from prorl_kernels.linear_token_stats.matmul import LEAST_ROWS
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Sizes:
-    """Of one call on one rank. The bounds are those of the chunked implementation; the fused one needs less."""
+    """The sizes of one call on one rank. The bounds hold for the chunked implementation; the fused one needs less."""
 
     tokens: int  # N, without ignored rows
     width: int
-    columns: int  # of this rank, without padding
+    columns: int  # on this rank, without padding
     ref_width: int = 0  # 0 without a reference
-    itemsize: int = 4  # of the inputs; 2 or 4
+    itemsize: int = 4  # bytes per input number, 2 or 4
     ranks: int = 1
     sequence_parallel: bool = False
     converts: bool = False  # 16-bit inputs on a CPU, or inputs of several dtypes: factors of products become fp32
@@ -26,7 +26,7 @@ class Sizes:
 
     @property
     def statistics(self) -> int:
-        """Of all tokens, once."""
+        """The statistics of all tokens, once."""
         return 4 * self.tokens * (9 if self.ref_width else 4)
 
     @property
@@ -59,7 +59,7 @@ class Sizes:
 
     @property
     def _tensors(self) -> int:
-        """Of a tile's size, in the forward pass."""
+        """Number of tensors of a tile's size that the forward pass needs."""
         return (4 if self.ref_width else 2) + self.softcap
 
     @property

@@ -33,7 +33,7 @@ def linear_token_stats(
     implementation: str | None = None,
     chunk_bytes: int | None = None,
 ) -> TokenStats:
-    """Per token: log-probability of the target, entropy and KL of softmax(softcap(hidden · weightᵀ) / temperature).
+    """Log-probability of the target, entropy and KL of softmax(softcap(hidden · weightᵀ) / temperature), per token.
 
     Args:
         hidden, weight: `[tokens, d]` and this rank's `[vocab_local, d]`, padding at its end; any strides. Both are
@@ -56,11 +56,11 @@ def linear_token_stats(
         `[tokens]` each, fp32 (fp64 when an input is fp64). Products accumulate in it, also of 16-bit inputs.
 
     Raises:
-        ValueError: what does not fit. Values of `targets` and `temperature` are looked at on a CPU only (a GPU would
+        ValueError: an argument does not fit; the message names it. Values of `targets` and `temperature` are looked at on a CPU only (a GPU would
             have to synchronise); there a target that no shard holds has log-prob −inf.
     """
     arguments.check_projections(hidden, weight, ref_hidden, ref_weight)
-    shard = arguments.new_shard(f"weight {list(weight.shape)}", len(weight), vocab_start, valid_vocab, tensor_group)
+    shard = arguments.new_shard(weight, vocab_start, valid_vocab, tensor_group)
     inputs = arguments.new_inputs(
         hidden, weight, targets, temperature, ref_hidden, ref_weight, shard, ignore_index, sequence_parallel
     )
@@ -74,9 +74,9 @@ def linear_token_stats(
 
 
 def _fastest(inputs: Inputs, options: Options) -> str:
-    """The fused kernels where they run and are expected to lead (TRITON.md has the estimates).
+    """The fused kernels where they run and are expected to be fastest (TRITON.md has the estimates).
 
-    Not with room to keep logits, of which they keep none; nor with a reference, where each product has half a tile.
+    With room to keep logits they are not, because they keep none; nor with a reference, which halves their tiles.
     """
     keeps = options.keeps_logits and options.cache_bytes
     if inputs.hidden.is_cuda and not keeps and inputs.ref_weight is None and not _why_not_fused(inputs):
@@ -85,7 +85,7 @@ def _fastest(inputs: Inputs, options: Options) -> str:
 
 
 def _why_not_fused(inputs: Inputs) -> str | None:
-    from prorl_kernels.linear_token_stats.triton_fused import why_not_fused  # Triton is not needed on a CPU
+    from prorl_kernels.linear_token_stats.triton.fused import why_not_fused  # Triton is not needed on a CPU
 
     return why_not_fused(inputs.hidden, inputs.weight, inputs.ref_hidden, inputs.ref_weight)
 

@@ -14,12 +14,12 @@ class TileSize:
     """How an implementation wants its tiles."""
 
     columns: int  # the same for any number of rows, and so are the results
-    bytes_per_logit: int  # of all tensors of a tile's size that live at once
+    bytes_per_logit: int  # summed over all tensors of a tile's size that are alive at once
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Problem:
-    """What the implementations work on. Rows that need nothing and columns that are padding have been left out."""
+    """Input of the implementations. Rows that need nothing and columns that are padding have been left out."""
 
     hidden: Tensor  # [rows, d]
     weight: Tensor  # [columns, d]
@@ -28,18 +28,18 @@ class Problem:
     softcap: float | None
     ref_hidden: Tensor | None  # [rows, d_ref]
     ref_weight: Tensor | None  # [columns, d_ref]
-    dtype: torch.dtype  # of accumulation
+    dtype: torch.dtype  # for accumulation
     tile: TileSize
     chunk_bytes: int
 
     @property
     def tile_columns(self) -> int:
-        """The same in forward and backward, with and without a reference: codes count from the top of such a tile."""
+        """The same in both passes, reference or not: cached logits count from the maximum of such a tile."""
         return max(1, min(len(self.weight), self.tile.columns, self.chunk_bytes // (5 * self.dtype.itemsize)))
 
     @property
     def tile_rows(self) -> int:
-        """So many that what lives at once takes at most `chunk_bytes`."""
+        """As many rows as `chunk_bytes` allow for all tensors of a tile that are alive at once."""
         return max(1, min(len(self.hidden), self.chunk_bytes // (self.tile.bytes_per_logit * self.tile_columns)))
 
     @property
@@ -51,8 +51,8 @@ class Problem:
 
     @property
     def operand(self) -> torch.dtype:
-        """Of the factors of matrix products. Tensor cores multiply 16-bit factors into fp32 sums; a CPU is as fast,
-        and exact, in fp32."""
+        """The dtype of factors of matrix products. Tensor cores multiply 16-bit factors into fp32 sums; a CPU is as
+        fast, and exact, in fp32."""
         return self.hidden.dtype if self.hidden.is_cuda and self.hidden.dtype == self.weight.dtype else self.dtype
 
     @property
@@ -81,9 +81,6 @@ class Problem:
             if (tensor := getattr(self, name)) is not None
         }
         return replace(self, **rows)
-
-    def without_reference(self) -> Problem:
-        return replace(self, ref_hidden=None, ref_weight=None)
 
 
 def _slices(start: int, stop: int, step: int) -> Iterator[slice]:

@@ -1,4 +1,7 @@
-"""The definition of correct: full logits in fp32 (fp64 for fp64 inputs) and torch's own autograd. One process only."""
+"""The implementation that defines what is correct: full logits in fp32 (fp64 for fp64 inputs) and torch's autograd.
+
+One process only.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def reference_token_stats(
     ref_logits: Tensor | None,
     ignore_index: int | None,
 ) -> TokenStats:
-    """From raw logits `[tokens, vocab]` in the dtype of accumulation; needs the same several times over."""
+    """The statistics of raw logits `[tokens, vocab]` in the accumulation dtype; takes several times their memory."""
     ignored = torch.zeros_like(targets, dtype=torch.bool) if ignore_index is None else targets == ignore_index
     index = targets.masked_fill(ignored, 0)[:, None].long()
     logprobs = torch.log_softmax(_scaled(logits, inverse_temperature, softcap), dim=-1)

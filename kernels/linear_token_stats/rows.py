@@ -1,4 +1,4 @@
-"""Which rows need work, and the numbers per row that backward needs."""
+"""The rows that need work, and the numbers per row that backward needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def kept_rows(targets: Tensor, ignore_index: int | None) -> Tensor | None:
     return None if count == len(targets) else torch.nonzero_static(mask, size=count).squeeze(1)
 
 
-def spread(values: Tensor, index: Tensor | None, rows: int) -> Tensor:
+def scatter_rows(values: Tensor, index: Tensor | None, rows: int) -> Tensor:
     """`values` `[n, …]` at the rows `index` of `[rows, …]`, zeros elsewhere; None stands for all rows."""
     if index is None:
         return values
@@ -27,7 +27,7 @@ def spread(values: Tensor, index: Tensor | None, rows: int) -> Tensor:
 
 
 def row_scalars(statistics: Tensor, stats: TokenStats) -> Tensor:
-    """`[3, rows]` top, log-sum and entropy; with a reference `[6, rows]`, and its top, its log-sum and kl_reverse."""
+    """`[3, rows]` row max, log-sum, entropy; with a reference `[6, rows]`, its row max and log-sum, and kl_reverse."""
     scalars = [statistics[0], statistics[1].log(), stats.entropy]
     if stats.kl_reverse is not None:
         scalars += [statistics[4], statistics[5].log(), stats.kl_reverse]
@@ -47,7 +47,8 @@ class Active:
 def active_rows(
     upstream: tuple[Tensor | None, ...], tokens: int, kept: Tensor | None, scalars: Tensor, cached: int
 ) -> Active:
-    """From the gradients of the outputs, those of ref_logprob included; `scalars` are `row_scalars` of kept rows.
+    """The rows that backward has to compute. `upstream` holds the gradients of all outputs, ref_logprob included;
+    `scalars` are the `row_scalars` of the kept rows; `cached` counts the first rows that a cache holds.
 
     The host waits for the device once, for the counts.
     """

@@ -35,7 +35,7 @@ class Shard:
 
 
 def merge_over_group(statistics: Tensor, shard: Shard) -> Tensor:
-    """Of all ranks. One all-gather, then the same merges in rank order everywhere: all ranks hold equal bits.
+    """The statistics of all ranks: one all-gather, then the same merges in rank order, so all ranks hold equal bits.
 
     Every rank's range of ids travels along. Raises ValueError when they do not follow each other.
     """

@@ -1,7 +1,7 @@
-"""Which implementation computes right on this machine: a small problem against fp64.
+"""The check that an implementation computes correctly on this machine: a small problem against fp64.
 
-Triton compiles kernels where they run, by the version and for the GPU that are there. One that it compiled wrong would
-raise nothing: the run would merely not learn. So a trainer asks here once, before its first step.
+Triton compiles kernels where they run, with the installed version and for the installed GPU. A miscompiled kernel would
+raise nothing: the run would merely not learn. So a trainer runs this check once, before its first step.
 """
 
 from __future__ import annotations
@@ -15,18 +15,26 @@ from torch import Tensor
 
 from prorl_kernels.linear_token_stats.op import linear_token_stats
 
-CANDIDATES = (None, "chunked")  # what the operation chooses by itself, then what depends on the compiler least
-TOKENS, VOCAB, VALID = 200, 1100, 1000  # no tile divides them
-FACTORS = (1.0, 0.1, 1.0, 0.1, 0.0, -0.5, 0.2)  # of logprob, entropy; logprob, entropy, ref_logprob, KL both ways
-MOST_ERROR = 2e-3  # of a statistic, in nats, at logits of deviation 4; sums of 4,096 products in fp32 are off by 2e-4
-MOST_GRADIENT_ERROR = 2e-2  # relative, Frobenius; rounded to bf16 it is 4e-3
+CANDIDATES = (None, "chunked")  # the operation's own choice, then the one that depends least on the compiler
+TOKENS, VOCAB, VALID = 200, 1100, 1000  # not multiples of any tile size
+FACTORS = (
+    1.0,
+    0.1,
+    1.0,
+    0.1,
+    0.0,
+    -0.5,
+    0.2,
+)  # logprob, entropy; logprob, entropy, ref_logprob, both KLs
+MOST_ERROR = 2e-3  # nats, at logits of standard deviation 4; sums of 4,096 products in fp32 are off by 2e-4
+MOST_GRADIENT_ERROR = 2e-2  # relative, Frobenius; rounding to bf16 makes 4e-3
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Verified:
-    """An implementation that passed, with its largest errors, and why faster ones did not."""
+    """An implementation that passed, its largest errors, and why those tried before it did not."""
 
-    implementation: str | None  # as an argument of `linear_token_stats`: None is its own choice
+    implementation: str | None  # argument of `linear_token_stats`; None leaves the choice to it
     error: float
     gradient_error: float
     refused: dict[str, str]
@@ -39,12 +47,12 @@ class Verified:
 def verified(
     width: int, dtype: torch.dtype, device: torch.device, candidates: tuple[str | None, ...] = CANDIDATES
 ) -> Verified:
-    """The first of `candidates` whose statistics and gradients, exact KL included, are right for inputs of this width.
+    """The first of `candidates` whose statistics and gradients, exact KL included, are correct at this width.
 
-    Takes the compilation of the kernels, seconds, which training needs anyway. Random numbers are its own.
+    Compiles the kernels (seconds, which training needs anyway). Leaves torch's random state alone.
 
     Raises:
-        RuntimeError: none is; says what was wrong with each.
+        RuntimeError: none is correct; the message says what was wrong with each.
     """
     inputs = _inputs(width, dtype, device)
     wide = [tensor.double() for tensor in inputs]
@@ -54,7 +62,7 @@ def verified(
         name = _name(candidate)
         try:
             error, gradient_error = _errors(_compute(inputs, candidate), expected)
-        except Exception as failure:  # a compiler raises what it likes
+        except Exception as failure:  # a compiler may raise anything
             refused[name] = f"{type(failure).__name__}: {failure}".splitlines()[0]
             continue
         if error <= MOST_ERROR and gradient_error <= MOST_GRADIENT_ERROR:
@@ -65,7 +73,7 @@ def verified(
 
 
 def _inputs(width: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """hidden, weight, ref_hidden, ref_weight: logits of deviation 4, and a reference nearby."""
+    """hidden, weight, ref_hidden, ref_weight: logits of standard deviation 4, and a reference nearby."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(rows: int, deviation: float) -> Tensor:

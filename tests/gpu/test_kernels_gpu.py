@@ -128,7 +128,7 @@ def test_a_common_offset_of_all_logits_changes_nothing(offset: float, implementa
 @pytest.mark.parametrize("ref_width", [None, 256])
 def test_shards_of_the_vocabulary_merge_to_the_whole(ranks: int, ref_width: int | None) -> None:
     """Tensor parallelism on one GPU: every rank's statistics, and the merge in rank order that follows the gather."""
-    from prorl_kernels.linear_token_stats.triton_fused import fused_statistics
+    from prorl_kernels.linear_token_stats.triton.fused import fused_statistics
 
     made = new_example(333, 256, 18992, ref_width=ref_width)
     inverse = torch.as_tensor(made.temperature).float().reciprocal()

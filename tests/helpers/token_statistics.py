@@ -59,14 +59,14 @@ def expectation(log_p: Tensor, values: Tensor) -> Tensor:
 def finished(statistics: Tensor) -> Tensor:
     """What `Case.expected` gives, from packed statistics."""
     statistics = statistics.double()
-    top, total, weighted, target = statistics[:4]
-    log_sum = total.log()
-    results = [target - top - log_sum, log_sum - weighted / total]
+    row_max, row_sum, entropy_sum, target = statistics[:4]
+    log_sum = row_sum.log()
+    results = [target - row_max - log_sum, log_sum - entropy_sum / row_sum]
     if len(statistics) == 9:
-        ref_top, ref_total, ref_target, cross, ref_cross = statistics[4:]
-        ref_log_sum = ref_total.log()
-        results += [ref_target - ref_top - ref_log_sum, cross / total - log_sum + ref_log_sum]
-        results += [ref_cross / ref_total - ref_log_sum + log_sum]
+        ref_max, ref_sum, ref_target, kl_reverse_sum, kl_forward_sum = statistics[4:]
+        ref_log_sum = ref_sum.log()
+        results += [ref_target - ref_max - ref_log_sum, kl_reverse_sum / row_sum - log_sum + ref_log_sum]
+        results += [kl_forward_sum / ref_sum - ref_log_sum + log_sum]
     return torch.stack(results)
 
 

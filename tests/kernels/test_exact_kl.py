@@ -7,7 +7,7 @@ import torch
 from helpers.exact_token_stats import Example, example, furthest, gradients, relative
 
 from prorl_kernels.linear_token_stats import TokenStats, linear_token_stats
-from prorl_kernels.linear_token_stats.stats import merge, no_columns
+from prorl_kernels.linear_token_stats.stats import empty_statistics, merge
 from prorl_kernels.linear_token_stats.tiles import tile_statistics
 
 
@@ -177,7 +177,7 @@ def test_a_rank_without_columns_changes_nothing(offset: float) -> None:
         some = tile_statistics(
             logits.clone(), targets, None, None, None if reference is None else reference.clone(), 20
         )
-        nothing = no_columns(7, rows=len(some), dtype=torch.float32, device=logits.device)
+        nothing = empty_statistics(7, rows=len(some), dtype=torch.float32, device=logits.device)
         assert torch.equal(merge(nothing, some), some)
         assert torch.equal(merge(some, nothing), some)
 

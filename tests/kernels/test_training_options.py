@@ -12,7 +12,7 @@ from helpers.exact_token_stats import Example, example, furthest, gradients, rel
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prorl_kernels.linear_token_stats import TokenStats, codes, linear_token_stats
+from prorl_kernels.linear_token_stats import TokenStats, fixed_point, linear_token_stats
 from prorl_kernels.linear_token_stats.memory import Sizes
 
 
@@ -155,17 +155,17 @@ def test_cached_logits_change_gradients_by_their_rounding_only(cached: str, soft
         assert relative(of_hidden[1], of_hidden[0]) > 0  # the cache was used
 
 
-def test_codes_of_logits_are_as_near_as_stated() -> None:
+def test_fixed_point_logits_are_as_near_as_stated() -> None:
     logits = torch.randn(30, 700) * 30
     logits[3, 5], logits[4], logits[5] = -torch.inf, -torch.inf, 1e4
-    tops, kept = torch.empty(30), torch.empty(30, 700, dtype=torch.int16)
-    codes.encode(logits, None, None, kept, tops)
-    decoded = codes.decode(kept, tops, None, None)
+    row_max, kept = torch.empty(30), torch.empty(30, 700, dtype=torch.int16)
+    fixed_point.quantize(logits, None, None, kept, row_max)
+    decoded = fixed_point.dequantize(kept, row_max, None, None)
     near = logits > logits.amax(1, keepdim=True) - 127.9
     assert ((decoded - logits).abs()[near] <= 2**-10 + 2e-5).all()
-    finite = tops > -1e38
-    assert (decoded[finite] <= tops[finite, None] + 1e-6).all()
-    assert torch.where(near, 0.0, decoded - tops[:, None])[finite].min() >= -128.01
+    finite = row_max > -1e38
+    assert (decoded[finite] <= row_max[finite, None] + 1e-6).all()
+    assert torch.where(near, 0.0, decoded - row_max[:, None])[finite].min() >= -128.01
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1_000_000])

@@ -13,7 +13,7 @@ import torch
 import triton
 from helpers.ahead_of_time import Compiled, Launches, compiled
 
-from prorl_kernels.linear_token_stats import codes_triton, triton_fused, triton_tiles
+from prorl_kernels.linear_token_stats.triton import fixed_point, fused, tiles
 
 SHARED_BYTES = 227 * 1024  # of a multiprocessor, for one program
 TOKENS, WIDTH, VOCAB = 8192, 1536, 151_936
@@ -28,9 +28,9 @@ def without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if triton.knobs.runtime.interpret:
         pytest.skip("the interpreter has replaced the compiler in this process")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(triton_fused, "why_not_fused", lambda *tensors: None)
-    monkeypatch.setattr(triton_fused, "_addressable", lambda matrix: matrix)
-    monkeypatch.setattr(triton_fused, "_programs", lambda tensor: 132)
+    monkeypatch.setattr(fused, "why_not_fused", lambda *tensors: None)
+    monkeypatch.setattr(fused, "_tma_compatible", lambda matrix: matrix)
+    monkeypatch.setattr(fused, "_programs", lambda tensor: 132)
 
 
 def launched(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, call: Any) -> tuple[Any, dict[str, Any]]:
@@ -92,10 +92,10 @@ def test_fused_statistics(
     options: dict[str, Any], spilled_bytes: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     name = "fused_statistics_with_reference_kernel" if options["reference"] else "fused_statistics_kernel"
-    merge = Launches(triton_fused.merge_kernel)
-    monkeypatch.setattr(triton_fused, "merge_kernel", merge)
-    call = lambda: triton_fused.fused_statistics(*fused_arguments(**options))  # noqa: E731
-    result = compiled(*launched(monkeypatch, triton_fused, name, call), tmp_path)
+    merge = Launches(fused.merge_kernel)
+    monkeypatch.setattr(fused, "merge_kernel", merge)
+    call = lambda: fused.fused_statistics(*fused_arguments(**options))  # noqa: E731
+    result = compiled(*launched(monkeypatch, fused, name, call), tmp_path)
     fits(result, spilled_bytes=spilled_bytes, fused=True)
     fits(compiled(merge.kernel, merge.arguments[0], tmp_path), spilled_bytes=0, fused=False)
 
@@ -106,8 +106,8 @@ def test_fused_logits_gradient(
 ) -> None:
     scalars = fake(10 if options["reference"] else 5, TOKENS, dtype=torch.float32)
     out = fake(TOKENS, 16_384)
-    call = lambda: triton_fused.fused_logits_gradient(*fused_arguments(**options), scalars, 16_384, out)  # noqa: E731
-    result = compiled(*launched(monkeypatch, triton_fused, "fused_gradient_kernel", call), tmp_path)
+    call = lambda: fused.fused_logits_gradient(*fused_arguments(**options), scalars, 16_384, out)  # noqa: E731
+    result = compiled(*launched(monkeypatch, fused, "fused_gradient_kernel", call), tmp_path)
     fits(result, spilled_bytes=spilled_bytes, fused=True)
     assert "st.global.v4" in result.ptx
 
@@ -116,27 +116,27 @@ def test_fused_logits_gradient(
 @pytest.mark.parametrize("cols", [4096, 507])
 def test_tiles(options: dict[str, Any], cols: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     arguments = tile_arguments(cols, **options)
-    call = lambda: triton_tiles.tile_statistics(*arguments)  # noqa: E731
-    result = compiled(*launched(monkeypatch, triton_tiles, "_statistics_kernel", call), tmp_path)
+    call = lambda: tiles.tile_statistics(*arguments)  # noqa: E731
+    result = compiled(*launched(monkeypatch, tiles, "_statistics_kernel", call), tmp_path)
     fits(result, spilled_bytes=0, fused=False)
     assert result.registers <= 128  # at least 16 warps on a multiprocessor, to hide the latency of loads
     assert cols != 4096 or "ld.global.v4" in result.ptx
     scalars, out = fake(10 if options["reference"] else 5, TOKENS, dtype=torch.float32), fake(TOKENS, cols)
-    call = lambda: triton_tiles.tile_gradient(*arguments, scalars, out)  # noqa: E731
-    result = compiled(*launched(monkeypatch, triton_tiles, "_gradient_kernel", call), tmp_path)
+    call = lambda: tiles.tile_gradient(*arguments, scalars, out)  # noqa: E731
+    result = compiled(*launched(monkeypatch, tiles, "_gradient_kernel", call), tmp_path)
     fits(result, spilled_bytes=0, fused=False)
     assert result.registers <= 128
 
 
 @pytest.mark.parametrize("options", [PLAIN, CAPPED])
-def test_codes(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_fixed_point(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     temperature = fake(TOKENS, dtype=torch.float32) if options["temperature"] else None
-    logits, codes = fake(TOKENS, 4096, dtype=torch.float32), fake(TOKENS, 4096, dtype=torch.int16)
-    tops, softcap = fake(TOKENS, dtype=torch.float32), options["softcap"]
+    logits, quantized = fake(TOKENS, 4096, dtype=torch.float32), fake(TOKENS, 4096, dtype=torch.int16)
+    row_max, softcap = fake(TOKENS, dtype=torch.float32), options["softcap"]
     for name, call in {
-        "_encode_kernel": lambda: codes_triton.encode(logits, temperature, softcap, codes, tops),
-        "_decode_kernel": lambda: codes_triton.decode(codes, tops, temperature, softcap),
+        "_quantize_kernel": lambda: fixed_point.quantize(logits, temperature, softcap, quantized, row_max),
+        "_dequantize_kernel": lambda: fixed_point.dequantize(quantized, row_max, temperature, softcap),
     }.items():
-        result = compiled(*launched(monkeypatch, codes_triton, name, call), tmp_path)
+        result = compiled(*launched(monkeypatch, fixed_point, name, call), tmp_path)
         fits(result, spilled_bytes=0, fused=False)
         assert result.registers <= 64

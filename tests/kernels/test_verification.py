@@ -45,13 +45,13 @@ def test_wrong_statistics_are_noticed(value: float, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_wrong_gradient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = gradient.product_into
+    right = gradient.matmul_into
 
     def without_the_last_column(out: torch.Tensor, left: torch.Tensor, *rest: object, **options: object) -> None:
         cut = left.clone()
         cut[..., -1] = 0.0
         right(out, cut, *rest, **options)
 
-    monkeypatch.setattr(gradient, "product_into", without_the_last_column)
+    monkeypatch.setattr(gradient, "matmul_into", without_the_last_column)
     with pytest.raises(RuntimeError, match="gradients by"):
         verified(96, torch.float32, CPU, ("chunked",))

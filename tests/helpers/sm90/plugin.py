@@ -6,17 +6,17 @@ from typing import Any
 
 from helpers.sm90 import driver
 
-from prorl_kernels.linear_token_stats import triton_fused
+from prorl_kernels.linear_token_stats.triton import fused
 
 
 def _as_on_a_gpu() -> None:
-    why_not_fused = triton_fused.why_not_fused
+    why_not_fused = fused.why_not_fused
 
     def but_for_the_device(*tensors: Any) -> str | None:
         reason = why_not_fused(*tensors)
         return None if reason is not None and reason.startswith("it needs a GPU") else reason
 
-    triton_fused.why_not_fused = but_for_the_device
+    fused.why_not_fused = but_for_the_device
     driver.use()
 
 

@@ -8,7 +8,7 @@ import torch
 from helpers.sm90.driver import Launcher
 from helpers.sm90.memory import MachineError
 
-from prorl_kernels.linear_token_stats.triton_fused import fused_logits_gradient, fused_statistics
+from prorl_kernels.linear_token_stats.triton.fused import fused_logits_gradient, fused_statistics
 
 TOKENS, WIDTH, VOCAB = 130, 456, 700  # two blocks of rows; more steps of the product than stages; three tiles
 STATISTICS, GRADIENT = "fused_statistics_kernel", "fused_gradient_kernel"

@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.token_statistics import DEVICE, Case, finished, scalars
 
-from prorl_kernels.linear_token_stats import triton_fused
 from prorl_kernels.linear_token_stats.stats import merge
-from prorl_kernels.linear_token_stats.triton_fused import (
+from prorl_kernels.linear_token_stats.triton import fused
+from prorl_kernels.linear_token_stats.triton.fused import (
     POLICY_TILE,
     fused_logits_gradient,
     fused_statistics,
@@ -177,9 +177,9 @@ def test_bits_do_not_depend_on_the_batch_the_programs_or_the_run(
 
     everything = slice(0, 140)
     statistics, out = problem.statistics(), gradient(everything)
-    monkeypatch.setattr(triton_fused, "_programs", lambda tensor: 1)
+    monkeypatch.setattr(fused, "_programs", lambda tensor: 1)
     assert torch.equal(problem.statistics(), statistics)
-    monkeypatch.setattr(triton_fused, "_programs", lambda tensor: 1000)
+    monkeypatch.setattr(fused, "_programs", lambda tensor: 1000)
     assert torch.equal(problem.statistics(), statistics)
     assert torch.equal(gradient(everything), out)
     for rows in (slice(0, 1), slice(129, 130), slice(9, 139)):
@@ -195,7 +195,7 @@ def test_more_segments_than_are_merged_at_once(numbers: int) -> None:
     partials[:, [3, 6][: numbers // 4]] = -torch.inf
     partials[77, [3, 6][: numbers // 4]] = 0.5
     statistics = torch.full((numbers, tokens), torch.nan, device=DEVICE)
-    triton_fused._merge(partials, statistics)
+    fused._merge(partials, statistics)
     merged = functools.reduce(merge, partials.double())
     torch.testing.assert_close(finished(statistics), finished(merged), rtol=1e-5, atol=1e-5)
 
@@ -241,7 +241,7 @@ def test_no_tokens() -> None:
 @pytest.mark.parametrize("vocab", [1, 255, 257, 507, 18_992, 37_984, 128_256, 151_936, 152_064, 201_088, 248_320])
 def test_segments_cover_the_vocabulary_without_an_empty_one(vocab: int) -> None:
     tiles = -(-vocab // POLICY_TILE.columns)
-    size = triton_fused._segment_tiles(tiles)
+    size = fused._segment_tiles(tiles)
     assert 1 <= size <= 6
     segments = -(-tiles // size)
     assert (segments - 1) * size < tiles <= segments * size

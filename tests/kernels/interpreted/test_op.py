@@ -1,15 +1,16 @@
-"""The whole operation on Triton's kernels: chunked with Triton's passes over tiles, fused, cached, from logits."""
+"""The whole operation on Triton's kernels: chunked with Triton's passes over tiles, fused, cached."""
 
 from typing import Any
 
 import pytest
 import torch
-from helpers.exact_token_stats import exact_of_logits, example, furthest, gradients, relative
+from helpers.exact_token_stats import example, furthest, gradients, relative
 from helpers.token_statistics import DEVICE
 
-from prorl_kernels.linear_token_stats import cache, chunked, codes, codes_triton, linear_token_stats, triton_tiles
+from prorl_kernels.linear_token_stats import cache, chunked, fixed_point, linear_token_stats
+from prorl_kernels.linear_token_stats.triton import fixed_point as triton_fixed_point
+from prorl_kernels.linear_token_stats.triton import tiles as triton_tiles
 from prorl_kernels.linear_token_stats.verification import verified
-from prorl_kernels.token_stats import function, token_stats
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -21,9 +22,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def on_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors of the CPU take Triton's kernels too, interpreted."""
-    for module in (chunked, function):
-        monkeypatch.setattr(module, "tile_operations", lambda device, dtype: triton_tiles)
-    monkeypatch.setattr(cache, "_codec", lambda tensor: codes_triton)
+    monkeypatch.setattr(chunked, "tile_operations", lambda device, dtype: triton_tiles)
+    monkeypatch.setattr(cache, "_codec", lambda tensor: triton_fixed_point)
 
 
 def check(made: Any, tolerance: float, **options: Any) -> None:
@@ -89,31 +89,18 @@ def test_fused_in_tiles_with_ignored_rows_and_padding(chunk_bytes: int) -> None:
 
 
 @pytest.mark.usefixtures("on_triton")
-def test_of_logits() -> None:
-    logits = (torch.randn(11, 700, device=DEVICE) * 3).requires_grad_()
-    ref_logits = logits.detach() + torch.randn_like(logits)
-    targets, upstream = torch.randint(0, 690, (11,), device=DEVICE), torch.randn(4, 11, device=DEVICE)
-    stats = token_stats(logits, targets, 0.8, ref_logits=ref_logits, valid_vocab=690, chunk_bytes=20_000)
-    leaf = logits.detach().double().requires_grad_()
-    truth = exact_of_logits(leaf[:, :690], targets, 0.8, ref_logits.double()[:, :690])
-    assert furthest(stats, truth) <= 2e-5
-    (gradient,) = gradients(stats, upstream, logits)
-    assert relative(gradient, gradients(truth, upstream, leaf)[0]) <= 2e-5
-
-
-@pytest.mark.usefixtures("on_triton")
 @pytest.mark.parametrize("softcap", [None, 9.0])
-def test_codes_equal_those_of_torch(softcap: float | None) -> None:
+def test_fixed_point_numbers_equal_those_of_torch(softcap: float | None) -> None:
     logits, scale = torch.randn(5, 1500, device=DEVICE) * 20, torch.rand(5, device=DEVICE) + 0.5
     logits[1, 3], logits[2] = -torch.inf, 1e4
     results = []
-    for codec in (codes, codes_triton):
-        kept, tops = torch.empty(5, 1500, dtype=torch.int16, device=DEVICE), torch.empty(5, device=DEVICE)
-        codec.encode(logits, scale, softcap, kept, tops)
-        results.append((kept, tops, codec.decode(kept, tops, scale, softcap)))
-    (kept, tops, decoded), (same, equal, alike) = results
+    for codec in (fixed_point, triton_fixed_point):
+        kept, row_max = torch.empty(5, 1500, dtype=torch.int16, device=DEVICE), torch.empty(5, device=DEVICE)
+        codec.quantize(logits, scale, softcap, kept, row_max)
+        results.append((kept, row_max, codec.dequantize(kept, row_max, scale, softcap)))
+    (kept, row_max, decoded), (same, equal, alike) = results
     assert (kept.int() - same.int()).abs().max() <= 1
-    torch.testing.assert_close(tops, equal, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(row_max, equal, rtol=1e-6, atol=1e-6)
     clear = kept == same
     if softcap is not None:  # at the cap itself a logit is only known to be large
         clear &= decoded.abs() < 4 * softcap

@@ -5,7 +5,7 @@ import torch
 from helpers.token_statistics import DEVICE, Case, finished, scalars
 
 from prorl_kernels.linear_token_stats.stats import merge
-from prorl_kernels.linear_token_stats.triton_tiles import tile_gradient, tile_statistics
+from prorl_kernels.linear_token_stats.triton.tiles import tile_gradient, tile_statistics
 
 SHAPES = [(1, 1, 1), (2, 2, 1), (3, 507, 507), (5, 507, 500), (3, 2048, 2048), (4, 5000, 4999), (2, 4097, 4097)]
 

@@ -15,7 +15,7 @@ import triton.language as tl
 
 
 @triton.jit
-def tile_place(item, row_blocks, columns, GROUP: tl.constexpr):
+def tile_of_item(item, row_blocks, columns, GROUP: tl.constexpr):
     """Row block and column of a work item. Items that run at once share GROUP row blocks and few columns, for L2."""
     group = item // (GROUP * columns)
     height = min(row_blocks - group * GROUP, GROUP)
@@ -24,7 +24,7 @@ def tile_place(item, row_blocks, columns, GROUP: tl.constexpr):
 
 
 @triton.jit
-def product(hidden, weight, row, column, start, stop, accumulator, BLOCK_D: tl.constexpr):
+def matmul(hidden, weight, row, column, start, stop, accumulator, BLOCK_D: tl.constexpr):
     """accumulator + hidden[row:, start:stop] · weight[column:, start:stop]ᵀ; what is out of bounds counts as zero."""
     for d in range(start, stop, BLOCK_D):
         left = hidden.load([row, d])
@@ -34,7 +34,7 @@ def product(hidden, weight, row, column, start, stop, accumulator, BLOCK_D: tl.c
 
 
 @triton.jit
-def product_pair(
+def matmul_pair(
     hidden,
     weight,
     ref_hidden,
@@ -58,6 +58,6 @@ def product_pair(
         ref_left = ref_hidden.load([row, d])
         ref_right = ref_weight.load([column, d])
         ref_logits = tl.dot(ref_left, ref_right.T, ref_logits)
-    logits = product(hidden, weight, row, column, shared, width, logits, BLOCK_D)
-    ref_logits = product(ref_hidden, ref_weight, row, column, shared, ref_width, ref_logits, BLOCK_D)
+    logits = matmul(hidden, weight, row, column, shared, width, logits, BLOCK_D)
+    ref_logits = matmul(ref_hidden, ref_weight, row, column, shared, ref_width, ref_logits, BLOCK_D)
     return logits, ref_logits

@@ -17,13 +17,13 @@ import triton
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from prorl_kernels.linear_token_stats.triton_fused_gradient import fused_gradient_kernel
-from prorl_kernels.linear_token_stats.triton_fused_statistics import (
+from prorl_kernels.linear_token_stats.triton.fused_gradient import fused_gradient_kernel
+from prorl_kernels.linear_token_stats.triton.fused_statistics import (
     fused_statistics_kernel,
     fused_statistics_with_reference_kernel,
     merge_kernel,
 )
-from prorl_kernels.linear_token_stats.triton_math import LOWEST, OPTIONS, on_device_of
+from prorl_kernels.linear_token_stats.triton.math import LAUNCH_OPTIONS, LOWEST, on_device_of
 
 MAX_SEGMENT_TILES = 6
 MERGED_ROWS = 32  # per program: one 128-byte line of every number of a segment
@@ -36,7 +36,7 @@ class TileShape:
 
     rows: int
     columns: int
-    depth: int  # of one step of the product
+    depth: int  # how much of d one step of the product takes
     stages: int  # steps in flight
     warps: int
     group: int  # row blocks that share the columns in the L2 cache
@@ -50,7 +50,7 @@ class TileShape:
             "GROUP": self.group,
             "num_warps": self.warps,
             "num_stages": self.stages,
-            **OPTIONS,
+            **LAUNCH_OPTIONS,
         }
 
 
@@ -99,7 +99,7 @@ def fused_statistics(
         inverse_temperature: `[tokens]` fp32, or None for 1.
         softcap: logits become softcap · tanh(logits / softcap) before the temperature, the reference's too; or None.
         ref_hidden: `[tokens, d_ref]`, with `ref_weight` `[columns, d_ref]`; or None.
-        valid_cols: rows of `weight` from here on are padding: never read, no mass.
+        valid_cols: rows of `weight` from here on are padding: never read, probability 0.
 
     Returns:
         fp32 `[4, tokens]`, or `[9, tokens]` with a reference, as `tile_statistics` does.
@@ -111,7 +111,7 @@ def fused_statistics(
     tokens, numbers = len(hidden), 4 if ref_hidden is None else 9
     statistics = torch.empty(numbers, tokens, dtype=torch.float32, device=hidden.device)
     if tokens == 0 or valid_cols == 0:
-        return _no_columns(statistics)
+        return _empty_statistics(statistics)
     shape = POLICY_TILE if ref_hidden is None else PAIR_TILE
     tiles = triton.cdiv(valid_cols, shape.columns)
     segment_tiles = _segment_tiles(tiles)
@@ -149,7 +149,7 @@ def _merge(partials: Tensor, statistics: Tensor) -> None:
         HAS_REFERENCE=numbers == 9,
         ROWS=MERGED_ROWS,
         SEGMENTS=64,
-        **OPTIONS,
+        **LAUNCH_OPTIONS,
     )
 
 
@@ -215,7 +215,7 @@ def fused_logits_gradient(
 
 
 def statistics_workspace_bytes(tokens: int, valid_cols: int, has_reference: bool) -> int:
-    """What `fused_statistics` allocates besides its result, when no input has to be copied."""
+    """Bytes that `fused_statistics` allocates besides its result, when no input has to be copied."""
     shape = PAIR_TILE if has_reference else POLICY_TILE
     tiles = triton.cdiv(valid_cols, shape.columns)
     return triton.cdiv(tiles, _segment_tiles(tiles)) * (9 if has_reference else 4) * 4 * tokens
@@ -228,7 +228,7 @@ def _segment_tiles(tiles: int) -> int:
     return min(range(MAX_SEGMENT_TILES, 2, -1), key=lambda size: -tiles % size)
 
 
-def _no_columns(statistics: Tensor) -> Tensor:
+def _empty_statistics(statistics: Tensor) -> Tensor:
     statistics.zero_()
     statistics[0] = LOWEST.value
     statistics[3] = -torch.inf
@@ -248,12 +248,12 @@ def _descriptors(
     hidden: Tensor, weight: Tensor, valid_cols: int, shape: TileShape
 ) -> tuple[TensorDescriptor, TensorDescriptor]:
     return (
-        TensorDescriptor.from_tensor(_addressable(hidden), [shape.rows, shape.depth]),
-        TensorDescriptor.from_tensor(_addressable(weight[:valid_cols]), [shape.columns, shape.depth]),
+        TensorDescriptor.from_tensor(_tma_compatible(hidden), [shape.rows, shape.depth]),
+        TensorDescriptor.from_tensor(_tma_compatible(weight[:valid_cols]), [shape.columns, shape.depth]),
     )
 
 
-def _addressable(matrix: Tensor) -> Tensor:
+def _tma_compatible(matrix: Tensor) -> Tensor:
     """The copy engine wants contiguous rows that begin at multiples of 16 bytes."""
     if triton.knobs.runtime.interpret:
         matrix = matrix.float()  # exact; the interpreter multiplies bf16 as if its bits were integers

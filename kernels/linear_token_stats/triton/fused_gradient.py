@@ -7,47 +7,47 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from prorl_kernels.linear_token_stats.triton_math import (
+from prorl_kernels.linear_token_stats.triton.math import (
     logits_gradient,
     logits_gradient_with_reference,
+    scale_derivative,
     scaled,
-    scaling_slope,
 )
-from prorl_kernels.linear_token_stats.triton_products import product, product_pair, tile_place
+from prorl_kernels.linear_token_stats.triton.matmul import matmul, matmul_pair, tile_of_item
 
 
 @triton.jit
-def halves(tile, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def split_columns(tile, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Left and right half of the columns; both stay in the registers where they are."""
     return tile.reshape(ROWS, 2, COLUMNS // 2).permute(0, 2, 1).split()
 
 
 @triton.jit
-def row_scalar(scalars, index: tl.constexpr, tokens, rows, own):
-    return tl.load(scalars + index * tokens.to(tl.int64) + rows, mask=own, other=0.0)[:, None]
+def row_scalar(scalars, index: tl.constexpr, tokens, rows, row_mask):
+    return tl.load(scalars + index * tokens.to(tl.int64) + rows, mask=row_mask, other=0.0)[:, None]
 
 
 @triton.jit
-def row_scalars(scalars, tokens, rows, own):
-    """What the gradient needs per row, in the order of its arguments."""
+def row_scalars(scalars, tokens, rows, row_mask):
+    """The numbers per row that `logits_gradient` takes, in the order of its arguments."""
     return (
-        row_scalar(scalars, 0, tokens, rows, own),
-        row_scalar(scalars, 1, tokens, rows, own),
-        row_scalar(scalars, 2, tokens, rows, own),
-        row_scalar(scalars, 3, tokens, rows, own),
-        row_scalar(scalars, 4, tokens, rows, own),
+        row_scalar(scalars, 0, tokens, rows, row_mask),
+        row_scalar(scalars, 1, tokens, rows, row_mask),
+        row_scalar(scalars, 2, tokens, rows, row_mask),
+        row_scalar(scalars, 3, tokens, rows, row_mask),
+        row_scalar(scalars, 4, tokens, rows, row_mask),
     )
 
 
 @triton.jit
-def ref_row_scalars(scalars, tokens, rows, own):
-    """What it needs besides with a reference."""
+def ref_row_scalars(scalars, tokens, rows, row_mask):
+    """The numbers per row that `logits_gradient_with_reference` takes in addition."""
     return (
-        row_scalar(scalars, 5, tokens, rows, own),
-        row_scalar(scalars, 6, tokens, rows, own),
-        row_scalar(scalars, 7, tokens, rows, own),
-        row_scalar(scalars, 8, tokens, rows, own),
-        row_scalar(scalars, 9, tokens, rows, own),
+        row_scalar(scalars, 5, tokens, rows, row_mask),
+        row_scalar(scalars, 6, tokens, rows, row_mask),
+        row_scalar(scalars, 7, tokens, rows, row_mask),
+        row_scalar(scalars, 8, tokens, rows, row_mask),
+        row_scalar(scalars, 9, tokens, rows, row_mask),
     )
 
 
@@ -59,7 +59,7 @@ def write_gradient(
     rows,
     target,
     scale,
-    numbers,
+    per_row,
     out,
     tokens,
     first_col,
@@ -79,10 +79,10 @@ def write_gradient(
     scores = scaled(logits, scale, softcap, HAS_TEMPERATURE, HAS_SOFTCAP)
     if HAS_REFERENCE:
         ref_scores = scaled(ref_logits, scale, softcap, HAS_TEMPERATURE, HAS_SOFTCAP)
-        gradient = logits_gradient_with_reference(scores, ref_scores, is_target, *numbers)
+        gradient = logits_gradient_with_reference(scores, ref_scores, is_target, *per_row)
     else:
-        gradient = logits_gradient(scores, is_target, *numbers)
-    gradient = gradient * scaling_slope(logits, scale, softcap, HAS_TEMPERATURE, HAS_SOFTCAP)
+        gradient = logits_gradient(scores, is_target, *per_row)
+    gradient = gradient * scale_derivative(logits, scale, softcap, HAS_TEMPERATURE, HAS_SOFTCAP)
     gradient = tl.where((columns < valid_cols)[None, :], gradient, 0.0)
     offsets = rows.to(tl.int64)[:, None] * out_stride + local[None, :]
     inside = (rows < tokens)[:, None] & (local < cols)[None, :]
@@ -124,19 +124,19 @@ def fused_gradient_kernel(
     """
     QUARTER: tl.constexpr = COLUMNS // 4
     for item in range(tl.program_id(0), row_blocks * column_blocks, tl.num_programs(0)):
-        row_block, column_block = tile_place(item, row_blocks, column_blocks, GROUP)
+        row_block, column_block = tile_of_item(item, row_blocks, column_blocks, GROUP)
         row = row_block * ROWS
         column = column_block * COLUMNS
         rows = row + tl.arange(0, ROWS)
-        own = rows < tokens
-        target = tl.load(targets + rows, mask=own, other=-1).to(tl.int32)
+        row_mask = rows < tokens
+        target = tl.load(targets + rows, mask=row_mask, other=-1).to(tl.int32)
         scale = 1.0
         if HAS_TEMPERATURE:
-            scale = tl.load(inverse_temperature + rows, mask=own, other=1.0)[:, None]
-        numbers = row_scalars(scalars, tokens, rows, own)
+            scale = tl.load(inverse_temperature + rows, mask=row_mask, other=1.0)[:, None]
+        per_row = row_scalars(scalars, tokens, rows, row_mask)
         if HAS_REFERENCE:
-            numbers += ref_row_scalars(scalars, tokens, rows, own)
-            logits, ref_logits = product_pair(
+            per_row += ref_row_scalars(scalars, tokens, rows, row_mask)
+            logits, ref_logits = matmul_pair(
                 hidden,
                 weight,
                 ref_hidden,
@@ -151,12 +151,12 @@ def fused_gradient_kernel(
             )
         else:
             logits = tl.zeros((ROWS, COLUMNS), tl.float32)
-            logits = product(hidden, weight, row, first_col + column, 0, width, logits, BLOCK_D)
+            logits = matmul(hidden, weight, row, first_col + column, 0, width, logits, BLOCK_D)
             ref_logits = logits
-        left, right = halves(logits, ROWS, COLUMNS)
-        ref_left, ref_right = halves(ref_logits, ROWS, COLUMNS)
-        parts = halves(left, ROWS, COLUMNS // 2) + halves(right, ROWS, COLUMNS // 2)
-        ref_parts = halves(ref_left, ROWS, COLUMNS // 2) + halves(ref_right, ROWS, COLUMNS // 2)
+        left, right = split_columns(logits, ROWS, COLUMNS)
+        ref_left, ref_right = split_columns(ref_logits, ROWS, COLUMNS)
+        parts = split_columns(left, ROWS, COLUMNS // 2) + split_columns(right, ROWS, COLUMNS // 2)
+        ref_parts = split_columns(ref_left, ROWS, COLUMNS // 2) + split_columns(ref_right, ROWS, COLUMNS // 2)
         for part in tl.static_range(4):
             write_gradient(
                 parts[part],
@@ -165,7 +165,7 @@ def fused_gradient_kernel(
                 rows,
                 target,
                 scale,
-                numbers,
+                per_row,
                 out,
                 tokens,
                 first_col,

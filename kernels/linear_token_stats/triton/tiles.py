@@ -17,16 +17,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from prorl_kernels.linear_token_stats.triton_math import (
+from prorl_kernels.linear_token_stats.triton.math import (
+    LAUNCH_OPTIONS,
     LOWEST,
-    OPTIONS,
     bounded,
     exponential,
     logits_gradient,
     logits_gradient_with_reference,
     on_device_of,
+    scale_derivative,
     scaled,
-    scaling_slope,
 )
 
 GRADIENT_COLUMNS = 4096  # per program of the gradient
@@ -49,11 +49,11 @@ def tile_statistics(
         inverse_temperature: `[rows]` fp32, or None for 1.
         softcap: logits become softcap · tanh(logits / softcap) before the temperature, the reference's too; or None.
         ref_logits: raw logits of the reference, like `logits`, or None.
-        valid_cols: columns from here on are padding: never read, no mass.
+        valid_cols: columns from here on are padding: never read, probability 0.
 
     Returns:
-        fp32 `[4, rows]`: top, sum, weighted, target; with a reference `[9, rows]`: and ref top, ref sum, ref target,
-        cross, ref cross, as `stats.merge` takes them. Without columns: top is the lowest finite number, sums are 0.
+        fp32 `[4, rows]`, with a reference `[9, rows]`, as `stats.py` lists them. Without columns: maxima are the lowest
+        finite number, sums are 0.
     """
     rows, cols = logits.shape
     _check_tile(logits, targets, inverse_temperature, ref_logits, valid_cols)
@@ -78,7 +78,7 @@ def tile_statistics(
             HAS_SOFTCAP=softcap is not None,
             BLOCK=min(widest, max(128, triton.next_power_of_2(cols))),
             num_warps=4,
-            **OPTIONS,
+            **LAUNCH_OPTIONS,
         )
     return statistics
 
@@ -96,10 +96,10 @@ def tile_gradient(
     """Gradient in the raw logits of one tile, in one pass; the first six arguments as in `tile_statistics`.
 
     Args:
-        scalars: fp32 `[5, rows]`, of the whole vocabulary: 0 top, 1 log of sum, 2 entropy, and the upstream gradients
-            of 3 logprob and 4 entropy; with a reference `[10, rows]`: and 5 ref top, 6 log of ref sum, 7 kl_reverse,
-            and the upstream gradients of 8 kl_reverse and 9 kl_forward. Upstream gradients are the caller's: the
-            division by the temperature happens here.
+        scalars: fp32 `[5, rows]`, over the whole vocabulary: 0 row max, 1 log of row sum, 2 entropy, and the upstream
+            gradients of 3 logprob and 4 entropy; with a reference `[10, rows]`: and 5 ref max, 6 log of ref sum,
+            7 kl_reverse, and the upstream gradients of 8 kl_reverse and 9 kl_forward. Upstream gradients are the
+            caller's: the division by the temperature happens here.
         out: `[rows, cols]`, any floating dtype, contiguous within a row; may be `logits` itself (fp32). Padding columns
             become 0.
 
@@ -136,7 +136,7 @@ def tile_gradient(
             COLUMNS=GRADIENT_COLUMNS,
             BLOCK=min(1024, max(128, triton.next_power_of_2(cols))),
             num_warps=4,
-            **OPTIONS,
+            **LAUNCH_OPTIONS,
         )
     return out
 
@@ -163,32 +163,35 @@ def _check_rows(scalars: Tensor, shape: tuple[int, ...]) -> None:
 
 
 @triton.jit
-def _absorb(top, total, weighted, scores):
-    """Lane by lane: adds one column to (top, sum, weighted). One of the two exponentials of a merge is always 1."""
-    difference = scores - top
+def _online_softmax(row_max, row_sum, entropy_sum, scores):
+    """Adds one column to each lane's statistics. Of the two exponentials of a merge one is always 1."""
+    difference = scores - row_max
     rises = difference > 0
     step = bounded(-tl.abs(difference))
     smaller = exponential(step)
-    keep = tl.where(rises, smaller, 1.0)
-    gain = tl.where(rises, 1.0, smaller)
-    fall = tl.where(rises, step, 0.0)  # old top − new top
-    below = tl.where(rises, 0.0, step)  # score − new top
-    weighted = keep * (weighted + fall * total) + gain * below
-    total = keep * total + gain
-    return tl.where(rises, scores, top), total, weighted, keep, gain, fall, below
+    alpha = tl.where(rises, smaller, 1.0)
+    p = tl.where(rises, 1.0, smaller)
+    delta = tl.where(rises, step, 0.0)  # old maximum − new maximum
+    shifted = tl.where(rises, 0.0, step)  # score − new maximum
+    entropy_sum = alpha * (entropy_sum + delta * row_sum) + p * shifted
+    row_sum = alpha * row_sum + p
+    return tl.where(rises, scores, row_max), row_sum, entropy_sum, alpha, p, delta, shifted
 
 
 @triton.jit
-def _absorb_pair(top, total, weighted, ref_top, ref_total, cross, ref_cross, scores, ref_scores):
-    old_total, old_ref_total = total, ref_total
-    ref_weighted = tl.zeros_like(ref_total)  # the reference's entropy is nobody's: dead code
-    top, total, weighted, keep, gain, fall, below = _absorb(top, total, weighted, scores)
-    ref_top, ref_total, _, ref_keep, ref_gain, ref_fall, ref_below = _absorb(
-        ref_top, ref_total, ref_weighted, ref_scores
+def _online_softmax_pair(
+    row_max, row_sum, entropy_sum, ref_max, ref_sum, kl_reverse_sum, kl_forward_sum, scores, ref_scores
+):
+    """Adds one column of policy and reference to each lane's statistics."""
+    old_row_sum, old_ref_sum = row_sum, ref_sum
+    ref_entropy_sum = tl.zeros_like(ref_sum)  # nobody needs the reference's entropy: dead code
+    row_max, row_sum, entropy_sum, alpha, p, delta, shifted = _online_softmax(row_max, row_sum, entropy_sum, scores)
+    ref_max, ref_sum, _, ref_alpha, ref_p, ref_delta, ref_shifted = _online_softmax(
+        ref_max, ref_sum, ref_entropy_sum, ref_scores
     )
-    cross = keep * (cross + (fall - ref_fall) * old_total) + gain * (below - ref_below)
-    ref_cross = ref_keep * (ref_cross + (ref_fall - fall) * old_ref_total) + ref_gain * (ref_below - below)
-    return top, total, weighted, ref_top, ref_total, cross, ref_cross
+    kl_reverse_sum = alpha * (kl_reverse_sum + (delta - ref_delta) * old_row_sum) + p * (shifted - ref_shifted)
+    kl_forward_sum = ref_alpha * (kl_forward_sum + (ref_delta - delta) * old_ref_sum) + ref_p * (ref_shifted - shifted)
+    return row_max, row_sum, entropy_sum, ref_max, ref_sum, kl_reverse_sum, kl_forward_sum
 
 
 @triton.jit
@@ -227,8 +230,8 @@ def _statistics_kernel(
         scale = tl.load(inverse_temperature + row)
     lanes = tl.arange(0, BLOCK)
     nothing = tl.zeros((BLOCK,), tl.float32)
-    top, total, weighted = nothing + LOWEST, nothing, nothing
-    ref_top, ref_total, cross, ref_cross = nothing + LOWEST, nothing, nothing, nothing
+    row_max, row_sum, entropy_sum = nothing + LOWEST, nothing, nothing
+    ref_max, ref_sum, kl_reverse_sum, kl_forward_sum = nothing + LOWEST, nothing, nothing, nothing
     unmasked = valid_cols // BLOCK * BLOCK
     for start in range(0, valid_cols, BLOCK):
         columns = start + lanes
@@ -245,31 +248,31 @@ def _statistics_kernel(
                 ref_raw = tl.load(row_ref_logits + columns, mask=columns < valid_cols, other=0.0).to(tl.float32)
             ref_scores = scaled(ref_raw, scale, softcap, HAS_TEMPERATURE, HAS_SOFTCAP)
             ref_scores = tl.where(columns < valid_cols, ref_scores, float("-inf"))
-            top, total, weighted, ref_top, ref_total, cross, ref_cross = _absorb_pair(
-                top, total, weighted, ref_top, ref_total, cross, ref_cross, scores, ref_scores
+            row_max, row_sum, entropy_sum, ref_max, ref_sum, kl_reverse_sum, kl_forward_sum = _online_softmax_pair(
+                row_max, row_sum, entropy_sum, ref_max, ref_sum, kl_reverse_sum, kl_forward_sum, scores, ref_scores
             )
         else:
-            top, total, weighted, _, _, _, _ = _absorb(top, total, weighted, scores)
-    row_top = tl.max(top, 0)
-    fall = bounded(top - row_top)
-    keep = exponential(fall)
+            row_max, row_sum, entropy_sum, _, _, _, _ = _online_softmax(row_max, row_sum, entropy_sum, scores)
+    final_max = tl.max(row_max, 0)
+    delta = bounded(row_max - final_max)
+    alpha = exponential(delta)
     out = statistics + row
     rows = rows.to(tl.int64)
-    tl.store(out, row_top)
-    tl.store(out + rows, tl.sum(keep * total, 0))
-    tl.store(out + 2 * rows, tl.sum(keep * (weighted + fall * total), 0))
+    tl.store(out, final_max)
+    tl.store(out + rows, tl.sum(alpha * row_sum, 0))
+    tl.store(out + 2 * rows, tl.sum(alpha * (entropy_sum + delta * row_sum), 0))
     score = _target_score(row_logits, target, valid_cols, scale, softcap, HAS_TEMPERATURE, HAS_SOFTCAP)
     tl.store(out + 3 * rows, score)
     if HAS_REFERENCE:
-        row_ref_top = tl.max(ref_top, 0)
-        ref_fall = bounded(ref_top - row_ref_top)
-        ref_keep = exponential(ref_fall)
-        tl.store(out + 4 * rows, row_ref_top)
-        tl.store(out + 5 * rows, tl.sum(ref_keep * ref_total, 0))
+        ref_final_max = tl.max(ref_max, 0)
+        ref_delta = bounded(ref_max - ref_final_max)
+        ref_alpha = exponential(ref_delta)
+        tl.store(out + 4 * rows, ref_final_max)
+        tl.store(out + 5 * rows, tl.sum(ref_alpha * ref_sum, 0))
         ref_score = _target_score(row_ref_logits, target, valid_cols, scale, softcap, HAS_TEMPERATURE, HAS_SOFTCAP)
         tl.store(out + 6 * rows, ref_score)
-        tl.store(out + 7 * rows, tl.sum(keep * (cross + (fall - ref_fall) * total), 0))
-        tl.store(out + 8 * rows, tl.sum(ref_keep * (ref_cross + (ref_fall - fall) * ref_total), 0))
+        tl.store(out + 7 * rows, tl.sum(alpha * (kl_reverse_sum + (delta - ref_delta) * row_sum), 0))
+        tl.store(out + 8 * rows, tl.sum(ref_alpha * (kl_forward_sum + (ref_delta - delta) * ref_sum), 0))
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -306,13 +309,13 @@ def _gradient_kernel(
     if HAS_TEMPERATURE:
         scale = tl.load(inverse_temperature + row)
     rows = rows.to(tl.int64)
-    own = scalars + row
-    top, log_sum, entropy = tl.load(own), tl.load(own + rows), tl.load(own + 2 * rows)
-    logprob_grad, entropy_grad = tl.load(own + 3 * rows), tl.load(own + 4 * rows)
+    row_scalars = scalars + row
+    row_max, log_sum, entropy = tl.load(row_scalars), tl.load(row_scalars + rows), tl.load(row_scalars + 2 * rows)
+    d_logprob, d_entropy = tl.load(row_scalars + 3 * rows), tl.load(row_scalars + 4 * rows)
     if HAS_REFERENCE:
-        ref_top, ref_log_sum = tl.load(own + 5 * rows), tl.load(own + 6 * rows)
-        kl_reverse = tl.load(own + 7 * rows)
-        kl_reverse_grad, kl_forward_grad = tl.load(own + 8 * rows), tl.load(own + 9 * rows)
+        ref_max, ref_log_sum = tl.load(row_scalars + 5 * rows), tl.load(row_scalars + 6 * rows)
+        kl_reverse = tl.load(row_scalars + 7 * rows)
+        d_kl_reverse, d_kl_forward = tl.load(row_scalars + 8 * rows), tl.load(row_scalars + 9 * rows)
     for start in range(first, min(first + COLUMNS, cols), BLOCK):
         columns = start + tl.arange(0, BLOCK)
         valid = columns < valid_cols
@@ -326,19 +329,19 @@ def _gradient_kernel(
                 scores,
                 ref_scores,
                 is_target,
-                top,
+                row_max,
                 log_sum,
                 entropy,
-                logprob_grad,
-                entropy_grad,
-                ref_top,
+                d_logprob,
+                d_entropy,
+                ref_max,
                 ref_log_sum,
                 kl_reverse,
-                kl_reverse_grad,
-                kl_forward_grad,
+                d_kl_reverse,
+                d_kl_forward,
             )
         else:
-            gradient = logits_gradient(scores, is_target, top, log_sum, entropy, logprob_grad, entropy_grad)
-        gradient = gradient * scaling_slope(raw, scale, softcap, HAS_TEMPERATURE, HAS_SOFTCAP)
+            gradient = logits_gradient(scores, is_target, row_max, log_sum, entropy, d_logprob, d_entropy)
+        gradient = gradient * scale_derivative(raw, scale, softcap, HAS_TEMPERATURE, HAS_SOFTCAP)
         gradient = tl.where(valid, gradient, 0.0)
         tl.store(row_out + columns, gradient.to(out.dtype.element_ty), mask=columns < cols)

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 WORTH_COMPILING = 1e8  # multiplications, about 2 ms of one core
-LEAST_ROWS = 128  # of a block; fewer are slower
+LEAST_ROWS = 128  # per block; fewer are slower
 
 
-def product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+def matmul(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
     """`left` `[rows, inner]` times `right` `[inner, columns]`, accumulated and returned in `dtype`; any strides."""
     if _is_for_host(left, right):
-        return _host_product(left, right)
+        return _host_matmul(left, right)
     return torch.mm(left, right) if left.dtype == dtype else torch.mm(left, right, out_dtype=dtype)
 
 
-def product_into(out: Tensor, left: Tensor, right: Tensor, *, accumulate: bool) -> None:
+def matmul_into(out: Tensor, left: Tensor, right: Tensor, *, accumulate: bool) -> None:
     """out = left · right, or out += left · right; accumulated in the dtype of `out`.
 
     Beside `out` lie, on a CPU, a copy of `left` and as much of the product, or 128 rows of it if these are more.
@@ -32,7 +32,7 @@ def product_into(out: Tensor, left: Tensor, right: Tensor, *, accumulate: bool) 
         left = left.contiguous()  # once, oneDNN would do it for every block
         step = block_rows(left.shape[0] * left.shape[1], out.shape[1])
         for part, factor in zip(out.split(step), left.split(step), strict=True):
-            result = _host_product(factor, right)
+            result = _host_matmul(factor, right)
             _ = part.add_(result) if accumulate else part.copy_(result)
             del result  # before the next one is made
     elif left.dtype != out.dtype:
@@ -44,11 +44,11 @@ def product_into(out: Tensor, left: Tensor, right: Tensor, *, accumulate: bool) 
 
 
 def block_rows(numbers: int, width: int) -> int:
-    """Of a block of up to `numbers`. A power of two, so that blocks of one shape make up tiles of 4,096."""
+    """Rows of a block with up to `numbers` numbers; a power of two, so that equal blocks make up tiles of 4,096."""
     return max(LEAST_ROWS, 1 << ((numbers // width) | 1).bit_length() - 1)
 
 
-def _host_product(left: Tensor, right: Tensor) -> Tensor:
+def _host_matmul(left: Tensor, right: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
 
 
