@@ -11,8 +11,8 @@ import yaml
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import create, extract
 from prorl_mega.tasks.instruction import language
-from prorl_mega.tasks.instruction.ifeval import KINDS, checked, followed
-from prorl_mega.tasks.instruction.ifeval_kinds import PUBLISHED
+from prorl_mega.tasks.instruction.check_registry import CHECKS, checked, followed
+from prorl_mega.tasks.instruction.ifeval_checks import IFEVAL_CHECKS
 from prorl_mega.types import Problem
 
 TABLE: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "tables/instruction.yaml").read_text())
@@ -100,14 +100,14 @@ def problems(file: Path, **options: Any) -> tuple[Any, dict[str, Problem]]:
 
 
 def test_all_kinds_of_ifeval_are_there() -> None:
-    assert set(PUBLISHED) == set(IFEVAL.split())
-    assert len(PUBLISHED) == 25
+    assert set(IFEVAL_CHECKS) == set(IFEVAL.split())
+    assert len(IFEVAL_CHECKS) == 25
 
 
 def test_the_table_is_large_and_covers_every_kind_with_both_signs() -> None:
     assert len(ROWS) >= 400
     assert len({(json.dumps(constraint), text) for constraint, text, _ in ROWS}) == len(ROWS)
-    for kind in KINDS:
+    for kind in CHECKS:
         signs = [expected for constraint, _, expected in ROWS if constraint["kind"] == kind]
         assert len(signs) >= 8, kind
         assert {True, False} == set(signs), kind
@@ -146,6 +146,7 @@ def test_the_same_text_is_always_judged_alike() -> None:
         ({"kind": "keywords:existence", "keywords": None}, "is missing"),
         ({"kind": "punctuation:no_comma", "keywords": ["a"]}, "has no parameter 'keywords'"),
         ({"kind": "keywords:frequency", "keyword": "a", "frequency": 1, "relation": "around"}, "must be one of"),
+        ({"kind": "keywords:frequency", "keyword": "a", "frequency": 1, "relation": ["at least"]}, "must be one of"),
         ({"kind": "keywords:frequency", "keyword": "a", "frequency": 1.5, "relation": "at least"}, "whole number"),
         ({"kind": "keywords:frequency", "keyword": "a", "frequency": True, "relation": "at least"}, "whole number"),
         (

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from prorl_mega.tasks import create
-from prorl_mega.tasks.instruction.constraints import KINDS, satisfied
+from prorl_mega.tasks.instruction.check_registry import followed
+from prorl_mega.tasks.instruction.generated_checks import GENERATED_CHECKS
 
 CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ({"kind": "words", "count": 3}, ["a b c", "It's two-fold"], ["a b", "a b c d", "..."]),
@@ -29,18 +30,18 @@ CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
 
 
 def test_the_table_covers_every_kind() -> None:
-    assert {constraint["kind"] for constraint, _, _ in CASES} == set(KINDS)
+    assert {constraint["kind"] for constraint, _, _ in CASES} == set(GENERATED_CHECKS)
 
 
 @pytest.mark.parametrize(("constraint", "good", "bad"), CASES)
 def test_kinds(constraint: dict[str, Any], good: list[str], bad: list[str]) -> None:
-    assert [satisfied(text, [constraint]) for text in good] == [[True]] * len(good)
-    assert [satisfied(text, [constraint]) for text in [*bad, "", " \n"]] == [[False]] * (len(bad) + 2)
-    assert KINDS[constraint["kind"]].full(constraint)
-    assert len(KINDS[constraint["kind"]].short(constraint)) < 30
+    assert [followed(text, [constraint]) for text in good] == [[True]] * len(good)
+    assert [followed(text, [constraint]) for text in [*bad, "", " \n"]] == [[False]] * (len(bad) + 2)
+    assert GENERATED_CHECKS[constraint["kind"]].full.format(**constraint)
+    assert len(GENERATED_CHECKS[constraint["kind"]].short.format(**constraint)) < 30
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(GENERATED_CHECKS))
 def test_every_kind_alone_can_be_followed(kind: str) -> None:
     task = create("instruction", "x", {"kinds": [kind], "max_constraints": 1})
     for index in range(20):

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 
-from prorl_mega.tasks import extract
-from prorl_mega.tasks.instruction.constraints import KINDS, VOCABULARY, Constraint, satisfied
+from prorl_mega.tasks.instruction.check_registry import final_text, followed, judged
+from prorl_mega.tasks.instruction.generated_checks import GENERATED_CHECKS, VOCABULARY
+from prorl_mega.tasks.instruction.instruction_check import Constraint
 from prorl_mega.tasks.registry import Style, Task, register
 from prorl_mega.types import Problem, Verdict
 
@@ -20,18 +21,19 @@ ATTEMPTS = 200  # draws of a set of instructions before the options are called c
 
 
 @dataclass(kw_only=True, slots=True)
-class InstructionOptions:
-    """`kinds` are the names in `constraints.KINDS`; difficulty is the number of them at once."""
+class GeneratedInstructionsOptions:
+    """`kinds` are the names in `GENERATED_CHECKS`; difficulty is the number of them at once."""
 
-    kinds: list[str] = field(default_factory=lambda: list(KINDS))
+    kinds: list[str] = field(default_factory=lambda: list(GENERATED_CHECKS))
     min_constraints: int = 1
     max_constraints: int = 3
     style: Style = Style.full
 
     def __post_init__(self) -> None:
-        unknown = [kind for kind in self.kinds if kind not in KINDS]
+        unknown = [kind for kind in self.kinds if kind not in GENERATED_CHECKS]
         if unknown or not self.kinds:
-            raise ValueError(f"kinds: unknown {', '.join(unknown) or 'empty list'}. Known: {', '.join(KINDS)}")
+            known = ", ".join(GENERATED_CHECKS)
+            raise ValueError(f"kinds: unknown {', '.join(unknown) or 'empty list'}. Known: {known}")
         if not 1 <= self.min_constraints <= self.max_constraints <= len(self.kinds):
             raise ValueError(
                 f"max_constraints: need 1 <= min_constraints <= max_constraints <= {len(self.kinds)} kinds, "
@@ -40,31 +42,30 @@ class InstructionOptions:
 
 
 @register("instruction")
-class Instruction(Task):
+class GeneratedInstructions(Task):
     """Write a text that follows some instructions."""
 
-    options_type = InstructionOptions
-    options: InstructionOptions
+    options_type = GeneratedInstructionsOptions
+    options: GeneratedInstructionsOptions
     judges_form = True
 
     def problem(self, index: int, seed: int) -> Problem:
-        random = self.generator(index, seed)
-        constraints, solution = self._draw(random)
-        short = self.options.style is Style.short
-        wordings = [(KINDS[c["kind"]].short if short else KINDS[c["kind"]].full)(c) for c in constraints]
+        constraints, solution = self._draw(self.generator(index, seed))
+        if self.options.style is Style.short:
+            prompt = ", ".join(GENERATED_CHECKS[each["kind"]].short.format(**each) for each in constraints) + ":"
+        else:
+            sentences = [GENERATED_CHECKS[each["kind"]].full.format(**each) for each in constraints]
+            prompt = " ".join(["Write a short text.", *sentences])
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{', '.join(wordings)}:" if short else f"Write a short text. {' '.join(wordings)}",
+            prompt=prompt,
             entry={"constraints": constraints},
             solution=solution,
         )
 
     def score(self, problem: Problem, answer: str) -> Verdict:
-        constraints = problem.entry["constraints"]
-        kept = satisfied(extract.after_thinking(extract.clean(answer)), constraints)
-        broken = [c["kind"] for c, good in zip(constraints, kept, strict=True) if not good]
-        return Verdict(reward=sum(kept) / len(kept), detail=f"not followed: {', '.join(broken)}" if broken else "")
+        return judged(final_text(answer), problem.entry["constraints"])
 
     def _draw(self, random: Random) -> tuple[list[Constraint], str]:
         """Instructions that can be followed together, with a text that does."""
@@ -72,23 +73,25 @@ class Instruction(Task):
         count = random.randint(options.min_constraints, options.max_constraints)
         for attempt in range(ATTEMPTS):
             # Fewer instructions when nothing fits, so that a list of kinds which exclude each other still works.
-            size = max(1, count - attempt * count // ATTEMPTS)
-            kinds = random.sample(options.kinds, size)
-            constraints: list[Constraint] = [{"kind": kind, **KINDS[kind].draw(random)} for kind in kinds]
+            kinds = random.sample(options.kinds, max(1, count - attempt * count // ATTEMPTS))
+            constraints = [_constraint(kind, random) for kind in kinds]
             text = compose(constraints, random)
-            if all(satisfied(text, constraints)):
+            if all(followed(text, constraints)):
                 return constraints, text
         raise AssertionError(f"no text follows any single instruction of {options.kinds}")
 
 
+def _constraint(kind: str, random: Random) -> Constraint:
+    drawn = GENERATED_CHECKS[kind].drawn
+    return {"kind": kind, **{name: random.choice(values) for name, values in drawn.items()}}
+
+
 def compose(constraints: list[Constraint], random: Random) -> str:
-    """A text that follows all instructions if they do not exclude each other; check it with `satisfied`."""
+    """A text that follows all instructions if they do not exclude each other; check it with `followed`."""
     wanted = {c["kind"]: c for c in constraints}
     if "only_repeat" in wanted:
-        chosen = wanted["only_repeat"]["word"].split() * wanted["only_repeat"]["count"]
-    else:
-        chosen = _choose_words(wanted, random)
-    return _frame(chosen, wanted)
+        return _frame([wanted["only_repeat"]["word"]] * wanted["only_repeat"]["count"], wanted)
+    return _frame(_choose_words(wanted, random), wanted)
 
 
 def _choose_words(wanted: dict[str, Constraint], random: Random) -> list[str]:

@@ -1,0 +1,227 @@
+r"""The 25 kinds of instruction of IFEval, by their published names and parameters, checked strictly.
+
+Zhou et al., "Instruction-Following Evaluation for Large Language Models", 2023. The checks are our own. Where they
+differ from the published ones, they are narrower, because a policy that is trained on a check finds what it lets pass:
+
+- keywords are whole words, not parts of words or patterns; highlights, placeholders, titles and sections hold text
+- a bullet is a marker, a blank and text; a divider (`***`, `******`) stands alone
+- a postscript and a section begin a line; a repeated prompt is followed by an answer; two responses differ in words
+- quotation marks around the whole answer, not around its first and last words
+- a constrained response names one option, not several; JSON is an object or an array, with finite numbers
+- words in capitals have two letters at least ("I" is none)
+- a language that cannot be decided is not followed (published: followed), and a blank answer follows nothing
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import NoReturn
+
+from prorl_mega.tasks.instruction import language, prose
+from prorl_mega.tasks.instruction.instruction_check import (
+    COUNT,
+    POSITIVE,
+    RELATIONS,
+    InstructionCheck,
+    ParameterRule,
+    character,
+    choice,
+    phrase,
+    phrases,
+    relation,
+    single_word,
+)
+
+RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
+_PLACEHOLDER = re.compile(r"\[([^\[\]\n]{1,200})\](?!\()")
+_BULLET = re.compile(r"^[ \t]*[*-][ \t]+(?=\S)(.*\w.*)$", re.MULTILINE)
+_MALFORMED_BULLET = re.compile(r"^[ \t]*(?:\*[^\s*\d][^*\n]*|-[^\s\-\d].*)$", re.MULTILINE)
+_HIGHLIGHT = re.compile(r"\*\*(?=[^\s*])([^*\n]+)\*\*|\*(?=[^\s*])([^*\n]+)\*")
+_TITLE = re.compile(r"<<([^<>\n]+)>>")
+_FENCE = re.compile(r"```(?:json)?[ \t]{0,8}\n", re.IGNORECASE)
+_PARAGRAPH_DIVIDER = re.compile(r"(?<![^\s])\*\*\*(?![^\s])")
+_RESPONSE_DIVIDER = re.compile(r"(?<!\*)\*{6}(?!\*)")
+_CAPITALS = re.compile(r"[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*")
+
+
+def check(follows: Callable[..., bool], **parameters: ParameterRule) -> InstructionCheck:
+    return InstructionCheck(follows=follows, parameters=parameters)
+
+
+def _has_words(text: str) -> bool:
+    return any(map(str.isalnum, text))
+
+
+def _divided(text: str, divider: re.Pattern[str]) -> list[str]:
+    """The stripped parts between dividers; a divider before the first or after the last part is let pass."""
+    parts = [part.strip() for part in divider.split(text)]
+    return parts[not parts[0] : len(parts) - (not parts[-1])]
+
+
+def _paragraphs(text: str, num_paragraphs: int) -> bool:
+    parts = _divided(text, _PARAGRAPH_DIVIDER)
+    return len(parts) == num_paragraphs and all(map(_has_words, parts))
+
+
+def _nth_paragraph(text: str, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
+    parts = prose.paragraphs(text)
+    if len(parts) != num_paragraphs:
+        return False
+    first = prose.words(parts[nth_paragraph - 1].split(maxsplit=1)[0])
+    return bool(first) and first[0].casefold() == first_word.casefold()
+
+
+def _no_nth_paragraph(num_paragraphs: int, nth_paragraph: int, first_word: str) -> str:
+    return f"{nth_paragraph=} is more than {num_paragraphs=}" if nth_paragraph > num_paragraphs else ""
+
+
+def _placeholders(text: str, num_placeholders: int) -> bool:
+    """Square brackets around letters; neither links nor boxes to tick."""
+    found = [name for name in _PLACEHOLDER.findall(text) if any(map(str.isalpha, name)) and name.casefold() != "x"]
+    return len(found) >= num_placeholders
+
+
+def _postscript(text: str, postscript_marker: str) -> bool:
+    """The marker begins a line, text follows it, and more text comes before it than after."""
+    letters = [re.escape(part.strip()) for part in postscript_marker.rstrip(".").split(".") if part.strip()]
+    pattern = r"^[ \t>*_]{0,8}" + r"\.[ ]?".join(letters) + r"(?!\w)[.:*_]{0,4}(.*)"
+    *_, last = (None, *re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE))
+    if last is None:
+        return False
+    before, after = prose.words(text[: last.start()]), prose.words(text[last.start(1) :])
+    return 0 < len(after) <= max(len(before), 12) and bool(before)
+
+
+def _constrained(text: str) -> bool:
+    """Exactly one of the responses, as a sentence of its own."""
+    found = [response for response in RESPONSES if response in text]
+    return len(found) == 1 and bool(re.search(rf"(?:^|[.!?:\"'*\n]\s{{0,4}}){re.escape(found[0])}(?!\w)", text))
+
+
+def _highlights(text: str, num_highlights: int) -> bool:
+    found = [(double or single) for double, single in _HIGHLIGHT.findall(text)]
+    return sum(_has_words(part) and not part[-1].isspace() for part in found) >= num_highlights
+
+
+def _sections(text: str, section_spliter: str, num_sections: int) -> bool:
+    """Headings "<splitter> <number>" at the start of lines, with different numbers and something after each."""
+    pattern = r"^[ \t#*_>]{0,8}" + re.escape(section_spliter) + r"[ \t]{0,4}(\d{1,4})\b[ \t*_:.)-]{0,8}"
+    found = list(re.finditer(pattern, text, re.MULTILINE))
+    ends = [*(each.start() for each in found), len(text)][1:]
+    filled = {each[1] for each, end in zip(found, ends, strict=False) if _has_words(text[each.end() : end])}
+    return len(filled) >= num_sections
+
+
+def _json(text: str) -> bool:
+    fence = _FENCE.match(text)
+    body = text[fence.end() :].removesuffix("```") if fence and text.endswith("```") else text
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict | list) and bool(value)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _two_responses(text: str) -> bool:
+    contents = [prose.lowered(part) for part in _divided(text, _RESPONSE_DIVIDER)]
+    return len(contents) == 2 and all(contents) and contents[0] != contents[1]
+
+
+def _repeats_prompt(text: str, prompt_to_repeat: str) -> bool:
+    """The prompt first, word for word, then something else; case and the number of blanks do not count."""
+    wanted, given = (" ".join(each.split()) for each in (prompt_to_repeat, text))
+    return given[: len(wanted)].casefold() == wanted.casefold() and _has_words(given[len(wanted) :])
+
+
+def _ends(text: str, end_phrase: str) -> bool:
+    """The phrase is the end, apart from quotation marks around the whole answer; case does not count."""
+    end, wanted = text.rstrip('"').rstrip().casefold(), end_phrase.casefold()
+    before = end[: -len(wanted)][-1:]
+    return end.endswith(wanted) and not (wanted[0].isalnum() and before.isalnum())
+
+
+def _quoted(text: str) -> bool:
+    """Quotation marks around all of it: no mark inside closes the first one."""
+    if len(text) < 3 or not text[0] == text[-1] == '"' or not _has_words(text):
+        return False
+    depth = 1
+    for place in range(1, len(text) - 1):
+        if text[place] == '"' and text[place - 1] != "\\":
+            opens = (text[place - 1].isspace() or text[place - 1] in "([") and not text[place + 1].isspace()
+            depth += 1 if opens else -1
+            if depth == 0:
+                return False
+    return depth == 1
+
+
+def _capital_words(text: str) -> int:
+    return sum(len(word) > 1 and word.isupper() for word in _CAPITALS.findall(text))
+
+
+def _keyword_frequency(text: str, keyword: str, frequency: int, relation: str) -> bool:
+    return RELATIONS[relation](prose.occurrences(text, keyword), frequency)
+
+
+def _letter_frequency(text: str, letter: str, let_frequency: int, let_relation: str) -> bool:
+    return RELATIONS[let_relation](text.casefold().count(letter.casefold()), let_frequency)
+
+
+IFEVAL_CHECKS: dict[str, InstructionCheck] = {
+    "keywords:existence": check(
+        lambda text, keywords: all(prose.occurrences(text, keyword) for keyword in keywords), keywords=phrases
+    ),
+    "keywords:frequency": check(_keyword_frequency, keyword=phrase, frequency=COUNT, relation=relation),
+    "keywords:forbidden_words": check(
+        lambda text, forbidden_words: not any(prose.occurrences(text, word) for word in forbidden_words),
+        forbidden_words=phrases,
+    ),
+    "keywords:letter_frequency": check(_letter_frequency, letter=character, let_frequency=COUNT, let_relation=relation),
+    "language:response_language": check(language.is_written_in, language=choice(language.LANGUAGES)),
+    "length_constraints:number_sentences": check(
+        lambda text, num_sentences, relation: RELATIONS[relation](len(prose.sentences(text)), num_sentences),
+        num_sentences=COUNT,
+        relation=relation,
+    ),
+    "length_constraints:number_paragraphs": check(_paragraphs, num_paragraphs=POSITIVE),
+    "length_constraints:number_words": check(
+        lambda text, num_words, relation: RELATIONS[relation](len(prose.words(text)), num_words),
+        num_words=COUNT,
+        relation=relation,
+    ),
+    "length_constraints:nth_paragraph_first_word": InstructionCheck(
+        follows=_nth_paragraph,
+        parameters={"num_paragraphs": POSITIVE, "nth_paragraph": POSITIVE, "first_word": single_word},
+        contradiction=_no_nth_paragraph,
+    ),
+    "detectable_content:number_placeholders": check(_placeholders, num_placeholders=COUNT),
+    "detectable_content:postscript": check(_postscript, postscript_marker=phrase),
+    "detectable_format:number_bullet_lists": check(
+        lambda text, num_bullets: len(_BULLET.findall(text)) == num_bullets and not _MALFORMED_BULLET.search(text),
+        num_bullets=COUNT,
+    ),
+    "detectable_format:constrained_response": check(_constrained),
+    "detectable_format:number_highlighted_sections": check(_highlights, num_highlights=COUNT),
+    "detectable_format:multiple_sections": check(_sections, section_spliter=phrase, num_sections=POSITIVE),
+    "detectable_format:json_format": check(_json),
+    "detectable_format:title": check(lambda text: any(map(_has_words, _TITLE.findall(text)))),
+    "combination:two_responses": check(_two_responses),
+    "combination:repeat_prompt": check(_repeats_prompt, prompt_to_repeat=phrase),
+    "startend:end_checker": check(_ends, end_phrase=phrase),
+    "startend:quotation": check(_quoted),
+    "change_case:capital_word_frequency": check(
+        lambda text, capital_frequency, capital_relation: RELATIONS[capital_relation](
+            _capital_words(text), capital_frequency
+        ),
+        capital_frequency=COUNT,
+        capital_relation=relation,
+    ),
+    "change_case:english_capital": check(lambda text: text.isupper() and language.is_written_in(text, "en")),
+    "change_case:english_lowercase": check(lambda text: text.islower() and language.is_written_in(text, "en")),
+    "punctuation:no_comma": check(lambda text: "," not in text),
+}
