@@ -12,18 +12,17 @@ NAME is the name of a task, or a Python file with one (examples/my_task.py).
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
-from enum import Enum
-from typing import Any, get_type_hints
+from typing import Any
 
+import msgspec
 import yaml
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, exit_status
 from prorl_mega.tasks import extension
 from prorl_mega.tasks.math import agreement
-from prorl_mega.tasks.registry import Task, create, names, task_class
+from prorl_mega.tasks.registry import Task, create, names, option_fields, task_class, valid_values
 from prorl_mega.verifiers import contract
 from prorl_mega.verifiers.pool import VerifierPool
 
@@ -73,9 +72,8 @@ def _show(given: argparse.Namespace) -> None:
     tasks = _tasks(given)
     cls = task_class(tasks.mixture[ENTRY].name, "name")
     print(f"{tasks.mixture[ENTRY].name}: {_summary(cls)}\n\noptions:")
-    hints = get_type_hints(cls.options_type)
-    for field in dataclasses.fields(cls.options_type):
-        print(f"  {field.name}: {_type(hints[field.name])} = {_default(field)}")
+    for name, field in option_fields(cls.options_type).items():
+        print(f"  {name}: {valid_values(field.type).removeprefix('of type ')} = {_default(field)}")
     try:
         task = _create(tasks)
     except ConfigError as error:
@@ -152,19 +150,11 @@ def _summary(cls: type[Task]) -> str:
     return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
-def _type(hint: Any) -> str:
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return " | ".join(str(member.value) for member in hint)
-    return str(getattr(hint, "__name__", hint))
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default is not dataclasses.MISSING:
-        return getattr(field.default, "value", field.default if field.default != "" else "(empty)")
-    if field.default_factory is not dataclasses.MISSING:
-        made = field.default_factory()
-        return [getattr(each, "value", each) for each in made] if isinstance(made, list) else made
-    return "(must be set)"
+def _default(field: msgspec.inspect.Field) -> Any:
+    if field.required:
+        return "(must be set)"
+    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return "(empty)" if default == "" else msgspec.to_builtins(default)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
-from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+from msgspec import inspect
 
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.types import Problem, Verdict
@@ -145,49 +149,48 @@ def digest(text: str) -> int:
 
 
 def parse_options(options_type: type, given: Mapping[str, Any], where: str) -> Any:
-    """Build a settings dataclass from plain data. Raises ConfigError naming `<where>.<key>` and what is valid.
+    """An `options_type` from plain data. Raises ConfigError naming `<where>.<key>` and what would work.
 
-    A dataclass may check ranges in `__post_init__` and raise ValueError("key: what is wrong").
+    `options_type` is a msgspec.Struct or a dataclass. Its annotations say what is valid, with bounds as in
+    `Annotated[int, msgspec.Meta(ge=1)]`; what they cannot say is checked by its `__post_init__`, which raises
+    ValueError("key: what is wrong").
     """
-    hints = get_type_hints(options_type)
-    valid = [field.name for field in fields(options_type)]
+    known = option_fields(options_type)
     for key in given:
-        if key not in valid:
-            raise ConfigError(f"{where}.{key}: no such option{nearest(key, valid)}. Valid: {', '.join(valid)}")
-    for field in fields(options_type):
-        if field.name not in given and field.default is MISSING and field.default_factory is MISSING:
-            raise ConfigError(f"{where}.{field.name}: must be set")
-    values = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in given.items()}
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: no such option{nearest(key, [*known])}. Valid: {', '.join(known)}")
+    for key, field in known.items():
+        if field.required and key not in given:
+            raise ConfigError(f"{where}.{key}: must be set")
     try:
-        return options_type(**values)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{where}.{error}") from None
+        return msgspec.convert(dict(given), options_type)
+    except msgspec.ValidationError as error:
+        place = re.search(r"\$\.((\w+)(\S*))`$", str(error))
+        if place is None:
+            raise ConfigError(f"{where}.{error}") from None
+        kind = known[place[2]].type
+        if isinstance(kind, inspect.ListType) and place[3]:
+            kind = kind.item_type
+        raise ConfigError(f"{where}.{place[1]}: must be {valid_values(kind)}, not {given[place[2]]!r}") from None
 
 
-def _convert(value: Any, wanted: Any, where: str) -> Any:
-    """Plain data as the annotated type, or a ConfigError. No silent coercion but int to float and tuple to list."""
-    if get_origin(wanted) is list:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where}: must be a list, not {value!r}")
-        return [_convert(item, get_args(wanted)[0], f"{where}[{i}]") for i, item in enumerate(value)]
-    if get_origin(wanted) is dict:
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise ConfigError(f"{where}: must be a mapping with names as keys, not {value!r}")
-        return dict(value)
-    if issubclass(wanted, Enum):
-        choices = [member.value for member in wanted]
-        if isinstance(value, wanted):
-            return value
-        if value not in choices:
-            raise ConfigError(f"{where}: must be one of {', '.join(map(str, choices))}, not {value!r}")
-        return wanted(value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise ConfigError(f"{where}: must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
-    return value
+def option_fields(options_type: type) -> dict[str, inspect.Field]:
+    """The options by name: type with bounds, default, and whether it must be given."""
+    info = inspect.type_info(options_type)
+    assert isinstance(info, inspect.StructType | inspect.DataclassType)
+    return {field.name: field for field in info.fields}
+
+
+def valid_values(kind: inspect.Type) -> str:
+    """What an option of this type may be, in words."""
+    if isinstance(kind, inspect.Metadata):
+        return str((kind.extra_json_schema or {}).get("description", valid_values(kind.type)))
+    if isinstance(kind, inspect.EnumType):
+        return f"one of {', '.join(str(member.value) for member in kind.cls)}"
+    words = {"gt": "above", "ge": "at least", "min_length": "of length at least", "lt": "below", "le": "at most"}
+    bounds = [f"{word} {getattr(kind, key)}" for key, word in words.items() if getattr(kind, key, None) is not None]
+    name = type(kind).__name__.removesuffix("Type").lower()
+    return f"of type {name}" + (f", {' and '.join(bounds)}" if bounds else "")
 
 
 def nearest(word: str, known: tuple[str, ...] | list[str]) -> str:

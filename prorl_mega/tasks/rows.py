@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta, Struct
 
 from prorl_mega.data import files, schemas
 from prorl_mega.data.canonical import Domain
@@ -21,32 +23,25 @@ from prorl_mega.tasks import extract
 from prorl_mega.tasks.registry import Contents, Task, digest
 from prorl_mega.types import Problem
 
+Share = Annotated[float, Meta(ge=0, lt=1)]
 
-@dataclass(kw_only=True, slots=True)
-class RowOptions:
-    """Options of every task that reads files. Subclasses with a `__post_init__` call `RowOptions.__post_init__(self)`.
 
-    `super()` does not work in dataclasses with slots.
-    """
+class RowOptions(Struct, kw_only=True):
+    """Options of every task that reads files."""
 
-    path: str  # a file, a pattern, a directory, or hf:owner/name[@revision][/split]
+    path: Annotated[
+        str, Meta(min_length=1, description="a file, a pattern, a directory or hf:owner/name[@revision][/split]")
+    ]
     schema: str = schemas.AUTO  # `python -m prorl_mega.data inspect --help` lists them
-    skip: float = 0.0  # share of the rows that may be broken: they are left out and counted; 0: the first is an error
+    skip: Share = 0.0  # share of the rows that may be broken: they are left out and counted; 0: the first is an error
     suffix: str = ""  # appended to every prompt, to ask for the form of the answer
 
-    def __post_init__(self) -> None:
-        if not self.path:
-            raise ValueError("path: must name a file, a directory or a data set of the hub (hf:owner/name)")
-        if not 0 <= self.skip < 1:
-            raise ValueError(f"skip: must be at least 0 and below 1, not {self.skip}")
 
-
-@dataclass(kw_only=True, slots=True)
-class AnswerOptions(RowOptions):
+class AnswerOptions(RowOptions, kw_only=True):
     """Options of tasks whose rows have a short answer."""
 
     answer: extract.Form = extract.Form.boxed
-    levels: list[str] = field(default_factory=list)  # the `level` of the rows that are taken; empty: all rows
+    levels: list[str] = []  # the `level` of the rows that are taken; empty: all rows
 
     def check_level(self, fields: dict[str, Any]) -> None:
         """Raises OtherDomainError for a level that is not asked for: the row is left out and not called broken."""

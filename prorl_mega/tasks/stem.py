@@ -11,7 +11,6 @@ whatever unit (`quantities.py`, `tolerance` per row or per entry); a chemical fo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -22,7 +21,7 @@ from prorl_mega.tasks.answers.choices import LETTERS, chosen, listed
 from prorl_mega.tasks.answers.phrases import MAX_LENGTH, formula, phrase, same_phrase
 from prorl_mega.tasks.answers.quantities import matches, quantity, with_unit
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import AnswerOptions, Posed, RowOptions, RowTask
+from prorl_mega.tasks.rows import AnswerOptions, Posed, RowTask, Share
 from prorl_mega.types import Problem, Verdict
 
 _COMMAND, _LONG_WORD = re.compile(r"\\[A-Za-z]+"), re.compile(r"[A-Za-z]{3,}")
@@ -31,15 +30,9 @@ _HYBRIDS = ("sp2", "sp3")  # orbitals, not powers
 _SIGNS = re.compile(r"[-+*/^=_<>0-9\\]|^[A-Za-z]$")
 
 
-@dataclass(kw_only=True, slots=True)
-class StemOptions(AnswerOptions):
-    tolerance: float = 0.0  # relative, of numbers in rows without their own; 0: from the digits of the reference
+class StemOptions(AnswerOptions, kw_only=True):
+    tolerance: Share = 0.0  # relative, of numbers in rows without their own; 0: from the digits of the reference
     units: bool = False  # whether a number must have a unit where the reference has one
-
-    def __post_init__(self) -> None:
-        RowOptions.__post_init__(self)
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"tolerance: must be at least 0 and below 1, not {self.tolerance}")
 
 
 @register("stem")

@@ -15,13 +15,16 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "arithmetic", "max_digits=1", "style=short", "--count", "2"]) == 0
     out = capsys.readouterr().out
-    assert "min_terms: int = 2" in out
+    assert "min_terms: int, at least 2 and at most 16 = 2" in out
     assert out.count("--- solution") == 2
 
 
 def test_show_without_a_required_option_still_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "math"]) == 0
-    assert "path: str = (must be set)" in capsys.readouterr().out
+    assert (
+        "path: a file, a pattern, a directory or hf:owner/name[@revision][/split] = (must be set)"
+        in capsys.readouterr().out
+    )
 
 
 def test_try(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ import io
 import os
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import extract
@@ -50,16 +51,15 @@ _TOWER = re.compile(
 )
 
 
-@dataclass(kw_only=True, slots=True)
-class ReasoningGymOptions:
+class ReasoningGymOptions(Struct, kw_only=True):
     """`config` holds the data set's own settings (`python -m prorl_mega.tasks show reasoning_gym dataset=NAME`).
 
     A level sets what the data set's curriculum varies, and `config` overrides it.
     """
 
     dataset: str = ""
-    level: int = -1  # of the data set's curriculum, from 0; -1: its default settings
-    config: dict[str, Any] = field(default_factory=dict)
+    level: Annotated[int, Meta(ge=-1)] = -1  # of the data set's curriculum, from 0; -1: its default settings
+    config: dict[str, Any] = {}
     credit: Credit = Credit.progress  # what an answer is worth that is not a full solution
     style: Style = Style.full
     answer: extract.Form = extract.Form.tags
@@ -69,8 +69,6 @@ class ReasoningGymOptions:
             raise ValueError(f"dataset: must name one of {', '.join(datasets())}")
         if self.dataset in EXCLUDED:
             raise ValueError(f"dataset: {self.dataset!r} cannot be used: it {EXCLUDED[self.dataset]}")
-        if self.level < -1:
-            raise ValueError(f"level: must be at least 0, or -1 for the default settings, not {self.level}")
         if self.style is Style.short and self.dataset not in BRIEFS:
             raise ValueError(
                 f"style: there is no short wording of {self.dataset!r}. There is one of: {', '.join(BRIEFS)}"

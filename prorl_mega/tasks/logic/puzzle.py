@@ -7,7 +7,6 @@ some scorers evaluate them; so what an entry may consist of is checked when the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -30,8 +29,7 @@ TUPLES = ("arc_agi", "rearc")
 """Their scorers compare with tuples of tuples, which JSON turns into lists."""
 
 
-@dataclass(kw_only=True, slots=True)
-class LogicOptions(RowOptions):
+class LogicOptions(RowOptions, kw_only=True):
     credit: gym_rules.Credit = gym_rules.Credit.progress  # what an answer is worth that is not a full solution
     answer: extract.Form = extract.Form.tags
     request: bool = True  # whether to append the sentence that asks for the answer in this form

@@ -6,8 +6,10 @@ The worked solutions show every carry, so that a character-level model can learn
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
 
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.answers import equivalence
@@ -21,29 +23,29 @@ class Operation(Enum):
     multiply = "*"
 
 
-@dataclass(kw_only=True, slots=True)
-class ArithmeticOptions:
+Digits = Annotated[int, Meta(ge=1, le=18)]
+Terms = Annotated[int, Meta(ge=2, le=16)]
+
+
+class ArithmeticOptions(Struct, kw_only=True):
     """Difficulty is set by digits per number, numbers per expression and the operations."""
 
-    operations: list[Operation] = field(default_factory=lambda: [Operation.add, Operation.subtract])
-    min_digits: int = 1
-    max_digits: int = 3
-    min_terms: int = 2
-    max_terms: int = 2
+    operations: Annotated[list[Operation], Meta(min_length=1)] = field(
+        default_factory=lambda: [Operation.add, Operation.subtract]
+    )
+    min_digits: Digits = 1
+    max_digits: Digits = 3
+    min_terms: Terms = 2
+    max_terms: Terms = 2
     negative: bool = True  # whether results below zero may occur
     style: Style = Style.full
     answer: extract.Form = extract.Form.boxed
 
     def __post_init__(self) -> None:
-        if not self.operations:
-            raise ValueError("operations: must name at least one of +, -, *")
-        if not 1 <= self.min_digits <= self.max_digits <= 18:
-            given = f"{self.min_digits} and {self.max_digits}"
-            raise ValueError(f"min_digits: need 1 <= min_digits <= max_digits <= 18, not {given}")
-        if not 2 <= self.min_terms <= self.max_terms <= 16:
-            raise ValueError(
-                f"min_terms: need 2 <= min_terms <= max_terms <= 16, not {self.min_terms} and {self.max_terms}"
-            )
+        if self.min_digits > self.max_digits:
+            raise ValueError(f"min_digits: must be at most max_digits={self.max_digits}, not {self.min_digits}")
+        if self.min_terms > self.max_terms:
+            raise ValueError(f"min_terms: must be at most max_terms={self.max_terms}, not {self.min_terms}")
         if not self.negative and self.max_terms > 2 and set(self.operations) == {Operation.subtract}:
             raise ValueError("negative: differences of more than two numbers are mostly below zero; set it to true")
 

@@ -10,7 +10,6 @@ verifiers accepts; the detail of a verdict says when they differ, and `python -m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from random import Random
 from typing import Any
@@ -33,8 +32,7 @@ class Second(Enum):
     plain = "plain"  # equal as text when the spellings of LaTeX are made one
 
 
-@dataclass(kw_only=True, slots=True)
-class MathOptions(AnswerOptions):
+class MathOptions(AnswerOptions, kw_only=True):
     verifier: Verifier = Verifier.math  # of rows that do not name their own
     second: Second = Second.none  # what it accepts counts as well
 
