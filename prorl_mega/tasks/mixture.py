@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import CheckpointError, ConfigError, DataError
@@ -29,19 +29,26 @@ _SEARCH = 4  # times the expected number of tries, then the search for more prob
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class MixtureState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a checkpoint keeps of a mixture."""
+
+    drawn: Count  # problems so far
+    cursors: dict[str, Count]  # of every entry, the index of its next problem
+    files: dict[str, Contents] = {}  # of the entries that read some
+    modules: dict[str, str] = {}  # digests of the files of `tasks.modules`
+
+
 class Mixture:
     """Implements `protocols.ProblemSource`. Construction loads and checks every data file and data set."""
 
     def __init__(self, tasks: TasksConfig, seed: int) -> None:
-        """Raises ConfigError (unknown task, wrong option, bad weight) and DataError (broken file)."""
-        if not tasks.mixture:
-            raise ConfigError("tasks.mixture: is empty; choose a group (tasks=reasoning) or add an entry")
+        """Raises ConfigError (unknown task, wrong option) and DataError (broken file)."""
         self._seed = seed
         self._tasks = create_all(tasks)
         self._modules = extension.digests(tasks.modules)
-        for entry, config in tasks.mixture.items():
-            if not (math.isfinite(config.weight) and config.weight >= 0):
-                raise ConfigError(f"tasks.mixture.{entry}.weight: must be a number >= 0, not {config.weight}")
         self.set_weights({entry: config.weight for entry, config in tasks.mixture.items()})
         for task in self._tasks.values():
             task.load()
@@ -61,8 +68,7 @@ class Mixture:
         """
         assert set(weights) == set(self._tasks), "weights of other entries"
         self._cumulative = list(itertools.accumulate(weights[entry] for entry in self._tasks))
-        if self._cumulative[-1] <= 0:
-            raise ConfigError("tasks.mixture: at least one weight must be above 0")
+        assert self._cumulative[-1] > 0, "config/ refuses a mixture without a weight above 0"
 
     def held_out(self, per_task: int) -> list[Problem]:
         """The first `per_task` held-out problems of every entry, grouped by entry, no prompt twice.
@@ -115,9 +121,9 @@ class Mixture:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON values: the cursors, and what identifies the data files and the files of `tasks.modules`."""
-        files = {entry: asdict(found) for entry, task in self._tasks.items() if (found := task.contents())}
-        state = {"drawn": self._drawn, "cursors": dict(self._cursors)}
-        return state | ({"files": files} if files else {}) | ({"modules": self._modules} if self._modules else {})
+        files = {entry: found for entry, task in self._tasks.items() if (found := task.contents())}
+        state = MixtureState(drawn=self._drawn, cursors=self._cursors, files=files, modules=self._modules)
+        return dict(msgspec.to_builtins(state))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`. Entries that it does not know start at their beginning.
@@ -126,29 +132,22 @@ class Mixture:
         point to other problems, and some would come twice and others never. ConfigError when a file of `tasks.modules`
         has changed: rewards would mean something else.
         """
-        drawn, cursors = state.get("drawn"), state.get("cursors")
-        files, modules = state.get("files", {}), state.get("modules", {})
-        is_whole = isinstance(files, dict) and isinstance(modules, dict)
-        if not (is_whole and isinstance(drawn, int) and isinstance(cursors, dict)):
-            raise CheckpointError(f"the state of the problem mixture is broken: {str(state)[:200]}")
-        if not all(isinstance(value, int) and value >= 0 for value in (drawn, *cursors.values())):
-            raise CheckpointError(f"the state of the problem mixture has a wrong cursor: {str(state)[:200]}")
-        for entry in self._tasks:
-            if entry in files:
-                self._need_same_files(entry, files[entry])
-        if changed := [name for name, saved in modules.items() if self._modules.get(name) != saved]:
+        try:
+            saved = msgspec.convert(state, MixtureState)
+        except msgspec.ValidationError as error:
+            raise CheckpointError(f"the state of the problem mixture is broken: {error}: {str(state)[:200]}") from None
+        for entry, before in saved.files.items():
+            if entry in self._tasks:
+                self._need_same_files(entry, before)
+        if changed := [name for name, digest in saved.modules.items() if self._modules.get(name) != digest]:
             raise ConfigError(
                 f"tasks.modules: {', '.join(changed)} changed since the checkpoint was written, and with it what is "
                 "rewarded; put it back as it was, or start a new run under another name"
             )
-        self._drawn = drawn
-        self._cursors = {entry: cursors.get(entry, 0) for entry in self._tasks}
+        self._drawn = saved.drawn
+        self._cursors = {entry: saved.cursors.get(entry, 0) for entry in self._tasks}
 
-    def _need_same_files(self, entry: str, saved: Any) -> None:
-        try:
-            before = Contents(**saved)
-        except TypeError as error:
-            raise CheckpointError(f"the state of the problem mixture is broken: {str(saved)[:200]}") from error
+    def _need_same_files(self, entry: str, before: Contents) -> None:
         now = self._tasks[entry].contents()
         if now is None or (now.digest, now.rows) != (before.digest, before.rows):  # wherever the files are
             path, rows = (now.path, now.rows) if now else (before.path, 0)

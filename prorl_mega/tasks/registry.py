@@ -166,8 +166,9 @@ def parse_options(options_type: type, given: Mapping[str, Any], where: str) -> A
         return msgspec.convert(dict(given), options_type)
     except msgspec.ValidationError as error:
         place = re.search(r"\$\.((\w+)(\S*))`$", str(error))
-        if place is None:
-            raise ConfigError(f"{where}.{error}") from None
+        if place is None:  # raised by `__post_init__`
+            cause = error.__cause__
+            raise cause if isinstance(cause, ConfigError) else ConfigError(f"{where}.{error}") from None
         kind = known[place[2]].type
         if isinstance(kind, inspect.ListType) and place[3]:
             kind = kind.item_type

@@ -6,16 +6,17 @@ draws. Options are checked on every rank, and so is what each machine needs for 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+import msgspec
 
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.tasks.mixture import Mixture, create_all
 from prorl_mega.types import Problem
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 class SharedMixture:
@@ -54,11 +55,9 @@ class SharedMixture:
         self._on_first("comparing the data files", lambda mixture: mixture.load_state_dict(state))
 
     def _problems(self, doing: str, work: Callable[[Mixture], list[Problem]]) -> list[Problem]:
-        fields = [field.name for field in dataclasses.fields(Problem)]
-        drawn = self._on_first(doing, work) or []
-        rows = self._ranks.from_first([[getattr(problem, name) for name in fields] for problem in drawn])
-        return [Problem(**dict(zip(fields, row, strict=True))) for row in rows]
+        drawn = self._on_first(doing, work)
+        return msgspec.convert(self._ranks.from_first(msgspec.to_builtins(drawn)), list[Problem])
 
-    def _on_first(self, doing: str, work: Callable[[Mixture], Result]) -> Result | None:
+    def _on_first(self, doing: str, work: Callable[[Mixture], T]) -> T | None:
         with self._ranks.together(doing):
             return None if self._mixture is None else work(self._mixture)

@@ -21,10 +21,7 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_show_without_a_required_option_still_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "math"]) == 0
-    assert (
-        "path: a file, a pattern, a directory or hf:owner/name[@revision][/split] = (must be set)"
-        in capsys.readouterr().out
-    )
+    assert "or hf:owner/name[@revision][/split] = (must be set)" in capsys.readouterr().out
 
 
 def test_try(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
