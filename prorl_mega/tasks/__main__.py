@@ -1,12 +1,12 @@
-"""Look at tasks, score an answer, check a task of your own:
+"""Look at verifiable tasks, score an answer, check a task of your own.
 
     python -m prorl_mega.tasks list
     python -m prorl_mega.tasks show NAME [key=value ...]
     python -m prorl_mega.tasks try NAME [key=value ...] --index I --answer TEXT
     python -m prorl_mega.tasks check NAME [key=value ...]
-    python -m prorl_mega.tasks agreement FILE [--data FILE]
+    python -m prorl_mega.tasks agreement FILE [--data PATH]
 
-NAME is the name of a task, or a Python file with one (examples/my_task.py).
+NAME is the name of a task, or a Python file with one (examples/my_task.py). COMMAND --help says more.
 """
 
 from __future__ import annotations
@@ -32,22 +32,26 @@ WIDTH = 16  # of names
 
 
 def main(arguments: list[str] | None = None) -> int:
-    words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["agreement"]:
-        return agreement.main(words[1:])
-    given = _parser().parse_args(words)
-    command = {"list": _list, "show": _show, "try": _try, "check": _check}[given.command]
-    return exit_status(lambda: command(given))
+    given = _parser().parse_args(arguments)
+    commands = {"list": _list, "show": _show, "try": _try, "check": _check, "agreement": agreement.report}
+    return exit_status(lambda: commands[given.command](given))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m prorl_mega.tasks", description="Verifiable tasks.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = argparse.ArgumentParser(
+        prog="python -m prorl_mega.tasks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="names of all tasks")
     show = commands.add_parser("show", help="options of a task and some of its problems")
     attempt = commands.add_parser("try", help="score an answer as training would, in a worker process")
     check = commands.add_parser("check", help="whether a task keeps what tasks promise")
-    commands.add_parser("agreement", help="where the verifiers of mathematics differ", add_help=False)
+    agreement.add_arguments(
+        commands.add_parser(
+            "agreement", help="where the verifiers of mathematics differ",
+            description=agreement.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )  # fmt: skip
     for each in (listing, show, attempt, check):
         each.add_argument("--module", action="append", default=[], help="a file or module with tasks of your own")
     for each in (show, attempt, check):

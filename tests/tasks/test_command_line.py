@@ -12,6 +12,13 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "reasoning_gym" in capsys.readouterr().out
 
 
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, word in {"list": "--module", "show": "--count", "try": "--answer", "agreement": "fooled"}.items():
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        assert word in capsys.readouterr().out
+
+
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "arithmetic", "max_digits=1", "style=short", "--count", "2"]) == 0
     out = capsys.readouterr().out
