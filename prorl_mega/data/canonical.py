@@ -18,7 +18,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from prorl_mega.data.table import BadRowError
+from prorl_mega.data.rows import BadRowError
 
 Fields = dict[str, Any]
 DEEPEST = 100  # levels of nesting: those who write JSON in Python give up at about a thousand

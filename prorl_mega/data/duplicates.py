@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prorl_mega.data.table import Row
+from prorl_mega.data.rows import DataRow
 from prorl_mega.data.words import normalised
 
 
@@ -30,12 +29,12 @@ class Duplicates:
         self._exact: set[int] = set()
         self._seen: dict[int, tuple[str, int]] = {}  # hash of the words: place and hash of the answer of the first
 
-    def add(self, row: Row) -> Duplicate | None:
+    def add(self, row: DataRow) -> Duplicate | None:
         """What the row repeats; None when it is new."""
         prompt = row.fields["prompt"]
-        same = _hash(normalised(prompt))
-        answer = _hash(" ".join(str(row.fields.get("answer", "")).split()))
-        exact = _hash(prompt)
+        same = hash(normalised(prompt))
+        answer = hash(" ".join(str(row.fields.get("answer", "")).split()))
+        exact = hash(prompt)
         is_exact = exact in self._exact
         self._exact.add(exact)
         if same not in self._seen:
@@ -45,7 +44,3 @@ class Duplicates:
         if known != answer:
             return Duplicate(row.place, place, Likeness.contradicting)
         return Duplicate(row.place, place, Likeness.exact if is_exact else Likeness.normalised)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

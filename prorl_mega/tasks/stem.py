@@ -21,7 +21,7 @@ from prorl_mega.tasks.answers.choices import LETTERS, chosen, listed
 from prorl_mega.tasks.answers.phrases import MAX_LENGTH, formula, phrase, same_phrase
 from prorl_mega.tasks.answers.quantities import matches, quantity, with_unit
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import AnswerOptions, Posed, RowTask, Share
+from prorl_mega.tasks.row_task import AnswerOptions, Posed, RowTask, Share
 from prorl_mega.types import Problem, Verdict
 
 _COMMAND, _LONG_WORD = re.compile(r"\\[A-Za-z]+"), re.compile(r"[A-Za-z]{3,}")

@@ -1,6 +1,5 @@
 """`python -m prorl_mega.data`: what the commands find, write and return to the shell."""
 
-import io
 import json
 import re
 import subprocess
@@ -14,7 +13,6 @@ from helpers.published import FILES
 from prorl_mega.data.__main__ import main
 from prorl_mega.data.canonical import Domain
 from prorl_mega.data.overlap import EvaluationSet
-from prorl_mega.data.progress import Progress
 from prorl_mega.data.schemas import read
 from prorl_mega.errors import ExitCode
 
@@ -131,15 +129,3 @@ def test_prompts_without_blanks_between_words() -> None:
     evaluation.add("一只船顺流而下每小时十二公里逆流每小时八公里", "e")
     assert evaluation.find("问题：一只船顺流而下每小时十二公里逆流每小时八公里，求水速。") is not None
     assert evaluation.find("一只船在湖上每小时走十公里") is None
-
-
-def test_time_left_is_shown_for_large_files() -> None:
-    now = [0.0]
-    stream = io.StringIO()
-    progress = Progress("x.jsonl", total=1000, stream=stream, clock=lambda: now[0])
-    progress(10, 10)
-    now[0] = 20.0
-    progress(400, 250)
-    progress(401, 251)
-    progress.close()
-    assert stream.getvalue() == "x.jsonl: 400 rows, 25%, 20 rows/s, 60 s left\n"

@@ -11,7 +11,7 @@ from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import Mixture
-from prorl_mega.tasks.rows import RowTask
+from prorl_mega.tasks.row_task import RowTask
 from prorl_mega.tasks.shared_mixture import SharedMixture
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from prorl_mega.data.adapters.schema import Schema, decoded, first, message, needed, with_known
 from prorl_mega.data.canonical import Domain, Fields
-from prorl_mega.data.table import BadRowError
+from prorl_mega.data.rows import BadRowError
 
 
 def _constraints(kinds: Any, parameters: Any) -> list[Fields]:

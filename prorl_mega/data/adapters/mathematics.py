@@ -6,7 +6,7 @@ from typing import Any
 
 from prorl_mega.data.adapters.schema import Schema, boxed, first, message, needed, number_text, with_known
 from prorl_mega.data.canonical import Domain, Fields
-from prorl_mega.data.table import BadRowError, OtherDomainError
+from prorl_mega.data.rows import BadRowError, OtherDomainError
 
 
 def _row(fields: Fields) -> Fields:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prorl_mega.data.canonical import Domain, Fields
-from prorl_mega.data.table import BadRowError
+from prorl_mega.data.rows import BadRowError
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prorl_mega.data.adapters.schema import Schema, boxed, first, needed, with_known
 from prorl_mega.data.canonical import Domain, Fields
-from prorl_mega.data.table import BadRowError
+from prorl_mega.data.rows import BadRowError
 
 SHORT = 100  # characters of a solution that can be an answer as a whole
 

@@ -24,7 +24,7 @@ from prorl_mega.sandbox import Ending, Keeper, Limits, Sandbox, Tier, compilatio
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.code import cases
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import Posed, RowOptions, RowTask, Share
+from prorl_mega.tasks.row_task import Posed, RowOptions, RowTask, Share
 from prorl_mega.types import Outcome, Problem, Verdict
 
 IDLE = 4  # times `total_s` that an answer may take on the clock

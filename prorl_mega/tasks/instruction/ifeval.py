@@ -21,7 +21,7 @@ from prorl_mega.tasks.instruction.ifeval_kinds import PUBLISHED
 from prorl_mega.tasks.instruction.ifeval_more import GENERATED, LATER
 from prorl_mega.tasks.instruction.requirement import Constraint, Requirement
 from prorl_mega.tasks.registry import nearest, register
-from prorl_mega.tasks.rows import Posed, RowOptions, RowTask
+from prorl_mega.tasks.row_task import Posed, RowOptions, RowTask
 from prorl_mega.types import Problem, Verdict
 
 KINDS: dict[str, Requirement] = {**PUBLISHED, **LATER, **GENERATED}

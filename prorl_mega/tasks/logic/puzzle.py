@@ -14,7 +14,7 @@ from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.logic import gym, gym_rules
 from prorl_mega.tasks.registry import nearest, register
-from prorl_mega.tasks.rows import Posed, RowOptions, RowTask
+from prorl_mega.tasks.row_task import Posed, RowOptions, RowTask
 from prorl_mega.types import Problem, Verdict
 
 EVALUATED = {

@@ -18,7 +18,7 @@ from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.answers import equivalence, plain
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import AnswerOptions, Posed, RowTask
+from prorl_mega.tasks.row_task import AnswerOptions, Posed, RowTask
 from prorl_mega.types import Problem, Verdict
 
 

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from prorl_mega.data import files, schemas
 from prorl_mega.data.canonical import Domain
-from prorl_mega.data.table import Fault, OtherDomainError, Table, Tolerance
+from prorl_mega.data.rows import Dataset, Fault, OtherDomainError, Tolerance
 from prorl_mega.errors import DataError
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.registry import Contents, Task, digest
@@ -66,7 +66,7 @@ class RowTask(Task):
 
     def __init__(self, entry: str, options: RowOptions) -> None:
         super().__init__(entry, options)
-        self._table = Table(rows=[])
+        self._table = Dataset(rows=[])
         self._order: tuple[tuple[int, int], list[int]] = ((-1, -1), [])
 
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
