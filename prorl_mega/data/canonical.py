@@ -34,37 +34,30 @@ class Domain(StrEnum):
     logic = "logic"
 
 
-REQUIRED: dict[Domain, tuple[str, ...]] = {
-    Domain.math: ("prompt", "answer"),
-    Domain.stem: ("prompt", "answer"),
-    Domain.code: ("prompt", "tests"),
-    Domain.instruction: ("prompt", "constraints"),
-    Domain.logic: ("prompt", "entry"),
+_COLUMNS = {
+    Domain.math: "prompt answer id? solution? verifier? level?",
+    Domain.stem: "prompt answer id? solution? choices? unit? tolerance? level?",
+    Domain.code: "prompt tests id? solution? language?",
+    Domain.instruction: "prompt constraints id? solution?",
+    Domain.logic: "prompt entry id? solution?",
 }
-KNOWN: dict[Domain, set[str]] = {
-    Domain.math: {"prompt", "answer", "id", "solution", "verifier", "level"},
-    Domain.stem: {"prompt", "answer", "id", "solution", "choices", "unit", "tolerance", "level"},
-    Domain.code: {"prompt", "tests", "id", "solution", "language"},
-    Domain.instruction: {"prompt", "constraints", "id", "solution"},
-    Domain.logic: {"prompt", "entry", "id", "solution"},
-}
+REQUIRED = {domain: [name for name in names.split() if name[-1] != "?"] for domain, names in _COLUMNS.items()}
+KNOWN = {domain: set(names.replace("?", "").split()) for domain, names in _COLUMNS.items()}
 
 
 def canonical(fields: Fields, domain: Domain) -> Fields:
     """The known fields of a row, checked; others are left out. Raises BadRowError."""
-    row = _known(fields, domain)
-    _need_plain(row)
-    return row
-
-
-def _known(fields: Fields, domain: Domain) -> Fields:
     row: Fields = {"prompt": text(fields, "prompt")}
     for name in ("answer", "id"):
         if name in fields or name in REQUIRED[domain]:
             row[name] = text(fields, name, number=True)
     if fields.get("solution") is not None:
         row["solution"] = text(fields, "solution")
-    return row | _OF_DOMAIN[domain](fields)
+    if "level" in KNOWN[domain] and fields.get("level") is not None:
+        row["level"] = text(fields, "level", number=True)  # how hard the row is, in the words of the file
+    row |= _OF_DOMAIN[domain](fields)
+    _need_plain(row)
+    return row
 
 
 def _need_plain(row: Fields) -> None:
@@ -121,16 +114,11 @@ def items(fields: Fields, name: str, kind: type) -> list[Any]:
 
 
 def _math(fields: Fields) -> Fields:
-    return _level(fields) | ({"verifier": text(fields, "verifier")} if "verifier" in fields else {})
-
-
-def _level(fields: Fields) -> Fields:
-    """How hard the row is, in the words of the file."""
-    return {} if fields.get("level") is None else {"level": text(fields, "level", number=True)}
+    return {"verifier": text(fields, "verifier")} if "verifier" in fields else {}
 
 
 def _stem(fields: Fields) -> Fields:
-    row = _level(fields)
+    row: Fields = {}
     if fields.get("choices") is not None:
         row["choices"] = items(fields, "choices", str)
         if len(set(row["choices"])) < len(row["choices"]) or len(row["choices"]) < 2:
