@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import stat
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -67,7 +68,5 @@ def _module(name: str, where: str) -> ModuleType:
 
 def _place(error: BaseException) -> str:
     """File and line of the innermost frame of an error's traceback."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace is not None else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

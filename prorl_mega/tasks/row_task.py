@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Annotated, Any, ClassVar
 
@@ -67,7 +68,7 @@ class RowTask(Task):
     def __init__(self, entry: str, options: RowOptions) -> None:
         super().__init__(entry, options)
         self._table = Dataset(rows=[])
-        self._order: tuple[tuple[int, int], list[int]] = ((-1, -1), [])
+        self._order = lru_cache(1)(self._shuffled)  # of one pass over the rows
 
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The canonical fields of a row (`data/canonical.py`), with the task's defaults filled in.
@@ -119,7 +120,7 @@ class RowTask(Task):
                 tolerance.add(Fault(row.place, reason, f"{detail}, or let `skip` allow a share of such rows"))
         tolerance.check()
         table.rows = [row for row in table.rows if self._key(row.fields) not in details]
-        self._order = ((-1, -1), [])
+        self._order.cache_clear()
         if not table.rows:
             raise DataError(f"{self.options.path}: has no problems left ({reason})")
 
@@ -141,7 +142,7 @@ class RowTask(Task):
         if not self._table.rows:
             self.load()
         epoch, place = divmod(index, len(self._table.rows))
-        fields = self._table.rows[self._shuffled(epoch, seed)[place]].fields
+        fields = self._table.rows[self._order(epoch, seed)[place]].fields
         posed = self.pose(fields, Random(digest(f"{self.entry}\n{fields['id']}")))
         return Problem(
             key=self._key(fields),
@@ -155,8 +156,6 @@ class RowTask(Task):
         return f"{self.entry}/{fields['id']}"
 
     def _shuffled(self, epoch: int, seed: int) -> list[int]:
-        if self._order[0] != (epoch, seed):
-            order = list(range(len(self._table.rows)))
-            Random(digest(f"{self.entry}\n{seed}\n{epoch}")).shuffle(order)
-            self._order = ((epoch, seed), order)
-        return self._order[1]
+        order = list(range(len(self._table.rows)))
+        Random(digest(f"{self.entry}\n{seed}\n{epoch}")).shuffle(order)
+        return order

@@ -7,6 +7,7 @@ some scorers evaluate them; so what an entry may consist of is checked when the 
 from __future__ import annotations
 
 import re
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -43,10 +44,6 @@ class Logic(RowTask):
     options: LogicOptions
     domain = Domain.logic
 
-    def __init__(self, entry: str, options: LogicOptions) -> None:
-        super().__init__(entry, options)
-        self._scorers: dict[str, Any] = {}
-
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
         entry = fields["entry"]
         name = entry["metadata"]["source_dataset"]
@@ -81,15 +78,15 @@ class Logic(RowTask):
         name = item["metadata"]["source_dataset"]
         if name in TUPLES:
             item = {**item, "metadata": {**item["metadata"], "output": tuple(map(tuple, item["metadata"]["output"]))}}
-        return gym.judge(name, self._scorer(name), item, found, self.options.credit)
+        return gym.judge(name, _scorer(name), item, found, self.options.credit)
 
-    def _scorer(self, name: str) -> Any:
-        """A data set object with default settings: scoring reads the entry, and little else."""
-        if name not in self._scorers:
-            from reasoning_gym import create_dataset
 
-            self._scorers[name] = create_dataset(name, seed=0, size=1)
-        return self._scorers[name]
+@cache
+def _scorer(name: str) -> Any:
+    """A data set object with default settings: scoring reads the entry, and little else."""
+    from reasoning_gym import create_dataset
+
+    return create_dataset(name, seed=0, size=1)
 
 
 def _is_formula(name: str, text: str) -> bool:
