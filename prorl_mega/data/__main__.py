@@ -6,8 +6,8 @@
     python -m prorl_mega.data decontaminate train.jsonl --against aime.parquet math500.jsonl --output clean.jsonl
 
 A PATH is a file (.jsonl, .json, .parquet, .csv, .arrow, or a .zip or .tar of them), a pattern, a directory, or a data
-set of the Hugging Face hub (hf:owner/name[@revision][/split]). What is written are JSON Lines with the canonical fields
-of the domain, which every task reads (schema "plain"). Nothing in a file is ever run, and pickles are refused.
+set of the Hugging Face hub (hf:owner/name[@revision][/split]). Output is JSON Lines with the canonical fields of the
+domain, which every task reads (schema "plain"). Nothing in a file is ever run, and pickles are refused.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _decontaminate(given: argparse.Namespace) -> None:
 
 
 def _filter(given: argparse.Namespace, objection: Callable[[DataRow], tuple[str, str] | None], what: str) -> None:
-    """Writes the rows to which there is no objection (its kind and an example), and says what `what` was left out."""
+    """Writes the rows without an objection (its kind and an example) and prints how many others there are."""
     findings, kept = Findings(given.show), 0
     with rows_to(given.output) as write:
         for row in _named(lambda path: _good(path, given, given.schema), given.paths):

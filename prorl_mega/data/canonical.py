@@ -1,4 +1,4 @@
-"""The fields that rows of a domain have in the end, whatever file they come from.
+"""The canonical fields of each domain, to which all published schemas are converted.
 
     math          prompt, answer; solution, verifier, level
     stem          prompt, answer; solution, choices (texts; the answer is one of them), unit, tolerance, level
@@ -6,8 +6,8 @@
     instruction   prompt, constraints: [{"kind": "punctuation:no_comma", ...}]; solution
     logic         prompt, entry (of reasoning-gym, its metadata names the source_dataset); solution
 
-and `id`, which is the number of the row where a file has none. What a test or a constraint looks like is checked by the
-task that judges by it.
+and `id`, which is the number of the row if the file has none. Tests and constraints are checked by the tasks that use
+them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from prorl_mega.data.rows import BadRowError
 
 Fields = dict[str, Any]
-DEEPEST = 100  # levels of nesting: those who write JSON in Python give up at about a thousand
+DEEPEST = 100  # levels of nesting; Python's JSON encoder gives up at about a thousand
 
 
 class Domain(StrEnum):
@@ -61,7 +61,7 @@ def canonical(fields: Fields, domain: Domain) -> Fields:
 
 
 def _need_plain(row: Fields) -> None:
-    """Rows travel to other processes as JSON: what cannot is found here and not there. Raises BadRowError."""
+    """Raises BadRowError for what JSON cannot express: rows are sent to other processes as JSON."""
     try:
         line = json.dumps(row, ensure_ascii=False, allow_nan=False)
         line.encode()

@@ -1,4 +1,4 @@
-"""Prompts that come more than once."""
+"""Prompts that occur more than once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""From what a person writes as the place of a data set to the files that are read.
+"""The files of a data set, from the place that a person names.
 
-A file or an archive of files, a pattern ("data/train-*.parquet"), a directory with files of one split, or a data set of
-the Hugging Face hub: `hf:owner/name`, `hf:owner/name@revision`, `hf:owner/name/split` (or a folder of it, for sets with
-configurations).
+A place is a file or an archive of files, a pattern ("data/train-*.parquet"), a directory with files of one split, or a
+data set of the Hugging Face hub: `hf:owner/name`, `hf:owner/name@revision`, `hf:owner/name/split` (or a folder of it,
+for sets with configurations).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Source:
 
     path: Path
     name: str
-    member: str = ""  # of the archive that `path` is
+    member: str = ""  # the file's name, if `path` is an archive
 
     @property
     def place(self) -> str:
@@ -51,7 +51,7 @@ class Source:
         return archive.opened(self.path, self.member) if self.member else self.path.open("rb")
 
     def size(self) -> int:
-        """Bytes, those of the archive for what is in one."""
+        """Bytes of the file, or of the whole archive that holds it."""
         return self.path.stat().st_size
 
 

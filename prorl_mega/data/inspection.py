@@ -1,4 +1,4 @@
-"""What a data set holds: columns, types, lengths, counts."""
+"""Statistics of a data set: columns, types, lengths, counts."""
 
 from __future__ import annotations
 

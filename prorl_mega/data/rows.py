@@ -1,8 +1,8 @@
 """Rows of data files, read without trust.
 
-Nothing in a file is ever run: JSON, JSON Lines, Parquet and Arrow are parsed, everything else is refused. A row that
-cannot be read becomes a `Fault` with its place and its reason, and the reader goes on with the next row; whether that
-ends a run or is counted is for the caller to decide.
+Nothing in a file is ever run: JSON, JSON Lines, CSV, Parquet and Arrow are parsed, everything else is refused. A row
+that cannot be read becomes a `Fault` with its place and reason, and the reader continues with the next row; the caller
+decides whether a fault ends the run or is counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class BadRowError(ValueError):
-    """What is wrong with one row. `reason` is a word or two to count by, the message says it in full."""
+    """One row is wrong. The message says how; `reason` is a word or two by which such rows are counted."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -31,12 +31,12 @@ class BadRowError(ValueError):
 
 
 class OtherDomainError(ValueError):
-    """The row is fine but of another kind: some sets mix them. It is left out and counted, and is no fault."""
+    """The row belongs to another domain, because some sets mix them. It is left out and counted, but is not broken."""
 
 
 @dataclass(slots=True, frozen=True)
 class DataRow:
-    """`place` is for people: "train.jsonl:12" or "train.parquet, row 12", counted from 1; `name` is its number."""
+    """One row. `place` is for people ("train.jsonl:12", "train.parquet, row 12"); `name` is its number from 1."""
 
     place: str
     fields: dict[str, Any]
@@ -60,7 +60,7 @@ class Dataset:
     rows: list[DataRow]
     skipped: Counter[str] = field(default_factory=Counter)  # broken rows that were left out, by reason
     left_out: int = 0  # rows of other domains
-    digest: str = ""  # of the files' contents
+    digest: str = ""  # hash of the files' contents
     schema: str = ""
 
 
@@ -105,7 +105,7 @@ class Tolerance:
 
 
 def read_file(file: IO[bytes], path: str, kind: str) -> Iterator[DataRow | Fault]:
-    """Rows of one open file; `kind` is its suffix, `path` what messages call it."""
+    """Rows of one open file; `kind` is its suffix, `path` its name in messages."""
     return READERS[kind](file, path)
 
 

@@ -18,9 +18,9 @@ from prorl_mega.errors import DataError
 
 AUTO, PLAIN = "auto", "plain"
 Check = Callable[[Fields], Fields]
-"""What a task does with the canonical fields of a row: complete them, or raise ValueError."""
+"""A task's check of the canonical fields of a row: it completes them or raises ValueError."""
 Watch = Callable[[int, int], None]
-LOOKED_AT = 20  # rows, to learn the columns of a file
+LOOKED_AT = 20  # rows from which the columns of a file are learnt
 INDEXES = {"__index_level_0__", "Unnamed: 0"}  # what pandas leaves in files
 WATCHED = 500  # rows between two calls of a `Watch`
 
@@ -63,7 +63,7 @@ def parse(
     schema: str = AUTO,
     check: Check = dict,
 ) -> Reading:
-    """Raw rows as canonical ones, faults among them. Without a domain it is found by the columns as well."""
+    """Raw rows as canonical ones, faults among them. Without a domain the columns decide that as well."""
     head = list(itertools.islice(raw, LOOKED_AT))
     if schema == AUTO:
         schema, domain = detect([item.fields for item in head if isinstance(item, DataRow)], domain, path)
@@ -145,7 +145,7 @@ def _converted(items: Iterator[DataRow | Fault], convert: Check) -> Iterator[Dat
 
 
 def _unique(items: Iterator[DataRow | Fault]) -> Iterator[DataRow | Fault]:
-    """Rows without an id are called by their number, with the name of the file where files are several."""
+    """The rows with ids: a row without one gets its number, after the name of the file if there are several files."""
     seen: dict[str, str] = {}
     for item in items:
         if isinstance(item, DataRow):

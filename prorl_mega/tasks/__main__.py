@@ -28,7 +28,7 @@ from prorl_mega.verifiers.pool import VerifierPool
 
 ENTRY = "try"  # name of the only entry of the mixture that is made here
 SHOWN = 5  # broken promises of one kind
-WIDTH = 16  # of names
+WIDTH = 16  # of the column of names
 
 
 def main(arguments: list[str] | None = None) -> int:

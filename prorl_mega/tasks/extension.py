@@ -1,8 +1,8 @@
 """Tasks of your own: Python files or installed modules that `tasks.modules` names.
 
 A module registers its tasks when it is imported, here and in every worker process. It is code and runs with your
-rights: only settings and the command line can name one, never a data file, and a file that everybody may write is
-refused. The folder of a file becomes importable after everything else, so that nothing in it replaces another module.
+rights: only settings and the command line can name one, never a data file, and a world-writable file is refused. The
+folder of a file goes to the end of the import path, so that nothing in it replaces another module.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def load(names: list[str], where: str) -> list[ModuleType]:
 
 
 def digests(names: list[str]) -> dict[str, str]:
-    """What identifies the code of modules that have been loaded: of their own files, not of what these import."""
+    """Hashes of the files of loaded modules; what these import is not covered."""
     found = {}
     for name in names:
         if file := name if name.endswith(".py") else sys.modules[name].__file__:

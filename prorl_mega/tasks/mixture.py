@@ -1,11 +1,11 @@
 """The stream of training problems and the held-out set, from the weighted entries of `tasks.mixture`.
 
-Which entry comes next depends on the number of problems drawn so far and on the weights, nothing else; which problem of
-the entry, on that entry's own cursor. So the cursors are the whole state, and a resumed run goes on where it stopped;
-it refuses to when a data file has changed. In a job rank 0 alone holds a mixture (`shared_mixture.py`).
+The next entry depends only on the number of problems drawn so far and on the weights, and the next problem of an entry
+only on that entry's cursor. So the cursors are the whole state, and a resumed run continues where it stopped; it
+refuses to if a data file has changed. In a job only rank 0 holds a mixture (`shared_mixture.py`).
 
-Held-out problems are never trained on, exactly: a hash of the prompt's text sends one prompt in `SPLIT` to the held-out
-class. Training passes over those and evaluation uses no others, whatever entry, seed or index made them.
+Held-out problems are never trained on: a hash of the prompt's text decides, for one prompt in `SPLIT`, that it is held
+out. Training skips these prompts and evaluation uses no others, whatever entry, seed or index made them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prorl_mega.types import Problem
 
 SPLIT = 8
 HELD_OUT_SEED = 0x5EED  # the same held-out set for every seed of a run, so that runs can be compared
-_SEARCH = 4  # times the expected number of tries, then the search for more problems of one kind ends
+_SEARCH = 4  # the search for held-out problems ends after this multiple of the expected number of tries
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio
 
 
@@ -36,8 +36,8 @@ class MixtureState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a checkpoint keeps of a mixture."""
 
     drawn: Count  # problems so far
-    cursors: dict[str, Count]  # of every entry, the index of its next problem
-    files: dict[str, Contents] = {}  # of the entries that read some
+    cursors: dict[str, Count]  # index of the next problem of each entry
+    files: dict[str, Contents] = {}  # contents of the entries that read files
     modules: dict[str, str] = {}  # digests of the files of `tasks.modules`
 
 
@@ -62,9 +62,9 @@ class Mixture:
         return [self._next() for _ in range(count)]
 
     def set_weights(self, weights: dict[str, float]) -> None:
-        """Change the shares of the entries from the next draw on; every entry goes on where it is. 0: not drawn.
+        """Change the shares of the entries from the next draw on; the cursors stay. An entry of weight 0 is not drawn.
 
-        Weights are settings and no part of the state: whoever restores the state sets them as well.
+        Weights are settings and not part of the state: after `load_state_dict` they have to be set again.
         """
         assert set(weights) == set(self._tasks), "weights of other entries"
         self._cumulative = list(itertools.accumulate(weights[entry] for entry in self._tasks))
@@ -98,10 +98,10 @@ class Mixture:
                 yield task.problem(index, self._seed)
 
     def bound_prompts(self, tokens: Callable[[str], int], most: int, setting: str) -> None:
-        """Deal with problems of files whose prompt has more than `most` tokens now, and not at the step that draws one.
+        """Find the problems of files whose prompt has more than `most` tokens before a step draws one.
 
-        A task whose options let it skip rows leaves them out and counts them. Raises DataError that names the row
-        elsewhere. `setting` is the key that `most` comes from.
+        A task whose options let it skip rows leaves them out and counts them; otherwise DataError names the row.
+        `setting` is the key that `most` comes from.
         """
         for task in self._tasks.values():
             details: dict[str, str] = {}
@@ -116,7 +116,7 @@ class Mixture:
                 task.leave_out("prompt too long", details)
 
     def loaded(self) -> list[str]:
-        """What a person should know about the entries' data: how many rows there are, and which were left out."""
+        """Notes on the entries' data for people: how many rows there are and how many were left out."""
         return [f"tasks.mixture.{entry}: {text}" for entry, task in self._tasks.items() if (text := task.loaded())]
 
     def state_dict(self) -> dict[str, Any]:
@@ -128,9 +128,8 @@ class Mixture:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`. Entries that it does not know start at their beginning.
 
-        Raises CheckpointError for a broken state, and DataError when a data file is not what it was: the cursors would
-        point to other problems, and some would come twice and others never. ConfigError when a file of `tasks.modules`
-        has changed: rewards would mean something else.
+        Raises CheckpointError for a broken state, DataError if a data file has changed (the cursors would point to
+        other problems), and ConfigError if a file of `tasks.modules` has changed (rewards would mean something else).
         """
         try:
             saved = msgspec.convert(state, MixtureState)
@@ -189,7 +188,7 @@ class Mixture:
 
 
 def describe(tasks: TasksConfig) -> list[str]:
-    """Where problems come from: a line with the share of each entry that reads files, and of each kind of generator.
+    """Sources of the problems: a line with the share of each entry that reads files, and of each kind of generator.
 
     Checks options and reads nothing. Raises ConfigError.
     """

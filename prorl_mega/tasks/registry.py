@@ -1,8 +1,8 @@
 """What a task is, and the table of all tasks.
 
-A task is one file: a settings dataclass, a class with `problem` and `score`, and `@register("name")` on it. Problems
+A task is one file: a Struct or dataclass of options, a class with `problem` and `score`, and `@register("name")` on it. Problems
 are pure functions of (options, index, seed), so that a run can be resumed and repeated. `score` runs in worker
-processes only (see `verifier.py`): it may be slow, crash or hang.
+processes only (`prorl_mega/verifiers/`): it may be slow, crash or hang.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Style(Enum):
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Contents:
-    """Data files as they are today, for the comparison with those of an earlier day."""
+    """What identifies data files, so that a resumed run can tell whether they have changed."""
 
     path: str
-    digest: str  # of the bytes
+    digest: str  # hash of their bytes
     rows: int  # problems that were made of them
 
 
@@ -49,54 +49,54 @@ class Task(ABC):
 
     options_type: ClassVar[type]
     judges_form: ClassVar[bool] = False
-    """Whether any text may be right in part, as with instructions about form; then only an empty one must score 0."""
+    """Whether only the form of a text is judged: then any text may be partly right, and only empty ones must score 0."""
 
     def __init__(self, entry: str, options: Any) -> None:
         self.entry = entry
         self.options = options
         self.progress: Callable[[], None] = lambda: None
-        """For `score` to call when a part of a long answer is done: the time limit of an answer starts again."""
+        """`score` calls it when part of a long answer is done, which restarts the time limit of the answer."""
 
     def load(self) -> None:  # noqa: B027 (most tasks have nothing to load)
         """Prepare for `problem`: read data files, import generators. Raises ConfigError or DataError."""
 
     def source(self) -> str:
-        """Where `load` will read the problems, in words; empty when they are generated."""
+        """Where `load` reads the problems, in words; empty if they are generated."""
         return ""
 
     def check_machine(self) -> None:  # noqa: B027
-        """Raises ConfigError where this machine lacks what `score` needs. Called without `load` where others load."""
+        """Raises ConfigError if this machine lacks what `score` needs. Ranks that do not `load` call it, too."""
 
     def start(self) -> None:  # noqa: B027
-        """In a worker, before it gives up starting processes: start those that `score` needs."""
+        """Start the processes that `score` needs; a worker calls it before it gives up the right to start any."""
 
     def warm_up(self) -> None:  # noqa: B027
         """Prepare for `score` in a worker: import what is slow to import."""
 
     def size(self) -> int | None:
-        """Number of different problems when it is finite: any `size()` consecutive indexes cover them all."""
+        """Number of different problems, None if unlimited: any `size()` consecutive indexes cover them all."""
         return None
 
     def contents(self) -> Contents | None:
-        """What identifies the files that `load` has read; None when there are none."""
+        """What identifies the files that `load` has read; None if it reads none."""
         return None
 
     def leave_out(self, reason: str, details: Mapping[str, str]) -> None:
-        """Do without these problems (key: what is wrong with it). Raises DataError for one that must stay."""
+        """Drop these problems (key: what is wrong with it). Raises DataError for one that cannot be dropped."""
         for key, detail in details.items():
             raise DataError(f"tasks.mixture.{self.entry}: {key}: {detail}")
 
     def describe(self) -> str:
-        """What a person should know about these options beyond their names; may be empty."""
+        """Notes on these options for people; may be empty."""
         return ""
 
     def loaded(self) -> str:
-        """What a person should know about the data after `load`; may be empty."""
+        """Notes on the data that `load` has read, for people; may be empty."""
         return ""
 
     @abstractmethod
     def problem(self, index: int, seed: int) -> Problem:
-        """The problem number `index` >= 0 of the stream `seed`; always the same one."""
+        """Problem number `index` >= 0 of the stream `seed`; always the same one."""
 
     @abstractmethod
     def score(self, problem: Problem, answer: str) -> Verdict:
@@ -195,6 +195,6 @@ def valid_values(kind: inspect.Type) -> str:
 
 
 def nearest(word: str, known: tuple[str, ...] | list[str]) -> str:
-    """The end of an error message: whether the known word that is most like `word` was meant; may be empty."""
+    """The end of an error message that suggests the known word most like `word`; may be empty."""
     close = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,8 +1,8 @@
-"""Tasks whose problems are the rows of data files.
+"""RowTask: the base of tasks whose problems are the rows of data files.
 
-A task of this kind names its domain, completes or refuses a row when the files are read (`check`), makes the problem
-of a row (`pose`) and scores. Reading, schemas, broken rows, ids, the order of the rows and everything that happens at a
-restart are here.
+A subclass names its domain, checks and completes each row when the files are read (`check`), turns a row into a problem
+(`pose`) and scores answers. This base reads the files by their schema, counts broken rows, gives ids and shuffles the
+rows anew for every pass, the same way after a restart.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class AnswerOptions(RowOptions, kw_only=True):
     levels: list[str] = []  # the `level` of the rows that are taken; empty: all rows
 
     def check_level(self, fields: dict[str, Any]) -> None:
-        """Raises OtherDomainError for a level that is not asked for: the row is left out and not called broken."""
+        """Raises OtherDomainError for a level that is not wanted: the row is left out, and does not count as broken."""
         if self.levels and fields.get("level") not in self.levels:
             raise OtherDomainError(f"level {fields.get('level')!r} is not among {', '.join(self.levels)}")
 
@@ -68,7 +68,7 @@ class RowTask(Task):
     def __init__(self, entry: str, options: RowOptions) -> None:
         super().__init__(entry, options)
         self._table = Dataset(rows=[])
-        self._order = lru_cache(1)(self._shuffled)  # of one pass over the rows
+        self._order = lru_cache(1)(self._shuffled)  # the order of the current pass over the rows
 
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The canonical fields of a row (`data/canonical.py`), with the task's defaults filled in.
@@ -112,7 +112,7 @@ class RowTask(Task):
         return Contents(path=self.options.path, digest=self._table.digest, rows=len(self._table.rows))
 
     def leave_out(self, reason: str, details: Mapping[str, str]) -> None:
-        """Counts as broken rows do: DataError for the first, or for more than the share that `skip` allows."""
+        """They count as broken rows: DataError for the first one, or for more than the share that `skip` allows."""
         table = self._table
         tolerance = Tolerance(self.options.skip, skipped=table.skipped, rows=len(table.rows) + table.skipped.total())
         for row in table.rows:
@@ -125,7 +125,7 @@ class RowTask(Task):
             raise DataError(f"{self.options.path}: has no problems left ({reason})")
 
     def loaded(self) -> str:
-        """Rows that there are and that were left out, by reason."""
+        """The number of rows, and of those that were left out by reason."""
         table = self._table
         lines = [f"{self.options.path}: {len(table.rows)} problems ({table.schema})"] if table.rows else []
         if table.skipped:

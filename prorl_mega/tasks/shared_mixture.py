@@ -1,7 +1,7 @@
 """One mixture for all ranks of a job.
 
-Rank 0 alone reads the data files and holds their rows, which may be gigabytes; the others get the problems that it
-draws. Options are checked on every rank, and so is what each machine needs for scoring.
+Only rank 0 reads the data files and holds their rows, which may be gigabytes; it sends the problems that it draws to the
+other ranks. Every rank checks the options, and whether its machine has what scoring needs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class SharedMixture:
-    """Implements `protocols.ProblemSource`. Every method is collective; what fails on rank 0 is raised everywhere."""
+    """Implements `protocols.ProblemSource`. Every method is collective; an error of rank 0 is raised on every rank."""
 
     def __init__(self, tasks: TasksConfig, seed: int, ranks: Ranks, check: Callable[[Mixture], None]) -> None:
         """`check` sees the loaded mixture, on rank 0. Raises what `Mixture` and `check` raise, on every rank."""

@@ -1,10 +1,11 @@
 r"""Science and engineering from data files: short answers, numbers with units, multiple choice.
 
-Prompt: the row's text; with `choices`, the options in an order of their own, with letters; then `suffix`. Answer: the
-last box by default (`extract` has the rules). Reward: one if every answer of the final statement is right, else zero.
+The prompt is the row's text, the options with letters in an order of the row's own if it has `choices`, and `suffix`.
+The answer is the last box by default (`extract` has the rules). The reward is 1 if every answer of the final statement
+is right, otherwise 0.
 
-What decides depends on the reference: options by letter or text (`answers/choices.py`); a number by its value in
-whatever unit (`quantities.py`, `tolerance` per row or per entry); a chemical formula by its spelling, case included
+The reference decides how answers are compared: options by letter or text (`answers/choices.py`); numbers by value in
+any unit (`quantities.py`, with `tolerance` of the row or the entry); chemical formulas by spelling and case
 (`phrases.py`); mathematics as in the task `math`; everything else as words.
 """
 
@@ -86,7 +87,11 @@ class Stem(RowTask):
 
 
 def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:
-    """Whether a short answer is the reference. `tolerance` is relative, 0: from its digits; `units`: must be there."""
+    """Whether a short answer is the reference.
+
+    `tolerance` is relative; 0: the digits of the reference decide. With `units` an answer needs a unit if the reference
+    has one.
+    """
     if len(answer) > MAX_LENGTH or not answer.strip():
         return False
     gold = quantity(reference)
@@ -104,7 +109,7 @@ def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:
 
 
 def _mathematical(text: str) -> bool:
-    """Whether a reference is to be read as mathematics: signs, and no words."""
+    """Whether a reference is mathematics: it has signs and no words."""
     letters = _FUNCTIONS.sub(" ", _COMMAND.sub(" ", text))
     return bool(_SIGNS.search(text.strip("$ "))) and not _LONG_WORD.search(letters) and r"\text" not in text
 

@@ -1,4 +1,4 @@
-"""What a published schema is, and what the adapters share."""
+"""The description of a published schema, and functions that adapters share."""
 
 from __future__ import annotations
 

@@ -12,10 +12,9 @@ SHORT = 100  # characters of a solution that can be an answer as a whole
 def _scp(fields: Fields) -> Fields:
     """SCP-116K has solutions and no answers.
 
-    A row counts when its answer can be told: from a column `answer` or `extracted_answer` that somebody has added (as
-    the authors of ProRL did with a model), from the box of the solution, or because the solution is one short line.
-    The solution is matched_solution in the first release and extract_solution in the second; other columns (answers of
-    models, and whether they agree) are not looked at.
+    The answer is that of a column `answer` or `extracted_answer`, if one was added (the authors of ProRL did so with a
+    model), or the box of the solution, or a solution of one short line; a row without any is broken. The solution is
+    matched_solution in the first release and extract_solution in the second. Other columns are ignored.
     """
     solution = first(fields, "matched_solution", "extract_solution", "solution")
     answer = first(fields, "answer", "extracted_answer") or boxed(solution)

@@ -27,7 +27,7 @@ from prorl_mega.tasks.registry import register
 from prorl_mega.tasks.row_task import Posed, RowOptions, RowTask, Share
 from prorl_mega.types import Outcome, Problem, Verdict
 
-IDLE = 4  # times `total_s` that an answer may take on the clock
+IDLE = 4  # wall-clock time that one answer may take, in units of `total_s`
 _FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*")
 _TAGS = {"python": {"python", "py", "python3"}, "cpp": {"cpp", "c++", "cc", "cxx"}}
 COMPILING = Limits(cpu_s=20.0, wall_s=40.0, memory=2 << 30, output=32 << 20, scratch=128 << 20, threads=64)
@@ -54,9 +54,9 @@ class Scoring(Enum):
 
 
 class CodeOptions(RowOptions, kw_only=True):
-    language: Language = Language.python  # of rows that do not name their own
+    language: Language = Language.python  # for rows that do not name their own
     scoring: Scoring = Scoring.all
-    max_tests: Annotated[int, Meta(ge=1)] = 64  # of one problem; the first ones count
+    max_tests: Annotated[int, Meta(ge=1)] = 64  # the tests of a problem beyond these are not run
     time_s: Seconds = 4.0  # processor time of one test
     total_s: Seconds = 8.0  # processor time of all tests of one answer
     memory_mb: Annotated[int, Meta(ge=64, le=1 << 16)] = 1024
@@ -174,7 +174,7 @@ class Code(RowTask):
 
 
 def program(answer: str, language: Language) -> str | None:
-    """The last complete fenced block that is marked as this language, or the last that is not marked at all."""
+    """The last complete fenced block that is marked as this language; without one, the last unmarked block."""
     marked: str | None = None
     unmarked: str | None = None
     fence, tag = "", ""

@@ -1,11 +1,11 @@
-"""Puzzles of reasoning-gym: its data sets, difficulty levels and (continuous) scores, with the holes closed.
+"""Puzzles of reasoning-gym: its data sets, difficulty levels and (continuous) scores, with loopholes closed.
 
 Several of its scorers `eval` what the model wrote. They are called in worker processes only, on text that has been
 stripped, bounded, refused when it has characters that no answer needs (`gym_rules.py`) or reaches for Python's
 internals; the worker itself is confined (`worker.py`).
 
 A problem carries no answer key but the data set's coordinates: the worker makes the item again and compares
-fingerprints. So every Python type inside an item survives, and a scorer never gets somebody else's reference.
+fingerprints. So every Python type inside an item survives, and a scorer never gets the reference of another problem.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ReasoningGymOptions(Struct, kw_only=True):
     """
 
     dataset: str = ""
-    level: Annotated[int, Meta(ge=-1)] = -1  # of the data set's curriculum, from 0; -1: its default settings
+    level: Annotated[int, Meta(ge=-1)] = -1  # level of the data set's curriculum, from 0; -1: its default settings
     config: dict[str, Any] = {}
     credit: Credit = Credit.progress  # what an answer is worth that is not a full solution
     style: Style = Style.full
@@ -140,7 +140,7 @@ class ReasoningGym(Task):
         return judge(self.options.dataset, scorer, item, found, self.options.credit)
 
     def _solution(self, steps: str, answer: str | None) -> str | None:
-        """None when reasoning-gym knows no right answer, or one that the chosen form cannot express."""
+        """The worked solution; None if reasoning-gym knows no right answer or the chosen form cannot express it."""
         if not answer:
             return None
         text = extract.mark(steps, answer, self.options.answer)
@@ -201,7 +201,7 @@ class ReasoningGym(Task):
         return settings
 
     def _settings_of_level(self, where: str) -> dict[str, Any]:
-        """What the data set's curriculum sets at `options.level`; attributes with fewer levels stay at their last."""
+        """The curriculum's settings at `options.level`; attributes with fewer levels stay at their last."""
         level, name = self.options.level, self.options.dataset
         if level < 0:
             return {}
@@ -267,7 +267,7 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 
 
 def _like(default: Any, value: Any) -> Any:
-    """A plain value as the kind of thing that the setting's default is."""
+    """A plain value, converted to the type of the setting's default."""
     if isinstance(default, Enum) and not isinstance(value, Enum):
         return type(default)(value)
     if isinstance(default, tuple) and isinstance(value, list):

@@ -1,10 +1,10 @@
-"""What has to be known about reasoning-gym's data sets before a policy is trained on their scores.
+"""Rules that make the scores of reasoning-gym's data sets fit to train on.
 
 reasoning-gym 0.1.25 makes the problems and scores the answers. Its scorers were attacked with padded, doubled, altered
-and constant answers; here is what came out of it: data sets that cannot be used, problems that are passed over, the
-characters that an answer may have where the scorer evaluates it, and conditions that an answer has to meet besides for
-a full score. Partial scores count where they say how much of a solution is right (`PROGRESS`), and otherwise not: many
-are paid for containing the answer, for being readable, or for a guess that is close.
+and constant answers. This file lists the consequences: data sets that cannot be used, problems that are skipped, the
+characters that an answer may have if the scorer evaluates it, and further conditions for a full score. Partial scores
+count only where they measure how much of a solution is right (`PROGRESS`): many are given for containing the answer,
+for being readable, or for a close guess.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Credit(Enum):
 
     none = "none"  # nothing
     progress = "progress"  # reasoning-gym's partial score where it measures progress, otherwise nothing
-    all = "all"  # reasoning-gym's partial score whatever it is paid for
+    all = "all"  # reasoning-gym's partial score, whatever it measures
 
 
 PROGRESS = {
@@ -58,7 +58,7 @@ PROGRESS = {
     "tower_of_hanoi": "solved with more moves than needed: the ratio",
     "word_sorting": "share of the words in their places",
 }
-CONSOLATION = 0.05  # partial scores up to this are paid for being readable
+CONSOLATION = 0.05  # partial scores up to this are given for being readable
 
 _NUMBERS, _NESTED = r"[0-9+\-*/() ]*", r"[\[\](), 0-9\n-]*"
 ALPHABET = {
@@ -122,11 +122,11 @@ def deserved(dataset: str, answer: str, item: Item, scorer: Any) -> bool:
 def acceptable(item: Item, dataset: str, scorer: Any) -> bool:
     """Whether a problem is fit to be posed: the others are passed over."""
     if isinstance(item["answer"], str) and len(item["answer"]) > MAX_ANSWER:
-        return False  # nobody could give it
+        return False  # too long for any answer
     if dataset == "polynomial_equations":
         return bool(item["answer"])  # no real root: anything that is no number would be right
     if dataset in FUNCTIONS:
-        return allowed(dataset, item["answer"])  # some references are integrals that nobody has worked out
+        return allowed(dataset, item["answer"])  # some references are unevaluated integrals
     if dataset == "propositional_logic":
         return deserved(dataset, item["metadata"]["example_answer"], item, scorer)
     return True
@@ -144,7 +144,7 @@ def reference(dataset: str, item: Item) -> str | None:
 
 
 def calculate(expression: str) -> tuple[Fraction, list[int]]:
-    """Value of `+ - * /` and brackets over whole numbers, exactly, and the numbers. Raises ValueError for the rest."""
+    """Exact value of an expression of whole numbers, `+ - * /` and brackets, and its numbers. Raises ValueError."""
     numbers: list[int] = []
 
     def value(node: ast.AST) -> Fraction:
@@ -192,7 +192,7 @@ def _same_decimal(answer: str, item: Item, scorer: Any) -> bool:
 
 
 def _same_shape(answer: str, item: Item, scorer: Any) -> bool:
-    """No rows or cells that nobody looks at."""
+    """The same rows and cells (published: those beyond the reference are ignored)."""
     return bool(json.loads(answer) == json.loads(item["answer"]))
 
 
@@ -240,7 +240,7 @@ _PARTS: dict[str, Callable[[str], int]] = {
     "spell_backward": len,
     "word_sorting": lambda text: text.count(","),
 }
-"""What an answer must have as many of as the reference, where the scorer only looks at the parts that are there."""
+"""Counts that an answer and the reference must share, where the scorer only looks at the parts that are there."""
 
 
 def _as_many_parts(dataset: str, answer: str, item: Item) -> bool:
@@ -269,4 +269,4 @@ _CONDITIONS: dict[str, Callable[[str, Item, Any], bool]] = {
     "spell_backward": lambda answer, item, scorer: answer.lower() == item["answer"].lower(),
     "word_sorting": lambda answer, item, scorer: _as_many_parts("word_sorting", answer, item),
 }
-"""What must hold besides for full marks, where the published scorer gives them to wrong answers."""
+"""Further conditions for full marks, where the published scorer gives them to wrong answers."""

@@ -1,7 +1,7 @@
-"""Puzzles of reasoning-gym that somebody has generated into a file: a prompt and the entry that its scorer reads.
+"""Puzzles of reasoning-gym from data files: a prompt and the entry that its scorer reads.
 
-The same scorers and the same rules as for puzzles that are generated here (`gym.py`). Entries come from a file, and
-some scorers evaluate them; so what an entry may consist of is checked when the file is read.
+Scorers and rules are those of puzzles that are generated here (`gym.py`). Some scorers evaluate parts of the entry, and
+a file may hold anything, so these parts are checked when the file is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EVALUATED = {
     "polynomial_multiplication": ("answer", "", r"[0-9A-Za-z+\-*/() ]{1,4000}"),
     "simple_integration": ("metadata", "integrand", r"[0-9A-Za-z+\-*/() .]{1,400}"),
 }
-"""What scorers evaluate of an entry, and what it may consist of."""
+"""The part of an entry that its scorer evaluates, and the characters that it may have."""
 TUPLES = ("arc_agi", "rearc")
 """Their scorers compare with tuples of tuples, which JSON turns into lists."""
 

@@ -19,7 +19,7 @@ class ShortPrompt:
 
     prompt: Callable[[Item], str]
     steps: Callable[[Item], str]
-    shorten: Callable[[str], str] = str  # of the reference answer
+    shorten: Callable[[str], str] = str  # turns the reference answer into a short one
     expand: Callable[[str], str] = str
 
 

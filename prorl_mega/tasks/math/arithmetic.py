@@ -96,7 +96,7 @@ class Arithmetic(Task):
 
 
 def worked(numbers: list[int], signs: list[str]) -> tuple[str, int]:
-    """Steps of the calculation, comma-separated, and its result: products first, then sums from left to right."""
+    """The steps of a calculation, comma-separated, and its result: products first, then sums from left to right."""
     steps: list[str] = []
     terms, rest = [numbers[0]], []
     for sign, number in zip(signs, numbers[1:], strict=True):
@@ -149,7 +149,7 @@ def _carrying(a: int, b: int) -> list[str]:
 
 
 def _borrowing(a: int, b: int) -> list[str]:
-    """a >= b. A digit that is too small takes ten from the next, which then loses one: `13-8=5,4-1-3=0`."""
+    """The steps of a - b for a >= b: a digit that is too small borrows ten from the next one, `13-8=5,4-1-3=0`."""
     steps, borrow = [], 0
     for place in range(len(str(a))):
         x, y = a // 10**place % 10, b // 10**place % 10

@@ -1,11 +1,11 @@
 r"""Mathematics from data files: rows with a prompt and an answer, judged as mathematics.
 
-Prompt: the row's text and `suffix`. Answer: the last box by default (`extract` has the rules). Reward: one if every
-answer of the final statement is the reference (`answers/equivalence.py`), or if together they are the list that it
-is; else zero. A row may ask for `verifier: exact`: the same text.
+The prompt is the row's text and `suffix`. The answer is the last box by default (`extract` has the rules). The reward
+is 1 if every answer of the final statement is the reference (`answers/equivalence.py`), or if all of them together are
+the list that the reference is; otherwise 0. A row with `verifier: exact` needs the same text.
 
-With `second: plain` an answer also counts that only the second verifier accepts, as ProRL counts what either of two
-verifiers accepts; the detail of a verdict says when they differ, and `python -m prorl_mega.tasks agreement` how often.
+With `second: plain` it is enough that one of two verifiers accepts an answer, as in ProRL. The detail of a verdict says
+when they differ; `python -m prorl_mega.tasks agreement` counts it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Second(Enum):
 
 
 class MathOptions(AnswerOptions, kw_only=True):
-    verifier: Verifier = Verifier.math  # of rows that do not name their own
+    verifier: Verifier = Verifier.math  # for rows that do not name their own
     second: Second = Second.none  # what it accepts counts as well
 
 
