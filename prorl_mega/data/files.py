@@ -66,15 +66,15 @@ def find(place: str) -> list[Source]:
         names = sorted(archive.members(path))
         return _one_split([Source(path=path, name=name, member=name) for name in names], place)
     if path.is_file():
-        _refuse_unsafe(path)
-        return [Source(path=path, name=path.name)]
-    matches = sorted(Path(each) for each in glob.glob(place, recursive=True)) if glob.has_magic(place) else []
-    found = [each for each in matches if each.is_file()]
+        found = [Source(path=path, name=path.name)]
+    else:
+        matches = sorted(map(Path, glob.glob(place, recursive=True))) if glob.has_magic(place) else []
+        found = [Source(path=each, name=str(each)) for each in matches if each.is_file()]
     if not found:
         raise DataError(f"{place}: no such file" + (" matches" if glob.has_magic(place) else ""))
-    for each in found:
-        _refuse_unsafe(each)
-    return [Source(path=each, name=str(each)) for each in found]
+    for source in found:
+        _refuse_unsafe(source.path)
+    return found
 
 
 def digest(sources: list[Source]) -> str:

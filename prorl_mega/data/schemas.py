@@ -17,7 +17,7 @@ from prorl_mega.data.rows import BadRowError, DataRow, Dataset, Fault, OtherDoma
 from prorl_mega.errors import DataError
 
 AUTO, PLAIN = "auto", "plain"
-Check = Callable[[Fields], Fields]
+RowCheck = Callable[[Fields], Fields]
 """A task's check of the canonical fields of a row: it completes them or raises ValueError."""
 Watch = Callable[[int, int], None]
 LOOKED_AT = 20  # rows from which the columns of a file are learnt
@@ -34,7 +34,7 @@ class Reading:
     items: Iterator[DataRow | Fault]
 
 
-def read(path: str, domain: Domain, *, schema: str = AUTO, skip: float = 0.0, check: Check = dict) -> Dataset:
+def read(path: str, domain: Domain, *, schema: str = AUTO, skip: float = 0.0, check: RowCheck = dict) -> Dataset:
     """All rows of a data set with the fields of `domain`.
 
     The first row that is broken raises DataError with its place; with `skip` such rows are left out and counted, and
@@ -61,7 +61,7 @@ def parse(
     domain: Domain | None,
     *,
     schema: str = AUTO,
-    check: Check = dict,
+    check: RowCheck = dict,
 ) -> Reading:
     """Raw rows as canonical ones, faults among them. Without a domain the columns decide that as well."""
     head = list(itertools.islice(raw, LOOKED_AT))
@@ -119,7 +119,7 @@ def detect(rows: list[Fields], domain: Domain | None, path: str) -> tuple[str, D
     )
 
 
-def _converter(name: str, domain: Domain) -> Check:
+def _converter(name: str, domain: Domain) -> RowCheck:
     if name == PLAIN:
         return lambda fields: canonical(fields, domain)
     if name not in SCHEMAS or SCHEMAS[name].domain is not domain:
@@ -129,7 +129,7 @@ def _converter(name: str, domain: Domain) -> Check:
     return lambda fields: canonical(schema.convert(fields), domain)
 
 
-def _converted(items: Iterator[DataRow | Fault], convert: Check) -> Iterator[DataRow | Fault]:
+def _converted(items: Iterator[DataRow | Fault], convert: RowCheck) -> Iterator[DataRow | Fault]:
     for item in items:
         if isinstance(item, Fault):
             yield item

@@ -1,8 +1,8 @@
 """What a task is, and the table of all tasks.
 
-A task is one file: a Struct or dataclass of options, a class with `problem` and `score`, and `@register("name")` on it. Problems
-are pure functions of (options, index, seed), so that a run can be resumed and repeated. `score` runs in worker
-processes only (`prorl_mega/verifiers/`): it may be slow, crash or hang.
+A task is one file: a Struct or dataclass of options, and a class with `problem` and `score` under `@register("name")`.
+Problems are pure functions of (options, index, seed), so that a run can be resumed and repeated. `score`
+runs in worker processes only (`prorl_mega/verifiers/`): it may be slow, crash or hang.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Task(ABC):
 
     options_type: ClassVar[type]
     judges_form: ClassVar[bool] = False
-    """Whether only the form of a text is judged: then any text may be partly right, and only empty ones must score 0."""
+    """Whether only the form of a text is judged, so that any text may be partly right; empty ones must score 0."""
 
     def __init__(self, entry: str, options: Any) -> None:
         self.entry = entry

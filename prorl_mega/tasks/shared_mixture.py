@@ -1,7 +1,7 @@
 """One mixture for all ranks of a job.
 
-Only rank 0 reads the data files and holds their rows, which may be gigabytes; it sends the problems that it draws to the
-other ranks. Every rank checks the options, and whether its machine has what scoring needs.
+Only rank 0 reads the data files and holds their rows, which may be gigabytes; it sends the problems that it draws to
+the other ranks. Every rank checks the options, and whether its machine has what scoring needs.
 """
 
 from __future__ import annotations

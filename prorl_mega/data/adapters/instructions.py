@@ -51,18 +51,7 @@ def _llama_nemotron(fields: Fields) -> Fields:
 
 
 SCHEMAS = (
-    Schema(
-        name="llama_nemotron_if",
-        domain=Domain.instruction,
-        source="nvidia/Llama-Nemotron-Post-Training-Dataset (RL/instruction_following)",
-        columns=("input args *",),
-        convert=_llama_nemotron,
-    ),
-    Schema(
-        name="ifeval",
-        domain=Domain.instruction,
-        source="google/IFEval",
-        columns=("key? prompt instruction_id_list kwargs",),
-        convert=_ifeval,
-    ),
-)
+    Schema("llama_nemotron_if", Domain.instruction,
+           "nvidia/Llama-Nemotron-Post-Training-Dataset (RL/instruction_following)", "input args *", _llama_nemotron),
+    Schema("ifeval", Domain.instruction, "google/IFEval", "key? prompt instruction_id_list kwargs", _ifeval),
+)  # fmt: skip

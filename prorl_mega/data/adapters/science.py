@@ -39,18 +39,8 @@ def _gpqa(fields: Fields) -> Fields:
 
 
 SCHEMAS = (
-    Schema(
-        name="scp116k",
-        domain=Domain.stem,
-        source="EricLu/SCP-116K",
-        columns=("domain problem matched_solution *", "domain problem extract_solution *", "domain problem answer *"),
-        convert=_scp,
-    ),
-    Schema(
-        name="gpqa",
-        domain=Domain.stem,
-        source="Idavidrein/gpqa (gpqa_diamond.csv)",
-        columns=("Question Correct·Answer Incorrect·Answer·1 Incorrect·Answer·2 Incorrect·Answer·3 *",),
-        convert=_gpqa,
-    ),
-)
+    Schema("scp116k", Domain.stem, "EricLu/SCP-116K", "domain problem matched_solution * "
+           "| domain problem extract_solution * | domain problem answer *", _scp),
+    Schema("gpqa", Domain.stem, "Idavidrein/gpqa (gpqa_diamond.csv)",
+           "Question Correct·Answer Incorrect·Answer·1 Incorrect·Answer·2 Incorrect·Answer·3 *", _gpqa),
+)  # fmt: skip

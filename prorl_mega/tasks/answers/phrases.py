@@ -22,10 +22,13 @@ upsilon phi chi psi omega
 _GREEK = dict(zip(_LETTERS, _LETTER_NAMES.split(), strict=True))
 _CAPITALS = {letter.upper(): f"capital{name}" for letter, name in _GREEK.items()}
 _GREEK_NAMES = {**_GREEK, **_CAPITALS, "ς": "sigma", "ϵ": "epsilon", "ϕ": "phi", "µ": "mu"}
-_COMMANDS = {rf"\{name}": name for name in _GREEK.values()} | {
-    rf"\{name.capitalize()}": f"capital{name}" for name in _GREEK.values()
+_COMMANDS = {
+    **{rf"\{name}": name for name in _GREEK.values()},
+    **{rf"\{name.capitalize()}": f"capital{name}" for name in _GREEK.values()},
+    r"\varepsilon": "epsilon",
+    r"\vartheta": "theta",
+    r"\varphi": "phi",
 }
-_VARIANTS = {r"\varepsilon": "epsilon", r"\vartheta": "theta", r"\varphi": "phi"}
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SMALL = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-0123456789+-")
 _ARTICLES = re.compile(r"(?<![\w-])(?:a|an|the)\s+(?=[\w\"'“‘*])")
@@ -53,7 +56,7 @@ def phrase(text: str) -> str:
     """The text in normal form: lower case, one blank between words, no articles or punctuation; may be empty."""
     text = unwrapped(unicodedata.normalize("NFC", text[:MAX_LENGTH]).translate(_SMALL)).replace("$", "")
     text = re.sub(r"(?<=\w)[-‐‑–](?=[\w\\])", " ", text.replace("−", "-"))
-    text = _COMMAND.sub(lambda match: f" {_named(match[0])} ", text)
+    text = _COMMAND.sub(lambda match: f" {_COMMANDS.get(match[0], match[0][1:])} ", text)
     text = "".join(f" {_GREEK_NAMES[c]} " if c in _GREEK_NAMES else c for c in text).casefold()
     text = _MARKS.sub(" ", _ARTICLES.sub(" ", text.replace("\\", " ").replace("~", " ")))
     return " ".join(_HYBRID.sub(r"sp\1", text).split())
@@ -67,10 +70,6 @@ def same_phrase(gold: str, answer: str) -> bool:
     given = phrase(answer)
     together = [each.replace(" ", "") for each in (wanted, given)]  # sea water, seawater; but 1 2 is not 12
     return given == wanted or (together[0] == together[1] and together[0].isalpha())
-
-
-def _named(command: str) -> str:
-    return _COMMANDS.get(command) or _VARIANTS.get(command) or command[1:]
 
 
 @lru_cache(maxsize=2048)

@@ -46,7 +46,7 @@ class Language(Enum):
     cpp = "cpp"  # needs a compiler, and bubblewrap
 
 
-class Scoring(Enum):
+class ScoringRule(Enum):
     """What the share of tests that a program passes is worth."""
 
     all = "all"  # 1 when all are passed, else 0; stops at the first failure
@@ -55,7 +55,7 @@ class Scoring(Enum):
 
 class CodeOptions(RowOptions, kw_only=True):
     language: Language = Language.python  # for rows that do not name their own
-    scoring: Scoring = Scoring.all
+    scoring: ScoringRule = ScoringRule.all
     max_tests: Annotated[int, Meta(ge=1)] = 64  # the tests of a problem beyond these are not run
     time_s: Seconds = 4.0  # processor time of one test
     total_s: Seconds = 8.0  # processor time of all tests of one answer
@@ -166,10 +166,10 @@ class Code(RowTask):
             if not verdict.passed:
                 kind = "" if verdict.ending is Ending.FINISHED else f"{verdict.ending} "
                 complaint = complaint or f"test {number + 1}: {kind}{verdict.detail}"
-                if options.scoring is Scoring.all:
+                if options.scoring is ScoringRule.all:
                     break
         share = passed / len(tests)
-        reward = share if options.scoring is Scoring.fraction else float(passed == len(tests))
+        reward = share if options.scoring is ScoringRule.fraction else float(passed == len(tests))
         return Verdict(reward=reward, detail=f"{passed}/{len(tests)} {complaint}".strip()[:200])
 
 

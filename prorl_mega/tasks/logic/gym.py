@@ -134,8 +134,6 @@ class ReasoningGym(Task):
         found = extract.answer(answer, self.options.answer)
         if found is None:
             return Verdict(reward=0.0, detail="no answer found")
-        if self.options.style is Style.short:
-            found = SHORT_PROMPTS[self.options.dataset].expand(found)
         scorer = self._block(problem.entry["index"] // BLOCK, problem.entry["seed"], 0)
         return judge(self.options.dataset, scorer, item, found, self.options.credit)
 

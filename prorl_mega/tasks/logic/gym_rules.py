@@ -94,7 +94,7 @@ def allowed(dataset: str, answer: str) -> bool:
     pattern = ALPHABET.get(dataset)
     if pattern is not None and not re.fullmatch(pattern, answer):
         return False
-    return dataset not in FUNCTIONS or all(name in FUNCTIONS[dataset] for name in _NAME.findall(answer))
+    return dataset not in FUNCTIONS or FUNCTIONS[dataset].issuperset(_NAME.findall(answer))
 
 
 def reward(dataset: str, raw: Any, answer: str, item: Item, scorer: Any, credit: Credit) -> float:

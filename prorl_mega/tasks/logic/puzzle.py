@@ -56,7 +56,7 @@ class Logic(RowTask):
         if name in EVALUATED:
             part, key, pattern = EVALUATED[name]
             text = entry[part].get(key) if key else entry[part]
-            if not isinstance(text, str) or not re.fullmatch(pattern, text) or not _is_formula(name, text):
+            if not isinstance(text, str) or not re.fullmatch(pattern, text) or not gym_rules.allowed(name, text):
                 raise ValueError(f"the {key or part} of a {name} entry must be a formula, not {text!r:.80}")
         return fields
 
@@ -87,8 +87,3 @@ def _scorer(name: str) -> Any:
     from reasoning_gym import create_dataset
 
     return create_dataset(name, seed=0, size=1)
-
-
-def _is_formula(name: str, text: str) -> bool:
-    """Whether only known functions are called in it."""
-    return name not in gym_rules.FUNCTIONS or gym_rules.allowed(name, text)

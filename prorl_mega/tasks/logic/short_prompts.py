@@ -15,12 +15,11 @@ from prorl_mega.tasks.logic.gym_rules import Item
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class ShortPrompt:
-    """`prompt` and `steps` are made from an item; `expand` turns a short answer into the form that the scorer reads."""
+    """How the prompt and the steps of a solution are made from an item; the scorer has to read the short answer."""
 
     prompt: Callable[[Item], str]
     steps: Callable[[Item], str]
     shorten: Callable[[str], str] = str  # turns the reference answer into a short one
-    expand: Callable[[str], str] = str
 
 
 def _running_sums(item: Item) -> str:

@@ -77,7 +77,9 @@ class Arithmetic(Task):
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{expression}=" if options.style is Style.short else self._sentence(expression),
+            prompt=f"{expression}="
+            if options.style is Style.short
+            else f"Calculate {expression}. {extract.request(options.answer)}",
             entry={"expression": expression, "answer": str(result)},
             solution=extract.mark(steps, str(result), options.answer),
         )
@@ -90,9 +92,6 @@ class Arithmetic(Task):
         if found is None:
             return Verdict(reward=0.0, detail="no answer found")
         return Verdict(reward=float(equivalence.equivalent(problem.entry["answer"], found)), detail=found[:64])
-
-    def _sentence(self, expression: str) -> str:
-        return f"Calculate {expression}. {extract.request(self.options.answer)}"
 
 
 def worked(numbers: list[int], signs: list[str]) -> tuple[str, int]:

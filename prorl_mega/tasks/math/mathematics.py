@@ -27,14 +27,14 @@ class Verifier(Enum):
     exact = "exact"  # equal as text, apart from blanks at both ends
 
 
-class Second(Enum):
+class SecondVerifier(Enum):
     none = "none"
     plain = "plain"  # equal as text when the spellings of LaTeX are made one
 
 
 class MathOptions(AnswerOptions, kw_only=True):
     verifier: Verifier = Verifier.math  # for rows that do not name their own
-    second: Second = Second.none  # what it accepts counts as well
+    second: SecondVerifier = SecondVerifier.none  # what it accepts counts as well
 
 
 @register("math")
@@ -72,7 +72,7 @@ class Math(RowTask):
         if Verifier(problem.entry["verifier"]) is Verifier.exact:
             return Verdict(reward=float(found == [reference.strip()]), detail=detail)
         first = equivalence.all_equivalent(reference, found)
-        if self.options.second is Second.none:
+        if self.options.second is SecondVerifier.none:
             return Verdict(reward=float(first), detail=detail)
         second = all(plain.agrees(reference, each) for each in found)
         if first != second:
