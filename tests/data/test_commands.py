@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.published import FILES
+from tqdm import tqdm
 
 from prorl_mega.data.__main__ import main
 from prorl_mega.data.canonical import Domain
@@ -129,3 +130,14 @@ def test_prompts_without_blanks_between_words() -> None:
     evaluation.add("一只船顺流而下每小时十二公里逆流每小时八公里", "e")
     assert evaluation.find("问题：一只船顺流而下每小时十二公里逆流每小时八公里，求水速。") is not None
     assert evaluation.find("一只船在湖上每小时走十公里") is None
+
+
+def test_progress_is_shown_while_a_large_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "x.jsonl", rows(*((f"prompt {number}", "1") for number in range(1000))))
+    assert main(["validate", path]) == 0
+    assert capsys.readouterr().err == "", "nothing is shown for what takes less than two seconds"
+    monkeypatch.setattr("prorl_mega.data.__main__.tqdm", lambda **given: tqdm(**given | {"delay": 0, "mininterval": 0}))
+    assert main(["validate", path]) == 0
+    assert re.search(rf"{path}: \d+%, 500 rows, .*B/s, 00:00 left", capsys.readouterr().err)
