@@ -24,15 +24,14 @@ from prorl_mega.tasks import extract
 from prorl_mega.tasks.registry import Contents, Task, digest
 from prorl_mega.types import Problem
 
+PLACE = "a file, a pattern, a directory or hf:owner/name[@revision][/split]"
 Share = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class RowOptions(Struct, kw_only=True):
     """Options of every task that reads files."""
 
-    path: Annotated[
-        str, Meta(min_length=1, description="a file, a pattern, a directory or hf:owner/name[@revision][/split]")
-    ]
+    path: Annotated[str, Meta(min_length=1, description=PLACE)]
     schema: str = schemas.AUTO  # `python -m prorl_mega.data inspect --help` lists them
     skip: Share = 0.0  # share of the rows that may be broken: they are left out and counted; 0: the first is an error
     suffix: str = ""  # appended to every prompt, to ask for the form of the answer
@@ -67,7 +66,7 @@ class RowTask(Task):
 
     def __init__(self, entry: str, options: RowOptions) -> None:
         super().__init__(entry, options)
-        self._table = Dataset(rows=[])
+        self._dataset = Dataset(rows=[])
         self._order = lru_cache(1)(self._shuffled)  # the order of the current pass over the rows
 
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -86,13 +85,8 @@ class RowTask(Task):
         """
 
     def load(self) -> None:
-        self._table = schemas.read(
-            self.options.path,
-            self.domain,
-            schema=self.options.schema,
-            skip=self.options.skip,
-            check=self.check,
-        )
+        path, schema, skip = self.options.path, self.options.schema, self.options.skip
+        self._dataset = schemas.read(path, self.domain, schema=schema, skip=skip, check=self.check)
 
     def source(self) -> str:
         path = self.options.path
@@ -106,43 +100,44 @@ class RowTask(Task):
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Fields of all rows, in the order of the files."""
-        return (row.fields for row in self._table.rows)
+        return (row.fields for row in self._dataset.rows)
 
     def contents(self) -> Contents | None:
-        return Contents(path=self.options.path, digest=self._table.digest, rows=len(self._table.rows))
+        return Contents(path=self.options.path, digest=self._dataset.digest, rows=len(self._dataset.rows))
 
     def leave_out(self, reason: str, details: Mapping[str, str]) -> None:
         """They count as broken rows: DataError for the first one, or for more than the share that `skip` allows."""
-        table = self._table
-        tolerance = Tolerance(self.options.skip, skipped=table.skipped, rows=len(table.rows) + table.skipped.total())
-        for row in table.rows:
+        dataset = self._dataset
+        rows = len(dataset.rows) + dataset.skipped.total()
+        tolerance = Tolerance(self.options.skip, skipped=dataset.skipped, rows=rows)
+        for row in dataset.rows:
             if (detail := details.get(self._key(row.fields))) is not None:
                 tolerance.add(Fault(row.place, reason, f"{detail}, or let `skip` allow a share of such rows"))
         tolerance.check()
-        table.rows = [row for row in table.rows if self._key(row.fields) not in details]
+        dataset.rows = [row for row in dataset.rows if self._key(row.fields) not in details]
         self._order.cache_clear()
-        if not table.rows:
+        if not dataset.rows:
             raise DataError(f"{self.options.path}: has no problems left ({reason})")
 
     def loaded(self) -> str:
         """The number of rows, and of those that were left out by reason."""
-        table = self._table
-        lines = [f"{self.options.path}: {len(table.rows)} problems ({table.schema})"] if table.rows else []
-        if table.skipped:
-            counts = ", ".join(f"{reason}: {count}" for reason, count in table.skipped.most_common())
-            lines.append(f"broken rows left out: {table.skipped.total()} ({counts})")
-        if table.left_out:
-            lines.append(f"rows of other kinds left out: {table.left_out}")
+        dataset = self._dataset
+        lines = [f"{self.options.path}: {len(dataset.rows)} problems ({dataset.schema})"] if dataset.rows else []
+        if dataset.skipped:
+            counts = ", ".join(f"{reason}: {count}" for reason, count in dataset.skipped.most_common())
+            lines.append(f"broken rows left out: {dataset.skipped.total()} ({counts})")
+        if dataset.left_out:
+            lines.append(f"rows of other kinds left out: {dataset.left_out}")
         return "; ".join(lines)
 
     def size(self) -> int | None:
-        return len(self._table.rows)
+        return len(self._dataset.rows)
 
     def problem(self, index: int, seed: int) -> Problem:
-        if not self._table.rows:
+        if not self._dataset.rows:
             self.load()
-        epoch, place = divmod(index, len(self._table.rows))
-        fields = self._table.rows[self._order(epoch, seed)[place]].fields
+        epoch, place = divmod(index, len(self._dataset.rows))
+        fields = self._dataset.rows[self._order(epoch, seed)[place]].fields
         posed = self.pose(fields, Random(digest(f"{self.entry}\n{fields['id']}")))
         return Problem(
             key=self._key(fields),
@@ -156,6 +151,6 @@ class RowTask(Task):
         return f"{self.entry}/{fields['id']}"
 
     def _shuffled(self, epoch: int, seed: int) -> list[int]:
-        order = list(range(len(self._table.rows)))
+        order = list(range(len(self._dataset.rows)))
         Random(digest(f"{self.entry}\n{seed}\n{epoch}")).shuffle(order)
         return order

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from prorl_mega.data import schemas
 from prorl_mega.data.canonical import Domain
-from prorl_mega.errors import DataError
+from prorl_mega.errors import DataError, renamed
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.answers import equivalence, plain, symbolic
 
@@ -126,3 +126,7 @@ def _references(path: str, schema: str) -> dict[str, str]:
     """Answers of a data set by the ids of its rows."""
     found = schemas.read(path, Domain.math, schema=schema)
     return {row.fields["id"]: row.fields["answer"] for row in found.rows}
+
+
+if __name__ == "__main__":
+    renamed("python -m prorl_mega.tasks.math.agreement", "python -m prorl_mega.tasks agreement")
