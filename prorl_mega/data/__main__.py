@@ -192,7 +192,7 @@ def _dedup(given: argparse.Namespace) -> None:
 
     def repeats(row: DataRow) -> tuple[str, str] | None:
         found = duplicates.add(row)
-        return (found.likeness, f"{found.place} repeats {found.first}") if found else None
+        return (found[0], f"{row.place} repeats {found[1]}") if found else None
 
     _filter(given, repeats, "repeat others")
 

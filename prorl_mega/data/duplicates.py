@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from prorl_mega.data.rows import DataRow
@@ -15,13 +14,6 @@ class Likeness(StrEnum):
     contradicting = "contradicting"  # either, with another answer
 
 
-@dataclass(slots=True, frozen=True)
-class Duplicate:
-    place: str
-    first: str  # place of the row that came before
-    likeness: Likeness
-
-
 class Duplicates:
     """Finds rows whose prompts were seen before. Keeps three 64-bit hashes and a place per different prompt."""
 
@@ -29,8 +21,8 @@ class Duplicates:
         self._exact: set[int] = set()
         self._seen: dict[int, tuple[str, int]] = {}  # hash of the words: place and hash of the answer of the first
 
-    def add(self, row: DataRow) -> Duplicate | None:
-        """What the row repeats; None when it is new."""
+    def add(self, row: DataRow) -> tuple[Likeness, str] | None:
+        """How the row repeats an earlier one, and the place of that; None for a new prompt."""
         prompt = row.fields["prompt"]
         same = hash(normalised(prompt))
         answer = hash(" ".join(str(row.fields.get("answer", "")).split()))
@@ -42,5 +34,5 @@ class Duplicates:
             return None
         place, known = self._seen[same]
         if known != answer:
-            return Duplicate(row.place, place, Likeness.contradicting)
-        return Duplicate(row.place, place, Likeness.exact if is_exact else Likeness.normalised)
+            return Likeness.contradicting, place
+        return Likeness.exact if is_exact else Likeness.normalised, place

@@ -61,12 +61,6 @@ def after_thinking(text: str) -> str:
     return text.rpartition("</think>")[2].partition("<think>")[0]
 
 
-def boxed(text: str) -> str | None:
-    r"""Content of the last `\boxed{...}`; None when that is not closed."""
-    boxes, is_open = _boxes(text)
-    return _bounded(text[slice(*boxes[-1])]) if boxes and not is_open else None
-
-
 def _boxes(text: str) -> tuple[list[tuple[int, int]], bool]:
     """Start and end of the contents of the outermost closed boxes; whether a box after the last is never closed."""
     found: list[tuple[int, int]] = []

@@ -99,7 +99,10 @@ def report(given: argparse.Namespace) -> None:
 
 
 def _pairs(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    references = _references(given.data, given.schema) if given.data else None
+    references: dict[str, str] | None = None  # answers of the data set by the ids of its rows
+    if given.data:
+        rows = schemas.read(given.data, Domain.math, schema=given.schema).rows
+        references = {row.fields["id"]: row.fields["answer"] for row in rows}
     for path in given.files:
         for number, line in enumerate(_lines(path), start=1):
             try:
@@ -120,12 +123,6 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {error}") from None
-
-
-def _references(path: str, schema: str) -> dict[str, str]:
-    """Answers of a data set by the ids of its rows."""
-    found = schemas.read(path, Domain.math, schema=schema)
-    return {row.fields["id"]: row.fields["answer"] for row in found.rows}
 
 
 if __name__ == "__main__":
