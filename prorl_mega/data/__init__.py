@@ -1,1 +1,1 @@
-"""Data files: reading them safely, the published schemas, and what can be found out about them. Imports no torch."""
+"""Data files: safe reading, published schemas, statistics, duplicates and overlap. Imports no torch."""

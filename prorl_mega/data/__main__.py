@@ -6,8 +6,8 @@
     python -m prorl_mega.data decontaminate train.jsonl --against aime.parquet math500.jsonl --output clean.jsonl
 
 A PATH is a file (.jsonl, .json, .parquet, .csv, .arrow, or a .zip or .tar of them), a pattern, a directory, or a data
-set of the Hugging Face hub (hf:owner/name[@revision][/split]). What is written are JSON Lines with the canonical fields
-of the domain, which every task reads (schema "plain"). Nothing in a file is ever run, and pickles are refused.
+set of the Hugging Face hub (hf:owner/name[@revision][/split]). Output is JSON Lines with the canonical fields of the
+domain, which every task reads (schema "plain"). Nothing in a file is ever run, and pickles are refused.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tqdm import tqdm
+
 from prorl_mega.data import files
 from prorl_mega.data.adapters import SCHEMAS
 from prorl_mega.data.canonical import Domain
@@ -26,9 +28,8 @@ from prorl_mega.data.duplicates import Duplicates
 from prorl_mega.data.inspection import Columns, Lengths, example
 from prorl_mega.data.output import rows_to
 from prorl_mega.data.overlap import COMMON, RUN, EvaluationSet
-from prorl_mega.data.progress import Progress
+from prorl_mega.data.rows import DataRow, Fault, Tolerance
 from prorl_mega.data.schemas import AUTO, Reading, parse, raw_rows
-from prorl_mega.data.table import Fault, Row, Tolerance
 from prorl_mega.errors import DataError, exit_status
 
 
@@ -104,18 +105,24 @@ class Findings:
 
 @contextlib.contextmanager
 def _opened(path: str, given: argparse.Namespace, schema: str, columns: Columns | None = None) -> Iterator[Reading]:
-    """A data set with its progress on standard error."""
+    """A data set; for large ones standard error shows how far the reading has come."""
     sources = files.find(path)
-    progress = Progress(path, sum(source.size() for source in sources))
-    raw = raw_rows(sources, progress)
-    domain = Domain(given.domain) if given.domain else None
-    try:
+    pause = 0.5 if sys.stderr.isatty() else 15.0
+    with tqdm(
+        total=sum(source.size() for source in sources), delay=2, mininterval=pause, leave=False,
+        bar_format=path + ": {percentage:.0f}%{postfix}, {rate_fmt}, {remaining} left", unit="B", unit_scale=True,
+    ) as bar:  # fmt: skip
+
+        def watch(rows: int, position: int) -> None:
+            bar.set_postfix_str(f"{rows} rows", refresh=False)
+            bar.update(position - bar.n)
+
+        raw = raw_rows(sources, watch)
+        domain = Domain(given.domain) if given.domain else None
         yield parse(columns.watch(raw) if columns else raw, path, domain, schema=schema)
-    finally:
-        progress.close()
 
 
-def _good(path: str, given: argparse.Namespace, schema: str) -> Iterator[Row]:
+def _good(path: str, given: argparse.Namespace, schema: str) -> Iterator[DataRow]:
     """The rows of one data set. Raises DataError for more broken ones than `--skip` allows."""
     tolerance = Tolerance(given.skip)
     with _opened(path, given, schema) as reading:
@@ -124,7 +131,7 @@ def _good(path: str, given: argparse.Namespace, schema: str) -> Iterator[Row]:
         print(f"{path}: left out {_listed(tolerance.skipped)}")
 
 
-def _named(rows: Callable[[str], Iterator[Row]], paths: list[str]) -> Iterator[Row]:
+def _named(rows: Callable[[str], Iterator[DataRow]], paths: list[str]) -> Iterator[DataRow]:
     """Rows of all data sets; with several, ids begin with the name of theirs, so that they stay unique."""
     for number, path in enumerate(paths, start=1):
         for row in rows(path):
@@ -181,16 +188,13 @@ def _validate(given: argparse.Namespace) -> None:
 
 
 def _dedup(given: argparse.Namespace) -> None:
-    duplicates, findings, kept = Duplicates(), Findings(given.show), 0
-    with rows_to(given.output) as write:
-        for row in _named(lambda path: _good(path, given, given.schema), given.paths):
-            duplicate = duplicates.add(row)
-            if duplicate is None:
-                kept += 1
-                write(row.fields)
-            else:
-                findings.add(duplicate.likeness, f"{duplicate.place} repeats {duplicate.first}")
-    _conclude(kept, findings, "repeat others", given.output)
+    duplicates = Duplicates()
+
+    def repeats(row: DataRow) -> tuple[str, str] | None:
+        found = duplicates.add(row)
+        return (found[0], f"{row.place} repeats {found[1]}") if found else None
+
+    _filter(given, repeats, "repeat others")
 
 
 def _decontaminate(given: argparse.Namespace) -> None:
@@ -203,22 +207,27 @@ def _decontaminate(given: argparse.Namespace) -> None:
             path, schema = place, AUTO
         for row in _good(path, argparse.Namespace(domain=None, skip=given.skip), schema):
             evaluation.add(row.fields["prompt"], row.place)
+
+    def overlaps(row: DataRow) -> tuple[str, str] | None:
+        found = evaluation.find(row.fields["prompt"])
+        kind = "the whole prompt" if found and found.whole else f"{given.words} words in a row"
+        return (kind, f"{row.place} ~ {found.place}: {found.text[:120]}") if found else None
+
+    _filter(given, overlaps, f"overlap with {len(evaluation)} evaluation prompts")
+
+
+def _filter(given: argparse.Namespace, objection: Callable[[DataRow], tuple[str, str] | None], what: str) -> None:
+    """Writes the rows without an objection (its kind and an example) and prints how many others there are."""
     findings, kept = Findings(given.show), 0
     with rows_to(given.output) as write:
         for row in _named(lambda path: _good(path, given, given.schema), given.paths):
-            overlap = evaluation.find(row.fields["prompt"])
-            if overlap is None:
+            if found := objection(row):
+                findings.add(*found)
+            else:
                 kept += 1
                 write(row.fields)
-            else:
-                kind = "the whole prompt" if overlap.whole else f"{given.words} words in a row"
-                findings.add(kind, f"{row.place} ~ {overlap.place}: {overlap.text[:120]}")
-    _conclude(kept, findings, f"overlap with {len(evaluation)} evaluation prompts", given.output)
-
-
-def _conclude(kept: int, findings: Findings, what: str, output: Path | None) -> None:
     total = kept + findings.total()
-    print(f"{total} rows, {findings.total()} {what}, {kept} kept" + (f" in {output}" if output else ""))
+    print(f"{total} rows, {findings.total()} {what}, {kept} kept" + (f" in {given.output}" if given.output else ""))
     findings.print()
 
 

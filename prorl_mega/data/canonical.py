@@ -1,4 +1,4 @@
-"""The fields that rows of a domain have in the end, whatever file they come from.
+"""The canonical fields of each domain, to which all published schemas are converted.
 
     math          prompt, answer; solution, verifier, level
     stem          prompt, answer; solution, choices (texts; the answer is one of them), unit, tolerance, level
@@ -6,8 +6,8 @@
     instruction   prompt, constraints: [{"kind": "punctuation:no_comma", ...}]; solution
     logic         prompt, entry (of reasoning-gym, its metadata names the source_dataset); solution
 
-and `id`, which is the number of the row where a file has none. What a test or a constraint looks like is checked by the
-task that judges by it.
+and `id`, which is the number of the row if the file has none. Tests and constraints are checked by the tasks that use
+them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from prorl_mega.data.table import BadRowError
+from prorl_mega.data.rows import BadRowError
 
 Fields = dict[str, Any]
-DEEPEST = 100  # levels of nesting: those who write JSON in Python give up at about a thousand
+DEEPEST = 100  # levels of nesting; Python's JSON encoder gives up at about a thousand
 
 
 class Domain(StrEnum):
@@ -34,41 +34,34 @@ class Domain(StrEnum):
     logic = "logic"
 
 
-REQUIRED: dict[Domain, tuple[str, ...]] = {
-    Domain.math: ("prompt", "answer"),
-    Domain.stem: ("prompt", "answer"),
-    Domain.code: ("prompt", "tests"),
-    Domain.instruction: ("prompt", "constraints"),
-    Domain.logic: ("prompt", "entry"),
+_COLUMNS = {
+    Domain.math: "prompt answer id? solution? verifier? level?",
+    Domain.stem: "prompt answer id? solution? choices? unit? tolerance? level?",
+    Domain.code: "prompt tests id? solution? language?",
+    Domain.instruction: "prompt constraints id? solution?",
+    Domain.logic: "prompt entry id? solution?",
 }
-KNOWN: dict[Domain, set[str]] = {
-    Domain.math: {"prompt", "answer", "id", "solution", "verifier", "level"},
-    Domain.stem: {"prompt", "answer", "id", "solution", "choices", "unit", "tolerance", "level"},
-    Domain.code: {"prompt", "tests", "id", "solution", "language"},
-    Domain.instruction: {"prompt", "constraints", "id", "solution"},
-    Domain.logic: {"prompt", "entry", "id", "solution"},
-}
+REQUIRED = {domain: [name for name in names.split() if name[-1] != "?"] for domain, names in _COLUMNS.items()}
+KNOWN = {domain: set(names.replace("?", "").split()) for domain, names in _COLUMNS.items()}
 
 
 def canonical(fields: Fields, domain: Domain) -> Fields:
     """The known fields of a row, checked; others are left out. Raises BadRowError."""
-    row = _known(fields, domain)
-    _need_plain(row)
-    return row
-
-
-def _known(fields: Fields, domain: Domain) -> Fields:
     row: Fields = {"prompt": text(fields, "prompt")}
     for name in ("answer", "id"):
         if name in fields or name in REQUIRED[domain]:
             row[name] = text(fields, name, number=True)
     if fields.get("solution") is not None:
         row["solution"] = text(fields, "solution")
-    return row | _OF_DOMAIN[domain](fields)
+    if "level" in KNOWN[domain] and fields.get("level") is not None:
+        row["level"] = text(fields, "level", number=True)  # how hard the row is, in the words of the file
+    row |= _OF_DOMAIN[domain](fields)
+    _need_plain(row)
+    return row
 
 
 def _need_plain(row: Fields) -> None:
-    """Rows travel to other processes as JSON: what cannot is found here and not there. Raises BadRowError."""
+    """Raises BadRowError for what JSON cannot express: rows are sent to other processes as JSON."""
     try:
         line = json.dumps(row, ensure_ascii=False, allow_nan=False)
         line.encode()
@@ -121,16 +114,11 @@ def items(fields: Fields, name: str, kind: type) -> list[Any]:
 
 
 def _math(fields: Fields) -> Fields:
-    return _level(fields) | ({"verifier": text(fields, "verifier")} if "verifier" in fields else {})
-
-
-def _level(fields: Fields) -> Fields:
-    """How hard the row is, in the words of the file."""
-    return {} if fields.get("level") is None else {"level": text(fields, "level", number=True)}
+    return {"verifier": text(fields, "verifier")} if "verifier" in fields else {}
 
 
 def _stem(fields: Fields) -> Fields:
-    row = _level(fields)
+    row: Fields = {}
     if fields.get("choices") is not None:
         row["choices"] = items(fields, "choices", str)
         if len(set(row["choices"])) < len(row["choices"]) or len(row["choices"]) < 2:

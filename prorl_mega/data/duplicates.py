@@ -1,12 +1,10 @@
-"""Prompts that come more than once."""
+"""Prompts that occur more than once."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from enum import StrEnum
 
-from prorl_mega.data.table import Row
+from prorl_mega.data.rows import DataRow
 from prorl_mega.data.words import normalised
 
 
@@ -16,13 +14,6 @@ class Likeness(StrEnum):
     contradicting = "contradicting"  # either, with another answer
 
 
-@dataclass(slots=True, frozen=True)
-class Duplicate:
-    place: str
-    first: str  # place of the row that came before
-    likeness: Likeness
-
-
 class Duplicates:
     """Finds rows whose prompts were seen before. Keeps three 64-bit hashes and a place per different prompt."""
 
@@ -30,12 +21,12 @@ class Duplicates:
         self._exact: set[int] = set()
         self._seen: dict[int, tuple[str, int]] = {}  # hash of the words: place and hash of the answer of the first
 
-    def add(self, row: Row) -> Duplicate | None:
-        """What the row repeats; None when it is new."""
+    def add(self, row: DataRow) -> tuple[Likeness, str] | None:
+        """How the row repeats an earlier one, and the place of that; None for a new prompt."""
         prompt = row.fields["prompt"]
-        same = _hash(normalised(prompt))
-        answer = _hash(" ".join(str(row.fields.get("answer", "")).split()))
-        exact = _hash(prompt)
+        same = hash(normalised(prompt))
+        answer = hash(" ".join(str(row.fields.get("answer", "")).split()))
+        exact = hash(prompt)
         is_exact = exact in self._exact
         self._exact.add(exact)
         if same not in self._seen:
@@ -43,9 +34,5 @@ class Duplicates:
             return None
         place, known = self._seen[same]
         if known != answer:
-            return Duplicate(row.place, place, Likeness.contradicting)
-        return Duplicate(row.place, place, Likeness.exact if is_exact else Likeness.normalised)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+            return Likeness.contradicting, place
+        return Likeness.exact if is_exact else Likeness.normalised, place

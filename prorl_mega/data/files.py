@@ -1,8 +1,8 @@
-"""From what a person writes as the place of a data set to the files that are read.
+"""The files of a data set, from the place that a person names.
 
-A file or an archive of files, a pattern ("data/train-*.parquet"), a directory with files of one split, or a data set of
-the Hugging Face hub: `hf:owner/name`, `hf:owner/name@revision`, `hf:owner/name/split` (or a folder of it, for sets with
-configurations).
+A place is a file or an archive of files, a pattern ("data/train-*.parquet"), a directory with files of one split, or a
+data set of the Hugging Face hub: `hf:owner/name`, `hf:owner/name@revision`, `hf:owner/name/split` (or a folder of it,
+for sets with configurations).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from prorl_mega.data import archive
-from prorl_mega.data.table import READERS
+from prorl_mega.data.rows import READERS
 from prorl_mega.errors import DataError
 
 KINDS = tuple(READERS)
@@ -37,7 +37,7 @@ class Source:
 
     path: Path
     name: str
-    member: str = ""  # of the archive that `path` is
+    member: str = ""  # the file's name, if `path` is an archive
 
     @property
     def place(self) -> str:
@@ -51,7 +51,7 @@ class Source:
         return archive.opened(self.path, self.member) if self.member else self.path.open("rb")
 
     def size(self) -> int:
-        """Bytes, those of the archive for what is in one."""
+        """Bytes of the file, or of the whole archive that holds it."""
         return self.path.stat().st_size
 
 
@@ -61,23 +61,24 @@ def find(place: str) -> list[Source]:
         return _from_hub(place)
     path = Path(place)
     if path.is_dir():
-        return _in_directory(path, place)
+        return _one_split(_in_directory(path), place)
     if path.is_file() and archive.is_archive(path):
-        return _in_archive(path)
+        names = sorted(archive.members(path))
+        return _one_split([Source(path=path, name=name, member=name) for name in names], place)
     if path.is_file():
-        _refuse_unsafe(path)
-        return [Source(path=path, name=path.name)]
-    matches = sorted(Path(each) for each in glob.glob(place, recursive=True)) if glob.has_magic(place) else []
-    found = [each for each in matches if each.is_file()]
+        found = [Source(path=path, name=path.name)]
+    else:
+        matches = sorted(map(Path, glob.glob(place, recursive=True))) if glob.has_magic(place) else []
+        found = [Source(path=each, name=str(each)) for each in matches if each.is_file()]
     if not found:
         raise DataError(f"{place}: no such file" + (" matches" if glob.has_magic(place) else ""))
-    for each in found:
-        _refuse_unsafe(each)
-    return [Source(path=each, name=str(each)) for each in found]
+    for source in found:
+        _refuse_unsafe(source.path)
+    return found
 
 
 def digest(sources: list[Source]) -> str:
-    """Of contents in order, not of names or times: a file that was moved or copied is the same."""
+    """Digest of the contents in order, not of names or times: a file that was moved or copied is the same."""
     total = hashlib.blake2b(digest_size=16)
     for path in dict.fromkeys(source.path for source in sources):
         with path.open("rb") as file:
@@ -97,44 +98,38 @@ def _refuse_unsafe(path: Path) -> None:
         raise DataError(f"{path}: must be a .jsonl file, one JSON object per line, or .json, .parquet, .csv or .arrow")
 
 
-def _in_directory(directory: Path, place: str) -> list[Source]:
-    files = sorted(each for each in directory.rglob("*") if each.is_file() and not _is_hidden(each, directory))
-    found = [each for each in files if each.suffix in KINDS and each.name not in _DESCRIPTIONS]
-    if not found:
-        for each in files:
-            if each.suffix in _PICKLED or each.suffix == ".py":
-                _refuse_unsafe(each)
-        raise DataError(f"{place}: has no .jsonl, .json or .parquet files")
-    sources = [Source(path=each, name=each.relative_to(directory).as_posix()) for each in found]
-    _need_one_split(sources, place)
-    return sources
-
-
-def _in_archive(path: Path) -> list[Source]:
+def _in_directory(directory: Path) -> list[Source]:
     found = []
-    for name in sorted(archive.members(path)):
-        if Path(name).suffix in _PICKLED:
-            _refuse_unsafe(path / name)
-        if Path(name).suffix in KINDS and Path(name).name not in _DESCRIPTIONS:
-            found.append(Source(path=path, name=name, member=name))
-    if not found:
-        raise DataError(f"{path}: has no .jsonl, .json, .csv or .parquet files")
-    _need_one_split(found, str(path))
+    for path in sorted(directory.rglob("*")):
+        inside = path.relative_to(directory)
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+            found.append(Source(path=path, name=inside.as_posix()))
     return found
 
 
-def _is_hidden(path: Path, directory: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(directory).parts)
+def _one_split(sources: list[Source], place: str) -> list[Source]:
+    """The data files of a directory or an archive.
 
-
-def _need_one_split(sources: list[Source], place: str) -> None:
-    """Training on a test split because it lay in the same directory must not happen by accident."""
-    splits = sorted({split for source in sources for split in _splits_of(source.name)})
+    Raises DataError when they belong to several splits: training on a test split because it lay beside the training
+    split must not happen by accident. An archive must not hold pickles at all.
+    """
+    found = [each for each in sources if _has_rows(each)]
+    for each in sources:
+        if (each.kind in _PICKLED and (each.member or not found)) or (each.kind == ".py" and not found):
+            _refuse_unsafe(Path(each.place))
+    if not found:
+        raise DataError(f"{place}: has no .jsonl, .json, .csv or .parquet files")
+    splits = sorted({split for source in found for split in _splits_of(source.name)})
     if len(splits) > 1:
         raise DataError(f"{place}: has the splits {', '.join(splits)}; name one, as a file, a folder or a pattern")
-    folders = sorted({name.rpartition("/")[0] for name in (source.name for source in sources)})
+    folders = sorted({source.name.rpartition("/")[0] for source in found})
     if len(folders) > 1 and not splits:
         raise DataError(f"{place}: has data in the folders {', '.join(f or '.' for f in folders)}; name one of them")
+    return found
+
+
+def _has_rows(source: Source) -> bool:
+    return source.kind in KINDS and Path(source.name).name not in _DESCRIPTIONS
 
 
 def _splits_of(name: str) -> Iterator[str]:
@@ -152,32 +147,16 @@ def _from_hub(place: str) -> list[Source]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = (
-        [f"*{word}*{kind}" for word in _names_of(part) for kind in KINDS] if part else [f"*{kind}" for kind in KINDS]
-    )
+    # Files of a split are called by one of its names; a folder or a file has its own name.
+    names = [word for word, split in _SPLITS.items() if split == _SPLITS.get(part)] or [part or ""]
+    wanted = [f"*{word}*{kind}" for word in names for kind in KINDS]
     try:
         directory = Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise DataError(f"{place}: cannot be downloaded: {str(error)[:300]}") from None
-    if part is None:
-        return _in_directory(directory, place)
-    return _part_of(directory, part, place)
-
-
-def _names_of(part: str) -> list[str]:
-    """The words that files of a split are called by; for a folder or a file its own name."""
-    return [word for word, split in _SPLITS.items() if split == _SPLITS.get(part)] or [part]
-
-
-def _part_of(directory: Path, part: str, place: str) -> list[Source]:
-    """The folder, the file or the split of a data set that has several."""
-    if (directory / part).is_dir():
-        return _in_directory(directory / part, place)
-    every = [
-        Source(path=each, name=each.relative_to(directory).as_posix())
-        for each in sorted(directory.rglob("*"))
-        if each.suffix in KINDS and each.name not in _DESCRIPTIONS
-    ]
+    if part is None or (directory / part).is_dir():
+        return _one_split(_in_directory(directory / (part or "")), place)
+    every = [source for source in _in_directory(directory) if _has_rows(source)]
     chosen = [source for source in every if source.name == part]
     chosen = chosen or [source for source in every if _SPLITS.get(part, part) in _splits_of(source.name)]
     if not chosen:

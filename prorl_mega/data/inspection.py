@@ -1,4 +1,4 @@
-"""What a data set holds: columns, types, lengths, counts."""
+"""Statistics of a data set: columns, types, lengths, counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from prorl_mega.data.table import Fault, Row
+from prorl_mega.data.rows import DataRow, Fault
 from prorl_mega.data.words import words
 
 QUANTILES = (0.0, 0.5, 0.95, 1.0)
@@ -24,9 +24,9 @@ class Columns:
         self._kinds: dict[str, Counter[str]] = {}
         self._lengths: dict[str, array[int]] = {}
 
-    def watch(self, items: Iterator[Row | Fault]) -> Iterator[Row | Fault]:
+    def watch(self, items: Iterator[DataRow | Fault]) -> Iterator[DataRow | Fault]:
         for item in items:
-            if isinstance(item, Row):
+            if isinstance(item, DataRow):
                 self._add(item.fields)
             yield item
 
@@ -48,15 +48,8 @@ class Columns:
             lengths = [str(value) for value in quantiles(self._lengths[name])] if name in self._lengths else [""] * 4
             lines.append((name, f"{kinds.total() / self.rows:.0%}", ", ".join(kinds), *lengths))
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-        return ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
-
-
-def _aligned(line: tuple[str, ...], widths: list[int]) -> list[str]:
-    """Words to the left, numbers to the right."""
-    return [
-        cell.ljust(width) if place in (0, 2) else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-    ]
+        cells = [f"{{:{side}{width}}}" for side, width in zip("<><>>>>", widths, strict=True)]
+        return ["  ".join(cells).format(*line).rstrip() for line in lines]
 
 
 class Lengths:
@@ -88,7 +81,7 @@ def quantiles(values: array[int]) -> list[int]:
     return [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in QUANTILES]
 
 
-def example(row: Row) -> list[str]:
+def example(row: DataRow) -> list[str]:
     lines = [f"first row, {row.place}:"]
     for name, value in row.fields.items():
         text = value if isinstance(value, str) else repr(value)

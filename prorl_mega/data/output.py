@@ -1,4 +1,4 @@
-"""A file that is there as a whole, or not at all."""
+"""Output that is written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from prorl_mega.errors import DataError, StorageError
 
 @contextlib.contextmanager
 def rows_to(path: Path | None) -> Iterator[Callable[[Fields], None]]:
-    """What is called with every row to write as JSON Lines; without a path rows are dropped.
+    """A function that writes a row as a line of JSON; without a path it drops the row.
 
-    The file gets its name when everything is on the disk; after an error nothing is left. Raises DataError where a
-    file is there already, and StorageError when the disk does not take it.
+    The file gets its name when everything is on the disk; after an error nothing is left. Raises DataError if the file
+    exists already, and StorageError if it cannot be written.
     """
     if path is None:
         yield lambda fields: None

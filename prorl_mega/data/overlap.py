@@ -1,9 +1,9 @@
 """Overlap of training prompts with evaluation sets.
 
-Two prompts overlap when they share a run of `size` words (13, as in the report on GPT-3, arXiv 2005.14165, appendix C),
-or when they are the same but for case and layout: prompts shorter than a run can only overlap in that way. A run that
-is in more than `common` prompts of the evaluation sets belongs to their wording ("You are given an array of integers
-...") and not to one problem; it is left out.
+Two prompts overlap if they share a run of `size` words (13, as in the report on GPT-3, arXiv 2005.14165, appendix C),
+or if they differ only in case and layout, which is the only way for prompts shorter than a run. A run that occurs in
+more than `common` prompts of the evaluation sets is common wording ("You are given an array of integers ...") and does
+not count.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from prorl_mega.data.words import normalised, words
 
 RUN, COMMON = 13, 10
-_MANY = -1  # in place of a prompt's number: a run of the wording
+_MANY = -1  # instead of a prompt's number, for common wording
 
 
 @dataclass(slots=True, frozen=True)
 class Overlap:
-    place: str  # of the evaluation row
-    text: str  # what both have
-    whole: bool  # the prompts are the same
+    place: str  # place of the evaluation row
+    text: str  # what both prompts share
+    whole: bool  # whether the prompts are the same
 
 
 class EvaluationSet:
@@ -46,7 +46,7 @@ class EvaluationSet:
             self._runs[run] = self._runs.get(run, number) if self._uses[run] <= self._common else _MANY
 
     def find(self, prompt: str) -> Overlap | None:
-        """Where the prompt comes from an evaluation set; the first place when there are several."""
+        """The first evaluation prompt that the prompt overlaps with; None if there is none."""
         whole = normalised(prompt)
         if whole in self._whole:
             return Overlap(self._places[self._whole[whole]], whole, whole=True)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from prorl_mega.data import files
 from prorl_mega.data.adapters import SCHEMAS, Schema
 from prorl_mega.data.canonical import KNOWN, REQUIRED, Domain, Fields, canonical
-from prorl_mega.data.table import BadRowError, Fault, OtherDomainError, Row, Table, Tolerance, read_file
+from prorl_mega.data.rows import BadRowError, DataRow, Dataset, Fault, OtherDomainError, Tolerance, read_file
 from prorl_mega.errors import DataError
 
 AUTO, PLAIN = "auto", "plain"
-Check = Callable[[Fields], Fields]
-"""What a task does with the canonical fields of a row: complete them, or raise ValueError."""
+RowCheck = Callable[[Fields], Fields]
+"""A task's check of the canonical fields of a row: it completes them or raises ValueError."""
 Watch = Callable[[int, int], None]
-LOOKED_AT = 20  # rows, to learn the columns of a file
+LOOKED_AT = 20  # rows from which the columns of a file are learnt
 INDEXES = {"__index_level_0__", "Unnamed: 0"}  # what pandas leaves in files
 WATCHED = 500  # rows between two calls of a `Watch`
 
@@ -31,10 +31,10 @@ class Reading:
 
     schema: str
     domain: Domain
-    items: Iterator[Row | Fault]
+    items: Iterator[DataRow | Fault]
 
 
-def read(path: str, domain: Domain, *, schema: str = AUTO, skip: float = 0.0, check: Check = dict) -> Table:
+def read(path: str, domain: Domain, *, schema: str = AUTO, skip: float = 0.0, check: RowCheck = dict) -> Dataset:
     """All rows of a data set with the fields of `domain`.
 
     The first row that is broken raises DataError with its place; with `skip` such rows are left out and counted, and
@@ -46,7 +46,7 @@ def read(path: str, domain: Domain, *, schema: str = AUTO, skip: float = 0.0, ch
     rows = list(tolerance.sift(reading.items))
     if not rows:
         raise DataError(f"{path}: has no problems")
-    return Table(
+    return Dataset(
         rows=rows,
         skipped=tolerance.skipped,
         left_out=tolerance.left_out,
@@ -56,24 +56,24 @@ def read(path: str, domain: Domain, *, schema: str = AUTO, skip: float = 0.0, ch
 
 
 def parse(
-    raw: Iterator[Row | Fault],
+    raw: Iterator[DataRow | Fault],
     path: str,
     domain: Domain | None,
     *,
     schema: str = AUTO,
-    check: Check = dict,
+    check: RowCheck = dict,
 ) -> Reading:
-    """Raw rows as canonical ones, faults among them. Without a domain it is found by the columns as well."""
+    """Raw rows as canonical ones, faults among them. Without a domain the columns decide that as well."""
     head = list(itertools.islice(raw, LOOKED_AT))
     if schema == AUTO:
-        schema, domain = detect([item.fields for item in head if isinstance(item, Row)], domain, path)
+        schema, domain = detect([item.fields for item in head if isinstance(item, DataRow)], domain, path)
     domain = domain or (SCHEMAS[schema].domain if schema in SCHEMAS else Domain.math)
     convert = _converter(schema, domain)
     items = _unique(_converted(itertools.chain(head, raw), lambda fields: check(convert(fields))))
     return Reading(schema=schema, domain=domain, items=items)
 
 
-def raw_rows(sources: list[files.Source], watch: Watch = lambda rows, position: None) -> Iterator[Row | Fault]:
+def raw_rows(sources: list[files.Source], watch: Watch = lambda rows, position: None) -> Iterator[DataRow | Fault]:
     """Rows as they are in the files. `watch` is called now and then with the rows and the bytes that were read."""
     rows = before = 0
     for source in sources:
@@ -82,8 +82,8 @@ def raw_rows(sources: list[files.Source], watch: Watch = lambda rows, position: 
                 rows += 1
                 if rows % WATCHED == 0:
                     watch(rows, before + file.tell())
-                if isinstance(item, Row) and len(sources) > 1:
-                    item = Row(item.place, item.fields, f"{source.name}:{item.name}")
+                if isinstance(item, DataRow) and len(sources) > 1:
+                    item = DataRow(item.place, item.fields, f"{source.name}:{item.name}")
                 yield item
         before += source.size()
 
@@ -119,7 +119,7 @@ def detect(rows: list[Fields], domain: Domain | None, path: str) -> tuple[str, D
     )
 
 
-def _converter(name: str, domain: Domain) -> Check:
+def _converter(name: str, domain: Domain) -> RowCheck:
     if name == PLAIN:
         return lambda fields: canonical(fields, domain)
     if name not in SCHEMAS or SCHEMAS[name].domain is not domain:
@@ -129,13 +129,13 @@ def _converter(name: str, domain: Domain) -> Check:
     return lambda fields: canonical(schema.convert(fields), domain)
 
 
-def _converted(items: Iterator[Row | Fault], convert: Check) -> Iterator[Row | Fault]:
+def _converted(items: Iterator[DataRow | Fault], convert: RowCheck) -> Iterator[DataRow | Fault]:
     for item in items:
         if isinstance(item, Fault):
             yield item
             continue
         try:
-            yield Row(item.place, convert(item.fields), item.name)
+            yield DataRow(item.place, convert(item.fields), item.name)
         except OtherDomainError as error:
             yield Fault(item.place, "another domain", str(error), is_broken=False)
         except BadRowError as error:
@@ -144,11 +144,11 @@ def _converted(items: Iterator[Row | Fault], convert: Check) -> Iterator[Row | F
             yield Fault(item.place, "refused", str(error))
 
 
-def _unique(items: Iterator[Row | Fault]) -> Iterator[Row | Fault]:
-    """Rows without an id are called by their number, with the name of the file where files are several."""
+def _unique(items: Iterator[DataRow | Fault]) -> Iterator[DataRow | Fault]:
+    """The rows with ids: a row without one gets its number, after the name of the file if there are several files."""
     seen: dict[str, str] = {}
     for item in items:
-        if isinstance(item, Row):
+        if isinstance(item, DataRow):
             name = item.fields.setdefault("id", item.name)
             if name in seen:
                 item = Fault(item.place, "duplicate id", f"id {name!r} was used before, in {seen[name]}")

@@ -1,4 +1,4 @@
-"""What of a text counts when texts are compared."""
+"""Normal forms in which texts are compared."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _AROUND_SIGNS = re.compile(r"\s*([^\w\s])\s*")
 
 
 def words(text: str) -> list[str]:
-    """Words without case, for runs of many: signs do not count."""
+    """The words of a text in lower case, without signs."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return _WORD.findall(text.casefold())
 
 
 def normalised(text: str) -> str:
-    """A whole prompt without case and layout; signs stay, because 3+4 and 3-4 are different problems."""
+    """A prompt without case and layout; signs stay, because 3+4 and 3-4 are different problems."""
     text = _LAYOUT.sub(" ", unicodedata.normalize("NFKC", text)).casefold()
     return _AROUND_SIGNS.sub(r"\1", " ".join(text.split())).rstrip(".?!: ")

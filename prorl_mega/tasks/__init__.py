@@ -1,4 +1,4 @@
-"""Verifiable problems. Importing the package registers every task of its own; none of them imports torch."""
+"""Verifiable problems. Importing the package registers its tasks; none of them imports torch."""
 
 from prorl_mega.tasks import stem
 from prorl_mega.tasks.code import program
@@ -9,6 +9,6 @@ from prorl_mega.tasks.mixture import Mixture
 from prorl_mega.tasks.registry import Task, create, names, register
 
 TASK_MODULES = (arithmetic, generated_instructions, gym, ifeval, mathematics, program, puzzle, stem)
-"""Each registers its tasks when it is imported."""
+"""Each module registers its tasks when it is imported."""
 
 __all__ = ["TASK_MODULES", "Mixture", "Task", "create", "names", "register"]

@@ -1,54 +1,57 @@
-"""Look at tasks, score an answer, check a task of your own:
+"""Look at verifiable tasks, score an answer, check a task of your own.
 
     python -m prorl_mega.tasks list
     python -m prorl_mega.tasks show NAME [key=value ...]
     python -m prorl_mega.tasks try NAME [key=value ...] --index I --answer TEXT
     python -m prorl_mega.tasks check NAME [key=value ...]
-    python -m prorl_mega.tasks agreement FILE [--data FILE]
+    python -m prorl_mega.tasks agreement FILE [--data PATH]
 
-NAME is the name of a task, or a Python file with one (examples/my_task.py).
+NAME is the name of a task, or a Python file with one (examples/my_task.py). COMMAND --help says more.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
-from enum import Enum
-from typing import Any, get_type_hints
+from typing import Any
 
+import msgspec
 import yaml
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, exit_status
 from prorl_mega.tasks import extension
 from prorl_mega.tasks.math import agreement
-from prorl_mega.tasks.registry import Task, create, names, task_class
+from prorl_mega.tasks.registry import Task, create, names, option_fields, task_class, valid_values
 from prorl_mega.verifiers import contract
 from prorl_mega.verifiers.pool import VerifierPool
 
 ENTRY = "try"  # name of the only entry of the mixture that is made here
 SHOWN = 5  # broken promises of one kind
-WIDTH = 16  # of names
+WIDTH = 16  # of the column of names
 
 
 def main(arguments: list[str] | None = None) -> int:
-    words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["agreement"]:
-        return agreement.main(words[1:])
-    given = _parser().parse_args(words)
-    command = {"list": _list, "show": _show, "try": _try, "check": _check}[given.command]
-    return exit_status(lambda: command(given))
+    given = _parser().parse_args(arguments)
+    commands = {"list": _list, "show": _show, "try": _try, "check": _check, "agreement": agreement.report}
+    return exit_status(lambda: commands[given.command](given))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m prorl_mega.tasks", description="Verifiable tasks.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = argparse.ArgumentParser(
+        prog="python -m prorl_mega.tasks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="names of all tasks")
     show = commands.add_parser("show", help="options of a task and some of its problems")
     attempt = commands.add_parser("try", help="score an answer as training would, in a worker process")
     check = commands.add_parser("check", help="whether a task keeps what tasks promise")
-    commands.add_parser("agreement", help="where the verifiers of mathematics differ", add_help=False)
+    agreement.add_arguments(
+        commands.add_parser(
+            "agreement", help="where the verifiers of mathematics differ",
+            description=agreement.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )  # fmt: skip
     for each in (listing, show, attempt, check):
         each.add_argument("--module", action="append", default=[], help="a file or module with tasks of your own")
     for each in (show, attempt, check):
@@ -73,9 +76,8 @@ def _show(given: argparse.Namespace) -> None:
     tasks = _tasks(given)
     cls = task_class(tasks.mixture[ENTRY].name, "name")
     print(f"{tasks.mixture[ENTRY].name}: {_summary(cls)}\n\noptions:")
-    hints = get_type_hints(cls.options_type)
-    for field in dataclasses.fields(cls.options_type):
-        print(f"  {field.name}: {_type(hints[field.name])} = {_default(field)}")
+    for name, field in option_fields(cls.options_type).items():
+        print(f"  {name}: {valid_values(field.type).removeprefix('of type ')} = {_default(field)}")
     try:
         task = _create(tasks)
     except ConfigError as error:
@@ -152,19 +154,11 @@ def _summary(cls: type[Task]) -> str:
     return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
-def _type(hint: Any) -> str:
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return " | ".join(str(member.value) for member in hint)
-    return str(getattr(hint, "__name__", hint))
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default is not dataclasses.MISSING:
-        return getattr(field.default, "value", field.default if field.default != "" else "(empty)")
-    if field.default_factory is not dataclasses.MISSING:
-        made = field.default_factory()
-        return [getattr(each, "value", each) for each in made] if isinstance(made, list) else made
-    return "(must be set)"
+def _default(field: msgspec.inspect.Field) -> Any:
+    if field.required:
+        return "(must be set)"
+    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return "(empty)" if default == "" else msgspec.to_builtins(default)
 
 
 if __name__ == "__main__":

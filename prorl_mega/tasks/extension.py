@@ -23,7 +23,7 @@ def load(names: list[str], where: str) -> list[ModuleType]:
 
 
 def digests(names: list[str]) -> dict[str, str]:
-    """What identifies the code of modules that have been loaded: of their own files, not of what these import."""
+    """Hashes of the files of loaded modules; what these import is not covered."""
     found = {}
     for name in names:
         if file := name if name.endswith(".py") else sys.modules[name].__file__:

@@ -1,13 +1,12 @@
 r"""Finding the answer in what a model wrote. Linear in the length of the text, whatever the text contains.
 
 Models write anything: unbalanced braces, a megabyte of backslashes, control characters, tags inside tags. Every
-function here looks at each character a bounded number of times and returns None when there is no answer.
+function here looks at each character a bounded number of times and returns None if there is no answer.
 
-What counts, in every form: only what follows the last `</think>`, and nothing when a `<think>` is still open. Of boxes
-the last one; an outer one replaces those inside it; one that is not closed is no answer, and neither is what stands
-before it. The paragraph of the last box and what follows it are the final statement: when that gives several
-different answers ("\boxed{3} or \boxed{4}", "\boxed{3}. The answer is 4"), or takes one back ("no wait"), there is
-no answer.
+In every form only the text after the last `</think>` counts, and nothing if a `<think>` is still open. The last box is
+the answer; an outer box replaces those inside it; after a box that is never closed there is no answer at all. The
+paragraph of the last box and the text after it are the final statement. If it gives several different answers
+("\boxed{3} or \boxed{4}", "\boxed{3}. The answer is 4") or takes one back ("no wait"), there is no answer.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-MAX_TEXT = 1 << 18  # characters of a completion that are looked at; the end is kept, because answers stand there
+MAX_TEXT = 1 << 18  # characters of a completion that are searched: the last ones, because answers come at the end
 MAX_ANSWER = 4096  # characters of an extracted answer; a longer one is no answer
 
 _CONTROL = dict.fromkeys((*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)))
@@ -38,13 +37,13 @@ _TAKEN_BACK = re.compile(
     r"let me re(?:do|consider|think|calculate|compute|start)|or (?:maybe|perhaps)|actually,? (?:no|it|the answer))\b",
     re.IGNORECASE,
 )
-_LOOKED_AT = 4096  # characters behind an answer that may contradict it
-MAX_ANSWERS = 16  # of one final statement
+_LOOKED_AT = 4096  # characters after an answer that are searched for a contradiction
+MAX_ANSWERS = 16  # different answers in one final statement
 _LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?\s{0,8}[:=]?\s{1,8}|(?:final )?answer:", re.IGNORECASE)
 
 
 class Form(Enum):
-    """How a task wants to have its answer marked."""
+    """How an answer is marked in the text of a completion."""
 
     boxed = "boxed"  # the last \boxed{...}
     tags = "tags"  # the last <answer>...</answer>
@@ -58,18 +57,12 @@ def clean(text: str) -> str:
 
 
 def after_thinking(text: str) -> str:
-    """What follows the last `</think>`, without a thought that is not finished; the whole text when there is none."""
+    """The text after the last `</think>` and before an unfinished thought; the whole text if there is no thought."""
     return text.rpartition("</think>")[2].partition("<think>")[0]
 
 
-def boxed(text: str) -> str | None:
-    r"""Content of the last `\boxed{...}`; None when that is not closed."""
-    boxes, is_open = _boxes(text)
-    return _bounded(text[slice(*boxes[-1])]) if boxes and not is_open else None
-
-
 def _boxes(text: str) -> tuple[list[tuple[int, int]], bool]:
-    """Where the contents of the outermost closed boxes start and end; whether one behind the last is never closed."""
+    """Start and end of the contents of the outermost closed boxes; whether a box after the last is never closed."""
     found: list[tuple[int, int]] = []
     stack: list[int] = []  # for every open brace: where the content of its box starts, or -1
     for match in _BRACES.finditer(text):
@@ -108,7 +101,7 @@ def statement(text: str, form: Form) -> list[str]:
 
 
 def _boxed_statement(text: str, boxes: list[tuple[int, int]]) -> tuple[list[str | None], str]:
-    """Boxes of the last paragraph with one, answers that are stated behind them, and the text behind them."""
+    """The boxes of the last paragraph that has any, with the answers stated after them; and the text after them."""
     paragraph = text.rfind("\n\n", 0, boxes[-1][0])
     answers = [_bounded(text[slice(*box)]) for box in boxes[-MAX_ANSWERS - 1 :] if box[0] > paragraph]
     if answers[-1] is None:

@@ -1,21 +1,21 @@
 """The stream of training problems and the held-out set, from the weighted entries of `tasks.mixture`.
 
-Which entry comes next depends on the number of problems drawn so far and on the weights, nothing else; which problem of
-the entry, on that entry's own cursor. So the cursors are the whole state, and a resumed run goes on where it stopped;
-it refuses to when a data file has changed. In a job rank 0 alone holds a mixture (`shared_mixture.py`).
+The next entry depends only on the number of problems drawn so far and on the weights, and the next problem of an entry
+only on that entry's cursor. So the cursors are the whole state, and a resumed run continues where it stopped; it
+refuses to if a data file has changed. In a job only rank 0 holds a mixture (`shared_mixture.py`).
 
-Held-out problems are never trained on, exactly: a hash of the prompt's text sends one prompt in `SPLIT` to the held-out
-class. Training passes over those and evaluation uses no others, whatever entry, seed or index made them.
+Held-out problems are never trained on: a hash of the prompt's text decides, for one prompt in `SPLIT`, that it is held
+out. Training skips these prompts and evaluation uses no others, whatever entry, seed or index made them.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import CheckpointError, ConfigError, DataError
@@ -25,23 +25,30 @@ from prorl_mega.types import Problem
 
 SPLIT = 8
 HELD_OUT_SEED = 0x5EED  # the same held-out set for every seed of a run, so that runs can be compared
-_SEARCH = 4  # times the expected number of tries, then the search for more problems of one kind ends
+_SEARCH = 4  # the search for held-out problems ends after this multiple of the expected number of tries
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class MixtureState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a checkpoint keeps of a mixture."""
+
+    drawn: Count  # problems so far
+    cursors: dict[str, Count]  # index of the next problem of each entry
+    files: dict[str, Contents] = {}  # contents of the entries that read files
+    modules: dict[str, str] = {}  # digests of the files of `tasks.modules`
 
 
 class Mixture:
     """Implements `protocols.ProblemSource`. Construction loads and checks every data file and data set."""
 
     def __init__(self, tasks: TasksConfig, seed: int) -> None:
-        """Raises ConfigError (unknown task, wrong option, bad weight) and DataError (broken file)."""
-        if not tasks.mixture:
-            raise ConfigError("tasks.mixture: is empty; choose a group (tasks=reasoning) or add an entry")
+        """Raises ConfigError (unknown task, wrong option) and DataError (broken file)."""
         self._seed = seed
         self._tasks = create_all(tasks)
         self._modules = extension.digests(tasks.modules)
-        for entry, config in tasks.mixture.items():
-            if not (math.isfinite(config.weight) and config.weight >= 0):
-                raise ConfigError(f"tasks.mixture.{entry}.weight: must be a number >= 0, not {config.weight}")
         self.set_weights({entry: config.weight for entry, config in tasks.mixture.items()})
         for task in self._tasks.values():
             task.load()
@@ -55,14 +62,13 @@ class Mixture:
         return [self._next() for _ in range(count)]
 
     def set_weights(self, weights: dict[str, float]) -> None:
-        """Change the shares of the entries from the next draw on; every entry goes on where it is. 0: not drawn.
+        """Change the shares of the entries from the next draw on; the cursors stay. An entry of weight 0 is not drawn.
 
-        Weights are settings and no part of the state: whoever restores the state sets them as well.
+        Weights are settings and not part of the state: after `load_state_dict` they have to be set again.
         """
         assert set(weights) == set(self._tasks), "weights of other entries"
         self._cumulative = list(itertools.accumulate(weights[entry] for entry in self._tasks))
-        if self._cumulative[-1] <= 0:
-            raise ConfigError("tasks.mixture: at least one weight must be above 0")
+        assert self._cumulative[-1] > 0, "config/ refuses a mixture without a weight above 0"
 
     def held_out(self, per_task: int) -> list[Problem]:
         """The first `per_task` held-out problems of every entry, grouped by entry, no prompt twice.
@@ -92,10 +98,10 @@ class Mixture:
                 yield task.problem(index, self._seed)
 
     def bound_prompts(self, tokens: Callable[[str], int], most: int, setting: str) -> None:
-        """Deal with problems of files whose prompt has more than `most` tokens now, and not at the step that draws one.
+        """Find the problems of files whose prompt has more than `most` tokens before a step draws one.
 
-        A task whose options let it skip rows leaves them out and counts them. Raises DataError that names the row
-        elsewhere. `setting` is the key that `most` comes from.
+        A task whose options let it skip rows leaves them out and counts them; otherwise DataError names the row.
+        `setting` is the key that `most` comes from.
         """
         for task in self._tasks.values():
             details: dict[str, str] = {}
@@ -110,45 +116,37 @@ class Mixture:
                 task.leave_out("prompt too long", details)
 
     def loaded(self) -> list[str]:
-        """What a person should know about the entries' data: how many rows there are, and which were left out."""
+        """Notes on the entries' data for people: how many rows there are and how many were left out."""
         return [f"tasks.mixture.{entry}: {text}" for entry, task in self._tasks.items() if (text := task.loaded())]
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON values: the cursors, and what identifies the data files and the files of `tasks.modules`."""
-        files = {entry: asdict(found) for entry, task in self._tasks.items() if (found := task.contents())}
-        state = {"drawn": self._drawn, "cursors": dict(self._cursors)}
-        return state | ({"files": files} if files else {}) | ({"modules": self._modules} if self._modules else {})
+        files = {entry: found for entry, task in self._tasks.items() if (found := task.contents())}
+        state = MixtureState(drawn=self._drawn, cursors=self._cursors, files=files, modules=self._modules)
+        return dict(msgspec.to_builtins(state))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`. Entries that it does not know start at their beginning.
 
-        Raises CheckpointError for a broken state, and DataError when a data file is not what it was: the cursors would
-        point to other problems, and some would come twice and others never. ConfigError when a file of `tasks.modules`
-        has changed: rewards would mean something else.
+        Raises CheckpointError for a broken state, DataError if a data file has changed (the cursors would point to
+        other problems), and ConfigError if a file of `tasks.modules` has changed (rewards would mean something else).
         """
-        drawn, cursors = state.get("drawn"), state.get("cursors")
-        files, modules = state.get("files", {}), state.get("modules", {})
-        is_whole = isinstance(files, dict) and isinstance(modules, dict)
-        if not (is_whole and isinstance(drawn, int) and isinstance(cursors, dict)):
-            raise CheckpointError(f"the state of the problem mixture is broken: {str(state)[:200]}")
-        if not all(isinstance(value, int) and value >= 0 for value in (drawn, *cursors.values())):
-            raise CheckpointError(f"the state of the problem mixture has a wrong cursor: {str(state)[:200]}")
-        for entry in self._tasks:
-            if entry in files:
-                self._need_same_files(entry, files[entry])
-        if changed := [name for name, saved in modules.items() if self._modules.get(name) != saved]:
+        try:
+            saved = msgspec.convert(state, MixtureState)
+        except msgspec.ValidationError as error:
+            raise CheckpointError(f"the state of the problem mixture is broken: {error}: {str(state)[:200]}") from None
+        for entry, before in saved.files.items():
+            if entry in self._tasks:
+                self._need_same_files(entry, before)
+        if changed := [name for name, digest in saved.modules.items() if self._modules.get(name) != digest]:
             raise ConfigError(
                 f"tasks.modules: {', '.join(changed)} changed since the checkpoint was written, and with it what is "
                 "rewarded; put it back as it was, or start a new run under another name"
             )
-        self._drawn = drawn
-        self._cursors = {entry: cursors.get(entry, 0) for entry in self._tasks}
+        self._drawn = saved.drawn
+        self._cursors = {entry: saved.cursors.get(entry, 0) for entry in self._tasks}
 
-    def _need_same_files(self, entry: str, saved: Any) -> None:
-        try:
-            before = Contents(**saved)
-        except TypeError as error:
-            raise CheckpointError(f"the state of the problem mixture is broken: {str(saved)[:200]}") from error
+    def _need_same_files(self, entry: str, before: Contents) -> None:
         now = self._tasks[entry].contents()
         if now is None or (now.digest, now.rows) != (before.digest, before.rows):  # wherever the files are
             path, rows = (now.path, now.rows) if now else (before.path, 0)
@@ -190,7 +188,7 @@ class Mixture:
 
 
 def describe(tasks: TasksConfig) -> list[str]:
-    """Where problems come from: a line with the share of each entry that reads files, and of each kind of generator.
+    """Sources of the problems: a line with the share of each entry that reads files, and of each kind of generator.
 
     Checks options and reads nothing. Raises ConfigError.
     """

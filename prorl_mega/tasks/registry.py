@@ -1,20 +1,24 @@
 """What a task is, and the table of all tasks.
 
-A task is one file: a settings dataclass, a class with `problem` and `score`, and `@register("name")` on it. Problems
-are pure functions of (options, index, seed), so that a run can be resumed and repeated. `score` runs in worker
-processes only (see `verifier.py`): it may be slow, crash or hang.
+A task is one file: a Struct or dataclass of options, and a class with `problem` and `score` under `@register("name")`.
+Problems are pure functions of (options, index, seed), so that a run can be resumed and repeated. `score`
+runs in worker processes only (`prorl_mega/verifiers/`): it may be slow, crash or hang.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
-from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+from msgspec import inspect
 
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.types import Problem, Verdict
@@ -29,10 +33,10 @@ class Style(Enum):
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Contents:
-    """Data files as they are today, for the comparison with those of an earlier day."""
+    """What identifies data files, so that a resumed run can tell whether they have changed."""
 
     path: str
-    digest: str  # of the bytes
+    digest: str  # hash of their bytes
     rows: int  # problems that were made of them
 
 
@@ -45,54 +49,54 @@ class Task(ABC):
 
     options_type: ClassVar[type]
     judges_form: ClassVar[bool] = False
-    """Whether any text may be right in part, as with instructions about form; then only an empty one must score 0."""
+    """Whether only the form of a text is judged, so that any text may be partly right; empty ones must score 0."""
 
     def __init__(self, entry: str, options: Any) -> None:
         self.entry = entry
         self.options = options
         self.progress: Callable[[], None] = lambda: None
-        """For `score` to call when a part of a long answer is done: the time limit of an answer starts again."""
+        """`score` calls it when part of a long answer is done, which restarts the time limit of the answer."""
 
     def load(self) -> None:  # noqa: B027 (most tasks have nothing to load)
         """Prepare for `problem`: read data files, import generators. Raises ConfigError or DataError."""
 
     def source(self) -> str:
-        """Where `load` will read the problems, in words; empty when they are generated."""
+        """Where `load` reads the problems, in words; empty if they are generated."""
         return ""
 
     def check_machine(self) -> None:  # noqa: B027
-        """Raises ConfigError where this machine lacks what `score` needs. Called without `load` where others load."""
+        """Raises ConfigError if this machine lacks what `score` needs. Ranks that do not `load` call it, too."""
 
     def start(self) -> None:  # noqa: B027
-        """In a worker, before it gives up starting processes: start those that `score` needs."""
+        """Start the processes that `score` needs; a worker calls it before it gives up the right to start any."""
 
     def warm_up(self) -> None:  # noqa: B027
         """Prepare for `score` in a worker: import what is slow to import."""
 
     def size(self) -> int | None:
-        """Number of different problems when it is finite: any `size()` consecutive indexes cover them all."""
+        """Number of different problems, None if unlimited: any `size()` consecutive indexes cover them all."""
         return None
 
     def contents(self) -> Contents | None:
-        """What identifies the files that `load` has read; None when there are none."""
+        """What identifies the files that `load` has read; None if it reads none."""
         return None
 
     def leave_out(self, reason: str, details: Mapping[str, str]) -> None:
-        """Do without these problems (key: what is wrong with it). Raises DataError for one that must stay."""
+        """Drop these problems (key: what is wrong with it). Raises DataError for one that cannot be dropped."""
         for key, detail in details.items():
             raise DataError(f"tasks.mixture.{self.entry}: {key}: {detail}")
 
     def describe(self) -> str:
-        """What a person should know about these options beyond their names; may be empty."""
+        """Notes on these options for people; may be empty."""
         return ""
 
     def loaded(self) -> str:
-        """What a person should know about the data after `load`; may be empty."""
+        """Notes on the data that `load` has read, for people; may be empty."""
         return ""
 
     @abstractmethod
     def problem(self, index: int, seed: int) -> Problem:
-        """The problem number `index` >= 0 of the stream `seed`; always the same one."""
+        """Problem number `index` >= 0 of the stream `seed`; always the same one."""
 
     @abstractmethod
     def score(self, problem: Problem, answer: str) -> Verdict:
@@ -145,52 +149,52 @@ def digest(text: str) -> int:
 
 
 def parse_options(options_type: type, given: Mapping[str, Any], where: str) -> Any:
-    """Build a settings dataclass from plain data. Raises ConfigError naming `<where>.<key>` and what is valid.
+    """An `options_type` from plain data. Raises ConfigError naming `<where>.<key>` and what would work.
 
-    A dataclass may check ranges in `__post_init__` and raise ValueError("key: what is wrong").
+    `options_type` is a msgspec.Struct or a dataclass. Its annotations say what is valid, with bounds as in
+    `Annotated[int, msgspec.Meta(ge=1)]`; what they cannot say is checked by its `__post_init__`, which raises
+    ValueError("key: what is wrong").
     """
-    hints = get_type_hints(options_type)
-    valid = [field.name for field in fields(options_type)]
+    known = option_fields(options_type)
     for key in given:
-        if key not in valid:
-            raise ConfigError(f"{where}.{key}: no such option{nearest(key, valid)}. Valid: {', '.join(valid)}")
-    for field in fields(options_type):
-        if field.name not in given and field.default is MISSING and field.default_factory is MISSING:
-            raise ConfigError(f"{where}.{field.name}: must be set")
-    values = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in given.items()}
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: no such option{nearest(key, [*known])}. Valid: {', '.join(known)}")
+    for key, field in known.items():
+        if field.required and key not in given:
+            raise ConfigError(f"{where}.{key}: must be set")
     try:
-        return options_type(**values)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{where}.{error}") from None
+        return msgspec.convert(dict(given), options_type)
+    except msgspec.ValidationError as error:
+        place = re.search(r"\$\.((\w+)(\S*))`$", str(error))
+        if place is None:  # raised by `__post_init__`
+            cause = error.__cause__
+            raise cause if isinstance(cause, ConfigError) else ConfigError(f"{where}.{error}") from None
+        kind = known[place[2]].type
+        if isinstance(kind, inspect.ListType) and place[3]:
+            kind = kind.item_type
+        raise ConfigError(f"{where}.{place[1]}: must be {valid_values(kind)}, not {given[place[2]]!r}") from None
 
 
-def _convert(value: Any, wanted: Any, where: str) -> Any:
-    """Plain data as the annotated type, or a ConfigError. No silent coercion but int to float and tuple to list."""
-    if get_origin(wanted) is list:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where}: must be a list, not {value!r}")
-        return [_convert(item, get_args(wanted)[0], f"{where}[{i}]") for i, item in enumerate(value)]
-    if get_origin(wanted) is dict:
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise ConfigError(f"{where}: must be a mapping with names as keys, not {value!r}")
-        return dict(value)
-    if issubclass(wanted, Enum):
-        choices = [member.value for member in wanted]
-        if isinstance(value, wanted):
-            return value
-        if value not in choices:
-            raise ConfigError(f"{where}: must be one of {', '.join(map(str, choices))}, not {value!r}")
-        return wanted(value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise ConfigError(f"{where}: must be of type {wanted.__name__}, not {type(value).__name__} ({value!r})")
-    return value
+def option_fields(options_type: type) -> dict[str, inspect.Field]:
+    """The options by name: type with bounds, default, and whether it must be given."""
+    info = inspect.type_info(options_type)
+    assert isinstance(info, inspect.StructType | inspect.DataclassType)
+    return {field.name: field for field in info.fields}
+
+
+def valid_values(kind: inspect.Type) -> str:
+    """What an option of this type may be, in words."""
+    if isinstance(kind, inspect.Metadata):
+        return str((kind.extra_json_schema or {}).get("description", valid_values(kind.type)))
+    if isinstance(kind, inspect.EnumType):
+        return f"one of {', '.join(str(member.value) for member in kind.cls)}"
+    words = {"gt": "above", "ge": "at least", "min_length": "of length at least", "lt": "below", "le": "at most"}
+    bounds = [f"{word} {getattr(kind, key)}" for key, word in words.items() if getattr(kind, key, None) is not None]
+    name = type(kind).__name__.removesuffix("Type").lower()
+    return f"of type {name}" + (f", {' and '.join(bounds)}" if bounds else "")
 
 
 def nearest(word: str, known: tuple[str, ...] | list[str]) -> str:
-    """The end of an error message: whether the known word that is most like `word` was meant; may be empty."""
+    """The end of an error message that suggests the known word most like `word`; may be empty."""
     close = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,25 +1,26 @@
 """One mixture for all ranks of a job.
 
-Rank 0 alone reads the data files and holds their rows, which may be gigabytes; the others get the problems that it
-draws. Options are checked on every rank, and so is what each machine needs for scoring.
+Only rank 0 reads the data files and holds their rows, which may be gigabytes; it sends the problems that it draws to
+the other ranks. Every rank checks the options, and whether its machine has what scoring needs.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+import msgspec
 
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.tasks.mixture import Mixture, create_all
 from prorl_mega.types import Problem
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 class SharedMixture:
-    """Implements `protocols.ProblemSource`. Every method is collective; what fails on rank 0 is raised everywhere."""
+    """Implements `protocols.ProblemSource`. Every method is collective; an error of rank 0 is raised on every rank."""
 
     def __init__(self, tasks: TasksConfig, seed: int, ranks: Ranks, check: Callable[[Mixture], None]) -> None:
         """`check` sees the loaded mixture, on rank 0. Raises what `Mixture` and `check` raise, on every rank."""
@@ -54,11 +55,9 @@ class SharedMixture:
         self._on_first("comparing the data files", lambda mixture: mixture.load_state_dict(state))
 
     def _problems(self, doing: str, work: Callable[[Mixture], list[Problem]]) -> list[Problem]:
-        fields = [field.name for field in dataclasses.fields(Problem)]
-        drawn = self._on_first(doing, work) or []
-        rows = self._ranks.broadcast([[getattr(problem, name) for name in fields] for problem in drawn])
-        return [Problem(**dict(zip(fields, row, strict=True))) for row in rows]
+        drawn = self._on_first(doing, work)
+        return msgspec.convert(self._ranks.broadcast(msgspec.to_builtins(drawn)), list[Problem])
 
-    def _on_first(self, doing: str, work: Callable[[Mixture], Result]) -> Result | None:
+    def _on_first(self, doing: str, work: Callable[[Mixture], T]) -> T | None:
         with self._ranks.raise_on_all_ranks(doing):
             return None if self._mixture is None else work(self._mixture)

@@ -1,17 +1,17 @@
 r"""Science and engineering from data files: short answers, numbers with units, multiple choice.
 
-Prompt: the row's text; with `choices`, the options in an order of their own, with letters; then `suffix`. Answer: the
-last box by default (`extract` has the rules). Reward: one if every answer of the final statement is right, else zero.
+The prompt is the row's text, the options with letters in an order of the row's own if it has `choices`, and `suffix`.
+The answer is the last box by default (`extract` has the rules). The reward is 1 if every answer of the final statement
+is right, otherwise 0.
 
-What decides depends on the reference: options by letter or text (`answers/choices.py`); a number by its value in
-whatever unit (`quantities.py`, `tolerance` per row or per entry); a chemical formula by its spelling, case included
+The reference decides how answers are compared: options by letter or text (`answers/choices.py`); numbers by value in
+any unit (`quantities.py`, with `tolerance` of the row or the entry); chemical formulas by spelling and case
 (`phrases.py`); mathematics as in the task `math`; everything else as words.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -22,7 +22,7 @@ from prorl_mega.tasks.answers.choices import LETTERS, chosen, listed
 from prorl_mega.tasks.answers.phrases import MAX_LENGTH, formula, phrase, same_phrase
 from prorl_mega.tasks.answers.quantities import matches, quantity, with_unit
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import AnswerOptions, Posed, RowOptions, RowTask
+from prorl_mega.tasks.row_task import AnswerOptions, Posed, RowTask, Share
 from prorl_mega.types import Problem, Verdict
 
 _COMMAND, _LONG_WORD = re.compile(r"\\[A-Za-z]+"), re.compile(r"[A-Za-z]{3,}")
@@ -31,15 +31,9 @@ _HYBRIDS = ("sp2", "sp3")  # orbitals, not powers
 _SIGNS = re.compile(r"[-+*/^=_<>0-9\\]|^[A-Za-z]$")
 
 
-@dataclass(kw_only=True, slots=True)
-class StemOptions(AnswerOptions):
-    tolerance: float = 0.0  # relative, of numbers in rows without their own; 0: from the digits of the reference
+class StemOptions(AnswerOptions, kw_only=True):
+    tolerance: Share = 0.0  # relative, of numbers in rows without their own; 0: from the digits of the reference
     units: bool = False  # whether a number must have a unit where the reference has one
-
-    def __post_init__(self) -> None:
-        RowOptions.__post_init__(self)
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"tolerance: must be at least 0 and below 1, not {self.tolerance}")
 
 
 @register("stem")
@@ -93,7 +87,11 @@ class Stem(RowTask):
 
 
 def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:
-    """Whether a short answer is the reference. `tolerance` is relative, 0: from its digits; `units`: must be there."""
+    """Whether a short answer is the reference.
+
+    `tolerance` is relative; 0: the digits of the reference decide. With `units` an answer needs a unit if the reference
+    has one.
+    """
     if len(answer) > MAX_LENGTH or not answer.strip():
         return False
     gold = quantity(reference)
@@ -111,7 +109,7 @@ def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:
 
 
 def _mathematical(text: str) -> bool:
-    """Whether a reference is to be read as mathematics: signs, and no words."""
+    """Whether a reference is mathematics: it has signs and no words."""
     letters = _FUNCTIONS.sub(" ", _COMMAND.sub(" ", text))
     return bool(_SIGNS.search(text.strip("$ "))) and not _LONG_WORD.search(letters) and r"\text" not in text
 

@@ -1,6 +1,5 @@
 """`python -m prorl_mega.data`: what the commands find, write and return to the shell."""
 
-import io
 import json
 import re
 import subprocess
@@ -10,11 +9,11 @@ from typing import Any
 
 import pytest
 from helpers.published import FILES
+from tqdm import tqdm
 
 from prorl_mega.data.__main__ import main
 from prorl_mega.data.canonical import Domain
 from prorl_mega.data.overlap import EvaluationSet
-from prorl_mega.data.progress import Progress
 from prorl_mega.data.schemas import read
 from prorl_mega.errors import ExitCode
 
@@ -133,13 +132,12 @@ def test_prompts_without_blanks_between_words() -> None:
     assert evaluation.find("一只船在湖上每小时走十公里") is None
 
 
-def test_time_left_is_shown_for_large_files() -> None:
-    now = [0.0]
-    stream = io.StringIO()
-    progress = Progress("x.jsonl", total=1000, stream=stream, clock=lambda: now[0])
-    progress(10, 10)
-    now[0] = 20.0
-    progress(400, 250)
-    progress(401, 251)
-    progress.close()
-    assert stream.getvalue() == "x.jsonl: 400 rows, 25%, 20 rows/s, 60 s left\n"
+def test_progress_is_shown_while_a_large_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "x.jsonl", rows(*((f"prompt {number}", "1") for number in range(1000))))
+    assert main(["validate", path]) == 0
+    assert capsys.readouterr().err == "", "nothing is shown for what takes less than two seconds"
+    monkeypatch.setattr("prorl_mega.data.__main__.tqdm", lambda **given: tqdm(**given | {"delay": 0, "mininterval": 0}))
+    assert main(["validate", path]) == 0
+    assert re.search(rf"{path}: \d+%, 500 rows, .*B/s, 00:00 left", capsys.readouterr().err)

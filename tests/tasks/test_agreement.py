@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from helpers.answer_tables import read_table
 
-from prorl_mega.tasks.math.agreement import judge, main, table
+from prorl_mega.tasks.__main__ import main
+from prorl_mega.tasks.math.agreement import judge, table
 
 
 def test_the_table_of_answers_by_three_judges() -> None:
@@ -26,7 +27,7 @@ def test_pairs_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     path = tmp_path / "answers.jsonl"
     rows = [("4", "4"), (r"2\sqrt{2}", r"\sqrt{8}"), ("4", "5"), ("4", "1=2=3=4")]
     path.write_text("\n".join(json.dumps({"reference": r, "answer": a}) for r, a in rows))
-    assert main([str(path)]) == 0
+    assert main(["agreement", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "4 answers" in shown
     assert "rules and plain: agree on 3 of 4 (75.0 %); both accept 1, only rules 1, only plain 0" in shown
@@ -42,12 +43,12 @@ def test_samples_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         {"key": "other/b", "completion": r"\boxed{7}"},
     ]
     samples.write_text("\n".join(map(json.dumps, rows)))
-    assert main([str(samples), "--data", str(data)]) == 0
+    assert main(["agreement", str(samples), "--data", str(data)]) == 0
     assert "1 answers" in capsys.readouterr().out
 
 
 def test_a_broken_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text('{"reference": "4"}')
-    assert main([str(path)]) == 21
+    assert main(["agreement", str(path)]) == 21
     assert f"{path}:1: must be a JSON object with reference and answer" in capsys.readouterr().err

@@ -12,16 +12,23 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "reasoning_gym" in capsys.readouterr().out
 
 
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, word in {"list": "--module", "show": "--count", "try": "--answer", "agreement": "fooled"}.items():
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        assert word in capsys.readouterr().out
+
+
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "arithmetic", "max_digits=1", "style=short", "--count", "2"]) == 0
     out = capsys.readouterr().out
-    assert "min_terms: int = 2" in out
+    assert "min_terms: int, at least 2 and at most 16 = 2" in out
     assert out.count("--- solution") == 2
 
 
 def test_show_without_a_required_option_still_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "math"]) == 0
-    assert "path: str = (must be set)" in capsys.readouterr().out
+    assert "or hf:owner/name[@revision][/split] = (must be set)" in capsys.readouterr().out
 
 
 def test_try(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

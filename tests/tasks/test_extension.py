@@ -8,7 +8,7 @@ import pytest
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.tasks import Mixture, extension, names, registry
+from prorl_mega.tasks import Mixture, create, extension, names, registry
 from prorl_mega.tasks.__main__ import main
 from prorl_mega.verifiers.pool import VerifierPool
 
@@ -43,6 +43,19 @@ def test_a_file_is_loaded_here_and_in_the_workers() -> None:
         verdicts = pool.score([(problem, problem.solution or "") for problem in problems])
         assert [verdict.reward for verdict in verdicts] == [1.0] * 4
         assert pool.score([(problems[0], "<answer>25:99</answer>")])[0].reward == 0.0
+
+
+def test_options_may_be_a_dataclass() -> None:
+    """Its types are checked as those of a Struct are; its `__post_init__` does the rest."""
+    extension.load([str(EXAMPLE)], "tasks.modules")
+    for options, message in (
+        ({"max_minutes": 0}, r"max_minutes: must be from 1 to 1439, not 0"),
+        ({"max_minutes": "9"}, r"max_minutes: must be of type int, not '9'"),
+        ({"minutes": 9}, r"minutes: no such option.*max_minutes"),
+    ):
+        with pytest.raises(ConfigError, match=rf"tasks\.mixture\.x\.options\.{message}"):
+            create("clock", "x", options)
+    assert create("clock", "x", {"days": True}).options.days
 
 
 def test_a_file_is_loaded_once(tmp_path: Path) -> None:

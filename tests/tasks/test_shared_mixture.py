@@ -11,7 +11,7 @@ from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import Mixture
-from prorl_mega.tasks.rows import RowTask
+from prorl_mega.tasks.row_task import RowTask
 from prorl_mega.tasks.shared_mixture import SharedMixture
 
 
@@ -57,6 +57,19 @@ def test_every_rank_gets_what_one_mixture_draws(tmp_path: Path, monkeypatch: pyt
     drawn = alone.draw(20)
     alone.set_weights({"file": 0.0, "sums": 1.0})
     assert results == [[drawn, alone.draw(10), alone.held_out(4)]] * 3
+
+
+def test_the_state_of_version_0_1_is_read_and_written(tmp_path: Path) -> None:
+    """Checkpoints hold it. The digest is of the 60 rows that `write` makes."""
+    contents = {"path": "elsewhere.jsonl", "digest": "283ca79509460d8156e43fc17d27c8e1", "rows": 60}
+    state = {"drawn": 20, "cursors": {"file": 12, "sums": 11}, "files": {"file": contents}}
+    path = write(tmp_path / "data.jsonl", 60)
+    alone = Mixture(settings(path), seed=1)
+    alone.draw(20)
+    assert alone.state_dict() == {**state, "files": {"file": {**contents, "path": str(path)}}}
+    problems = shared(settings(path), Ranks.alone())
+    problems.load_state_dict(state)
+    assert problems.draw(10) == alone.draw(10)
 
 
 def test_what_is_wrong_with_data_or_options_stops_every_rank(tmp_path: Path) -> None:

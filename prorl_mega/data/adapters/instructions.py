@@ -6,7 +6,7 @@ from typing import Any
 
 from prorl_mega.data.adapters.schema import Schema, decoded, first, message, needed, with_known
 from prorl_mega.data.canonical import Domain, Fields
-from prorl_mega.data.table import BadRowError
+from prorl_mega.data.rows import BadRowError
 
 
 def _constraints(kinds: Any, parameters: Any) -> list[Fields]:
@@ -51,18 +51,7 @@ def _llama_nemotron(fields: Fields) -> Fields:
 
 
 SCHEMAS = (
-    Schema(
-        name="llama_nemotron_if",
-        domain=Domain.instruction,
-        source="nvidia/Llama-Nemotron-Post-Training-Dataset (RL/instruction_following)",
-        columns=("input args *",),
-        convert=_llama_nemotron,
-    ),
-    Schema(
-        name="ifeval",
-        domain=Domain.instruction,
-        source="google/IFEval",
-        columns=("key? prompt instruction_id_list kwargs",),
-        convert=_ifeval,
-    ),
-)
+    Schema("llama_nemotron_if", Domain.instruction,
+           "nvidia/Llama-Nemotron-Post-Training-Dataset (RL/instruction_following)", "input args *", _llama_nemotron),
+    Schema("ifeval", Domain.instruction, "google/IFEval", "key? prompt instruction_id_list kwargs", _ifeval),
+)  # fmt: skip

@@ -17,11 +17,6 @@ def _reasoning_gym(fields: Fields) -> Fields:
 
 
 SCHEMAS = (
-    Schema(
-        name="reasoning_gym",
-        domain=Domain.logic,
-        source="entries of reasoning-gym, one per row",
-        columns=("question answer? metadata id?",),
-        convert=_reasoning_gym,
-    ),
-)
+    Schema("reasoning_gym", Domain.logic, "entries of reasoning-gym, one per row", "question answer? metadata id?",
+           _reasoning_gym),
+)  # fmt: skip

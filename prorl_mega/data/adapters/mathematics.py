@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prorl_mega.data.adapters.schema import Schema, boxed, first, message, needed, number_text, with_known
+from prorl_mega.data.adapters.schema import Schema, boxed, eurus_model, first, message, needed, number_text, with_known
 from prorl_mega.data.canonical import Domain, Fields
-from prorl_mega.data.table import BadRowError, OtherDomainError
+from prorl_mega.data.rows import BadRowError, OtherDomainError
 
 
 def _row(fields: Fields) -> Fields:
@@ -39,12 +39,8 @@ def _gsm8k(fields: Fields) -> Fields:
 
 
 def _eurus(fields: Fields) -> Fields:
-    model = fields.get("reward_model")
-    if fields.get("ability") != "math":
-        raise OtherDomainError(str(fields.get("ability")))
-    if not isinstance(model, dict):
-        raise BadRowError("wrong reward_model", "field 'reward_model' must be an object with ground_truth")
-    return {"prompt": message(fields["prompt"], "prompt"), "answer": needed(model, "ground_truth")}
+    answer = needed(eurus_model(fields, "math"), "ground_truth")
+    return {"prompt": message(fields["prompt"], "prompt"), "answer": answer}
 
 
 def _olympiad(fields: Fields) -> Fields:
@@ -67,37 +63,21 @@ def _olympiad(fields: Fields) -> Fields:
     )
 
 
-def _schema(name: str, source: str, *columns: str, convert: Any = _row) -> Schema:
-    return Schema(name=name, domain=Domain.math, source=source, columns=columns, convert=convert)
-
-
 SCHEMAS = (
-    _schema("deepscaler", "agentica-org/DeepScaleR-Preview-Dataset", "problem answer solution"),
-    _schema(
-        "eurus_math", "PRIME-RL/Eurus-2-RL-Data", "data_source prompt ability reward_model extra_info?", convert=_eurus
-    ),
-    _schema(
-        "aime",
-        "HuggingFaceH4/aime_2024, AI-MO/aimo-validation-aime, Maxwell-Jia/AIME_2024, math-ai/aime24 and aime25, "
-        "opencompass/AIME2025, MathArena/aime_2025",
-        "id problem solution answer url year?",
-        "ID Problem Solution Answer",
-        "id problem solution url",
-        "id problem answer",
-        "question answer",
-        "problem_idx problem answer problem_type?",
-    ),
-    _schema(
-        "amc", "AI-MO/aimo-validation-amc, math-ai/amc23", "id problem answer url", "id question answer url"
-    ),
-    _schema("math500", "HuggingFaceH4/MATH-500", "problem solution answer subject level unique_id"),
-    _schema(
-        "minerva", "math-ai/minervamath, and the file of the Qwen2.5-Math evaluation", "question answer",
-        "problem solution type idx",
-    ),
-    _schema(
-        "olympiadbench", "Hothan/OlympiadBench, and the file of the Qwen2.5-Math evaluation",
-        "question final_answer is_multiple_answer answer_type *", convert=_olympiad,
-    ),
-    _schema("gsm8k", "openai/gsm8k", "question answer", convert=_gsm8k),
+    Schema("deepscaler", Domain.math, "agentica-org/DeepScaleR-Preview-Dataset", "problem answer solution", _row),
+    Schema("eurus_math", Domain.math, "PRIME-RL/Eurus-2-RL-Data",
+           "data_source prompt ability reward_model extra_info?", _eurus),
+    Schema("aime", Domain.math,
+           "HuggingFaceH4/aime_2024, AI-MO/aimo-validation-aime, Maxwell-Jia/AIME_2024, math-ai/aime24 and aime25, "
+           "opencompass/AIME2025, MathArena/aime_2025",
+           "id problem solution answer url year? | ID Problem Solution Answer | id problem solution url "
+           "| id problem answer | question answer | problem_idx problem answer problem_type?", _row),
+    Schema("amc", Domain.math, "AI-MO/aimo-validation-amc, math-ai/amc23",
+           "id problem answer url | id question answer url", _row),
+    Schema("math500", Domain.math, "HuggingFaceH4/MATH-500", "problem solution answer subject level unique_id", _row),
+    Schema("minerva", Domain.math, "math-ai/minervamath, and the file of the Qwen2.5-Math evaluation",
+           "question answer | problem solution type idx", _row),
+    Schema("olympiadbench", Domain.math, "Hothan/OlympiadBench, and the file of the Qwen2.5-Math evaluation",
+           "question final_answer is_multiple_answer answer_type *", _olympiad),
+    Schema("gsm8k", Domain.math, "openai/gsm8k", "question answer", _gsm8k),
 )  # fmt: skip

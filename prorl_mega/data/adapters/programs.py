@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prorl_mega.data.adapters.schema import Schema, decoded, first, message, needed, with_known
+from prorl_mega.data.adapters.schema import Schema, decoded, eurus_model, first, message, needed, with_known
 from prorl_mega.data.canonical import Domain, Fields
-from prorl_mega.data.table import BadRowError, OtherDomainError
+from prorl_mega.data.rows import BadRowError, OtherDomainError
 
 PYTHON_3 = 3  # CodeContests' number for it
 NUMPY = """\
@@ -79,12 +79,7 @@ def _asked(text: str, starter: Any, tests: list[Fields]) -> str:
 
 
 def _eurus(fields: Fields) -> Fields:
-    model = fields.get("reward_model")
-    if fields.get("ability") != "code":
-        raise OtherDomainError(str(fields.get("ability")))
-    if not isinstance(model, dict):
-        raise BadRowError("wrong reward_model", "field 'reward_model' must be an object with ground_truth")
-    tests = tests_of(model.get("ground_truth"), "ground_truth")
+    tests = tests_of(eurus_model(fields, "code").get("ground_truth"), "ground_truth")
     return {"prompt": _asked(message(fields["prompt"], "prompt"), None, tests), "tests": tests}
 
 
@@ -134,27 +129,22 @@ def _human_eval(fields: Fields) -> Fields:
 
 
 def _live_code_bench(fields: Fields) -> Fields:
-    """All tests of a row, where the private ones are JSON."""
-    private = needed(fields, "private_test_cases")
-    if not str(private).lstrip().startswith("["):
+    """All tests of a row, if the private ones are JSON."""
+    if not str(needed(fields, "private_test_cases")).lstrip().startswith("["):
         raise BadRowError(
             "pickled tests",
             "private_test_cases are a compressed pickle, and reading pickles runs code that is in them. The schema "
             "livecodebench_public takes the public tests only",
         )
-    return _live_code_bench_with(fields, "public_test_cases", "private_test_cases")
+    return _live_code_bench_public(fields, "private_test_cases")
 
 
-def _live_code_bench_public(fields: Fields) -> Fields:
-    """The public tests only: few, and weaker than those of the leader board."""
-    return _live_code_bench_with(fields, "public_test_cases")
-
-
-def _live_code_bench_with(fields: Fields, *names: str) -> Fields:
+def _live_code_bench_public(fields: Fields, *more: str) -> Fields:
+    """The public tests, which are few and weaker than those of the leader board, and those of the fields `more`."""
     metadata = decoded(first(fields, "metadata") or "{}", "metadata")
     function = metadata.get("func_name") if isinstance(metadata, dict) else None
     tests: list[Fields] = []
-    for name in names:
+    for name in ("public_test_cases", *more):
         cases = decoded(fields.get(name) or "[]", name)
         if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
             raise BadRowError("no tests", f"field {name!r} must be a list of objects")
@@ -175,26 +165,19 @@ def _live_code_bench_with(fields: Fields, *names: str) -> Fields:
 
 
 _LIVE = "question_content question_id public_test_cases private_test_cases metadata *"
-
-
-def _schema(name: str, source: str, columns: str, convert: Any, by_name_only: bool = False) -> Schema:
-    return Schema(
-        name=name, domain=Domain.code, source=source, columns=(columns,), convert=convert, by_name_only=by_name_only
-    )
-
-
-_EURUS = "data_source prompt ability reward_model extra_info?"
-_APPS = "problem_id question solutions? input_output? difficulty? url? starter_code? id?"
-_HUMAN_EVAL = "task_id prompt canonical_solution? entry_point test *"
-_CONTESTS = "description public_tests private_tests generated_tests *"
 _LITE = "livecodebench/code_generation_lite"
 
 SCHEMAS = (
-    _schema("eurus_code", "PRIME-RL/Eurus-2-RL-Data", _EURUS, _eurus),
-    _schema("apps", "codeparrot/apps", _APPS, _apps),
-    _schema("taco", "BAAI/TACO", "question input_output skill_types raw_tags *", _apps),
-    _schema("code_contests", "deepmind/code_contests", _CONTESTS, _code_contests),
-    _schema("humanevalplus", "evalplus/humanevalplus", _HUMAN_EVAL, _human_eval),
-    _schema("livecodebench", f"livecodebench/code_generation, {_LITE}", _LIVE, _live_code_bench),
-    _schema("livecodebench_public", f"{_LITE}, public tests only", _LIVE, _live_code_bench_public, by_name_only=True),
-)
+    Schema("eurus_code", Domain.code, "PRIME-RL/Eurus-2-RL-Data",
+           "data_source prompt ability reward_model extra_info?", _eurus),
+    Schema("apps", Domain.code, "codeparrot/apps",
+           "problem_id question solutions? input_output? difficulty? url? starter_code? id?", _apps),
+    Schema("taco", Domain.code, "BAAI/TACO", "question input_output skill_types raw_tags *", _apps),
+    Schema("code_contests", Domain.code, "deepmind/code_contests",
+           "description public_tests private_tests generated_tests *", _code_contests),
+    Schema("humanevalplus", Domain.code, "evalplus/humanevalplus",
+           "task_id prompt canonical_solution? entry_point test *", _human_eval),
+    Schema("livecodebench", Domain.code, f"livecodebench/code_generation, {_LITE}", _LIVE, _live_code_bench),
+    Schema("livecodebench_public", Domain.code, f"{_LITE}, public tests only", _LIVE, _live_code_bench_public,
+           by_name_only=True),
+)  # fmt: skip

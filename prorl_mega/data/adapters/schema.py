@@ -1,4 +1,4 @@
-"""What a published schema is, and what the adapters share."""
+"""The description of a published schema, and functions that adapters share."""
 
 from __future__ import annotations
 
@@ -9,35 +9,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from prorl_mega.data.canonical import Domain, Fields
-from prorl_mega.data.table import BadRowError
+from prorl_mega.data.rows import BadRowError, OtherDomainError
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
+@dataclass(slots=True, frozen=True)
 class Schema:
     """Columns of a published data set, and how a row of it becomes canonical.
 
-    Each text of `columns` is one form in which the set is published: names, `name?` where a column may be missing, and
-    `*` where there may be further ones; a blank within a name is written as `·`. `convert` raises BadRowError for a row
-    that does not hold what the columns promise, and OtherDomainError for a row that is of another kind.
+    `columns` lists the forms in which the set is published, separated by `|`: names, `name?` for a column that may be
+    missing, and `*` if there may be further ones; a blank within a name is written as `·`. `convert` raises BadRowError
+    for a row that does not hold what the columns promise, and OtherDomainError for a row of another kind.
     """
 
     name: str
     domain: Domain
     source: str  # where it is published
-    columns: tuple[str, ...]
+    columns: str
     convert: Callable[[Fields], Fields]
     by_name_only: bool = False  # never chosen by its columns
 
     def fits(self, columns: set[str]) -> bool:
         """Whether these are the columns of this schema and no others."""
-        return not self.by_name_only and any(
-            _fits([name.replace("·", " ") for name in form.split()], columns) for form in self.columns
-        )
+        return not self.by_name_only and any(_fits(form.split(), columns) for form in self.columns.split("|"))
 
 
 def _fits(form: list[str], columns: set[str]) -> bool:
-    required = {name for name in form if not name.endswith("?") and name != "*"}
-    return required <= columns and ("*" in form or columns <= {name.removesuffix("?") for name in form})
+    names = {name.removesuffix("?").replace("·", " "): name.endswith("?") for name in form if name != "*"}
+    required = {name for name, is_optional in names.items() if not is_optional}
+    return required <= columns and ("*" in form or columns <= names.keys())
 
 
 def first(fields: Fields, *names: str) -> Any:
@@ -64,6 +63,16 @@ def decoded(value: Any, name: str) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
         raise BadRowError(f"wrong {name}", f"field {name!r} does not hold JSON: {str(error)[:100]}") from None
+
+
+def eurus_model(fields: Fields, ability: str) -> Fields:
+    """What rewards a row of Eurus-2-RL-Data, whose rows are of several abilities."""
+    if fields.get("ability") != ability:
+        raise OtherDomainError(str(fields.get("ability")))
+    model = fields.get("reward_model")
+    if not isinstance(model, dict):
+        raise BadRowError("wrong reward_model", "field 'reward_model' must be an object with ground_truth")
+    return model
 
 
 def number_text(value: Any) -> Any:

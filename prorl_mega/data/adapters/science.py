@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prorl_mega.data.adapters.schema import Schema, boxed, first, needed, with_known
 from prorl_mega.data.canonical import Domain, Fields
-from prorl_mega.data.table import BadRowError
+from prorl_mega.data.rows import BadRowError
 
 SHORT = 100  # characters of a solution that can be an answer as a whole
 
@@ -12,10 +12,9 @@ SHORT = 100  # characters of a solution that can be an answer as a whole
 def _scp(fields: Fields) -> Fields:
     """SCP-116K has solutions and no answers.
 
-    A row counts when its answer can be told: from a column `answer` or `extracted_answer` that somebody has added (as
-    the authors of ProRL did with a model), from the box of the solution, or because the solution is one short line.
-    The solution is matched_solution in the first release and extract_solution in the second; other columns (answers of
-    models, and whether they agree) are not looked at.
+    The answer is that of a column `answer` or `extracted_answer`, if one was added (the authors of ProRL did so with a
+    model), or the box of the solution, or a solution of one short line; a row without any is broken. The solution is
+    matched_solution in the first release and extract_solution in the second. Other columns are ignored.
     """
     solution = first(fields, "matched_solution", "extract_solution", "solution")
     answer = first(fields, "answer", "extracted_answer") or boxed(solution)
@@ -40,18 +39,8 @@ def _gpqa(fields: Fields) -> Fields:
 
 
 SCHEMAS = (
-    Schema(
-        name="scp116k",
-        domain=Domain.stem,
-        source="EricLu/SCP-116K",
-        columns=("domain problem matched_solution *", "domain problem extract_solution *", "domain problem answer *"),
-        convert=_scp,
-    ),
-    Schema(
-        name="gpqa",
-        domain=Domain.stem,
-        source="Idavidrein/gpqa (gpqa_diamond.csv)",
-        columns=("Question Correct·Answer Incorrect·Answer·1 Incorrect·Answer·2 Incorrect·Answer·3 *",),
-        convert=_gpqa,
-    ),
-)
+    Schema("scp116k", Domain.stem, "EricLu/SCP-116K", "domain problem matched_solution * "
+           "| domain problem extract_solution * | domain problem answer *", _scp),
+    Schema("gpqa", Domain.stem, "Idavidrein/gpqa (gpqa_diamond.csv)",
+           "Question Correct·Answer Incorrect·Answer·1 Incorrect·Answer·2 Incorrect·Answer·3 *", _gpqa),
+)  # fmt: skip

@@ -1,1 +1,1 @@
-"""What an answer means: formulas, numbers with units, short texts. Pure functions of text; nothing is executed."""
+"""The meaning of answers: formulas, numbers with units, short texts. Pure functions of text; nothing is executed."""

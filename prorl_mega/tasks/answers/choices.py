@@ -1,4 +1,4 @@
-"""Multiple choice: which one of the options an answer names, by its letter, by its text, or by both if they agree."""
+"""Multiple choice: the option that an answer names by letter, by text, or by both if they agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from prorl_mega.tasks.answers.phrases import formula, phrase
 from prorl_mega.tasks.answers.quantities import matches, quantity
 
-SAME = 1e-9  # relative: options are close to each other, and what is near one is not that one
+SAME = 1e-9  # relative tolerance between quantities: options may be close to each other
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed)\s?\{([^{}]*)\}")
@@ -17,9 +17,9 @@ _LETTER_AND_TEXT = re.compile(rf"{_LABEL}(?:[(\[]\s?([A-Z])\s?[)\]]\s?[.:]?|([A-
 
 
 def chosen(answer: str, options: list[str]) -> int | None:
-    """Place of the option that an answer names; None when it names none, or several.
+    """Index of the option that an answer names; None if it names none or several.
 
-    A single letter is the label if there is such a label, also where options are letters themselves.
+    A single letter is a label if there is such a label, even if the options are letters themselves.
     """
     plain = answer.strip()
     while (undressed := _DRESS.sub(r"\1", plain)) != plain:

@@ -1,7 +1,7 @@
 """Whether two formulas, as trees, are the same answer: numbers, lists, pairs, intervals, equations, matrices, words.
 
-What has an order keeps it (pairs, vectors), what has none loses it (sets, lists of solutions, unions). A condition on
-one variable is the interval it describes. Nothing is accepted because it contains the answer among other things.
+The order counts in pairs and vectors, and does not in sets, lists of solutions and unions. A condition on one variable
+is the interval that it describes. An answer is not right because it contains the reference among other things.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from prorl_mega.tasks.answers import values
 from prorl_mega.tasks.answers.formula import Tree
 
-MAX_ITEMS = 64  # of a list: every item is compared with every other in the worst case
+MAX_ITEMS = 64  # longest list: in the worst case every item is compared with every other
 
 _MANY = ("list", "either", "set")
 _SCALARS = frozenset(("number", "symbol", "+", "*", "/", "^", "-", "call", "log", "root", "binom", "!", "%", "degree"))
@@ -24,7 +24,7 @@ _REALS: Tree = ("interval", None, "(", _MINUS_INFINITY, _INFINITY, ")")
 
 
 def same(gold: Tree, answer: Tree) -> bool:
-    """Whether `answer` is `gold`. Raises values.UnknownError where that cannot be told."""
+    """Whether `answer` is `gold`. Raises values.UnknownError if the bounds of `values` do not allow a verdict."""
     return _same(_normal(gold), _normal(answer))
 
 
@@ -65,11 +65,11 @@ def _same(gold: Tree, answer: Tree) -> bool:
     return gold == answer
 
 
-# --- what a tree is called does not matter
+# --- one tree for all ways of writing an answer
 
 
 def _normal(tree: Tree) -> Tree:
-    """One tree for several ways to write an answer."""
+    """The tree in its normal form."""
     kind = tree[0]
     if kind == "in" and tree[1][0] == "symbol":
         inside = _normal(tree[2])
@@ -137,7 +137,7 @@ def _sign(tree: Tree, upper: bool) -> Tree:
 
 
 def _condition(tree: Tree) -> Tree:
-    """x > 3, 1 < x <= 2: the interval, with the name of its variable. Other relations stay what they are."""
+    """The interval that x > 3 or 1 < x <= 2 describes, with the name of its variable; other relations unchanged."""
     _, operators, sides = tree
     sides = [_normal(side) for side in sides]
     if len(operators) == 1 and sides[0][0] in _SCALARS | {"infinity"} and sides[1][0] == "symbol":
@@ -181,7 +181,7 @@ def _same_values(gold: Tree, answer: Tree) -> bool:
 
 
 def _calculates(tree: Tree) -> bool:
-    """Whether it has a function of numbers, such as a sine or a factorial."""
+    """Whether a formula has a function of numbers, such as a sine or a factorial."""
     if tree[0] in _CALCULATED and not values.symbols(tree):
         return True
     return any(
@@ -192,7 +192,7 @@ def _calculates(tree: Tree) -> bool:
 
 
 def _without_constant(tree: Tree) -> Tree | None:
-    """An antiderivative without its "+ C"; None for what is none: it has that one constant and one other variable."""
+    """An antiderivative without its "+ C"; None unless the tree has that one constant and one other variable."""
     if tree[0] != "+":
         return None
     rest = [term for term in tree[1] if not (term[0] == "symbol" and term[1] in _INTEGRATION_CONSTANTS)]
@@ -290,7 +290,7 @@ def _named(tree: Tree) -> tuple[str, Tree] | None:
 
 
 def _letters(tree: Tree) -> frozenset[str]:
-    """Variables of a name: one, a product of capitals such as AB or P(A), or f(x)."""
+    """The variables of a name: one variable, a product of capitals such as AB or P(A), or f(x)."""
     if tree[0] == "symbol":
         return values.symbols(tree)
     if tree[0] != "*" or not all(_letters(part) for part in tree[1]):

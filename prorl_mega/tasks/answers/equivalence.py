@@ -1,9 +1,9 @@
 r"""Whether a mathematical answer equals the reference.
 
-Numbers are compared exactly, as fractions; formulas as trees, by their structure and their values. Where our own reader
-does not understand the reference, math-verify judges sums, integrals, products and limits, after rules for what it
-accepts wrongly: a chain such as `1 = 2 = 3 = 4`, a sum that was copied instead of calculated. What math-verify reads
-over is compared as text. It parses LaTeX only here; its plain-text parser evaluates Python.
+Numbers are compared exactly, as fractions, and formulas as trees, by structure and value. If our own reader does not
+understand the reference, math-verify judges sums, integrals, products and limits; rules in front of it refuse what it
+accepts wrongly, such as the chain `1 = 2 = 3 = 4` or a sum that was copied instead of calculated. References with
+commands that math-verify skips are compared as text. Only its LaTeX parser is used: the other one evaluates Python.
 
 math-verify can hang on hostile input: call `equivalent` in worker processes only.
 """
@@ -40,7 +40,7 @@ _COUNTED = frozenset(
 
 
 def equivalent(reference: str, answer: str) -> bool:
-    """Whether `answer` is `reference` in other words. False, never an exception, for what cannot be understood."""
+    """Whether `answer` means the same as `reference`. What cannot be understood is False and never an exception."""
     if len(answer) > MAX_LENGTH or not answer.strip():
         return False
     gold = _gold(reference)
@@ -62,7 +62,7 @@ def equivalent(reference: str, answer: str) -> bool:
 
 
 def all_equivalent(reference: str, answers: list[str]) -> bool:
-    """Whether everything that a statement gives is the reference, or all of it together the list that it is."""
+    """Whether each of the answers is the reference, or all of them together are the list that the reference is."""
     if all(equivalent(reference, answer) for answer in answers):
         return bool(answers)
     return len(answers) > 1 and equivalent(reference, ", ".join(answers))
@@ -74,7 +74,7 @@ def prepare() -> None:
 
 
 def complaint(reference: str) -> str | None:
-    """What is wrong with a reference, which nobody could ever match; None for a good one."""
+    """What is wrong with a reference that no answer could match; None for a good one."""
     if not bare(reference).strip("$ "):
         return "the answer is empty"
     if len(reference) > MAX_LENGTH:
@@ -155,7 +155,7 @@ def _option(text: str) -> str | None:
 
 
 def _words(text: str) -> str | None:
-    """A reference in letters, normalised; None for formulas, and for single letters, which are variables."""
+    """A text of words, normalised; None for formulas and for single letters, which are variables."""
     plain = " ".join(MARKUP.sub(r" \1 ", text).split()).strip(" .")
     if not _WORDS.fullmatch(plain) or FUNCTIONS & set(plain.split()):
         return None

@@ -1,4 +1,4 @@
-r"""Taking \text{...}, \mathrm{...} and their like off, nested or not, in one pass over the text."""
+r"""Removal of font commands such as \text{...} and \mathrm{...}, nested or not, in one pass over the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Reads what stands in a box, LaTeX or mathematics as it is typed, to a tree. Linear time, bounded depth.
+r"""A reader that turns an answer, in LaTeX or as typed on a keyboard, into a tree in linear time and bounded depth.
 
 A tree is a tuple whose first item says what it is:
 
@@ -10,7 +10,7 @@ A tree is a tuple whose first item says what it is:
     ("either", items): a list with "or"
     ("relation", [operators], [sides])  ("in", a, b)
 
-What is not understood, or could be read in two ways, raises `UnreadableError`: the caller then knows nothing.
+The reader raises `UnreadableError` for what it does not understand and for what can be read in two ways.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Reader(Operators):
         return value
 
     def argument(self) -> Tree:
-        """Of \\frac and \\sqrt: a group, or one digit or letter."""
+        """The argument of \\frac or \\sqrt: a group, or one digit or letter."""
         if self.peek() == "{":
             return self.braced()
         kind, token = self.kind(), self.peek()
@@ -194,7 +194,7 @@ class _Reader(Operators):
         return value if exponent is None else ("^", value, exponent)
 
     def _applied(self, name: str) -> Tree:
-        """sin(x+1), but also sin 2x; what follows an explicit sign or another function is no part of it."""
+        """The argument of a function, as in sin(x+1) and sin 2x; an explicit sign or another function ends it."""
         if self.peek() == "(":
             self.place += 1
             items, _ = self._items((")",))

@@ -1,4 +1,4 @@
-r"""An answer without what only decorates it, and the value of one that is a plain number."""
+r"""Answers without decoration, and the value of an answer that is a plain number."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _literal(pattern: re.Pattern[str], parts: list[str]) -> Fraction | None:
 
 @lru_cache(maxsize=1024)
 def bare(text: str) -> str:
-    """An answer without what only decorates it: dollar signs, LaTeX spacing, a final full stop, a leading `x =`."""
+    """An answer without decoration: dollar signs, LaTeX spacing, a final full stop, a leading `x =`."""
     text = re.sub(r"(?<=,)\\!\s*", "", text.strip()[: MAX_LENGTH + 1])
     text = _DECORATION.sub("", text).replace("−", "-")
     text = _THIN.sub(",", text).strip().removesuffix(".").strip()
@@ -101,7 +101,7 @@ def decorated(text: str) -> str:
 
 
 def balanced(text: str) -> bool:
-    """Braces that do not match would close the box in which an answer is handed on."""
+    """Whether braces match; others would close the box in which an answer is passed to math-verify."""
     depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", text):
         depth += 1 if brace == "{" else -1

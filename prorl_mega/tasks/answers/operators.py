@@ -1,4 +1,4 @@
-"""What binds the parts of a formula: lists, relations, sums, products, powers, from the loosest to the tightest.
+"""The operators of a formula from the loosest to the tightest: lists, relations, sums, products, powers.
 
 Trees are as in `formula.py`, which reads the parts themselves.
 """

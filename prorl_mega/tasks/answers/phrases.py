@@ -1,7 +1,7 @@
-r"""Short answers in words, symbols and chemical formulas: what may differ without a difference in meaning.
+r"""Comparison of short answers in words, symbols and chemical formulas.
 
-Case, articles, punctuation and the spelling of Greek letters and of sub- and superscripts. Nothing is stemmed, nothing
-may be left out, nothing added: "oxygen" is neither "oxygen or nitrogen" nor "no oxygen".
+Case, articles, punctuation and the spelling of Greek letters and of sub- and superscripts may differ. Words are not
+stemmed, and none may be left out or added: "oxygen" is neither "oxygen or nitrogen" nor "no oxygen".
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ upsilon phi chi psi omega
 _GREEK = dict(zip(_LETTERS, _LETTER_NAMES.split(), strict=True))
 _CAPITALS = {letter.upper(): f"capital{name}" for letter, name in _GREEK.items()}
 _GREEK_NAMES = {**_GREEK, **_CAPITALS, "ς": "sigma", "ϵ": "epsilon", "ϕ": "phi", "µ": "mu"}
-_COMMANDS = {rf"\{name}": name for name in _GREEK.values()} | {
-    rf"\{name.capitalize()}": f"capital{name}" for name in _GREEK.values()
+_COMMANDS = {
+    **{rf"\{name}": name for name in _GREEK.values()},
+    **{rf"\{name.capitalize()}": f"capital{name}" for name in _GREEK.values()},
+    r"\varepsilon": "epsilon",
+    r"\vartheta": "theta",
+    r"\varphi": "phi",
 }
-_VARIANTS = {r"\varepsilon": "epsilon", r"\vartheta": "theta", r"\varphi": "phi"}
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SMALL = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-0123456789+-")
 _ARTICLES = re.compile(r"(?<![\w-])(?:a|an|the)\s+(?=[\w\"'“‘*])")
@@ -50,10 +53,10 @@ _ARROW = re.compile(r"\\(?:long)?rightarrow|\\to(?![a-z])|\\rightleftharpoons|->
 
 @lru_cache(maxsize=2048)
 def phrase(text: str) -> str:
-    """What is left of a text without what does not matter; empty for what has no words."""
+    """The text in normal form: lower case, one blank between words, no articles or punctuation; may be empty."""
     text = unwrapped(unicodedata.normalize("NFC", text[:MAX_LENGTH]).translate(_SMALL)).replace("$", "")
     text = re.sub(r"(?<=\w)[-‐‑–](?=[\w\\])", " ", text.replace("−", "-"))
-    text = _COMMAND.sub(lambda match: f" {_named(match[0])} ", text)
+    text = _COMMAND.sub(lambda match: f" {_COMMANDS.get(match[0], match[0][1:])} ", text)
     text = "".join(f" {_GREEK_NAMES[c]} " if c in _GREEK_NAMES else c for c in text).casefold()
     text = _MARKS.sub(" ", _ARTICLES.sub(" ", text.replace("\\", " ").replace("~", " ")))
     return " ".join(_HYBRID.sub(r"sp\1", text).split())
@@ -69,13 +72,9 @@ def same_phrase(gold: str, answer: str) -> bool:
     return given == wanted or (together[0] == together[1] and together[0].isalpha())
 
 
-def _named(command: str) -> str:
-    return _COMMANDS.get(command) or _VARIANTS.get(command) or command[1:]
-
-
 @lru_cache(maxsize=2048)
 def formula(text: str) -> str | None:
-    """A chemical formula or reaction in one spelling; None for what is none. Case matters here: CO is not Co.
+    """A chemical formula or reaction in normal form; None for other texts. Case matters: CO is not Co.
 
     `Fe3+` is an ion with three charges, `NO3-` one with three oxygens, `SO42-` has four of them and two charges.
     """
@@ -100,7 +99,7 @@ def formula(text: str) -> str | None:
 
 
 def _species(text: str) -> str | None:
-    """One formula with its number in front, its mass number and its charge."""
+    """One formula in normal form, with its coefficient, mass number and charge."""
     text = _STATE.sub("", re.sub(r"\s+(?=[0-9^(]|$)", "", text.strip()))
     text = _SUPERSCRIPTED.sub(lambda match: f"^{{{match[1].translate(_SMALL)}}}", text)
     text = text.translate(_SMALL)
@@ -130,7 +129,7 @@ def _species(text: str) -> str | None:
 
 
 def _plain_charge(text: str, match: re.Match[str]) -> tuple[str, str]:
-    """Formula and charge where nothing tells a subscript from a charge but what is usual."""
+    """Formula and charge if only convention tells a subscript from a charge."""
     body = text[: match.start()]
     single = re.fullmatch(r"[A-Z][a-z]?", body) is not None
     if match[1] and (single or body[-1].isdigit() or body[-1] in ")]"):

@@ -1,8 +1,7 @@
-"""A second opinion: two answers are the same when they are the same text, after the spellings of LaTeX are made one.
+"""A second verifier: two answers are the same if they are the same text once alternative LaTeX spellings are unified.
 
-Shares no code with `equivalence`, so that the two can be held against each other. It calculates nothing but decimals
-and fractions: what it accepts was written the same way. Its rules are of the kind that string graders of the MATH data
-set have (Hendrycks et al. 2021) and that DeepScaleR was first scored with.
+It shares no code with `equivalence`, so that the two can be compared. It calculates decimals and fractions only. Its
+rules resemble the string graders of the MATH data set (Hendrycks et al. 2021) and of the first DeepScaleR.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _BRACKETS = {"(": ")", "[": "]", "\\{": "\\}"}
 
 
 def agrees(reference: str, answer: str) -> bool:
-    """Whether both are the same text in one of the spellings that are known here."""
+    """Whether both are the same text after their spellings are unified."""
     if not answer.strip() or max(len(reference), len(answer)) > MAX_LENGTH:
         return False
     if _has_unit(reference) != _has_unit(answer) and _has_unit(answer):
@@ -91,7 +90,7 @@ def _has_unit(text: str) -> bool:
 
 
 def _pieces(text: str) -> list[str]:
-    """The brackets, then what stands between the commas; [] for what has none."""
+    """The brackets of a list followed by its items; [] if the text is no list."""
     brackets = ""
     for opening, closing in _BRACKETS.items():
         if text.startswith(opening) and text.endswith((")", "]") if closing != "\\}" else closing):

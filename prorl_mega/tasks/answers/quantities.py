@@ -1,9 +1,8 @@
-r"""Numbers with units: `3.0 \times 10^8 m/s`, what it is in other units, and how exactly it was meant.
+r"""Numbers with units, such as `3.0 \times 10^8 m/s`, compared across units and with the precision of the reference.
 
-How near an answer must come follows from how the reference is written: half a unit of its last digit, when it has a
-decimal point or a power of ten; a plain whole number and a fraction are exact. An answer that is rounded more coarsely
-than the reference is right when it is the reference so rounded and keeps at least three digits. A tolerance that is
-given replaces all this.
+The reference decides how close an answer must be: to half a unit of its last digit if it has a decimal point or a power
+of ten; exactly if it is a plain whole number or a fraction. An answer that is rounded more coarsely is right if it is
+the reference so rounded and keeps at least three digits. An explicit tolerance replaces these rules.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Quantity:
 
 @lru_cache(maxsize=2048)
 def quantity(text: str) -> Quantity | None:
-    """A number with or without a unit; None for anything else, and for more than that."""
+    """A number with or without a unit; None if the text is anything else or says more."""
     if len(text) > MAX_LENGTH:
         return None
     text = text.strip().rstrip(".").strip()
@@ -80,7 +79,7 @@ def quantity(text: str) -> Quantity | None:
 
 
 def _value(match: re.Match[str]) -> tuple[Fraction, Fraction, int] | None:
-    """Size, last digit and number of digits of what was read."""
+    """Absolute value, step of the last digit and number of digits of a matched number; None if it is out of bounds."""
     if match["above"] or match["over"]:
         below = int(match["below"] or match["under"])
         return (Fraction(int(match["above"] or match["over"]), below), Fraction(0), 0) if below else None
@@ -99,7 +98,7 @@ def _value(match: re.Match[str]) -> tuple[Fraction, Fraction, int] | None:
 
 
 def matches(gold: Quantity, answer: Quantity, tolerance: float) -> bool:
-    """Whether an answer is the gold quantity. `tolerance` is relative; 0: as exactly as the gold is written."""
+    """Whether an answer is the gold quantity. `tolerance` is relative; 0: the precision of the gold decides."""
     value, step = answer.value, answer.step
     converted = answer.unit is not None and gold.unit is not None and answer.unit != gold.unit
     if answer.unit is not None and gold.unit is not None and converted:
@@ -122,10 +121,10 @@ def matches(gold: Quantity, answer: Quantity, tolerance: float) -> bool:
 
 
 _SHARES = (unit("%"), unit("ppm"), unit("ppb"))
-"""A reference in per cent may be answered by the number with the sign, without it, and as a share of one."""
+"""A reference in per cent may be answered with the sign, without it, or as a share of one."""
 
 _EXACT = Fraction(1, 10**9)
-"""Room for factors that are no short decimals, such as that of degrees."""
+"""Relative error that an exact reference allows, for factors such as pi/180 that are no short decimals."""
 
 
 def with_unit(text: str, name: str) -> str:

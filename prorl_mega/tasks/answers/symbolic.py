@@ -1,4 +1,4 @@
-r"""What math-verify says about two formulas: on LaTeX only, for a bounded time, and never for what would take hours."""
+r"""Verdicts of math-verify on LaTeX, within a time limit; formulas that would take hours never reach it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from prorl_mega.tasks.answers.literal import EQUALS, MAX_LENGTH, balanced
 
-MATH_VERIFY_S = 1.5  # of processor time for an answer, then it is wrong
+MATH_VERIFY_S = 1.5  # processor time for one answer; an answer that takes longer is wrong
 _UNEVALUATED = re.compile(r"\\(?:sum|int|prod|lim|binom|oint|iint)(?![a-z])|!")
 _COMMANDS = re.compile(r"\\[A-Za-z]+")
 _JUDGED = frozenset(
@@ -21,16 +21,16 @@ _JUDGED = frozenset(
      r"\log", r"\exp", r"\binom", r"\theta", r"\alpha", r"\beta", r"\gamma", r"\lambda", r"\mu", r"\phi", r"\cup",
      r"\cap", r"\quad")
 )  # fmt: skip
-"""What math-verify judges by its meaning. It reads over other commands and over words: gcd(a,b) would be gcd(b,c)."""
+"""Commands whose meaning math-verify knows. It skips other commands and words: gcd(a,b) would equal gcd(b,c)."""
 
 
 def can_judge(reference: str) -> bool:
-    """Whether it has no command that would be read over."""
+    """Whether math-verify knows every command of a reference."""
     return _JUDGED.issuperset(_COMMANDS.findall(reference)) and ":" not in reference and not _too_wild(reference)
 
 
 def equal(reference: str, answer: str) -> bool:
-    """Whether they are equal, by a reference that can be judged; a chain of equations or a copied sum is no answer."""
+    """Whether an answer equals a reference that `can_judge` accepts. A chain of equations or a copied sum does not."""
     if _too_wild(answer) or len(EQUALS.findall(answer)) > len(EQUALS.findall(reference)):
         return False
     if _UNEVALUATED.search(answer) and not _UNEVALUATED.search(reference):
@@ -39,14 +39,14 @@ def equal(reference: str, answer: str) -> bool:
 
 
 def alone(reference: str, answer: str) -> bool:
-    """What math-verify says without our rules, but for those that keep it from calculating for hours."""
+    """The verdict of math-verify without our rules, except those that keep it from calculating for hours."""
     if len(answer) > MAX_LENGTH or _too_wild(answer) or not balanced(answer):
         return False
     return _verified(reference, answer)
 
 
 def _too_wild(text: str) -> bool:
-    """Towers of powers, huge exponents and huge numbers: no answer has them, and sympy would compute for hours."""
+    """Whether a formula has towers of powers or huge numbers: no answer does, and sympy would compute for hours."""
     towers = text.count("^") > 6 or re.search(r"\^\{?[^{}^]{0,32}\^", text)
     factorials = re.search(r"[0-9]{4}\s?!|[)}!]\s?!|\\binom\{[0-9]{4}", text)
     repeated = len(re.findall(r"\^\{?[+-]?[0-9]{2}", text)) > 2 or re.search(r"\)\s?\^\{?[0-9]{2}", text)
@@ -55,12 +55,12 @@ def _too_wild(text: str) -> bool:
 
 
 class _OutOfTimeError(BaseException):
-    """No Exception, so that sympy does not take it for a formula that it cannot compare."""
+    """A BaseException, because sympy catches every Exception as a formula that it cannot compare."""
 
 
 @contextmanager
 def _bounded(seconds: float) -> Iterator[None]:
-    """Raise _OutOfTimeError after so much processor time; only a main thread can be interrupted."""
+    """Raises _OutOfTimeError after `seconds` of processor time; only the main thread can be interrupted."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise _OutOfTimeError
@@ -81,7 +81,7 @@ def _verified(reference: str, answer: str) -> bool:
     from math_verify import verify
 
     try:
-        # Its own time-out would count the time of others, too. What cannot be interrupted is killed from outside.
+        # Its own time-out counts wall-clock time. What cannot be interrupted is killed from outside.
         with _bounded(MATH_VERIFY_S):
             gold = _parsed(reference)
             return bool(gold) and bool(verify(gold, _parse(answer), timeout_seconds=None))

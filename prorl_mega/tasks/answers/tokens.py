@@ -46,7 +46,6 @@ _SPACING = re.compile(
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm)\*?\s?\{([^{}]*)\}"
 )
-_ROOTED = re.compile(r"\\sqrt(?=[0-9A-Za-z])")
 _TOKEN = re.compile(
     r"(?P<blank>\x01)|(?P<thousands>[0-9]{1,3}(?:\{?,\}?[0-9]{3}){1,20}(?:\.[0-9]+)?(?![0-9,]))"
     r"|(?P<repeating>[0-9]*\.[0-9]*\\overline\{[0-9]{1,12}\})|(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"

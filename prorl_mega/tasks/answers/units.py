@@ -28,7 +28,7 @@ class Unit:
 
     factor: Fraction
     dimensions: Dimensions
-    offset: Fraction = Fraction(0)  # of a temperature scale
+    offset: Fraction = Fraction(0)  # not 0 for temperature scales only
 
     def times(self, other: Unit, power: int) -> Unit:
         dimensions = tuple(a + power * b for a, b in zip(self.dimensions, other.dimensions, strict=True))
@@ -119,7 +119,7 @@ _PIECE = re.compile(
 
 @lru_cache(maxsize=4096)
 def unit(text: str) -> Unit | None:
-    """What a unit means, however it is spelt; None for what is none."""
+    """The unit that a text spells in any known way; None if it is no unit."""
     if len(text) > MAX_LENGTH:
         return None
     plain = plain_spelling(text)
@@ -130,7 +130,7 @@ def unit(text: str) -> Unit | None:
 
 
 def plain_spelling(text: str) -> str:
-    """Without LaTeX and superscripts: `kJ mol^{-1}`."""
+    """The unit without LaTeX and Unicode superscripts: `kJ mol^{-1}`."""
     text = unwrapped(text, " ")
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
@@ -139,7 +139,7 @@ def plain_spelling(text: str) -> str:
 
 
 def _product(text: str) -> Unit | None:
-    """Factors side by side, with dots or slashes; what follows a slash divides, a bracket behind it as a whole."""
+    """The product of factors joined by blanks, dots or slashes; a slash divides by the factor or bracket after it."""
     value, place = ONE, 0
     divide, inside = False, False  # the next factor; all factors of an open bracket
     while place < len(text):

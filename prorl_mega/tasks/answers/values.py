@@ -1,10 +1,10 @@
-"""Whether two formulas have the same value, by calculating both: exactly where all is rational, else to many digits.
+"""Whether two formulas have the same value: both are calculated, exactly if all is rational, otherwise to many digits.
 
 Formulas with variables are compared at points: fractions with large primes that depend on the variable's name, of both
 signs. Different rational functions agree there with negligible probability (Schwartz 1980, Zippel 1979). The points are
 always the same, so the same two formulas always get the same verdict.
 
-Everything is bounded before it is calculated: exponents, digits, magnitudes. What exceeds a bound is unknown.
+Exponents, digits and magnitudes are bounded before anything is calculated. A value beyond a bound is unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mpmath import MPContext
 
 from prorl_mega.tasks.answers.formula import Tree
 
-MAX_BITS = 30_000  # of a whole number that is calculated exactly
+MAX_BITS = 30_000  # longest whole number that is calculated exactly
 MAX_FACTORIAL = 500
 MIN_POINTS, TRIES = 3, 8
 PRECISIONS = ((120, 30), (2000, 600))
@@ -39,7 +39,7 @@ Point = Callable[[str], Fraction]
 
 
 class UnknownError(ValueError):
-    """The value cannot be told within the bounds."""
+    """The value cannot be calculated within the bounds."""
 
 
 class UndefinedError(ValueError):
@@ -136,7 +136,7 @@ def _inexact(value: Value) -> Value:
 
 
 def _close(a: Value, b: Value) -> bool:
-    """Equal as fractions; else to all digits but a quarter."""
+    """Whether two values are equal: exactly for fractions, otherwise to three quarters of the digits."""
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
     a, b = _inexact(a), _inexact(b)
@@ -190,7 +190,7 @@ class _Calculator:
         return _CONTEXT.mpc(0, 1) if name == "i" else self.point(name)
 
     def _checked(self, value: Value) -> Value:
-        """A number whose size leaves digits for what is added to it."""
+        """The value, if its size leaves enough digits for sums. Raises UnknownError or UndefinedError otherwise."""
         if isinstance(value, Fraction):
             if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
                 raise UnknownError("too many digits")
@@ -294,7 +294,7 @@ class _Calculator:
         return Fraction(0) if _close(result, Fraction(0)) else self._checked(result)
 
     def _count(self, kind: str, values: list[Value]) -> Value:
-        """Factorials of whole numbers; binomial coefficients also of other numbers over a whole one: polynomials."""
+        """A factorial, or a binomial coefficient whose upper number may be any fraction."""
         last = values[-1]
         if not (isinstance(last, Fraction) and last.denominator == 1 and 0 <= last <= MAX_FACTORIAL):
             raise UnknownError("counts of small whole numbers only")

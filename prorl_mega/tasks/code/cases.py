@@ -1,9 +1,9 @@
 """Tests of a program: read from a row, run in a sandbox, judged outside of it.
 
-What a test expects stays here. The sandbox gets the input, and what comes back is text or JSON that the program may
-have forged in any way it likes: it is right when it equals what is expected, and for no other reason. Tests that are
-code themselves ("assert f(2) == 4") run in a second sandbox, in which the program's functions are stand-ins that
-exchange plain data with the first.
+Expected results never enter the sandbox of the program. It gets the input, and its output is text or JSON that the
+program may have forged: an output is right only if it equals what is expected. Tests that are code themselves
+("assert f(2) == 4") run in a second sandbox, in which the program's functions are stand-ins that exchange plain data
+with the first.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _close(expected: str, got: str, tolerance: float) -> bool:
 
 
 def returned(result: ProgramResult) -> Any:
-    """The JSON that a CALL left; an object that equals nothing when there is none, or more than one."""
+    """The value that a CALL returned, as JSON; an object that equals nothing if there is no such value."""
     try:
         answer = json.loads(result.result)
     except (ValueError, RecursionError):
@@ -186,7 +186,7 @@ def _listed(value: Any) -> Any:
 
 
 def _same_contents(expected: dict[str, Any], got: dict[str, Any], tolerance: float) -> bool:
-    """Of dictionaries and sets, whose order does not count; written as {"kind": [...]}."""
+    """Whether dictionaries or sets, written as {"kind": [...]}, have the same contents in any order."""
     if len(expected) != 1 or expected.keys() != got.keys():
         return False
     ((kind, wanted),), (given,) = expected.items(), got.values()

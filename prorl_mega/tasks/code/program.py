@@ -12,10 +12,11 @@ import re
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from enum import Enum
 from random import Random
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from prorl_mega.data.canonical import Domain
 from prorl_mega.errors import ConfigError
@@ -23,10 +24,10 @@ from prorl_mega.sandbox import Ending, IsolationTier, Limits, Sandbox, SandboxCl
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.code import cases
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import Posed, RowOptions, RowTask
+from prorl_mega.tasks.row_task import Posed, RowOptions, RowTask, Share
 from prorl_mega.types import Outcome, Problem, Verdict
 
-IDLE = 4  # times `total_s` that an answer may take on the clock
+IDLE = 4  # wall-clock time that one answer may take, in units of `total_s`
 _FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*")
 _TAGS = {"python": {"python", "py", "python3"}, "cpp": {"cpp", "c++", "cc", "cxx"}}
 COMPILING = Limits(cpu_s=20.0, wall_s=40.0, memory=2 << 30, output=32 << 20, scratch=128 << 20, threads=64)
@@ -37,40 +38,35 @@ SHOUT = (
 )
 
 
+Seconds = Annotated[float, Meta(gt=0)]
+
+
 class Language(Enum):
     python = "python"
     cpp = "cpp"  # needs a compiler, and bubblewrap
 
 
-class Scoring(Enum):
+class ScoringRule(Enum):
     """What the share of tests that a program passes is worth."""
 
     all = "all"  # 1 when all are passed, else 0; stops at the first failure
     fraction = "fraction"
 
 
-@dataclass(kw_only=True, slots=True)
-class CodeOptions(RowOptions):
-    language: Language = Language.python  # of rows that do not name their own
-    scoring: Scoring = Scoring.all
-    max_tests: int = 64  # of one problem; the first ones count
-    time_s: float = 4.0  # processor time of one test
-    total_s: float = 8.0  # processor time of all tests of one answer
-    memory_mb: int = 1024
-    tolerance: float = 1e-6  # relative or absolute, where a number with a decimal point is expected
+class CodeOptions(RowOptions, kw_only=True):
+    language: Language = Language.python  # for rows that do not name their own
+    scoring: ScoringRule = ScoringRule.all
+    max_tests: Annotated[int, Meta(ge=1)] = 64  # the tests of a problem beyond these are not run
+    time_s: Seconds = 4.0  # processor time of one test
+    total_s: Seconds = 8.0  # processor time of all tests of one answer
+    memory_mb: Annotated[int, Meta(ge=64, le=1 << 16)] = 1024
+    tolerance: Share = 1e-6  # relative or absolute, where a number with a decimal point is expected
     suffix: str = "\n\nWrite the whole program in one fenced code block."
     allow_unconfined: bool = False  # run programs without a sandbox where none can be had; dangerous
 
     def __post_init__(self) -> None:
-        RowOptions.__post_init__(self)
-        if not 0 < self.time_s <= self.total_s:
-            raise ValueError(f"time_s: need 0 < time_s <= total_s, not {self.time_s} and {self.total_s}")
-        if self.max_tests < 1:
-            raise ValueError(f"max_tests: must be at least 1, not {self.max_tests}")
-        if not 64 <= self.memory_mb <= 1 << 16:
-            raise ValueError(f"memory_mb: must be from 64 to 65536, not {self.memory_mb}")
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"tolerance: must be at least 0 and below 1, not {self.tolerance}")
+        if self.time_s > self.total_s:
+            raise ValueError(f"time_s: must be at most total_s={self.total_s}, not {self.time_s}")
 
 
 @register("code")
@@ -170,15 +166,15 @@ class Code(RowTask):
             if not verdict.passed:
                 kind = "" if verdict.ending is Ending.FINISHED else f"{verdict.ending} "
                 complaint = complaint or f"test {number + 1}: {kind}{verdict.detail}"
-                if options.scoring is Scoring.all:
+                if options.scoring is ScoringRule.all:
                     break
         share = passed / len(tests)
-        reward = share if options.scoring is Scoring.fraction else float(passed == len(tests))
+        reward = share if options.scoring is ScoringRule.fraction else float(passed == len(tests))
         return Verdict(reward=reward, detail=f"{passed}/{len(tests)} {complaint}".strip()[:200])
 
 
 def program(answer: str, language: Language) -> str | None:
-    """The last complete fenced block that is marked as this language, or the last that is not marked at all."""
+    """The last complete fenced block that is marked as this language; without one, the last unmarked block."""
     marked: str | None = None
     unmarked: str | None = None
     fence, tag = "", ""

@@ -8,16 +8,17 @@ the paper), neither in training nor in evaluation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from random import Random
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks.instruction import language, prose
 from prorl_mega.tasks.instruction.check_registry import CHECKS, checked, final_text, judged
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import Posed, RowOptions, RowTask
+from prorl_mega.tasks.row_task import Posed, RowOptions, RowTask
 from prorl_mega.types import Problem, Verdict
 
 
@@ -28,15 +29,10 @@ class InstructionReward(Enum):
     all = "all"  # 1 if every one was followed, otherwise 0
 
 
-@dataclass(kw_only=True, slots=True)
-class IFEvalOptions(RowOptions):
+class IFEvalOptions(RowOptions, kw_only=True):
     reward: InstructionReward = InstructionReward.fraction
-    min_words: int = 1  # an answer with fewer words follows nothing: "do not use commas" is no reason to say nothing
-
-    def __post_init__(self) -> None:
-        RowOptions.__post_init__(self)
-        if self.min_words < 1:
-            raise ValueError(f"min_words: must be at least 1, not {self.min_words}")
+    # An answer with fewer words follows nothing: "do not use commas" is no reason to say nothing.
+    min_words: Annotated[int, Meta(ge=1)] = 1
 
 
 @register("ifeval")

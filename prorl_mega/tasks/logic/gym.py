@@ -1,11 +1,11 @@
-"""Puzzles of reasoning-gym: its data sets, difficulty levels and (continuous) scores, with the holes closed.
+"""Puzzles of reasoning-gym: its data sets, difficulty levels and (continuous) scores, with loopholes closed.
 
 Several of its scorers `eval` what the model wrote. They are called in worker processes only, on text that has been
 stripped, bounded, refused when it has characters that no answer needs (`gym_rules.py`) or reaches for Python's
 internals; the worker itself is confined (`worker.py`).
 
 A problem carries no answer key but the data set's coordinates: the worker makes the item again and compares
-fingerprints. So every Python type inside an item survives, and a scorer never gets somebody else's reference.
+fingerprints. So every Python type inside an item survives, and a scorer never gets the reference of another problem.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import dataclasses
 import io
 import os
 import re
-from collections import OrderedDict
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import extract
@@ -33,7 +34,7 @@ from prorl_mega.tasks.logic.gym_rules import (
     reference,
     reward,
 )
-from prorl_mega.tasks.logic.short_prompts import BRIEFS
+from prorl_mega.tasks.logic.short_prompts import SHORT_PROMPTS
 from prorl_mega.tasks.registry import Style, Task, digest, nearest, register
 from prorl_mega.types import Outcome, Problem, Verdict
 
@@ -50,16 +51,15 @@ _TOWER = re.compile(
 )
 
 
-@dataclass(kw_only=True, slots=True)
-class ReasoningGymOptions:
+class ReasoningGymOptions(Struct, kw_only=True):
     """`config` holds the data set's own settings (`python -m prorl_mega.tasks show reasoning_gym dataset=NAME`).
 
     A level sets what the data set's curriculum varies, and `config` overrides it.
     """
 
     dataset: str = ""
-    level: int = -1  # of the data set's curriculum, from 0; -1: its default settings
-    config: dict[str, Any] = field(default_factory=dict)
+    level: Annotated[int, Meta(ge=-1)] = -1  # level of the data set's curriculum, from 0; -1: its default settings
+    config: dict[str, Any] = {}
     credit: Credit = Credit.progress  # what an answer is worth that is not a full solution
     style: Style = Style.full
     answer: extract.Form = extract.Form.tags
@@ -69,11 +69,9 @@ class ReasoningGymOptions:
             raise ValueError(f"dataset: must name one of {', '.join(datasets())}")
         if self.dataset in EXCLUDED:
             raise ValueError(f"dataset: {self.dataset!r} cannot be used: it {EXCLUDED[self.dataset]}")
-        if self.level < -1:
-            raise ValueError(f"level: must be at least 0, or -1 for the default settings, not {self.level}")
-        if self.style is Style.short and self.dataset not in BRIEFS:
+        if self.style is Style.short and self.dataset not in SHORT_PROMPTS:
             raise ValueError(
-                f"style: there is no short wording of {self.dataset!r}. There is one of: {', '.join(BRIEFS)}"
+                f"style: there is no short wording of {self.dataset!r}. There is one of: {', '.join(SHORT_PROMPTS)}"
             )
         for key in ("seed", "size"):
             if key in self.config:
@@ -90,8 +88,9 @@ class ReasoningGym(Task):
     def __init__(self, entry: str, options: ReasoningGymOptions) -> None:
         super().__init__(entry, options)
         self._settings: dict[str, Any] | None = None
-        self._blocks: OrderedDict[int, Any] = OrderedDict()
-        self._items: OrderedDict[tuple[int, int], dict[str, Any]] = OrderedDict()
+        # The last few items and blocks are kept, because many samples answer the same problem.
+        self._item = lru_cache(CACHED_ITEMS)(self._generate)
+        self._block = lru_cache(CACHED_BLOCKS)(self._make_block)
 
     def load(self) -> None:
         self._settings = self._checked_settings()
@@ -115,9 +114,9 @@ class ReasoningGym(Task):
         item = self._item(index, seed)
         answer = reference(self.options.dataset, item)
         if self.options.style is Style.short:
-            brief = BRIEFS[self.options.dataset]
-            prompt, steps = brief.prompt(item), brief.steps(item)
-            answer = None if answer is None else brief.shorten(answer)
+            short = SHORT_PROMPTS[self.options.dataset]
+            prompt, steps = short.prompt(item), short.steps(item)
+            answer = None if answer is None else short.shorten(answer)
         else:
             prompt, steps = f"{item['question'].rstrip()}\n\n{extract.request(self.options.answer)}", ""
         return Problem(
@@ -135,31 +134,21 @@ class ReasoningGym(Task):
         found = extract.answer(answer, self.options.answer)
         if found is None:
             return Verdict(reward=0.0, detail="no answer found")
-        if self.options.style is Style.short:
-            found = BRIEFS[self.options.dataset].expand(found)
-        scorer = self._block(problem.entry["index"] // BLOCK, problem.entry["seed"], attempt=0)
+        scorer = self._block(problem.entry["index"] // BLOCK, problem.entry["seed"], 0)
         return judge(self.options.dataset, scorer, item, found, self.options.credit)
 
     def _solution(self, steps: str, answer: str | None) -> str | None:
-        """None when reasoning-gym knows no right answer, or one that the chosen form cannot express."""
+        """The worked solution; None if reasoning-gym knows no right answer or the chosen form cannot express it."""
         if not answer:
             return None
         text = extract.mark(steps, answer, self.options.answer)
         return text if extract.answer(text, self.options.answer) == answer.strip() else None
 
-    def _item(self, index: int, seed: int) -> dict[str, Any]:
-        """Item `index` of the endless stream `seed`; the last few are kept, as many samples answer the same problem."""
-        at = (index, seed)
-        if at not in self._items:
-            self._items[at] = self._generate(index, seed)
-            if len(self._items) > CACHED_ITEMS:
-                self._items.popitem(last=False)
-        return self._items[at]
-
     def _generate(self, index: int, seed: int) -> dict[str, Any]:
-        """Some generators fail on some seeds (a maze without a floor), or make problems that must not be posed.
+        """Item `index` of the endless stream `seed`.
 
-        Then the next of a fixed sequence is taken.
+        Some generators fail on some seeds (a maze without a floor), or make problems that must not be posed. Then the
+        next seed of a fixed sequence is taken.
         """
         reason = "no problem was fit to be posed"
         for attempt in range(ATTEMPTS):
@@ -178,18 +167,14 @@ class ReasoningGym(Task):
             f"attempts with {self.options.config}; make the settings less tight ({reason})"
         )
 
-    def _block(self, number: int, seed: int, attempt: int) -> Any:
+    def _make_block(self, number: int, seed: int, attempt: int) -> Any:
         """The data set object that holds problems [number * BLOCK, (number + 1) * BLOCK) of the stream."""
-        origin = digest(f"{self.entry}\n{seed}\n{number}\n{attempt}") >> 32  # numpy generators want 32 bits
-        if origin not in self._blocks:
-            from reasoning_gym import create_dataset
+        from reasoning_gym import create_dataset
 
-            if self._settings is None:
-                self._settings = self._checked_settings()
-            self._blocks[origin] = create_dataset(self.options.dataset, **self._settings, seed=origin, size=BLOCK)
-            if len(self._blocks) > CACHED_BLOCKS:
-                self._blocks.popitem(last=False)
-        return self._blocks[origin]
+        if self._settings is None:
+            self._settings = self._checked_settings()
+        origin = digest(f"{self.entry}\n{seed}\n{number}\n{attempt}") >> 32  # numpy generators want 32 bits
+        return create_dataset(self.options.dataset, **self._settings, seed=origin, size=BLOCK)
 
     def _checked_settings(self) -> dict[str, Any]:
         """Level and `options.config` as settings, plain values turned into the data set's enums. Raises ConfigError."""
@@ -214,7 +199,7 @@ class ReasoningGym(Task):
         return settings
 
     def _settings_of_level(self, where: str) -> dict[str, Any]:
-        """What the data set's curriculum sets at `options.level`; attributes with fewer levels stay at their last."""
+        """The curriculum's settings at `options.level`; attributes with fewer levels stay at their last."""
         level, name = self.options.level, self.options.dataset
         if level < 0:
             return {}
@@ -280,7 +265,7 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 
 
 def _like(default: Any, value: Any) -> Any:
-    """A plain value as the kind of thing that the setting's default is."""
+    """A plain value, converted to the type of the setting's default."""
     if isinstance(default, Enum) and not isinstance(value, Enum):
         return type(default)(value)
     if isinstance(default, tuple) and isinstance(value, list):

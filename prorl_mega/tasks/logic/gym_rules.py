@@ -1,10 +1,10 @@
-"""What has to be known about reasoning-gym's data sets before a policy is trained on their scores.
+"""Rules that make the scores of reasoning-gym's data sets fit to train on.
 
 reasoning-gym 0.1.25 makes the problems and scores the answers. Its scorers were attacked with padded, doubled, altered
-and constant answers; here is what came out of it: data sets that cannot be used, problems that are passed over, the
-characters that an answer may have where the scorer evaluates it, and conditions that an answer has to meet besides for
-a full score. Partial scores count where they say how much of a solution is right (`PROGRESS`), and otherwise not: many
-are paid for containing the answer, for being readable, or for a guess that is close.
+and constant answers. This file lists the consequences: data sets that cannot be used, problems that are skipped, the
+characters that an answer may have if the scorer evaluates it, and further conditions for a full score. Partial scores
+count only where they measure how much of a solution is right (`PROGRESS`): many are given for containing the answer,
+for being readable, or for a close guess.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from typing import Any
@@ -42,7 +42,7 @@ class Credit(Enum):
 
     none = "none"  # nothing
     progress = "progress"  # reasoning-gym's partial score where it measures progress, otherwise nothing
-    all = "all"  # reasoning-gym's partial score whatever it is paid for
+    all = "all"  # reasoning-gym's partial score, whatever it measures
 
 
 PROGRESS = {
@@ -58,7 +58,7 @@ PROGRESS = {
     "tower_of_hanoi": "solved with more moves than needed: the ratio",
     "word_sorting": "share of the words in their places",
 }
-CONSOLATION = 0.05  # partial scores up to this are paid for being readable
+CONSOLATION = 0.05  # partial scores up to this are given for being readable
 
 _NUMBERS, _NESTED = r"[0-9+\-*/() ]*", r"[\[\](), 0-9\n-]*"
 ALPHABET = {
@@ -78,26 +78,9 @@ ALPHABET = {
 }
 """What an answer may consist of, where the scorer gives it to `eval` or a parser that calls functions, repeats moves as
 often as it is told, or reads the letters that it knows out of any text."""
-_FUNCTIONS = frozenset(
-    (
-        "sin",
-        "cos",
-        "tan",
-        "sec",
-        "csc",
-        "cot",
-        "exp",
-        "log",
-        "ln",
-        "sqrt",
-        "asin",
-        "acos",
-        "atan",
-        "sinh",
-        "cosh",
-        "tanh",
-    )
-)  # of sympy; not Integral, whose derivative is whatever stands in it, nor expand
+_FUNCTIONS = frozenset(("sin", "cos", "tan", "sec", "csc", "cot", "exp", "log", "ln", "sqrt", "asin", "acos", "atan",
+                        "sinh", "cosh", "tanh"))  # fmt: skip
+"""Functions of sympy; not Integral, whose derivative is whatever stands in it, nor expand."""
 FUNCTIONS = {
     "intermediate_integration": _FUNCTIONS,
     "simple_integration": _FUNCTIONS,
@@ -111,7 +94,7 @@ def allowed(dataset: str, answer: str) -> bool:
     pattern = ALPHABET.get(dataset)
     if pattern is not None and not re.fullmatch(pattern, answer):
         return False
-    return dataset not in FUNCTIONS or all(name in FUNCTIONS[dataset] for name in _NAME.findall(answer))
+    return dataset not in FUNCTIONS or FUNCTIONS[dataset].issuperset(_NAME.findall(answer))
 
 
 def reward(dataset: str, raw: Any, answer: str, item: Item, scorer: Any, credit: Credit) -> float:
@@ -132,27 +115,18 @@ def deserved(dataset: str, answer: str, item: Item, scorer: Any) -> bool:
     rule = _CONDITIONS.get(dataset)
     try:
         return rule is None or bool(rule(answer, item, scorer))
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        ArithmeticError,
-        InvalidOperation,
-        SyntaxError,
-        RecursionError,
-    ):
+    except (ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, RecursionError):
         return False
 
 
 def acceptable(item: Item, dataset: str, scorer: Any) -> bool:
     """Whether a problem is fit to be posed: the others are passed over."""
     if isinstance(item["answer"], str) and len(item["answer"]) > MAX_ANSWER:
-        return False  # nobody could give it
+        return False  # too long for any answer
     if dataset == "polynomial_equations":
         return bool(item["answer"])  # no real root: anything that is no number would be right
     if dataset in FUNCTIONS:
-        return allowed(dataset, item["answer"])  # some references are integrals that nobody has worked out
+        return allowed(dataset, item["answer"])  # some references are unevaluated integrals
     if dataset == "propositional_logic":
         return deserved(dataset, item["metadata"]["example_answer"], item, scorer)
     return True
@@ -170,7 +144,7 @@ def reference(dataset: str, item: Item) -> str | None:
 
 
 def calculate(expression: str) -> tuple[Fraction, list[int]]:
-    """Value of `+ - * /` and brackets over whole numbers, exactly, and the numbers. Raises ValueError for the rest."""
+    """Exact value of an expression of whole numbers, `+ - * /` and brackets, and its numbers. Raises ValueError."""
     numbers: list[int] = []
 
     def value(node: ast.AST) -> Fraction:
@@ -218,7 +192,7 @@ def _same_decimal(answer: str, item: Item, scorer: Any) -> bool:
 
 
 def _same_shape(answer: str, item: Item, scorer: Any) -> bool:
-    """No rows or cells that nobody looks at."""
+    """The same rows and cells (published: those beyond the reference are ignored)."""
     return bool(json.loads(answer) == json.loads(item["answer"]))
 
 
@@ -266,7 +240,7 @@ _PARTS: dict[str, Callable[[str], int]] = {
     "spell_backward": len,
     "word_sorting": lambda text: text.count(","),
 }
-"""What an answer must have as many of as the reference, where the scorer only looks at the parts that are there."""
+"""Counts that an answer and the reference must share, where the scorer only looks at the parts that are there."""
 
 
 def _as_many_parts(dataset: str, answer: str, item: Item) -> bool:
@@ -295,4 +269,4 @@ _CONDITIONS: dict[str, Callable[[str, Item, Any], bool]] = {
     "spell_backward": lambda answer, item, scorer: answer.lower() == item["answer"].lower(),
     "word_sorting": lambda answer, item, scorer: _as_many_parts("word_sorting", answer, item),
 }
-"""What must hold besides for full marks, where the published scorer gives them to wrong answers."""
+"""Further conditions for full marks, where the published scorer gives them to wrong answers."""

@@ -1,13 +1,13 @@
-"""Puzzles of reasoning-gym that somebody has generated into a file: a prompt and the entry that its scorer reads.
+"""Puzzles of reasoning-gym from data files: a prompt and the entry that its scorer reads.
 
-The same scorers and the same rules as for puzzles that are generated here (`gym.py`). Entries come from a file, and
-some scorers evaluate them; so what an entry may consist of is checked when the file is read.
+Scorers and rules are those of puzzles that are generated here (`gym.py`). Some scorers evaluate parts of the entry, and
+a file may hold anything, so these parts are checked when the file is read.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -15,7 +15,7 @@ from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.logic import gym, gym_rules
 from prorl_mega.tasks.registry import nearest, register
-from prorl_mega.tasks.rows import Posed, RowOptions, RowTask
+from prorl_mega.tasks.row_task import Posed, RowOptions, RowTask
 from prorl_mega.types import Problem, Verdict
 
 EVALUATED = {
@@ -25,13 +25,12 @@ EVALUATED = {
     "polynomial_multiplication": ("answer", "", r"[0-9A-Za-z+\-*/() ]{1,4000}"),
     "simple_integration": ("metadata", "integrand", r"[0-9A-Za-z+\-*/() .]{1,400}"),
 }
-"""What scorers evaluate of an entry, and what it may consist of."""
+"""The part of an entry that its scorer evaluates, and the characters that it may have."""
 TUPLES = ("arc_agi", "rearc")
 """Their scorers compare with tuples of tuples, which JSON turns into lists."""
 
 
-@dataclass(kw_only=True, slots=True)
-class LogicOptions(RowOptions):
+class LogicOptions(RowOptions, kw_only=True):
     credit: gym_rules.Credit = gym_rules.Credit.progress  # what an answer is worth that is not a full solution
     answer: extract.Form = extract.Form.tags
     request: bool = True  # whether to append the sentence that asks for the answer in this form
@@ -45,10 +44,6 @@ class Logic(RowTask):
     options: LogicOptions
     domain = Domain.logic
 
-    def __init__(self, entry: str, options: LogicOptions) -> None:
-        super().__init__(entry, options)
-        self._scorers: dict[str, Any] = {}
-
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
         entry = fields["entry"]
         name = entry["metadata"]["source_dataset"]
@@ -61,7 +56,7 @@ class Logic(RowTask):
         if name in EVALUATED:
             part, key, pattern = EVALUATED[name]
             text = entry[part].get(key) if key else entry[part]
-            if not isinstance(text, str) or not re.fullmatch(pattern, text) or not _is_formula(name, text):
+            if not isinstance(text, str) or not re.fullmatch(pattern, text) or not gym_rules.allowed(name, text):
                 raise ValueError(f"the {key or part} of a {name} entry must be a formula, not {text!r:.80}")
         return fields
 
@@ -83,17 +78,12 @@ class Logic(RowTask):
         name = item["metadata"]["source_dataset"]
         if name in TUPLES:
             item = {**item, "metadata": {**item["metadata"], "output": tuple(map(tuple, item["metadata"]["output"]))}}
-        return gym.judge(name, self._scorer(name), item, found, self.options.credit)
-
-    def _scorer(self, name: str) -> Any:
-        """A data set object with default settings: scoring reads the entry, and little else."""
-        if name not in self._scorers:
-            from reasoning_gym import create_dataset
-
-            self._scorers[name] = create_dataset(name, seed=0, size=1)
-        return self._scorers[name]
+        return gym.judge(name, _scorer(name), item, found, self.options.credit)
 
 
-def _is_formula(name: str, text: str) -> bool:
-    """Whether only known functions are called in it."""
-    return name not in gym_rules.FUNCTIONS or gym_rules.allowed(name, text)
+@cache
+def _scorer(name: str) -> Any:
+    """A data set object with default settings: scoring reads the entry, and little else."""
+    from reasoning_gym import create_dataset
+
+    return create_dataset(name, seed=0, size=1)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-Item = dict[str, Any]  # reasoning-gym's: question, answer, metadata
+from prorl_mega.tasks.logic.gym_rules import Item
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Brief:
-    """`prompt` and `steps` are made from an item; `expand` turns a short answer into the form that the scorer reads."""
+class ShortPrompt:
+    """How the prompt and the steps of a solution are made from an item; the scorer has to read the short answer."""
 
     prompt: Callable[[Item], str]
     steps: Callable[[Item], str]
-    shorten: Callable[[str], str] = str  # of the reference answer
-    expand: Callable[[str], str] = str
+    shorten: Callable[[str], str] = str  # turns the reference answer into a short one
 
 
 def _running_sums(item: Item) -> str:
@@ -41,11 +39,6 @@ def _letter_counts(item: Item) -> str:
     return ",".join(f"{word} {word.lower().count(letter)}" for word in item["metadata"]["span"])
 
 
-def _letters(item: Item) -> str:
-    """The word, spelt out: `t r e e`."""
-    return " ".join(item["metadata"]["word"])
-
-
 def _remainders(item: Item) -> str:
     """Repeated division by the target base, `13:2=6 r1,6:2=3 r0,...`; first the decimal value when it is not given."""
     data = item["metadata"]
@@ -55,10 +48,6 @@ def _remainders(item: Item) -> str:
         steps.append(f"{value}:{base}={value // base} r{value % base}")
         value //= base
     return ",".join(steps)
-
-
-def _binary(item: Item) -> str:
-    return str(item["metadata"]["binary"])
 
 
 def _euclid(item: Item) -> str:
@@ -84,17 +73,25 @@ def _sorting_prompt(item: Item) -> str:
     return f"sort {'up' if data['direction'] == 'ascending' else 'down'}: {','.join(data['transformed_words'])}:"
 
 
-BRIEFS: dict[str, Brief] = {
-    "base_conversion": Brief(prompt=_base_prompt, steps=_remainders),
-    "chain_sum": Brief(prompt=lambda item: item["metadata"]["expression"].replace(" ", "") + "=", steps=_running_sums),
-    "count_bits": Brief(prompt=lambda item: f"ones in binary {item['metadata']['number']}:", steps=_binary),
-    "gcd": Brief(prompt=lambda item: f"gcd {','.join(map(str, item['metadata']['numbers']))}:", steps=_euclid),
-    "letter_counting": Brief(
+SHORT_PROMPTS: dict[str, ShortPrompt] = {
+    "base_conversion": ShortPrompt(prompt=_base_prompt, steps=_remainders),
+    "chain_sum": ShortPrompt(
+        prompt=lambda item: item["metadata"]["expression"].replace(" ", "") + "=", steps=_running_sums
+    ),
+    "count_bits": ShortPrompt(
+        prompt=lambda item: f"ones in binary {item['metadata']['number']}:",
+        steps=lambda item: str(item["metadata"]["binary"]),
+    ),
+    "gcd": ShortPrompt(prompt=lambda item: f"gcd {','.join(map(str, item['metadata']['numbers']))}:", steps=_euclid),
+    "letter_counting": ShortPrompt(
         prompt=lambda item: f"count {item['metadata']['target_letter']}: {' '.join(item['metadata']['span'])}:",
         steps=_letter_counts,
     ),
-    "spell_backward": Brief(prompt=lambda item: f"reverse: {item['metadata']['word']}:", steps=_letters),
-    "word_sorting": Brief(
+    "spell_backward": ShortPrompt(
+        prompt=lambda item: f"reverse: {item['metadata']['word']}:",
+        steps=lambda item: " ".join(item["metadata"]["word"]),
+    ),
+    "word_sorting": ShortPrompt(
         prompt=_sorting_prompt,
         steps=lambda item: " ".join(word[0] for word in item["metadata"]["sorted_words"]),
         shorten=lambda answer: answer.replace(", ", ","),

@@ -1,18 +1,19 @@
-r"""How often the verifiers of mathematics agree, and where they do not.
+"""How often the verifiers of mathematics agree, and where they do not.
 
-python -m prorl_mega.tasks agreement runs/x/samples/*.jsonl --data problems.jsonl   the answers of a run
-python -m prorl_mega.tasks agreement answers.jsonl                                  lines with `reference` and `answer`
+    python -m prorl_mega.tasks agreement runs/x/samples/*.jsonl --data problems.jsonl   the answers of a run
+    python -m prorl_mega.tasks agreement answers.jsonl                                  pairs from a file
 
-Three judges: `rules` (the task's own, with math-verify behind them), `plain` (`second: plain`), `math-verify` (alone,
-as it comes). For every pair of them: how many answers both accept, one only, or neither; and the answers on which they
-differ. Who accepts what the others refuse is either better or fooled: these rows are for people to read.
+The answers of a run are compared with the references of the data set that --data names; the second form reads lines
+{"reference": "1/2", "answer": "0.5"}. There are three verifiers: `rules` is the task `math` as it is, `plain` the one
+that its option `second: plain` adds, and `math-verify` that library alone. For each pair of them the report counts the
+answers that both accept, that only one accepts, and that neither accepts. It then lists answers on which they differ:
+a verifier that accepts what the others refuse is either better or fooled, and a person has to decide which.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from prorl_mega.data import schemas
 from prorl_mega.data.canonical import Domain
-from prorl_mega.errors import DataError, exit_status
+from prorl_mega.errors import DataError, renamed
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.answers import equivalence, plain, symbolic
 
@@ -39,15 +40,25 @@ class Judged:
     accepted: tuple[str, ...]  # names of the judges that accept it
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m prorl_mega.tasks agreement", description="Verifiers that differ.")
-    parser.add_argument("files", nargs="+", type=Path, help="samples of a run, or lines with reference and answer")
-    parser.add_argument("--data", help="the data set with the references; needed for samples of a run")
-    parser.add_argument("--schema", default=schemas.AUTO, help="schema of the data set")
-    parser.add_argument("--form", default="boxed", choices=[form.value for form in extract.Form])
-    parser.add_argument("--rows", type=int, default=20, help="answers to show for every pair of verifiers")
-    given = parser.parse_args(arguments)
-    return exit_status(lambda: _report(given))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="samples of a run, or JSON Lines with reference and answer"
+    )
+    parser.add_argument("--data", metavar="PATH", help="data set with the references of a run's samples")
+    parser.add_argument(
+        "--schema", default=schemas.AUTO, help="how the rows of --data are written (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--form", default="boxed", choices=[form.value for form in extract.Form],
+        help="how completions of a run mark their answer (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=20,
+        metavar="N",
+        help="differing answers to list for each pair (default: %(default)s)",
+    )
 
 
 def judge(pairs: Iterator[tuple[str, str]]) -> list[Judged]:
@@ -68,7 +79,8 @@ def table(judged: list[Judged], one: str, other: str) -> Counter[str]:
     return counts
 
 
-def _report(given: argparse.Namespace) -> None:
+def report(given: argparse.Namespace) -> None:
+    """Print the report that `add_arguments` describes. Raises DataError for a file or a line that cannot be read."""
     judged = judge(_pairs(given))
     print(f"{len(judged)} answers")
     for name in JUDGES:
@@ -87,7 +99,10 @@ def _report(given: argparse.Namespace) -> None:
 
 
 def _pairs(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    references = _references(given.data, given.schema) if given.data else None
+    references: dict[str, str] | None = None  # answers of the data set by the ids of its rows
+    if given.data:
+        rows = schemas.read(given.data, Domain.math, schema=given.schema).rows
+        references = {row.fields["id"]: row.fields["answer"] for row in rows}
     for path in given.files:
         for number, line in enumerate(_lines(path), start=1):
             try:
@@ -110,11 +125,5 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path}: {error}") from None
 
 
-def _references(path: str, schema: str) -> dict[str, str]:
-    """Answers of a data set by the ids of its rows."""
-    found = schemas.read(path, Domain.math, schema=schema)
-    return {row.fields["id"]: row.fields["answer"] for row in found.rows}
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    renamed("python -m prorl_mega.tasks.math.agreement", "python -m prorl_mega.tasks agreement")

@@ -6,8 +6,10 @@ The worked solutions show every carry, so that a character-level model can learn
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
 
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.answers import equivalence
@@ -21,29 +23,29 @@ class Operation(Enum):
     multiply = "*"
 
 
-@dataclass(kw_only=True, slots=True)
-class ArithmeticOptions:
+Digits = Annotated[int, Meta(ge=1, le=18)]
+Terms = Annotated[int, Meta(ge=2, le=16)]
+
+
+class ArithmeticOptions(Struct, kw_only=True):
     """Difficulty is set by digits per number, numbers per expression and the operations."""
 
-    operations: list[Operation] = field(default_factory=lambda: [Operation.add, Operation.subtract])
-    min_digits: int = 1
-    max_digits: int = 3
-    min_terms: int = 2
-    max_terms: int = 2
+    operations: Annotated[list[Operation], Meta(min_length=1)] = field(
+        default_factory=lambda: [Operation.add, Operation.subtract]
+    )
+    min_digits: Digits = 1
+    max_digits: Digits = 3
+    min_terms: Terms = 2
+    max_terms: Terms = 2
     negative: bool = True  # whether results below zero may occur
     style: Style = Style.full
     answer: extract.Form = extract.Form.boxed
 
     def __post_init__(self) -> None:
-        if not self.operations:
-            raise ValueError("operations: must name at least one of +, -, *")
-        if not 1 <= self.min_digits <= self.max_digits <= 18:
-            given = f"{self.min_digits} and {self.max_digits}"
-            raise ValueError(f"min_digits: need 1 <= min_digits <= max_digits <= 18, not {given}")
-        if not 2 <= self.min_terms <= self.max_terms <= 16:
-            raise ValueError(
-                f"min_terms: need 2 <= min_terms <= max_terms <= 16, not {self.min_terms} and {self.max_terms}"
-            )
+        if self.min_digits > self.max_digits:
+            raise ValueError(f"min_digits: must be at most max_digits={self.max_digits}, not {self.min_digits}")
+        if self.min_terms > self.max_terms:
+            raise ValueError(f"min_terms: must be at most max_terms={self.max_terms}, not {self.min_terms}")
         if not self.negative and self.max_terms > 2 and set(self.operations) == {Operation.subtract}:
             raise ValueError("negative: differences of more than two numbers are mostly below zero; set it to true")
 
@@ -75,7 +77,9 @@ class Arithmetic(Task):
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{expression}=" if options.style is Style.short else self._sentence(expression),
+            prompt=f"{expression}="
+            if options.style is Style.short
+            else f"Calculate {expression}. {extract.request(options.answer)}",
             entry={"expression": expression, "answer": str(result)},
             solution=extract.mark(steps, str(result), options.answer),
         )
@@ -89,12 +93,9 @@ class Arithmetic(Task):
             return Verdict(reward=0.0, detail="no answer found")
         return Verdict(reward=float(equivalence.equivalent(problem.entry["answer"], found)), detail=found[:64])
 
-    def _sentence(self, expression: str) -> str:
-        return f"Calculate {expression}. {extract.request(self.options.answer)}"
-
 
 def worked(numbers: list[int], signs: list[str]) -> tuple[str, int]:
-    """Steps of the calculation, comma-separated, and its result: products first, then sums from left to right."""
+    """The steps of a calculation, comma-separated, and its result: products first, then sums from left to right."""
     steps: list[str] = []
     terms, rest = [numbers[0]], []
     for sign, number in zip(signs, numbers[1:], strict=True):
@@ -147,7 +148,7 @@ def _carrying(a: int, b: int) -> list[str]:
 
 
 def _borrowing(a: int, b: int) -> list[str]:
-    """a >= b. A digit that is too small takes ten from the next, which then loses one: `13-8=5,4-1-3=0`."""
+    """The steps of a - b for a >= b: a digit that is too small borrows ten from the next one, `13-8=5,4-1-3=0`."""
     steps, borrow = [], 0
     for place in range(len(str(a))):
         x, y = a // 10**place % 10, b // 10**place % 10

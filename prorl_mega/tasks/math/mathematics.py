@@ -1,16 +1,15 @@
 r"""Mathematics from data files: rows with a prompt and an answer, judged as mathematics.
 
-Prompt: the row's text and `suffix`. Answer: the last box by default (`extract` has the rules). Reward: one if every
-answer of the final statement is the reference (`answers/equivalence.py`), or if together they are the list that it
-is; else zero. A row may ask for `verifier: exact`: the same text.
+The prompt is the row's text and `suffix`. The answer is the last box by default (`extract` has the rules). The reward
+is 1 if every answer of the final statement is the reference (`answers/equivalence.py`), or if all of them together are
+the list that the reference is; otherwise 0. A row with `verifier: exact` needs the same text.
 
-With `second: plain` an answer also counts that only the second verifier accepts, as ProRL counts what either of two
-verifiers accepts; the detail of a verdict says when they differ, and `python -m prorl_mega.tasks agreement` how often.
+With `second: plain` it is enough that one of two verifiers accepts an answer, as in ProRL. The detail of a verdict says
+when they differ; `python -m prorl_mega.tasks agreement` counts it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from random import Random
 from typing import Any
@@ -19,7 +18,7 @@ from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.answers import equivalence, plain
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.rows import AnswerOptions, Posed, RowTask
+from prorl_mega.tasks.row_task import AnswerOptions, Posed, RowTask
 from prorl_mega.types import Problem, Verdict
 
 
@@ -28,15 +27,14 @@ class Verifier(Enum):
     exact = "exact"  # equal as text, apart from blanks at both ends
 
 
-class Second(Enum):
+class SecondVerifier(Enum):
     none = "none"
     plain = "plain"  # equal as text when the spellings of LaTeX are made one
 
 
-@dataclass(kw_only=True, slots=True)
-class MathOptions(AnswerOptions):
-    verifier: Verifier = Verifier.math  # of rows that do not name their own
-    second: Second = Second.none  # what it accepts counts as well
+class MathOptions(AnswerOptions, kw_only=True):
+    verifier: Verifier = Verifier.math  # for rows that do not name their own
+    second: SecondVerifier = SecondVerifier.none  # what it accepts counts as well
 
 
 @register("math")
@@ -74,7 +72,7 @@ class Math(RowTask):
         if Verifier(problem.entry["verifier"]) is Verifier.exact:
             return Verdict(reward=float(found == [reference.strip()]), detail=detail)
         first = equivalence.all_equivalent(reference, found)
-        if self.options.second is Second.none:
+        if self.options.second is SecondVerifier.none:
             return Verdict(reward=float(first), detail=detail)
         second = all(plain.agrees(reference, each) for each in found)
         if first != second:

@@ -1,8 +1,8 @@
 """Rows of data files, read without trust.
 
-Nothing in a file is ever run: JSON, JSON Lines, Parquet and Arrow are parsed, everything else is refused. A row that
-cannot be read becomes a `Fault` with its place and its reason, and the reader goes on with the next row; whether that
-ends a run or is counted is for the caller to decide.
+Nothing in a file is ever run: JSON, JSON Lines, CSV, Parquet and Arrow are parsed, everything else is refused. A row
+that cannot be read becomes a `Fault` with its place and reason, and the reader continues with the next row; the caller
+decides whether a fault ends the run or is counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class BadRowError(ValueError):
-    """What is wrong with one row. `reason` is a word or two to count by, the message says it in full."""
+    """One row is wrong. The message says how; `reason` is a word or two by which such rows are counted."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -31,12 +31,12 @@ class BadRowError(ValueError):
 
 
 class OtherDomainError(ValueError):
-    """The row is fine but of another kind: some sets mix them. It is left out and counted, and is no fault."""
+    """The row belongs to another domain, because some sets mix them. It is left out and counted, but is not broken."""
 
 
 @dataclass(slots=True, frozen=True)
-class Row:
-    """`place` is for people: "train.jsonl:12" or "train.parquet, row 12", counted from 1; `name` is its number."""
+class DataRow:
+    """One row. `place` is for people ("train.jsonl:12", "train.parquet, row 12"); `name` is its number from 1."""
 
     place: str
     fields: dict[str, Any]
@@ -54,13 +54,13 @@ class Fault:
 
 
 @dataclass(kw_only=True, slots=True)
-class Table:
+class Dataset:
     """The good rows of a data set, all with the canonical fields of one domain."""
 
-    rows: list[Row]
+    rows: list[DataRow]
     skipped: Counter[str] = field(default_factory=Counter)  # broken rows that were left out, by reason
     left_out: int = 0  # rows of other domains
-    digest: str = ""  # of the files' contents
+    digest: str = ""  # hash of the files' contents
     schema: str = ""
 
 
@@ -75,11 +75,11 @@ class Tolerance:
         self.skipped: Counter[str] = Counter() if skipped is None else skipped
         self.left_out = 0
 
-    def sift(self, items: Iterable[Row | Fault]) -> Iterator[Row]:
+    def sift(self, items: Iterable[DataRow | Fault]) -> Iterator[DataRow]:
         """The good rows; at the end, DataError if too many were not."""
         for item in items:
             self.rows += 1
-            if isinstance(item, Row):
+            if isinstance(item, DataRow):
                 yield item
             else:
                 self.add(item)
@@ -104,12 +104,12 @@ class Tolerance:
             )
 
 
-def read_file(file: IO[bytes], path: str, kind: str) -> Iterator[Row | Fault]:
-    """Rows of one open file; `kind` is its suffix, `path` what messages call it."""
+def read_file(file: IO[bytes], path: str, kind: str) -> Iterator[DataRow | Fault]:
+    """Rows of one open file; `kind` is its suffix, `path` its name in messages."""
     return READERS[kind](file, path)
 
 
-def _read_lines(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
+def _read_lines(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
     """One JSON object per line; blank lines are left out."""
     number = 0
     while line := file.readline(LONGEST_ROW + 1):
@@ -122,7 +122,7 @@ def _read_lines(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
             yield Fault(place, "too long", f"the line is longer than {LONGEST_ROW} bytes")
             continue
         try:
-            yield Row(place, parse_object(line, is_first=number == 1), str(number))
+            yield DataRow(place, parse_object(line, is_first=number == 1), str(number))
         except BadRowError as error:
             yield Fault(place, error.reason, str(error))
 
@@ -142,8 +142,8 @@ def parse_object(line: bytes, *, is_first: bool) -> dict[str, Any]:
         data = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise BadRowError("invalid UTF-8", f"invalid UTF-8 at byte {error.start + 1}") from None
-    except _ConstantError as error:
-        raise BadRowError("not a number", f"not JSON: {error}") from None
+    except BadRowError:
+        raise
     except (ValueError, RecursionError) as error:
         if not line.endswith(b"\n"):
             raise BadRowError("truncated", f"not JSON, and the file ends here: it may be cut off ({error})") from None
@@ -153,15 +153,11 @@ def parse_object(line: bytes, *, is_first: bool) -> dict[str, Any]:
     return data
 
 
-class _ConstantError(ValueError):
-    pass
-
-
 def _no_constant(name: str) -> NoReturn:
-    raise _ConstantError(f"{name} is not allowed")
+    raise BadRowError("not a number", f"not JSON: {name} is not allowed")
 
 
-def _read_json(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
+def _read_json(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
     """An array of objects, or JSON Lines under another name."""
     start = file.read(64).lstrip(_BOM).lstrip()
     file.seek(0)
@@ -175,6 +171,8 @@ def _read_json(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
         elements = json.loads(content.removeprefix(_BOM).decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: invalid UTF-8 at byte {error.start + 1}") from None
+    except BadRowError as error:
+        raise DataError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from None
     for number, data in enumerate(elements, start=1):
@@ -182,10 +180,10 @@ def _read_json(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
         if not isinstance(data, dict):
             yield Fault(place, "not an object", f"must be a JSON object, not {type(data).__name__}")
         else:
-            yield Row(place, data, str(number))
+            yield DataRow(place, data, str(number))
 
 
-def _read_csv(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
+def _read_csv(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
     """A table with a head; places are lines."""
     reader = csv.DictReader(_decoded_lines(file, path), strict=True)
     try:
@@ -195,7 +193,7 @@ def _read_csv(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
                 yield Fault(place, "wrong length", f"must have {len(reader.fieldnames or [])} fields, as the head")
             else:
                 known = {name: value for name, value in fields.items() if value != ""}
-                yield Row(place, known, str(reader.line_num))
+                yield DataRow(place, known, str(reader.line_num))
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: not a table: {error}") from None
 
@@ -208,7 +206,7 @@ def _decoded_lines(file: IO[bytes], path: str) -> Iterator[str]:
             raise DataError(f"{path}:{number}: invalid UTF-8 at byte {error.start + 1}") from None
 
 
-def _read_parquet(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
+def _read_parquet(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
     import pyarrow
     from pyarrow import parquet
 
@@ -219,7 +217,7 @@ def _read_parquet(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
         raise DataError(f"{path}: not a Parquet file that can be read: {str(error)[:200]}") from None
 
 
-def _read_arrow(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
+def _read_arrow(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
     """What `save_to_disk` of Hugging Face datasets writes."""
     import pyarrow
 
@@ -229,7 +227,7 @@ def _read_arrow(file: IO[bytes], path: str) -> Iterator[Row | Fault]:
         raise DataError(f"{path}: not an Arrow stream that can be read: {str(error)[:200]}") from None
 
 
-def _from_batches(batches: Iterable[Any], path: str) -> Iterator[Row | Fault]:
+def _from_batches(batches: Iterable[Any], path: str) -> Iterator[DataRow | Fault]:
     number = 0
     for batch in batches:
         for start in range(0, batch.num_rows, BATCH):
@@ -243,8 +241,9 @@ def _from_batches(batches: Iterable[Any], path: str) -> Iterator[Row | Fault]:
                 place = f"{path}, row {number}"
                 if fields is None:
                     yield Fault(place, "invalid UTF-8", "invalid UTF-8 in a text")
-                else:
-                    yield Row(place, {name: value for name, value in fields.items() if value is not None}, str(number))
+                    continue
+                known = {name: value for name, value in fields.items() if value is not None}
+                yield DataRow(place, known, str(number))
 
 
 def _one(part: Any) -> dict[str, Any] | None:
@@ -254,7 +253,7 @@ def _one(part: Any) -> dict[str, Any] | None:
         return None
 
 
-READERS: dict[str, Callable[[IO[bytes], str], Iterator[Row | Fault]]] = {
+READERS: dict[str, Callable[[IO[bytes], str], Iterator[DataRow | Fault]]] = {
     ".jsonl": _read_lines,
     ".json": _read_json,
     ".csv": _read_csv,

@@ -11,15 +11,15 @@ import pytest
 from pyarrow import parquet
 
 from prorl_mega.data.canonical import Domain
+from prorl_mega.data.rows import Dataset
 from prorl_mega.data.schemas import read
-from prorl_mega.data.table import Table
 from prorl_mega.errors import DataError
 
 GOOD = {"prompt": "1+1?", "answer": "2"}
 LINE = json.dumps(GOOD).encode()
 
 
-def load(path: Path | str, skip: float = 0.0, domain: Domain = Domain.math) -> Table:
+def load(path: Path | str, skip: float = 0.0, domain: Domain = Domain.math) -> Dataset:
     return read(str(path), domain, skip=skip)
 
 
@@ -77,7 +77,7 @@ def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
 
 
 def test_a_huge_line_does_not_hide_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prorl_mega.data.table.LONGEST_ROW", 1000)
+    monkeypatch.setattr("prorl_mega.data.rows.LONGEST_ROW", 1000)
     path = tmp_path / "data.jsonl"
     path.write_bytes(b'{"prompt": "' + b"x" * 3_000_000 + b'", "answer": "1"}\n' + LINE)
     with pytest.raises(DataError, match=r"data\.jsonl:1: the line is longer than 1000 bytes"):

@@ -10,7 +10,7 @@ import pytest
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import CheckpointError, ConfigError, DataError
 from prorl_mega.tasks import Mixture, create
-from prorl_mega.tasks.rows import RowTask
+from prorl_mega.tasks.row_task import RowTask
 
 
 def write(path: Path, count: int, **last: Any) -> Path:

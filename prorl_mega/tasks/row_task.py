@@ -1,55 +1,50 @@
-"""Tasks whose problems are the rows of data files.
+"""RowTask: the base of tasks whose problems are the rows of data files.
 
-A task of this kind names its domain, completes or refuses a row when the files are read (`check`), makes the problem
-of a row (`pose`) and scores. Reading, schemas, broken rows, ids, the order of the rows and everything that happens at a
-restart are here.
+A subclass names its domain, checks and completes each row when the files are read (`check`), turns a row into a problem
+(`pose`) and scores answers. This base reads the files by their schema, counts broken rows, gives ids and shuffles the
+rows anew for every pass, the same way after a restart.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta, Struct
 
 from prorl_mega.data import files, schemas
 from prorl_mega.data.canonical import Domain
-from prorl_mega.data.table import Fault, OtherDomainError, Table, Tolerance
+from prorl_mega.data.rows import Dataset, Fault, OtherDomainError, Tolerance
 from prorl_mega.errors import DataError
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.registry import Contents, Task, digest
 from prorl_mega.types import Problem
 
+PLACE = "a file, a pattern, a directory or hf:owner/name[@revision][/split]"
+Share = Annotated[float, Meta(ge=0, lt=1)]
 
-@dataclass(kw_only=True, slots=True)
-class RowOptions:
-    """Options of every task that reads files. Subclasses with a `__post_init__` call `RowOptions.__post_init__(self)`.
 
-    `super()` does not work in dataclasses with slots.
-    """
+class RowOptions(Struct, kw_only=True):
+    """Options of every task that reads files."""
 
-    path: str  # a file, a pattern, a directory, or hf:owner/name[@revision][/split]
+    path: Annotated[str, Meta(min_length=1, description=PLACE)]
     schema: str = schemas.AUTO  # `python -m prorl_mega.data inspect --help` lists them
-    skip: float = 0.0  # share of the rows that may be broken: they are left out and counted; 0: the first is an error
+    skip: Share = 0.0  # share of the rows that may be broken: they are left out and counted; 0: the first is an error
     suffix: str = ""  # appended to every prompt, to ask for the form of the answer
 
-    def __post_init__(self) -> None:
-        if not self.path:
-            raise ValueError("path: must name a file, a directory or a data set of the hub (hf:owner/name)")
-        if not 0 <= self.skip < 1:
-            raise ValueError(f"skip: must be at least 0 and below 1, not {self.skip}")
 
-
-@dataclass(kw_only=True, slots=True)
-class AnswerOptions(RowOptions):
+class AnswerOptions(RowOptions, kw_only=True):
     """Options of tasks whose rows have a short answer."""
 
     answer: extract.Form = extract.Form.boxed
-    levels: list[str] = field(default_factory=list)  # the `level` of the rows that are taken; empty: all rows
+    levels: list[str] = []  # the `level` of the rows that are taken; empty: all rows
 
     def check_level(self, fields: dict[str, Any]) -> None:
-        """Raises OtherDomainError for a level that is not asked for: the row is left out and not called broken."""
+        """Raises OtherDomainError for a level that is not wanted: the row is left out, and does not count as broken."""
         if self.levels and fields.get("level") not in self.levels:
             raise OtherDomainError(f"level {fields.get('level')!r} is not among {', '.join(self.levels)}")
 
@@ -71,8 +66,8 @@ class RowTask(Task):
 
     def __init__(self, entry: str, options: RowOptions) -> None:
         super().__init__(entry, options)
-        self._table = Table(rows=[])
-        self._order: tuple[tuple[int, int], list[int]] = ((-1, -1), [])
+        self._dataset = Dataset(rows=[])
+        self._order = lru_cache(1)(self._shuffled)  # the order of the current pass over the rows
 
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The canonical fields of a row (`data/canonical.py`), with the task's defaults filled in.
@@ -90,13 +85,8 @@ class RowTask(Task):
         """
 
     def load(self) -> None:
-        self._table = schemas.read(
-            self.options.path,
-            self.domain,
-            schema=self.options.schema,
-            skip=self.options.skip,
-            check=self.check,
-        )
+        path, schema, skip = self.options.path, self.options.schema, self.options.skip
+        self._dataset = schemas.read(path, self.domain, schema=schema, skip=skip, check=self.check)
 
     def source(self) -> str:
         path = self.options.path
@@ -110,43 +100,44 @@ class RowTask(Task):
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Fields of all rows, in the order of the files."""
-        return (row.fields for row in self._table.rows)
+        return (row.fields for row in self._dataset.rows)
 
     def contents(self) -> Contents | None:
-        return Contents(path=self.options.path, digest=self._table.digest, rows=len(self._table.rows))
+        return Contents(path=self.options.path, digest=self._dataset.digest, rows=len(self._dataset.rows))
 
     def leave_out(self, reason: str, details: Mapping[str, str]) -> None:
-        """Counts as broken rows do: DataError for the first, or for more than the share that `skip` allows."""
-        table = self._table
-        tolerance = Tolerance(self.options.skip, skipped=table.skipped, rows=len(table.rows) + table.skipped.total())
-        for row in table.rows:
+        """They count as broken rows: DataError for the first one, or for more than the share that `skip` allows."""
+        dataset = self._dataset
+        rows = len(dataset.rows) + dataset.skipped.total()
+        tolerance = Tolerance(self.options.skip, skipped=dataset.skipped, rows=rows)
+        for row in dataset.rows:
             if (detail := details.get(self._key(row.fields))) is not None:
                 tolerance.add(Fault(row.place, reason, f"{detail}, or let `skip` allow a share of such rows"))
         tolerance.check()
-        table.rows = [row for row in table.rows if self._key(row.fields) not in details]
-        self._order = ((-1, -1), [])
-        if not table.rows:
+        dataset.rows = [row for row in dataset.rows if self._key(row.fields) not in details]
+        self._order.cache_clear()
+        if not dataset.rows:
             raise DataError(f"{self.options.path}: has no problems left ({reason})")
 
     def loaded(self) -> str:
-        """Rows that there are and that were left out, by reason."""
-        table = self._table
-        lines = [f"{self.options.path}: {len(table.rows)} problems ({table.schema})"] if table.rows else []
-        if table.skipped:
-            counts = ", ".join(f"{reason}: {count}" for reason, count in table.skipped.most_common())
-            lines.append(f"broken rows left out: {table.skipped.total()} ({counts})")
-        if table.left_out:
-            lines.append(f"rows of other kinds left out: {table.left_out}")
+        """The number of rows, and of those that were left out by reason."""
+        dataset = self._dataset
+        lines = [f"{self.options.path}: {len(dataset.rows)} problems ({dataset.schema})"] if dataset.rows else []
+        if dataset.skipped:
+            counts = ", ".join(f"{reason}: {count}" for reason, count in dataset.skipped.most_common())
+            lines.append(f"broken rows left out: {dataset.skipped.total()} ({counts})")
+        if dataset.left_out:
+            lines.append(f"rows of other kinds left out: {dataset.left_out}")
         return "; ".join(lines)
 
     def size(self) -> int | None:
-        return len(self._table.rows)
+        return len(self._dataset.rows)
 
     def problem(self, index: int, seed: int) -> Problem:
-        if not self._table.rows:
+        if not self._dataset.rows:
             self.load()
-        epoch, place = divmod(index, len(self._table.rows))
-        fields = self._table.rows[self._shuffled(epoch, seed)[place]].fields
+        epoch, place = divmod(index, len(self._dataset.rows))
+        fields = self._dataset.rows[self._order(epoch, seed)[place]].fields
         posed = self.pose(fields, Random(digest(f"{self.entry}\n{fields['id']}")))
         return Problem(
             key=self._key(fields),
@@ -160,8 +151,6 @@ class RowTask(Task):
         return f"{self.entry}/{fields['id']}"
 
     def _shuffled(self, epoch: int, seed: int) -> list[int]:
-        if self._order[0] != (epoch, seed):
-            order = list(range(len(self._table.rows)))
-            Random(digest(f"{self.entry}\n{seed}\n{epoch}")).shuffle(order)
-            self._order = ((epoch, seed), order)
-        return self._order[1]
+        order = list(range(len(self._dataset.rows)))
+        Random(digest(f"{self.entry}\n{seed}\n{epoch}")).shuffle(order)
+        return order
