@@ -56,8 +56,8 @@ def linear_token_stats(
         `[tokens]` each, fp32 (fp64 when an input is fp64). Products accumulate in it, also of 16-bit inputs.
 
     Raises:
-        ValueError: an argument does not fit; the message names it. Values of `targets` and `temperature` are looked at on a CPU only (a GPU would
-            have to synchronise); there a target that no shard holds has log-prob −inf.
+        ValueError: an argument does not fit; the message names it. Values of `targets` and `temperature` are looked at
+            on a CPU only (a GPU would have to synchronise); there a target that no shard holds has log-prob −inf.
     """
     arguments.check_projections(hidden, weight, ref_hidden, ref_weight)
     shard = arguments.new_shard(weight, vocab_start, valid_vocab, tensor_group)
