@@ -139,7 +139,7 @@ def _problem(implementation: Implementation, inputs: Inputs, options: Options, i
 
 def _for_autograd(ctx: Any, weight: Tensor, target: Tensor | None) -> Tensor | None:
     """The gradient that autograd gets. What went into main_grad is announced as Megatron's hooks expect it: by a flag
-    on the parameter and by a gradient that stands in, zeros where the hook adds it nonetheless (`zero_out_wgrad`)."""
+    on the parameter and by a meaningless gradient, zeros where the hook adds it nonetheless (`zero_out_wgrad`)."""
     if not ctx.needs_input_grad[3] or ctx.main_grad is None:
         return target if ctx.needs_input_grad[3] else None
     if not hasattr(weight, "grad_added_to_main_grad"):
