@@ -39,7 +39,7 @@ def _has_words(text: str) -> bool:
 
 
 def _divided(text: str, divider: re.Pattern[str]) -> list[str]:
-    """The stripped parts between dividers; a divider before the first or after the last part is let pass."""
+    """The stripped parts between dividers; a divider before the first or after the last part is allowed."""
     parts = [part.strip() for part in divider.split(text)]
     return parts[not parts[0] : len(parts) - (not parts[-1])]
 

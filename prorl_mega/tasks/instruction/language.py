@@ -7,7 +7,7 @@ lead clearly, is in no language. Nor is one that mixes languages: the letters of
 stretch of the text may be in another language.
 
 No library decides instead: of the 59 rows of the answer table about languages, langdetect's own verdict depends on the
-seed in 9; lingua 2.1 gets 2 wrong, lacks Kannada, Malayalam and Nepali, and takes 1.2 GiB in every process.
+seed in 9; lingua 2.1 accepts 2 wrongly, lacks Kannada, Malayalam and Nepali, and takes 1.2 GiB with all models loaded.
 """
 
 from __future__ import annotations
