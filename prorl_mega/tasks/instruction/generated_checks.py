@@ -12,17 +12,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prorl_mega.tasks.instruction.instruction_check import COUNT, InstructionCheck, character, single_word
+from prorl_mega.tasks.instruction import parameter_rules as rule
+from prorl_mega.tasks.instruction.instruction_check import InstructionCheck
 
-# fmt: off
-VOCABULARY = (
-    "ant", "bag", "bat", "bed", "bell", "bird", "boat", "book", "bread", "bus", "cake", "cat", "cup", "desk", "dog",
-    "door", "drum", "duck", "egg", "farm", "fish", "flag", "fox", "frog", "gate", "goat", "hat", "hen", "hill", "ice",
-    "jam", "key", "king", "lake", "lamp", "leaf", "lion", "map", "milk", "moon", "nest", "nut", "owl", "pan", "park",
-    "pen", "pig", "pond", "queen", "rain", "ring", "road", "rock", "rose", "sand", "ship", "sky", "snow", "star",
-    "sun", "tent", "tree", "van", "wolf", "yard", "zoo",
+_NOUNS = (
+    "ant bag bat bed bell bird boat book bread bus cake cat cup desk dog door drum duck egg farm fish flag fox frog "
+    "gate goat hat hen hill ice jam key king lake lamp leaf lion map milk moon nest nut owl pan park pen pig pond "
+    "queen rain ring road rock rose sand ship sky snow star sun tent tree van wolf yard zoo "
 )
-# fmt: on
+VOCABULARY = tuple(_NOUNS.split())
 _FEW, _LETTERS = range(2, 6), "aeionrstldg"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _BULLET = re.compile(r"^[*-] +\S", re.MULTILINE)
@@ -51,9 +49,9 @@ def _json_object(text: str, word: str) -> bool:
 
 def _check(follows: Callable[..., bool], full: str, short: str, **drawn: Sequence[Any]) -> InstructionCheck:
     rules = {
-        "count": COUNT,
-        "word": lambda value: single_word(value).lower(),
-        "letter": lambda value: character(value).lower(),
+        "count": rule.COUNT,
+        "word": lambda value: rule.single_word(value).lower(),
+        "letter": lambda value: rule.character(value).lower(),
     }
     parameters = {name: rules[name] for name in drawn}
     return InstructionCheck(follows=follows, parameters=parameters, full=full, short=short, drawn=drawn)

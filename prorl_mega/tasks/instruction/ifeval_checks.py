@@ -16,23 +16,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from typing import NoReturn
 
 from prorl_mega.tasks.instruction import language, prose
-from prorl_mega.tasks.instruction.instruction_check import (
-    COUNT,
-    POSITIVE,
-    RELATIONS,
-    InstructionCheck,
-    ParameterRule,
-    character,
-    choice,
-    phrase,
-    phrases,
-    relation,
-    single_word,
-)
+from prorl_mega.tasks.instruction import parameter_rules as rule
+from prorl_mega.tasks.instruction.instruction_check import InstructionCheck, check, counted
 
 RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 _PLACEHOLDER = re.compile(r"\[([^\[\]\n]{1,200})\](?!\()")
@@ -46,16 +34,12 @@ _RESPONSE_DIVIDER = re.compile(r"(?<!\*)\*{6}(?!\*)")
 _CAPITALS = re.compile(r"[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*")
 
 
-def check(follows: Callable[..., bool], **parameters: ParameterRule) -> InstructionCheck:
-    return InstructionCheck(follows=follows, parameters=parameters)
-
-
 def _has_words(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
 def _divided(text: str, divider: re.Pattern[str]) -> list[str]:
-    """The stripped parts between dividers; a divider before the first or after the last part is let pass."""
+    """The stripped parts between dividers; a divider before the first or after the last part is allowed."""
     parts = [part.strip() for part in divider.split(text)]
     return parts[not parts[0] : len(parts) - (not parts[-1])]
 
@@ -164,63 +148,46 @@ def _capital_words(text: str) -> int:
     return sum(len(word) > 1 and word.isupper() for word in _CAPITALS.findall(text))
 
 
-def _keyword_frequency(text: str, keyword: str, frequency: int, relation: str) -> bool:
-    return RELATIONS[relation](prose.occurrences(text, keyword), frequency)
-
-
-def _letter_frequency(text: str, letter: str, let_frequency: int, let_relation: str) -> bool:
-    return RELATIONS[let_relation](text.casefold().count(letter.casefold()), let_frequency)
-
-
 IFEVAL_CHECKS: dict[str, InstructionCheck] = {
     "keywords:existence": check(
-        lambda text, keywords: all(prose.occurrences(text, keyword) for keyword in keywords), keywords=phrases
+        lambda text, keywords: all(prose.occurrences(text, keyword) for keyword in keywords), keywords=rule.phrases
     ),
-    "keywords:frequency": check(_keyword_frequency, keyword=phrase, frequency=COUNT, relation=relation),
+    "keywords:frequency": counted(prose.occurrences, "frequency", keyword=rule.phrase),
     "keywords:forbidden_words": check(
         lambda text, forbidden_words: not any(prose.occurrences(text, word) for word in forbidden_words),
-        forbidden_words=phrases,
+        forbidden_words=rule.phrases,
     ),
-    "keywords:letter_frequency": check(_letter_frequency, letter=character, let_frequency=COUNT, let_relation=relation),
-    "language:response_language": check(language.is_written_in, language=choice(language.LANGUAGES)),
-    "length_constraints:number_sentences": check(
-        lambda text, num_sentences, relation: RELATIONS[relation](len(prose.sentences(text)), num_sentences),
-        num_sentences=COUNT,
-        relation=relation,
+    "keywords:letter_frequency": counted(
+        lambda text, letter: text.casefold().count(letter.casefold()),
+        bound="let_frequency",
+        relation="let_relation",
+        letter=rule.character,
     ),
-    "length_constraints:number_paragraphs": check(_paragraphs, num_paragraphs=POSITIVE),
-    "length_constraints:number_words": check(
-        lambda text, num_words, relation: RELATIONS[relation](len(prose.words(text)), num_words),
-        num_words=COUNT,
-        relation=relation,
-    ),
+    "language:response_language": check(language.is_written_in, language=rule.choice(language.LANGUAGES)),
+    "length_constraints:number_sentences": counted(lambda text: len(prose.sentences(text)), "num_sentences"),
+    "length_constraints:number_paragraphs": check(_paragraphs, num_paragraphs=rule.POSITIVE),
+    "length_constraints:number_words": counted(lambda text: len(prose.words(text)), "num_words"),
     "length_constraints:nth_paragraph_first_word": InstructionCheck(
         follows=_nth_paragraph,
-        parameters={"num_paragraphs": POSITIVE, "nth_paragraph": POSITIVE, "first_word": single_word},
+        parameters={"num_paragraphs": rule.POSITIVE, "nth_paragraph": rule.POSITIVE, "first_word": rule.single_word},
         contradiction=_no_nth_paragraph,
     ),
-    "detectable_content:number_placeholders": check(_placeholders, num_placeholders=COUNT),
-    "detectable_content:postscript": check(_postscript, postscript_marker=phrase),
+    "detectable_content:number_placeholders": check(_placeholders, num_placeholders=rule.COUNT),
+    "detectable_content:postscript": check(_postscript, postscript_marker=rule.phrase),
     "detectable_format:number_bullet_lists": check(
         lambda text, num_bullets: len(_BULLET.findall(text)) == num_bullets and not _MALFORMED_BULLET.search(text),
-        num_bullets=COUNT,
+        num_bullets=rule.COUNT,
     ),
     "detectable_format:constrained_response": check(_constrained),
-    "detectable_format:number_highlighted_sections": check(_highlights, num_highlights=COUNT),
-    "detectable_format:multiple_sections": check(_sections, section_spliter=phrase, num_sections=POSITIVE),
+    "detectable_format:number_highlighted_sections": check(_highlights, num_highlights=rule.COUNT),
+    "detectable_format:multiple_sections": check(_sections, section_spliter=rule.phrase, num_sections=rule.POSITIVE),
     "detectable_format:json_format": check(_json),
     "detectable_format:title": check(lambda text: any(map(_has_words, _TITLE.findall(text)))),
     "combination:two_responses": check(_two_responses),
-    "combination:repeat_prompt": check(_repeats_prompt, prompt_to_repeat=phrase),
-    "startend:end_checker": check(_ends, end_phrase=phrase),
+    "combination:repeat_prompt": check(_repeats_prompt, prompt_to_repeat=rule.phrase),
+    "startend:end_checker": check(_ends, end_phrase=rule.phrase),
     "startend:quotation": check(_quoted),
-    "change_case:capital_word_frequency": check(
-        lambda text, capital_frequency, capital_relation: RELATIONS[capital_relation](
-            _capital_words(text), capital_frequency
-        ),
-        capital_frequency=COUNT,
-        capital_relation=relation,
-    ),
+    "change_case:capital_word_frequency": counted(_capital_words, "capital_frequency", "capital_relation"),
     "change_case:english_capital": check(lambda text: text.isupper() and language.is_written_in(text, "en")),
     "change_case:english_lowercase": check(lambda text: text.islower() and language.is_written_in(text, "en")),
     "punctuation:no_comma": check(lambda text: "," not in text),

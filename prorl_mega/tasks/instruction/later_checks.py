@@ -9,17 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from prorl_mega.tasks.instruction import parameter_rules as rule
 from prorl_mega.tasks.instruction import prose
-from prorl_mega.tasks.instruction.ifeval_checks import IFEVAL_CHECKS, check
-from prorl_mega.tasks.instruction.instruction_check import (
-    COUNT,
-    POSITIVE,
-    RELATIONS,
-    InstructionCheck,
-    phrase,
-    relation,
-    single_word,
-)
+from prorl_mega.tasks.instruction.ifeval_checks import IFEVAL_CHECKS
+from prorl_mega.tasks.instruction.instruction_check import InstructionCheck, check, counted
 
 _BRACKETED = re.compile(r"\[[^\[\]\s]+\]")
 _TABLE_RULE = re.compile(r"^[ \t]*\|(?:[ \t]*:?-{3,}:?[ \t]*\|)+[ \t]*$", re.MULTILINE)
@@ -61,40 +54,42 @@ def _table(text: str, min_rows: int) -> bool:
 
 
 LATER_CHECKS: dict[str, InstructionCheck] = {
-    "keywords:word_once": check(lambda text, keyword: prose.occurrences(text, keyword) == 1, keyword=phrase),
+    "keywords:word_once": check(lambda text, keyword: prose.occurrences(text, keyword) == 1, keyword=rule.phrase),
     "keywords:word_count_different_numbers": IFEVAL_CHECKS["keywords:frequency"],
-    "keywords:exclude_word_harder": check(lambda text, keyword: prose.occurrences(text, keyword) == 0, keyword=phrase),
-    "keywords:start_end": check(lambda text: len(found := prose.lowered(text)) > 1 and found[0] == found[-1]),
-    "letters:letter_counting": check(
-        lambda text, N, relation: RELATIONS[relation](sum(map(str.isalpha, text)), N), N=COUNT, relation=relation
+    "keywords:exclude_word_harder": check(
+        lambda text, keyword: prose.occurrences(text, keyword) == 0, keyword=rule.phrase
     ),
+    "keywords:start_end": check(lambda text: len(found := prose.lowered(text)) > 1 and found[0] == found[-1]),
+    "letters:letter_counting": counted(lambda text: sum(map(str.isalpha, text)), "N"),
     "letters:letter_counting2": IFEVAL_CHECKS["keywords:letter_frequency"],
     "paragraphs:paragraphs2": check(lambda text: len(prose.paragraphs(text)) == 2),
-    "first_word:first_word_answer": check(_starts, first_word=single_word),
+    "first_word:first_word_answer": check(_starts, first_word=rule.single_word),
     "first_word:first_word_sent": check(
         lambda text, first_word: _every_sentence(text, lambda sentence: _starts(sentence, first_word)),
-        first_word=single_word,
+        first_word=rule.single_word,
     ),
-    "last_word:last_word_answer": check(_ends, last_word=single_word),
+    "last_word:last_word_answer": check(_ends, last_word=rule.single_word),
     "last_word:last_word_sent": check(
         lambda text, last_word: _every_sentence(text, lambda sentence: _ends(sentence, last_word)),
-        last_word=single_word,
+        last_word=rule.single_word,
     ),
     "punctuation:punctuation_dot": check(lambda text: not re.search("[.\u2026\u3002\u0964]", text)),
     "punctuation:punctuation_exclamation": check(lambda text: not re.search("[!\u00a1\uff01]", text)),
-    "count:lowercase_counting": check(lambda text, N: sum(word.islower() for word in prose.words(text)) <= N, N=COUNT),
+    "count:lowercase_counting": check(
+        lambda text, N: sum(word.islower() for word in prose.words(text)) <= N, N=rule.COUNT
+    ),
     "count:count_unique": check(lambda text: _different(text, percent=100, min_words=1)),
     "copy:copying_simple": check(
-        lambda text, prompt_to_repeat: text.split() == prompt_to_repeat.split(), prompt_to_repeat=phrase
+        lambda text, prompt_to_repeat: text.split() == prompt_to_repeat.split(), prompt_to_repeat=rule.phrase
     ),
     "detectable_format:square_brackets": check(
         lambda text: all(_BRACKETED.fullmatch(part.rstrip(".,;:!?")) for part in text.split())
     ),
-    "ratio:different_words": check(_different, percent=POSITIVE, min_words=POSITIVE),
+    "ratio:different_words": check(_different, percent=rule.POSITIVE, min_words=rule.POSITIVE),
     "length_constraints:sentence_words": check(
         lambda text, max_words: _every_sentence(text, lambda sentence: len(prose.words(sentence)) <= max_words),
-        max_words=POSITIVE,
+        max_words=rule.POSITIVE,
     ),
-    "form:table": check(_table, min_rows=POSITIVE),
-    "form:emoji": check(lambda text, count: len(_EMOJI.findall(text)) >= count, count=POSITIVE),
+    "form:table": check(_table, min_rows=rule.POSITIVE),
+    "form:emoji": check(lambda text, count: len(_EMOJI.findall(text)) >= count, count=rule.POSITIVE),
 }

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # kana and Han
 _JOINED = _UNSPACED + "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # and Thai, Lao, Burmese, Khmer: no blanks either
+_BOUNDED = re.compile(rf"[^\W{_JOINED}]")
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:['\u2019][^\W_{_UNSPACED}]+)*")
 _STOP = re.compile(
     r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019\u00bb)\]*_]{0,4}+(?=\s|$)|[\u3002\uff01\uff1f\u0964\u06d4\u061f]+"
@@ -39,13 +41,8 @@ def lowered(text: str) -> list[str]:
 
 def paragraphs(text: str) -> list[str]:
     """Blocks of lines between blank lines, stripped."""
-    blocks: list[list[str]] = [[]]
-    for line in text.splitlines():
-        if line.strip():
-            blocks[-1].append(line)
-        elif blocks[-1]:
-            blocks.append([])
-    return ["\n".join(block).strip() for block in blocks if block]
+    blocks = groupby(text.splitlines(), key=lambda line: bool(line.strip()))
+    return ["\n".join(lines).strip() for filled, lines in blocks if filled]
 
 
 def sentences(text: str) -> list[str]:
@@ -54,25 +51,15 @@ def sentences(text: str) -> list[str]:
     return [part for part in found if any(character.isalnum() for character in part)]
 
 
-def occurrences(text: str, phrase: str) -> int:
-    """How often a word or phrase occurs as a whole (not inside a longer word), regardless of case.
+def occurrences(text: str, keyword: str) -> int:
+    """How often a word or phrase (not blank) occurs as a whole (not inside a longer word), regardless of case.
 
     In scripts without blanks between words any occurrence counts. Occurrences do not overlap.
     """
-    parts = phrase.split()
-    if not parts:
-        return 0
-    return len(_whole(" ".join(parts)).findall(" ".join(text.split())))
-
-
-def _whole(phrase: str) -> re.Pattern[str]:
-    before = r"(?<!\w)" if _bounded(phrase[0]) else ""
-    after = r"(?!\w)" if _bounded(phrase[-1]) else ""
-    return re.compile(before + re.escape(phrase) + after, re.IGNORECASE)
-
-
-def _bounded(character: str) -> bool:
-    return (character.isalnum() or character == "_") and not re.match(f"[{_JOINED}]", character)
+    wanted = " ".join(keyword.split())
+    before = r"(?<!\w)" if _BOUNDED.match(wanted[0]) else ""
+    after = r"(?!\w)" if _BOUNDED.match(wanted[-1]) else ""
+    return len(re.findall(before + re.escape(wanted) + after, " ".join(text.split()), re.IGNORECASE))
 
 
 def _blocks(text: str) -> Iterator[str]:
