@@ -171,6 +171,7 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
         [{"seconds/rollout": -1.0, "seconds/step": -1.0}] * 2,
         [{"reward/<b>": 1.0, "reward/&amp;": 0.5, 'groups/dropped/"><i>': 1.0}] * 2,
         [{"reward/$": 1.0, r"reward/$\\frac{": 0.5, "seconds/$x": 1.0, r"seconds/$\\{": 2.0}] * 2,
+        [{"reward/\ud800": 1.0, "reward/\x1b[31m": 0.5, "groups/dropped/\ud801": 1.0}] * 2,
         [{"reward/mean": 1.0, "evaluation/pass@x": 1.0, "evaluation/pass@2_low": 1.0}] * 2,
         [{"evaluation/pass@1": 0.5, "reference/reset": 1.0}, {}],
     ],
