@@ -103,6 +103,16 @@ def test_answers_cannot_run_anything(outline: Outline) -> None:
     assert not any("\x1b" in text for text in outline.texts)
 
 
+def test_answers_of_steps_are_shown_where_none_were_evaluated(tmp_path: Path) -> None:
+    record_run(tmp_path / "run", 3)
+    (tmp_path / "run" / "evaluation" / "base.json").unlink()
+    outline = Outline(write_report(tmp_path / "run").read_text())
+    assert "step 3, reward 1.00" in outline.texts
+    assert any("<script>alert('x')</script>" in text for text in outline.texts)
+    assert not any("\x1b" in text for text in outline.texts), "a terminal escape in a file that is not ours"
+    assert outline.tags.count("script") == 1
+
+
 def test_the_comparison_is_stated_with_intervals(outline: Outline) -> None:
     text = " ".join(outline.texts)
     base, trained = 0.2 * 0.5, 0.7 * 0.5  # before rounding to whole answers
