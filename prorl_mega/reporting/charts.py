@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from prorl_mega.reporting.history import History
+from prorl_mega.run.console import printable
 
 MOST_POINTS = 400  # per line; longer runs are averaged in buckets
 SHARE, FROM_ZERO = (0.0, 1.0), (0.0, math.nan)
@@ -88,7 +89,7 @@ def tidied(chart: Chart) -> Chart:
 
     In a stacked chart missing values are 0, and the largest layer is at the bottom, where it does not shake the others.
     """
-    lines = {label: each for label, each in chart.lines.items() if np.isfinite(each).any()}
+    lines = {printable(label): each for label, each in chart.lines.items() if np.isfinite(each).any()}
     bounds = chart.bounds
     if chart.stacked:
         filled = {label: np.nan_to_num(each, posinf=0.0, neginf=0.0) for label, each in lines.items()}

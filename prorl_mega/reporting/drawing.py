@@ -118,8 +118,9 @@ def svg(chart: Chart) -> Markup:
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
         pixels = panel.transData.transform([(step, panel.get_ylim()[0]) for step in chart.steps])[:, 0]
         top, bottom = HEIGHT - panel.bbox.y1, HEIGHT - panel.bbox.y0
-    drawing = re.sub(r"(?s).*?<svg[^>]*>|<metadata>.*?</metadata>|<style.*?</style>|</svg>\s*$", "", file.getvalue())
-    drawing = re.sub(r'(<g) id="[^"]*"|<!--.*?-->', r"\1", drawing)  # the page has many charts, an id must be unique
+    drawing = file.getvalue().partition("<svg")[2].partition(">")[2].rpartition("</svg>")[0]
+    drawing = re.sub(r"(?s)<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawing)
+    drawing = drawing.replace("<g id=", "<g data-part=")  # an id must be unique, and the page has many charts
     for colour, variable in VARIABLES.items():
         drawing = drawing.replace(colour, f"var({variable})")
     shown = {label: [f"{v:.4g}" if math.isfinite(v) else "–" for v in each] for label, each in chart.lines.items()}

@@ -103,6 +103,16 @@ def test_answers_cannot_run_anything(outline: Outline) -> None:
     assert not any("\x1b" in text for text in outline.texts)
 
 
+def test_answers_of_steps_are_shown_where_none_were_evaluated(tmp_path: Path) -> None:
+    record_run(tmp_path / "run", 3)
+    (tmp_path / "run" / "evaluation" / "base.json").unlink()
+    outline = Outline(write_report(tmp_path / "run").read_text())
+    assert "step 3, reward 1.00" in outline.texts
+    assert any("<script>alert('x')</script>" in text for text in outline.texts)
+    assert not any("\x1b" in text for text in outline.texts), "a terminal escape in a file that is not ours"
+    assert outline.tags.count("script") == 1
+
+
 def test_the_comparison_is_stated_with_intervals(outline: Outline) -> None:
     text = " ".join(outline.texts)
     base, trained = 0.2 * 0.5, 0.7 * 0.5  # before rounding to whole answers
@@ -171,6 +181,7 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
         [{"seconds/rollout": -1.0, "seconds/step": -1.0}] * 2,
         [{"reward/<b>": 1.0, "reward/&amp;": 0.5, 'groups/dropped/"><i>': 1.0}] * 2,
         [{"reward/$": 1.0, r"reward/$\\frac{": 0.5, "seconds/$x": 1.0, r"seconds/$\\{": 2.0}] * 2,
+        [{"reward/\ud800": 1.0, "reward/\x1b[31m": 0.5, "groups/dropped/\ud801": 1.0}] * 2,
         [{"reward/mean": 1.0, "evaluation/pass@x": 1.0, "evaluation/pass@2_low": 1.0}] * 2,
         [{"evaluation/pass@1": 0.5, "reference/reset": 1.0}, {}],
     ],
