@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "plugins": {"plugins", "errors"},
     "types": {"types"},
     "distributed": {"distributed", "errors"},
-    "families": {"families"},
+    "families": {"families", "errors"},
     "huggingface": {"huggingface", "families", "errors"},
     "config": {"config", "families", "huggingface", "distributed", "errors", "plugins"},
     "checksum": {"checksum"},

@@ -75,14 +75,16 @@ class RolloutConfig:
 
 @dataclass(kw_only=True, slots=True)
 class OptimizerConfig:
-    """AdamW as Megatron-core implements it."""
+    """The optimizer that takes the gradient's step."""
 
+    kind: str = "adamw"  # adamw, sgd, muon, or one of your own: "my_file.py:Name"
     learning_rate: float = 2e-6
     warmup_steps: int = 0  # linear, from a tenth of the learning rate; again after a reset that clears the optimizer
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    momentum: float = 0.95  # of SGD and Muon
     max_grad_norm: float = 1.0
 
 

@@ -15,6 +15,7 @@ from prorl_mega.config.recipe import KLPlacement, LossAggregation
 from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
 from prorl_mega.errors import NumericsError
 from prorl_mega.families.family import ModelDescription
+from prorl_mega.families.mapping_registry import MappingRegistry
 from prorl_mega.huggingface.config import describe
 from prorl_mega.learner.backend import activate
 from prorl_mega.learner.batching import PackedBatch, Packer, completion_offsets
@@ -30,6 +31,7 @@ from prorl_mega.learner.forward_backward import ForwardBackward, Loss, TrainedMi
 from prorl_mega.learner.linear import row_multiple
 from prorl_mega.learner.model import build_model, global_names
 from prorl_mega.learner.optimizer import Optimizer, with_gradient_buffers
+from prorl_mega.learner.optimizer_kinds import find_kind
 from prorl_mega.learner.parallel import initialize_parallel, process_groups
 from prorl_mega.learner.reduction import all_gather_rows, reduce_metrics, to_metrics
 from prorl_mega.learner.weight_store import WeightStore
@@ -74,11 +76,15 @@ class MegatronLearner:
         )
         self._dtype: torch.dtype = policy.config.params_dtype
         self._recipe = self._resolved(recipe)
-        self._model = with_gradient_buffers(policy)
+        kind = find_kind(optimizer.kind)
+        self._model = with_gradient_buffers(policy, kind)
         policy.config.finalize_model_grads_func = finalize_gradients
         policy.config.no_sync_func = self._model.no_sync
-        self._optimizer = Optimizer(self._model, optimizer)
         self._parameters = global_names(policy)
+        self._optimizer = Optimizer(self._model, optimizer, kind)
+        registry = MappingRegistry(self.description)
+        for name, parameter in self._parameters.items():  # Muon has to know matrices apart that share a parameter
+            setattr(getattr(parameter, "main_param", parameter), "shard_rule", registry.mapping(name).rule)  # noqa: B010
         self._weights = WeightStore(self._parameters, offload=offload_reference)
         self._packer = Packer(
             data_size=self.layout.data_size,

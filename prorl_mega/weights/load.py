@@ -13,9 +13,9 @@ from torch import Tensor
 
 from prorl_mega.errors import ModelError
 from prorl_mega.families.family import ModelDescription
+from prorl_mega.families.mapping_registry import MappingRegistry
 from prorl_mega.huggingface.config import check_weights_complete
 from prorl_mega.types import ParallelLayout
-from prorl_mega.weights.mapping_registry import MappingRegistry
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

@@ -19,9 +19,9 @@ from torch.distributed import ProcessGroup
 
 from prorl_mega.errors import ModelError
 from prorl_mega.families.family import ModelDescription
+from prorl_mega.families.mapping_registry import MappingRegistry
 from prorl_mega.families.param_mapping import ParamMapping
 from prorl_mega.types import ParallelLayout
-from prorl_mega.weights.mapping_registry import MappingRegistry
 
 
 def stream_weights(

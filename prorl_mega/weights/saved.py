@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prorl_mega.errors import CheckpointError
 from prorl_mega.families.family import ModelDescription
-from prorl_mega.weights.mapping_registry import MappingRegistry
+from prorl_mega.families.mapping_registry import MappingRegistry
 
 
 def stream_saved(files: Sequence[Sequence[Path]], description: ModelDescription) -> Iterator[tuple[str, Tensor]]:

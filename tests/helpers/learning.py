@@ -110,7 +110,7 @@ def full_tensors(learner: MegatronLearner, shards: dict[str, torch.Tensor]) -> d
 
 def full_gradients(learner: MegatronLearner, *, beta1: float = 0.9) -> dict[str, torch.Tensor]:
     """The gradient of the learner's first step by Hugging Face name, read off Adam's first moment, (1 - β₁) g."""
-    sharded = learner._optimizer._sharded
+    (sharded,) = learner._optimizer._chain.chained_optimizers
     state = learner._optimizer.state()
     names = {parameter: name for name, parameter in learner._model.module.named_parameters()}
     data = get_data_parallel_group()

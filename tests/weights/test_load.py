@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from prorl_mega.errors import ModelError
 from prorl_mega.families.llama import LLAMA
+from prorl_mega.families.mapping_registry import MappingRegistry
 from prorl_mega.huggingface.config import describe
 from prorl_mega.weights.directory import save_directory
 from prorl_mega.weights.load import load_weights
-from prorl_mega.weights.mapping_registry import MappingRegistry
 
 LAYOUTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)]
 

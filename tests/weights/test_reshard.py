@@ -17,10 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from prorl_mega.checksum import Checksum
 from prorl_mega.families.family import ModelDescription
+from prorl_mega.families.mapping_registry import MappingRegistry
 from prorl_mega.huggingface.config import describe
 from prorl_mega.types import ParallelLayout
 from prorl_mega.weights.load import load_weights
-from prorl_mega.weights.mapping_registry import MappingRegistry
 from prorl_mega.weights.reshard import stream_weights
 
 RANKS = 4
