@@ -56,7 +56,7 @@ def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int)
     snapshots = (1 + keeps_best) * size * shard
     recipe = config.recipe
     rows = recipe.prompts_per_update * recipe.samples_per_prompt * config.rollout.max_response_tokens / replicas
-    exact = recipe.kl_coef > 0 and recipe.kl_estimator.exact
+    exact = recipe.kl.coef > 0 and recipe.kl.estimator.exact
     layers = model.layers  # 1F1B holds `pipeline` micro-batches of layers/pipeline layers on the first stage
     return Memory(
         weights=size * shard,

@@ -8,10 +8,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator
-from typing import Any
 
-from prorl_mega.config.ranges import RANGES
+from prorl_mega.config.bounds import out_of_bounds
 from prorl_mega.config.recipe_checks import recipe_problems
 from prorl_mega.config.schedule_checks import schedule_problems
 from prorl_mega.config.schema import (
@@ -36,7 +34,7 @@ def validate(config: RunConfig, world_size: int) -> None:
     """Raise `ConfigError` (`ModelError` for the model directory) unless the run can start with `world_size` ranks."""
     _raise_all(
         [
-            *_ranges(config),
+            *out_of_bounds(config),
             *_name(config.name),
             *_parallel(config.parallel, world_size),
             *_rollout(config, world_size),
@@ -62,7 +60,7 @@ def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
     """The same for a warm start."""
     longest, fits = config.max_tokens, config.parallel.max_tokens_per_microbatch
     problems = [
-        *_ranges(config),
+        *out_of_bounds(config),
         *_parallel(config.parallel, world_size),
         *_tasks(config.tasks),
         *_cluster(config.cluster),
@@ -81,7 +79,7 @@ def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
 
 def validate_tasks(tasks: TasksConfig) -> None:
     """The same for programs that score and do nothing else."""
-    _raise_all([*_ranges(tasks, "tasks."), *_tasks(tasks)])
+    _raise_all([*out_of_bounds(tasks, "tasks."), *_tasks(tasks)])
 
 
 def _raise_all(problems: list[str]) -> None:
@@ -89,20 +87,6 @@ def _raise_all(problems: list[str]) -> None:
         raise ConfigError(problems[0])
     if problems:
         raise ConfigError(f"{len(problems)} settings cannot work:\n" + "\n".join(f"  - {line}" for line in problems))
-
-
-def _numbers(branch: Any, prefix: str) -> Iterator[tuple[str, float]]:
-    for entry in dataclasses.fields(branch):
-        value = getattr(branch, entry.name)
-        if dataclasses.is_dataclass(value):
-            yield from _numbers(value, f"{prefix}{entry.name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield prefix + entry.name, value
-
-
-def _ranges(config: RunConfig | WarmstartConfig | TasksConfig, prefix: str = "") -> list[str]:
-    numbers = _numbers(config, prefix)
-    return [f"{key}={value:g} must be {RANGES[key]}" for key, value in numbers if value not in RANGES[key]]
 
 
 def _name(name: str) -> list[str]:
@@ -182,7 +166,7 @@ def _stages(config: RunConfig, world_size: int) -> list[str]:
 def _stage_problems(settings: RunConfig, world_size: int) -> list[str]:
     """Of everything that a stage can change."""
     return [
-        *_ranges(settings),
+        *out_of_bounds(settings),
         *_rollout(settings, world_size),
         *_batches(settings, world_size),
         *recipe_problems(settings),
@@ -201,11 +185,7 @@ def _tasks(tasks: TasksConfig) -> list[str]:
     ]
     if tasks.servers and not tasks.token_file:
         problems.append("tasks.servers needs tasks.token_file, the file that the servers were started with")
-    return problems + [
-        f"tasks.mixture.{key}.weight={entry.weight:g} must be a number from 0 (evaluated and not trained on)"
-        for key, entry in tasks.mixture.items()
-        if not 0 <= entry.weight < float("inf")
-    ]
+    return problems
 
 
 def _cluster(cluster: ClusterConfig) -> list[str]:

@@ -16,7 +16,7 @@ from prorl_mega.config.schedule import (
     EntropyAction,
     EntropyConfig,
     KLControlConfig,
-    Lever,
+    Knob,
     ResetConfig,
     ResetTarget,
     ScheduleConfig,
@@ -60,10 +60,10 @@ schedules = st.builds(
         patience=st.integers(1, 3),
         on_low=st.sampled_from(EntropyAction),
         on_high=st.sampled_from(EntropyAction),
-        lever=st.sampled_from(Lever),
-        lever_step=st.just(0.1),
-        lever_min=st.just(0.1),
-        lever_max=st.just(0.5),
+        knob=st.sampled_from(Knob),
+        knob_step=st.just(0.1),
+        knob_min=st.just(0.1),
+        knob_max=st.just(0.5),
         target=st.sampled_from([0.0, 0.2]),
         proportional=st.just(0.01),
         integral=st.just(0.001),
@@ -103,7 +103,7 @@ RICH = ScheduleConfig(
     reset=ResetConfig(patience=4, decline=0.1, kl_bound=0.15, kl_patience=3, min_distance=4, futile=3),
     entropy=EntropyConfig(low=0.2, margin=0.1, patience=3, on_low=EntropyAction.warn, target=0.5, integral=0.001),
     kl=KLControlConfig(target=0.1),
-    stages=[StageConfig(steps=5), StageConfig(until=StageEnd.trigger, recipe={"kl_coef": 0.5}), StageConfig()],
+    stages=[StageConfig(steps=5), StageConfig(until=StageEnd.trigger, recipe={"kl": {"coef": 0.5}}), StageConfig()],
 )
 COURSE: list[Metrics] = [
     {SCORE: score, KL: kl, ENTROPY: entropy}
