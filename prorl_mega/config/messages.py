@@ -20,7 +20,7 @@ def explain(error: BaseException, schema: type) -> str:
     where = _where(text)
     if "object_type=StageConfig" in text and schema is not StageConfig:
         return where + f"schedule.stages: {explain(error, StageConfig).removeprefix(where)}"
-    if (key := _full_key(text)) in RENAMED:
+    if (key := _full_key(text) or _assigned_group(text, schema)) in RENAMED:
         return where + unknown_key(key, schema)
     if isinstance(error, MissingConfigException):
         return where + _missing_option(error)
@@ -84,6 +84,13 @@ def _where(text: str) -> str:
 def _full_key(text: str) -> str:
     matches = re.findall(r"^\s*full_key: (\S+)", text, re.MULTILINE)
     return str(matches[-1]) if matches else ""
+
+
+def _assigned_group(text: str, schema: type) -> str:
+    """The key of a group that a file gives one value; OmegaConf names only the class then."""
+    match = re.search(r"is not a subclass of (\w+)\.", text)
+    named = [key for key, kind in setting_keys(schema).items() if match and getattr(kind, "__name__", "") == match[1]]
+    return named[0] if named else ""
 
 
 def _choices(value: str, options: list[str]) -> str:

@@ -36,7 +36,7 @@ def test_every_number_has_bounds() -> None:
     kinds = {kind for schema in (RunConfig, WarmstartConfig) for kind in setting_keys(schema).values()}
     classes = {kind for kind in kinds if dataclasses.is_dataclass(kind)} | {TaskConfig, StageConfig}
     for schema in (RunConfig, WarmstartConfig, *classes):
-        for field in dataclasses.fields(schema):  # type: ignore[arg-type]
+        for field in dataclasses.fields(schema):
             assert ("bounds" in field.metadata) == (field.type in ("int", "float")), (schema, field.name)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prorl_mega.config.recipe import AdvantageConfig, AdvantageEstimator, BatchMoments, GroupStd
-from prorl_mega.recipe.advantage.estimator import EPSILON, ESTIMATORS, POINTS, ByGroup, Rewards, advantages
+from prorl_mega.recipe.advantage import EPSILON, ESTIMATORS, POINTS, ByGroup, Rewards, advantages
 
 reward = st.floats(0, 1, allow_subnormal=False)
 groups_of_rewards = st.lists(st.lists(reward, min_size=1, max_size=12), max_size=5)

@@ -75,7 +75,7 @@ schedules = st.builds(
             until=st.sampled_from(StageEnd),
             steps=st.integers(1, 5),
             reset=st.booleans(),
-            recipe=st.sampled_from([{}, {"kl_coef": 0.5}, {"samples_per_prompt": 3}]),
+            recipe=st.sampled_from([{}, {"kl": {"coef": 0.5}}, {"samples_per_prompt": 3}]),
         ),
         max_size=3,
     ),

@@ -138,7 +138,7 @@ def test_a_stage_starts_from_its_own_settings() -> None:
     )
     events(subject, [{KL: 1.0, ENTROPY: 0.5}] * 3)
     adjusted = subject.settings().recipe
-    assert adjusted.kl_coef == pytest.approx(1e-4 * 1.02**3)
-    assert adjusted.entropy_coef == pytest.approx(0.003)
+    assert adjusted.kl.coef == pytest.approx(1e-4 * 1.02**3)
+    assert adjusted.loss.entropy_coef == pytest.approx(0.003)
     subject.observe(4, {KL: 1.0, ENTROPY: 0.5})
     assert subject.settings().recipe == RecipeConfig(kl=KLConfig(coef=1e-3))
