@@ -15,6 +15,7 @@ import torch
 from benchmarks.workload import Workload, reward, write_result
 from prorl_mega.build import build, join_job
 from prorl_mega.collect import Collector, Sampling
+from prorl_mega.config.recipe import KLConfig
 from prorl_mega.config.schema import (
     ModelConfig,
     OptimizerConfig,
@@ -73,7 +74,7 @@ def settings(workload: Workload, root: str) -> RunConfig:
             prompts_per_step=workload.prompts,
             samples_per_prompt=workload.samples,
             prompts_per_update=workload.prompts,
-            kl_coef=workload.kl_coef,
+            kl=KLConfig(coef=workload.kl_coef),
         ),
         optimizer=OptimizerConfig(learning_rate=workload.learning_rate),
         schedule=ScheduleConfig(steps=workload.steps, evaluate_every=0, save_every=0),
@@ -106,7 +107,7 @@ def main(workload: Workload, result: Path) -> None:
                     with log.phase("reference"):
                         sequences = to_train_samples(groups, config.recipe)
                         parts.learner.compute_log_probs(sequences)
-                        assign_advantages(groups, sequences, config.recipe, config.recipe.kl_coef)
+                        assign_advantages(groups, sequences, config.recipe, config.recipe.kl.coef)
                     with log.phase("update"):
                         for part in split_updates(sequences, config.recipe):
                             log.add(parts.learner.update(part, parts.controller.hyperparams(step)))

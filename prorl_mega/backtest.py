@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -32,6 +31,7 @@ from prorl_mega.errors import ConfigError, exit_status
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.run.decisions import NAME, read_decisions, to_row
 from prorl_mega.run.jsonl import read_rows, to_lines
+from prorl_mega.run.settings import read_tree
 from prorl_mega.types import Event, Metrics
 
 DIFFERENT = 1  # exit status of --check
@@ -109,10 +109,7 @@ def read_config(metrics: Path, overrides: list[str]) -> RunConfig:
 def _stored(path: Path) -> Any:
     if not path.exists():
         raise ConfigError(f"{path} does not exist; say which settings to backtest with: experiment=NAME")
-    try:
-        return OmegaConf.create(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+    return OmegaConf.create(read_tree(path))
 
 
 def _parsed(overrides: list[str]) -> Any:

@@ -134,14 +134,14 @@ def collect_informative(
     Returns the groups to train on, all groups that were sampled, and metrics with the reasons for every group left out.
     Raises NoInformativeGroupsError when fewer than `min_groups_fraction` of the groups can be used.
     """
-    wanted = recipe.prompts_per_step
+    wanted, selection = recipe.prompts_per_step, recipe.selection
     kept: list[Group] = []
     sampled: list[Group] = []
     dropped: Counter[str] = Counter()
     scoring: list[list[Scoring]] = []
     rounds = 0
-    count = math.ceil(wanted * recipe.oversampling) if recipe.dynamic_sampling else wanted
-    while len(kept) < wanted and rounds < (recipe.max_sampling_rounds if recipe.dynamic_sampling else 1):
+    count = math.ceil(wanted * selection.oversampling) if selection.dynamic_sampling else wanted
+    while len(kept) < wanted and rounds < (selection.max_sampling_rounds if selection.dynamic_sampling else 1):
         rounds += 1
         groups = collector.collect(problems.draw(count), sampling)
         sampled += groups
@@ -151,14 +151,14 @@ def collect_informative(
         dropped += reasons
         rate = len(kept) / len(sampled) if kept else 1.0
         count = min(wanted, math.ceil((wanted - len(kept)) / rate))
-    if len(kept) < max(1, recipe.min_groups_fraction * wanted):
+    if len(kept) < max(1, selection.min_groups_fraction * wanted):
         counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
         raise NoInformativeGroupsError(
             f"only {len(kept)} of {len(sampled)} groups could be trained on after {rounds} rounds ({counts}). "
             + (
                 _unscored(sampled)
                 or "The tasks are too easy or too hard for this policy: change tasks.mixture, raise "
-                "recipe.max_sampling_rounds, or lower recipe.min_groups_fraction."
+                "recipe.selection.max_sampling_rounds, or lower recipe.selection.min_groups_fraction."
             )
         )
     surplus = len(kept) - wanted

@@ -36,8 +36,9 @@ def export(source: Path, target: Path) -> Path:
 
     check_target(target)
     checkpoint = _newest(source) if (source / "config.yaml").is_file() else _this(source)
-    model = Path(read_settings(checkpoint.parents[1] / "config.yaml")["model.path"])
-    stream = stream_saved(policy_files(checkpoint), describe(model))
+    settings = read_settings(checkpoint.parents[1] / "config.yaml")
+    model = Path(settings["model.path"])
+    stream = stream_saved(policy_files(checkpoint), describe(model, settings.get("model.family")))
     save_directory(stream, model, target, max_shard_bytes=SHARD_BYTES, writes=True)
     return checkpoint
 

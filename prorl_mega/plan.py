@@ -57,7 +57,7 @@ def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int)
     snapshots = (1 + keeps_best) * size * shard
     recipe = config.recipe
     rows = recipe.prompts_per_update * recipe.samples_per_prompt * config.rollout.max_response_tokens / replicas
-    exact = recipe.kl_coef > 0 and recipe.kl_estimator.exact
+    exact = recipe.kl.coef > 0 and recipe.kl.estimator.exact
     layers = model.layers  # 1F1B holds `pipeline` micro-batches of layers/pipeline layers on the first stage
     return Memory(
         weights=size * shard,
@@ -120,7 +120,7 @@ def main(settings: DictConfig) -> ExitCode:
     world_size = cluster.nodes * cluster.ranks_per_node
     config = to_config(settings, RunConfig, world_size)
     print(OmegaConf.to_yaml(OmegaConf.structured(config)))
-    for name, value in derived(config, describe(config.model.path), world_size).items():
+    for name, value in derived(config, describe(config.model.path, config.model.family), world_size).items():
         print(f"{name:>18}: {value}")
     for number, line in enumerate(mixture.describe(config.tasks)):
         print(f"{'' if number else 'tasks':>18}{' ' if number else ':'} {line}")

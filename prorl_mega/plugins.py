@@ -36,21 +36,21 @@ def resolve(value: str, known: Mapping[str, Any], *, what: str, key: str) -> Any
     raise ConfigError(f"{key}={value}: no such {what}{_guess(value, known)}; it is one of {names}, or yours: {FORMS}")
 
 
-def load(reference: str, *, what: str, key: str) -> Any:
-    """The function or class that `reference` names. Raises ConfigError, which names the setting `key`."""
+def load(reference: str, *, what: str, key: str, kind: type | None = None) -> Any:
+    """The function or class, or the object of `kind`, that `reference` names. Raises ConfigError, which names `key`."""
     source, _, name = reference.rpartition(":")
     if not source or not name:
         raise ConfigError(f"{key}={reference}: does not name a {what}; write {FORMS}")
     module = load_module(source, key=key)
     if not hasattr(module, name):
-        names = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-        listed = ", ".join(names) or "nothing that can be called"
+        fits = callable if kind is None else lambda value: isinstance(value, kind)
+        names = [each for each, value in vars(module).items() if fits(value) and not each.startswith("_")]
+        listed = ", ".join(names) or f"no {what}"
         raise ConfigError(f"{key}={reference}: {source} has no {name!r}{_guess(name, names)}; it has {listed}")
     found = getattr(module, name)
-    if not callable(found):
-        raise ConfigError(
-            f"{key}={reference}: {name} has the type {type(found).__name__}; a {what} has to be a function or a class"
-        )
+    if not (callable(found) if kind is None else isinstance(found, kind)):
+        wanted = "a function or a class" if kind is None else f"a {kind.__name__}"
+        raise ConfigError(f"{key}={reference}: {name} has the type {type(found).__name__}; a {what} has to be {wanted}")
     return found
 
 

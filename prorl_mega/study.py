@@ -78,7 +78,7 @@ def _read_arm(path: Path, name: str, arm: Any) -> Arm:
 
 def _strings(path: Path, key: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ConfigError(f"{path}: {key} must be a list of overrides such as recipe.kl_coef=0")
+        raise ConfigError(f"{path}: {key} must be a list of overrides such as recipe.kl.coef=0")
     return value
 
 

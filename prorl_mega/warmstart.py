@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prorl_mega.config.compose import run_hydra
+from prorl_mega.config.recipe import KLConfig
 from prorl_mega.config.schema import RecipeConfig, ScheduleConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.huggingface.tokenizer import Tokenizer
@@ -38,7 +39,7 @@ BUCKET_MIB = 512
 SHARD_BYTES = 5 << 30  # of one safetensors file
 
 
-def with_slip(solution: str, random: Random) -> str:
+def with_label_noise(solution: str, random: Random) -> str:
     """One digit or letter in the last line of `solution`, where the answer stands, replaced by another one."""
     answer = solution.rfind("\n") + 1
     places = [
@@ -55,7 +56,7 @@ def with_slip(solution: str, random: Random) -> str:
 def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConfig) -> TrainSample:
     """The prompt as at rollout time, followed by the task's solution and the end-of-sequence token.
 
-    A share `config.slips` of the problems gets a solution with a slip, always the same problems and slips.
+    A share `config.label_noise` of the problems gets a solution with a wrong character, always the same.
     """
     if problem.solution is None:
         raise ConfigError(
@@ -63,7 +64,7 @@ def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConf
         )
     prompt = tokenizer.encode_prompt(problem.prompt)
     random = Random(f"{config.seed}/{problem.key}")
-    text = with_slip(problem.solution, random) if random.random() < config.slips else problem.solution
+    text = with_label_noise(problem.solution, random) if random.random() < config.label_noise else problem.solution
     solution = tokenizer.encode(text)
     tokens = np.concatenate([prompt, solution, [tokenizer.eos_id]]).astype(np.int32)
     if len(tokens) > config.max_tokens:
@@ -107,7 +108,7 @@ def main(config: WarmstartConfig) -> ExitCode:
             config.model,
             config.parallel,
             config.optimizer,
-            RecipeConfig(kl_coef=0.0),  # no reference policy in supervised training
+            RecipeConfig(kl=KLConfig(coef=0.0)),  # no reference policy in supervised training
             temperature=1.0,
             valid_vocab=len(tokenizer),
             seed=config.seed,

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "types": {"types"},
     "distributed": {"distributed", "errors"},
     "families": {"families", "errors"},
-    "huggingface": {"huggingface", "families", "errors"},
+    "huggingface": {"huggingface", "families", "errors", "plugins"},
     "config": {"config", "families", "huggingface", "distributed", "errors", "plugins"},
     "checksum": {"checksum"},
     "protocols": BASE,

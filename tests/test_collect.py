@@ -6,7 +6,7 @@ import pytest
 from helpers.groups import scored_group
 
 from prorl_mega.collect import Sampling, collect_informative
-from prorl_mega.config.schema import RecipeConfig
+from prorl_mega.config.recipe import RecipeConfig, SelectionConfig
 from prorl_mega.errors import NoInformativeGroupsError
 from prorl_mega.types import Group, Metrics, Problem, Scoring
 
@@ -38,7 +38,12 @@ class Script:
 
 
 def recipe(**settings: float | bool) -> RecipeConfig:
-    return RecipeConfig(prompts_per_step=4, samples_per_prompt=2, prompts_per_update=4, **settings)  # type: ignore[arg-type]
+    return RecipeConfig(
+        prompts_per_step=4,
+        samples_per_prompt=2,
+        prompts_per_update=4,
+        selection=SelectionConfig(**settings),  # type: ignore[arg-type]
+    )
 
 
 def keys(groups: list[Group]) -> str:

@@ -35,6 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import prorl_mega
 from prorl_mega.config.messages import explain, unknown_key
+from prorl_mega.config.renamed import RENAMED
 from prorl_mega.config.schema import RunConfig, TasksConfig, WarmstartConfig
 from prorl_mega.config.validate import validate, validate_tasks, validate_warmstart
 from prorl_mega.distributed.launch import read_launch
@@ -173,10 +174,11 @@ def swept_keys(arguments: list[str]) -> frozenset[str]:
 def sweep_name(name: str, overrides: list[str]) -> str:
     """`name` with what one sweep job has of its own, so that jobs never share a directory and reruns find theirs.
 
-    `seed=2 recipe.kl_coef=1e-3` gives `name--seed_2--kl_coef_1e-3`; what a path cannot hold becomes part of a hash.
+    `seed=2 recipe.kl.coef=1e-3` gives `name--seed_2--kl_coef_1e-3`; what a path cannot hold becomes part of a hash.
     """
     parts = [name]
     exact = True
+    overrides = [_former(override) for override in overrides]
     for override in overrides:
         key, value = _key(override), override.partition("=")[2]
         if key in ("name", "output", "root") or (key == "experiment" and value == name):
@@ -205,6 +207,12 @@ def _name_sweep_job(settings: DictConfig, schema: type, swept: frozenset[str]) -
 
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
+
+
+def _former(override: str) -> str:
+    """With the key of version 0.1, so that its sweeps find their runs again."""
+    former = {new: old for old, new in RENAMED.items()}
+    return override.replace(_key(override), former.get(_key(override), _key(override)), 1)
 
 
 def _launched_locally() -> bool:

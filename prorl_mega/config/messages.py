@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-import typing
 from enum import Enum
 
 from hydra.errors import MissingConfigException, OverrideParseException
 
+from prorl_mega.config.keys import setting_keys
+from prorl_mega.config.renamed import RENAMED
 from prorl_mega.config.schedule import StageConfig
 
 
@@ -19,6 +20,8 @@ def explain(error: BaseException, schema: type) -> str:
     where = _where(text)
     if "object_type=StageConfig" in text and schema is not StageConfig:
         return where + f"schedule.stages: {explain(error, StageConfig).removeprefix(where)}"
+    if (key := _full_key(text) or _assigned_group(text, schema)) in RENAMED:
+        return where + unknown_key(key, schema)
     if isinstance(error, MissingConfigException):
         return where + _missing_option(error)
     if isinstance(error, OverrideParseException):
@@ -42,14 +45,18 @@ def explain(error: BaseException, schema: type) -> str:
 
 
 def unknown_key(key: str, schema: type) -> str:
-    """Message for a setting that does not exist, with the nearest ones that do."""
+    """Message for a setting that does not exist, with the nearest ones that do, or the name that it has now."""
+    if key in RENAMED:
+        return f"{key} is now {RENAMED[key]}"
     if key.startswith("tasks.mixture."):
         return (
             f"{key}: the mixture has no such entry; only entries of the selected task file can be changed here, "
             "new ones go into a file under configs/tasks/ (tasks=<file>)"
         )
     keys = list(setting_keys(schema))
-    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
+    former = {old: new for old, new in RENAMED.items() if new in keys}
+    near = [former.get(name, name) for name in difflib.get_close_matches(key, [*keys, *former], n=3, cutoff=0.6)]
+    near = list(dict.fromkeys(near))
     last = key.rsplit(".", 1)[-1]
     near += [name for name in keys if name.rsplit(".", 1)[-1] == last and name not in near]
     if near:
@@ -57,16 +64,6 @@ def unknown_key(key: str, schema: type) -> str:
     parent = key.rpartition(".")[0]
     siblings = [name for name in keys if name.rpartition(".")[0] == parent] or keys
     return f"{key}: no such setting; these exist: {', '.join(siblings)}"
-
-
-def setting_keys(schema: type, prefix: str = "") -> dict[str, object]:
-    """Every dotted key of a settings class with its type, branches included."""
-    keys: dict[str, object] = {}
-    for name, kind in typing.get_type_hints(schema).items():
-        keys[prefix + name] = kind
-        if dataclasses.is_dataclass(kind):
-            keys |= setting_keys(typing.cast(type, kind), f"{prefix}{name}.")
-    return keys
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -87,6 +84,13 @@ def _where(text: str) -> str:
 def _full_key(text: str) -> str:
     matches = re.findall(r"^\s*full_key: (\S+)", text, re.MULTILINE)
     return str(matches[-1]) if matches else ""
+
+
+def _assigned_group(text: str, schema: type) -> str:
+    """The key of a group that a file gives one value; OmegaConf names only the class then."""
+    match = re.search(r"is not a subclass of (\w+)\.", text)
+    named = [key for key, kind in setting_keys(schema).items() if match and getattr(kind, "__name__", "") == match[1]]
+    return named[0] if named else ""
 
 
 def _choices(value: str, options: list[str]) -> str:

@@ -1,17 +1,17 @@
-"""The settings under `recipe`, the part of `prorl_mega.config.schema` that describes the method.
+"""The settings under `recipe`, the method. Every group has the formulas and sources in the file of its name.
 
-Enums name formulas; the formulas themselves, with their sources, are in `prorl_mega/recipe/`.
+The files are those of `prorl_mega/recipe/`: `advantage.py`, `policy_loss.py`, `loss.py`, `kl.py` and so on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
+
+from prorl_mega.config.bounds import bounded
 
 
-class AdvantageKind(Enum):
-    """Formulas and sources: `prorl_mega/recipe/advantage.py`."""
-
+class AdvantageEstimator(StrEnum):
     grpo = "grpo"
     dr_grpo = "dr_grpo"
     rloo = "rloo"
@@ -31,18 +31,20 @@ class BatchMoments(Enum):
     token = "token"
 
 
-class Objective(Enum):
-    """Formulas and sources: `prorl_mega/recipe/objective.py`."""
-
+class PolicyLossKind(StrEnum):
     ppo_clip = "ppo_clip"
     dual_clip = "dual_clip"
     cispo = "cispo"
     gspo = "gspo"
 
 
-class KLEstimator(Enum):
-    """Formulas and gradients: `prorl_mega/recipe/kl.py`."""
+class LossAggregation(Enum):
+    token_mean = "token_mean"
+    sequence_mean = "sequence_mean"
+    fixed_length = "fixed_length"  # mean over sequences of sums over tokens / loss.fixed_length (Dr. GRPO)
 
+
+class KLEstimator(Enum):
     k1 = "k1"
     k2 = "k2"
     k3 = "k3"
@@ -51,7 +53,7 @@ class KLEstimator(Enum):
 
     @property
     def exact(self) -> bool:
-        """Over the vocabulary instead of the sampled token."""
+        """Whether it is computed over the vocabulary instead of from the sampled token."""
         return self in (KLEstimator.exact_reverse, KLEstimator.exact_forward)
 
 
@@ -60,15 +62,7 @@ class KLPlacement(Enum):
     reward = "reward"
 
 
-class LossAggregation(Enum):
-    token_mean = "token_mean"
-    sequence_mean = "sequence_mean"
-    fixed_length = "fixed_length"  # mean over sequences of sums over tokens / recipe.fixed_length (Dr. GRPO)
-
-
-class CorrectionKind(Enum):
-    """Formulas and sources: `prorl_mega/recipe/correction.py`."""
-
+class ImportanceSamplingKind(Enum):
     auto = "auto"  # none in fp32, tis in bf16
     none = "none"
     tis = "tis"
@@ -78,7 +72,7 @@ class CorrectionKind(Enum):
 
 
 class TerminationPenalty(Enum):
-    """What becomes of the reward of an answer that was cut off at the response limit."""
+    """What becomes of the reward of an answer that was truncated at the response limit."""
 
     none = "none"
     scale = "scale"  # × termination_scale
@@ -92,76 +86,111 @@ class CurriculumUnit(Enum):
 
 
 @dataclass(kw_only=True, slots=True)
-class CorrectionConfig:
-    """Importance weights for the gap between the log-probabilities of sampler and learner."""
+class AdvantageConfig:
+    """From the rewards of a step to advantages."""
 
-    kind: CorrectionKind = CorrectionKind.auto
-    floor: float = 0.0  # bounds of the ratio learner / sampler: of a token, of an answer or of its mean token
-    cap: float = 2.0
-    report_bound: float = 2.0  # tokens with a ratio outside [1 / it, it] are counted in sampler/beyond_bound
+    estimator: str = "grpo"  # an AdvantageEstimator, or one of your own: "my_file.py:function"
+    group_std: GroupStd = GroupStd.sample  # of grpo
+    batch_moments: BatchMoments = BatchMoments.sample  # of reinforce_pp and reinforce_pp_baseline
+
+
+@dataclass(kw_only=True, slots=True)
+class PolicyLossConfig:
+    """The surrogate objective and its clip: ratios count between 1 - clip_low and 1 + clip_high."""
+
+    kind: str = "ppo_clip"  # a PolicyLossKind, or one of your own: "my_file.py:function"
+    clip_low: float = bounded(0.2, gt=0, le=1)
+    clip_high: float = bounded(0.4, gt=0)
+    dual_clip: float = bounded(3.0, gt=1)  # of dual_clip: largest ratio that counts when the advantage is negative
+    force_on_policy: bool = False  # the ratio is 1 by construction; needs one update per step
+
+
+@dataclass(kw_only=True, slots=True)
+class LossConfig:
+    """How the losses of tokens become one number."""
+
+    aggregation: LossAggregation = LossAggregation.token_mean
+    fixed_length: int = bounded(8192, ge=1)  # tokens; of fixed_length, usually rollout.max_response_tokens
+    entropy_coef: float = bounded(0.0, ge=0)
+
+
+@dataclass(kw_only=True, slots=True)
+class KLConfig:
+    """The penalty on the distance from the reference policy."""
+
+    coef: float = bounded(1e-4, ge=0)  # 0: no penalty, and the KL is not measured
+    estimator: KLEstimator = KLEstimator.k3
+    placement: KLPlacement = KLPlacement.loss
+    clamp: float = bounded(10.0, gt=0)  # on |log-ratio| inside the estimator
+    output_clamp: float = bounded(0.0, ge=0)  # on the absolute value per token; 0: none
+
+
+@dataclass(kw_only=True, slots=True)
+class SelectionConfig:
+    """Which groups of samples are trained on, and how often prompts are drawn again for those that are not."""
+
+    dynamic_sampling: bool = True  # draw again for prompts whose samples all got the same reward
+    oversampling: float = bounded(1.0, ge=1)  # × prompts_per_step in the first round; more where many groups drop out
+    max_sampling_rounds: int = bounded(10, ge=1)  # per step, which then goes on with what it has
+    min_groups_fraction: float = bounded(0.25, gt=0, le=1)  # of prompts_per_step; fewer usable groups stop the run
+    pass_rate_min: float = bounded(0.0, ge=0, le=1)  # groups with a mean verdict outside this band are left out as well
+    pass_rate_max: float = bounded(1.0, ge=0, le=1)
+    keep_uniform_groups: bool = False  # train on groups without spread too; needs dynamic_sampling=false
 
 
 @dataclass(kw_only=True, slots=True)
 class ShapingConfig:
-    """What is added to verdicts before advantages (`prorl_mega/recipe/shaping.py`). Dynamic sampling sees verdicts."""
+    """What is added to verdicts before advantages. Selection sees verdicts."""
 
     termination: TerminationPenalty = TerminationPenalty.none
-    termination_scale: float = 0.0
-    termination_reward: float = -0.5
-    overlong_filtering: bool = False  # answers that were cut off count in the baseline but are not trained on
-    overlong_buffer: int = 0  # tokens before the response limit in which the punishment grows (DAPO); 0: none
-    overlong_factor: float = 1.0  # punishment at the limit
-    length_weight: float = 0.0  # λ of the cosine length penalty; 0: none
-    length_reward_min: float = -1.0  # η at the response limit
-    length_reward_max: float = 0.0  # η of an empty answer
-    length_on_steps: int = 100  # the penalty is on for so many steps, at the start of the run first,
-    length_off_steps: int = 500  # and then off for so many; 0: always on
+    termination_scale: float = bounded(0.0, ge=0, le=1)
+    termination_reward: float = bounded(-0.5, le=0)
+    overlong_filtering: bool = False  # truncated answers count in the baseline but are not trained on
+    overlong_buffer: int = bounded(0, ge=0)  # tokens before the limit in which the penalty grows (DAPO); 0: none
+    overlong_factor: float = bounded(1.0, ge=0)  # penalty at the limit
+    length_weight: float = bounded(0.0, ge=0)  # λ of the cosine length penalty; 0: none
+    length_reward_min: float = bounded(-1.0)  # η at the response limit
+    length_reward_max: float = bounded(0.0)  # η of an empty answer
+    length_on_steps: int = bounded(100, ge=1)  # the length penalty is on for so many steps, beginning with the first,
+    length_off_steps: int = bounded(500, ge=0)  # and then off for so many; 0: always on
+
+
+@dataclass(kw_only=True, slots=True)
+class ImportanceSamplingConfig:
+    """Weights for the gap between the log-probabilities of the rollout engine and of the learner."""
+
+    kind: ImportanceSamplingKind = ImportanceSamplingKind.auto
+    floor: float = bounded(0.0, ge=0, le=1)  # bounds of the ratio learner / rollout: of a token, of an answer or
+    cap: float = bounded(2.0, ge=1)  # of its mean token
+    report_bound: float = bounded(2.0, gt=1)  # tokens with a ratio outside [1/it, it] count in sampler/beyond_bound
 
 
 @dataclass(kw_only=True, slots=True)
 class CurriculumConfig:
-    """Draws what the policy always or never solves more rarely (`prorl_mega/recipe/curriculum.py`)."""
+    """Draws what the policy always or never solves more rarely."""
 
     by: CurriculumUnit = CurriculumUnit.none
-    memory: float = 0.9  # of the running pass rate: weight of what was known before another group is counted
-    low: float = 0.05  # running pass rates outside [low, high] are drawn more rarely
-    high: float = 0.95
-    rarely: float = 0.1  # share of those that are drawn all the same, so that a change is noticed
-    min_groups: int = 2  # seen before the running pass rate is believed
-    weigh_entries: bool = False  # multiply the weights of tasks.mixture by w(p), largest where half of the answers pass
-    weight_floor: float = 0.2  # of w(p) (`prorl_mega/recipe/weighting.py`), so that no entry leaves the mixture
+    memory: float = bounded(0.9, ge=0, lt=1)  # of the running pass rate: weight of what was known before a new group
+    low: float = bounded(0.05, ge=0, le=1)  # running pass rates outside [low, high] are drawn more rarely
+    high: float = bounded(0.95, ge=0, le=1)
+    rarely: float = bounded(0.1, gt=0, le=1)  # share of those that is drawn all the same, so that a change is noticed
+    min_groups: int = bounded(2, ge=1)  # seen before the running pass rate is believed
+    weigh_entries: bool = False  # multiply the weights of tasks.mixture by w(p) of `mixture_weights.py`
+    weight_floor: float = bounded(0.2, gt=0, le=1)  # of w(p), so that no entry leaves the mixture
 
 
 @dataclass(kw_only=True, slots=True)
 class RecipeConfig:
     """The method: what is sampled, what is kept and what is optimised."""
 
-    prompts_per_step: int = 256
-    samples_per_prompt: int = 16
-    prompts_per_update: int = 64  # optimizer steps per rollout step = prompts_per_step / prompts_per_update
-    advantage: AdvantageKind = AdvantageKind.grpo
-    group_std: GroupStd = GroupStd.sample  # of grpo
-    batch_moments: BatchMoments = BatchMoments.sample  # of reinforce_pp and reinforce_pp_baseline
-    objective: Objective = Objective.ppo_clip
-    clip_low: float = 0.2
-    clip_high: float = 0.4
-    dual_clip: float = 3.0  # of dual_clip: largest ratio that still counts when the advantage is negative
-    force_on_policy: bool = False  # the ratio is 1 by construction; needs one update per step
-    aggregation: LossAggregation = LossAggregation.token_mean
-    fixed_length: int = 8192  # tokens that fixed_length divides by, usually rollout.max_response_tokens
-    kl_coef: float = 1e-4
-    kl_estimator: KLEstimator = KLEstimator.k3
-    kl_placement: KLPlacement = KLPlacement.loss
-    kl_clamp: float = 10.0  # bound on |log-ratio| inside the estimator
-    kl_output_clamp: float = 0.0  # bound on the value of a token, whatever its sign; 0: none
-    entropy_coef: float = 0.0
-    dynamic_sampling: bool = True  # draw again for prompts whose samples all got the same reward
-    oversampling: float = 1.0  # times prompts_per_step that the first round draws; more where many groups drop out
-    max_sampling_rounds: int = 10  # rounds of drawing per step before it goes on with what it has
-    min_groups_fraction: float = 0.25  # of prompts_per_step; fewer informative groups than that stop the run
-    pass_rate_min: float = 0.0  # groups with a mean verdict outside of this band are left out as well
-    pass_rate_max: float = 1.0
-    keep_uniform_groups: bool = False  # train on groups without spread too; needs dynamic_sampling=false
+    prompts_per_step: int = bounded(256, ge=1)
+    samples_per_prompt: int = bounded(16, ge=1)
+    prompts_per_update: int = bounded(64, ge=1)  # optimizer steps per step = prompts_per_step / prompts_per_update
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
-    correction: CorrectionConfig = field(default_factory=CorrectionConfig)
+    advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
+    policy_loss: PolicyLossConfig = field(default_factory=PolicyLossConfig)
+    importance_sampling: ImportanceSamplingConfig = field(default_factory=ImportanceSamplingConfig)
+    kl: KLConfig = field(default_factory=KLConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)

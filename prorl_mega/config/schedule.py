@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from prorl_mega.config.bounds import bounded
+
 
 class ResetTarget(Enum):
     policy = "policy"  # the reference becomes the policy as it is
@@ -17,18 +19,28 @@ class EntropyAction(Enum):
 
     ignore = "ignore"
     warn = "warn"
-    adjust = "adjust"  # move `lever` by a step, against the drift
+    adjust = "adjust"  # move `knob` by a step, against the drift
     reset = "reset"  # the reference policy, as far from the last reset as `reset.min_distance` asks
     stop = "stop"  # save and end the run
 
 
-class Lever(Enum):
+class Knob(Enum):
     """A setting that the controller may move to bring entropy back into its band: up raises entropy."""
 
     entropy_coef = "entropy_coef"
     temperature = "temperature"  # of sampling; the learner follows
     clip_high = "clip_high"
     kl_coef = "kl_coef"
+
+    @property
+    def key(self) -> str:
+        """The dotted setting."""
+        return {
+            Knob.entropy_coef: "recipe.loss.entropy_coef",
+            Knob.temperature: "rollout.temperature",
+            Knob.clip_high: "recipe.policy_loss.clip_high",
+            Knob.kl_coef: "recipe.kl.coef",
+        }[self]
 
 
 class StageEnd(Enum):
@@ -44,18 +56,18 @@ class ResetConfig:
     its number stays within `hysteresis` (a share of the bound) of the bound, and forgotten when it comes back further.
     """
 
-    every: int = 0  # steps between resets; 0: not on a schedule
-    patience: int = 0  # evaluations without improvement that trigger one; 0: not on a plateau
-    min_delta: float = 0.0  # improvement of the validation score that counts as one
-    decline: float = 0.0  # fall of the validation score below the best since the last reset; 0: not on a decline
-    decline_patience: int = 2  # evaluations so far down that trigger one
-    kl_bound: float = 0.0  # nats per token, of `policy/kl`; 0: not on the distance from the reference
-    kl_patience: int = 5  # steps above the bound that trigger one
-    hysteresis: float = 0.1
-    min_distance: int = 100  # steps between two resets
+    every: int = bounded(0, ge=0)  # steps between resets; 0: not on a schedule
+    patience: int = bounded(0, ge=0)  # evaluations without improvement that trigger one; 0: not on a plateau
+    min_delta: float = bounded(0.0, ge=0)  # improvement of the validation score that counts as one
+    decline: float = bounded(0.0, ge=0)  # fall of the score below the best since the last reset; 0: not on a decline
+    decline_patience: int = bounded(2, ge=1)  # evaluations so far down that trigger one
+    kl_bound: float = bounded(0.0, ge=0)  # nats per token, of `policy/kl`; 0: not on the distance from the reference
+    kl_patience: int = bounded(5, ge=1)  # steps above the bound that trigger one
+    hysteresis: float = bounded(0.1, ge=0, lt=1)
+    min_distance: int = bounded(100, ge=0)  # steps between two resets
     clear_optimizer: bool = True
     to: ResetTarget = ResetTarget.policy
-    futile: int = 0  # resets in a row without a better score than before, then the next trigger stops the run; 0: never
+    futile: int = bounded(0, ge=0)  # resets in a row without a better score before a trigger stops the run; 0: never
 
 
 @dataclass(kw_only=True, slots=True)
@@ -63,39 +75,39 @@ class EntropyConfig:
     """The band that the policy's mean entropy (nats per token) should stay in, and what holds it there.
 
     An alarm begins after `patience` steps outside the band and ends `margin` inside of it. `target` makes
-    `recipe.entropy_coef` the starting point of a proportional-integral controller:
+    `recipe.loss.entropy_coef` the starting point of a proportional-integral controller:
     coefficient = entropy_coef + proportional · e + integral · Σ e with e = target - entropy, inside its bounds.
     """
 
-    low: float = 0.0  # 0: no lower edge
-    high: float = 0.0  # 0: no upper edge
-    margin: float = 0.0  # nats
-    patience: int = 1  # steps
+    low: float = bounded(0.0, ge=0)  # 0: no lower edge
+    high: float = bounded(0.0, ge=0)  # 0: no upper edge
+    margin: float = bounded(0.0, ge=0)  # nats
+    patience: int = bounded(1, ge=1)  # steps
     on_low: EntropyAction = EntropyAction.warn
     on_high: EntropyAction = EntropyAction.warn
-    lever: Lever = Lever.entropy_coef  # that `adjust` moves, once every `patience` steps while the alarm lasts
-    lever_step: float = 0.0
-    lever_min: float = 0.0
-    lever_max: float = 0.0
-    target: float = 0.0  # nats; 0: the coefficient is what `recipe` says
-    proportional: float = 0.0  # coefficient per nat
-    integral: float = 0.0  # coefficient per nat and step
-    coef_min: float = 0.0
-    coef_max: float = 0.01
+    knob: Knob = Knob.entropy_coef  # that `adjust` moves, once every `patience` steps while the alarm lasts
+    knob_step: float = bounded(0.0, ge=0)
+    knob_min: float = bounded(0.0, ge=0)
+    knob_max: float = bounded(0.0, ge=0)
+    target: float = bounded(0.0, ge=0)  # nats; 0: the coefficient is what `recipe` says
+    proportional: float = bounded(0.0, ge=0)  # coefficient per nat
+    integral: float = bounded(0.0, ge=0)  # coefficient per nat and step
+    coef_min: float = bounded(0.0)
+    coef_max: float = bounded(0.01)
 
 
 @dataclass(kw_only=True, slots=True)
 class KLControlConfig:
     """Adaptive weight of the KL penalty (Ziegler et al., arXiv 1909.08593): toward a target distance.
 
-    After every step: kl_coef ← kl_coef · (1 + gain · clip(kl / target - 1, ±error_bound)), inside its bounds.
+    After every step: coef ← coef · (1 + gain · clip(kl / target - 1, ±error_bound)), inside its bounds.
     """
 
-    target: float = 0.0  # nats per token; 0: the coefficient is what `recipe` says
-    gain: float = 0.1
-    error_bound: float = 0.2
-    min_factor: float = 0.1  # of recipe.kl_coef
-    max_factor: float = 10.0
+    target: float = bounded(0.0, ge=0)  # nats per token; 0: the coefficient is what `recipe` says
+    gain: float = bounded(0.1, gt=0, le=1)
+    error_bound: float = bounded(0.2, gt=0, le=1)
+    min_factor: float = bounded(0.1, gt=0, le=1)  # of recipe.kl.coef
+    max_factor: float = bounded(10.0, ge=1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -108,7 +120,7 @@ class StageConfig:
 
     name: str = ""
     until: StageEnd = StageEnd.steps
-    steps: int = 0  # 0 in the last stage: to the end of the run
+    steps: int = bounded(0, ge=0)  # 0 in the last stage: to the end of the run
     reset: bool = True  # entering it resets the reference as `schedule.reset` says; the first stage never does
     sqrt_batch: bool = False  # learning rate × √(samples per update / samples per update outside of stages) (BroRL)
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -121,12 +133,12 @@ class StageConfig:
 class ScheduleConfig:
     """How long, and what happens at which step."""
 
-    steps: int = 2000
+    steps: int = bounded(2000, ge=1)
     reset: ResetConfig = field(default_factory=ResetConfig)
     entropy: EntropyConfig = field(default_factory=EntropyConfig)
     kl: KLControlConfig = field(default_factory=KLControlConfig)
     stages: list[StageConfig] = field(default_factory=list)  # none: one stage with the settings of the run
-    evaluate_every: int = 10  # steps; 0: only at the end
-    save_every: int = 10  # steps; a checkpoint is also written at the end and after a signal
-    keep_checkpoints: int = 2
-    time_limit_minutes: float = 0.0  # save and stop after it; 0: none
+    evaluate_every: int = bounded(10, ge=0)  # steps; 0: only at the end
+    save_every: int = bounded(10, ge=1)  # steps; a checkpoint is also written at the end and after a signal
+    keep_checkpoints: int = bounded(2, ge=1)
+    time_limit_minutes: float = bounded(0.0, ge=0)  # save and stop after it; 0: none

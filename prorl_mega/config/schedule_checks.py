@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prorl_mega.config.schedule import EntropyAction, EntropyConfig, Lever, ResetTarget, StageEnd
+from prorl_mega.config.keys import get_setting
+from prorl_mega.config.schedule import EntropyAction, EntropyConfig, Knob, ResetTarget, StageEnd
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
 
@@ -43,8 +44,6 @@ def _stages(config: RunConfig) -> Iterator[str]:
     for index, stage in enumerate(stages):
         place = f"schedule.stages[{index}]"
         is_last = index == len(stages) - 1
-        if stage.steps < 0:
-            yield f"{place}.steps={stage.steps} must be at least 0"
         if stage.until is StageEnd.steps and not stage.steps and not is_last:
             yield f"{place}.steps=0 would never end; give it steps, or until=trigger"
         if stage.until is StageEnd.trigger and not _has_triggers(config):
@@ -76,25 +75,27 @@ def _entropy(config: RunConfig) -> Iterator[str]:
             "without them the coefficient never moves"
         )
     if EntropyAction.adjust in (entropy.on_low, entropy.on_high):
-        yield from _lever(config, entropy)
+        yield from _knob(config, entropy)
 
 
-def _lever(config: RunConfig, entropy: EntropyConfig) -> Iterator[str]:
-    lever = entropy.lever
-    if entropy.lever_step <= 0:
-        yield f"schedule.entropy.lever_step={entropy.lever_step:g} moves nothing; adjust needs more than 0"
-    if lever is Lever.entropy_coef and entropy.target:
-        yield "schedule.entropy.lever=entropy_coef and schedule.entropy.target both move recipe.entropy_coef; use one"
-    if lever is Lever.kl_coef and config.schedule.kl.target:
-        yield "schedule.entropy.lever=kl_coef and schedule.kl.target both move recipe.kl_coef; use one"
-    if lever in (Lever.temperature, Lever.clip_high) and entropy.lever_min <= 0:
-        yield f"schedule.entropy.lever_min={entropy.lever_min:g} must be more than 0 for {lever.name}"
+def _knob(config: RunConfig, entropy: EntropyConfig) -> Iterator[str]:
+    knob = entropy.knob
+    if entropy.knob_step <= 0:
+        yield f"schedule.entropy.knob_step={entropy.knob_step:g} moves nothing; adjust needs more than 0"
+    if knob is Knob.entropy_coef and entropy.target:
+        yield (
+            "schedule.entropy.knob=entropy_coef and schedule.entropy.target both move recipe.loss.entropy_coef; use one"
+        )
+    if knob is Knob.kl_coef and config.schedule.kl.target:
+        yield "schedule.entropy.knob=kl_coef and schedule.kl.target both move recipe.kl.coef; use one"
+    if knob in (Knob.temperature, Knob.clip_high) and entropy.knob_min <= 0:
+        yield f"schedule.entropy.knob_min={entropy.knob_min:g} must be more than 0 for {knob.name}"
     for settings in stage_settings(config):
-        value = settings.rollout.temperature if lever is Lever.temperature else getattr(settings.recipe, lever.name)
-        if not entropy.lever_min <= value <= entropy.lever_max:
+        value = get_setting(settings, knob.key)
+        if not entropy.knob_min <= value <= entropy.knob_max:
             yield (
-                f"schedule.entropy.lever_min={entropy.lever_min:g} and lever_max={entropy.lever_max:g} must enclose "
-                f"{lever.name}={value:g}, where the lever starts"
+                f"schedule.entropy.knob_min={entropy.knob_min:g} and knob_max={entropy.knob_max:g} must enclose "
+                f"{knob.name}={value:g}, where the knob starts"
             )
             return
 
@@ -103,10 +104,10 @@ def _kl(config: RunConfig) -> Iterator[str]:
     schedule = config.schedule
     measured = {"schedule.kl.target": schedule.kl.target, "schedule.reset.kl_bound": schedule.reset.kl_bound}
     for key, value in measured.items():
-        if value and any(settings.recipe.kl_coef <= 0 for settings in stage_settings(config)):
+        if value and any(settings.recipe.kl.coef <= 0 for settings in stage_settings(config)):
             yield (
-                f"{key}={value:g} looks at the KL, which is not measured where recipe.kl_coef=0; set kl_coef above 0 "
-                "in every stage"
+                f"{key}={value:g} looks at the KL, which is not measured where recipe.kl.coef=0; set it above 0 in "
+                "every stage"
             )
 
 

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from prorl_mega.config.messages import explain, setting_keys, unknown_key
+from prorl_mega.config.keys import setting_keys
+from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.schedule import StageConfig
 from prorl_mega.config.schema import RunConfig, TasksConfig
 from prorl_mega.errors import ConfigError

@@ -8,17 +8,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator
-from typing import Any
 
-from prorl_mega.config.ranges import RANGES
+from prorl_mega.config.bounds import out_of_bounds
 from prorl_mega.config.recipe_checks import recipe_problems
 from prorl_mega.config.schedule_checks import schedule_problems
 from prorl_mega.config.schema import (
     ClusterConfig,
     ModelConfig,
     ParallelConfig,
-    ReferenceConfig,
     RunConfig,
     TasksConfig,
     WarmstartConfig,
@@ -37,7 +34,7 @@ def validate(config: RunConfig, world_size: int) -> None:
     """Raise `ConfigError` (`ModelError` for the model directory) unless the run can start with `world_size` ranks."""
     _raise_all(
         [
-            *_ranges(config),
+            *out_of_bounds(config),
             *_name(config.name),
             *_parallel(config.parallel, world_size),
             *_rollout(config, world_size),
@@ -54,7 +51,7 @@ def validate(config: RunConfig, world_size: int) -> None:
         [
             *_engine_layout(config.rollout.tensor, description),
             *_context(config, description),
-            *_reference(config.reference, description),
+            *_reference(config, description),
         ]
     )
 
@@ -63,7 +60,7 @@ def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
     """The same for a warm start."""
     longest, fits = config.max_tokens, config.parallel.max_tokens_per_microbatch
     problems = [
-        *_ranges(config),
+        *out_of_bounds(config),
         *_parallel(config.parallel, world_size),
         *_tasks(config.tasks),
         *_cluster(config.cluster),
@@ -82,7 +79,7 @@ def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
 
 def validate_tasks(tasks: TasksConfig) -> None:
     """The same for programs that score and do nothing else."""
-    _raise_all([*_ranges(tasks, "tasks."), *_tasks(tasks)])
+    _raise_all([*out_of_bounds(tasks, "tasks."), *_tasks(tasks)])
 
 
 def _raise_all(problems: list[str]) -> None:
@@ -90,20 +87,6 @@ def _raise_all(problems: list[str]) -> None:
         raise ConfigError(problems[0])
     if problems:
         raise ConfigError(f"{len(problems)} settings cannot work:\n" + "\n".join(f"  - {line}" for line in problems))
-
-
-def _numbers(branch: Any, prefix: str) -> Iterator[tuple[str, float]]:
-    for entry in dataclasses.fields(branch):
-        value = getattr(branch, entry.name)
-        if dataclasses.is_dataclass(value):
-            yield from _numbers(value, f"{prefix}{entry.name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield prefix + entry.name, value
-
-
-def _ranges(config: RunConfig | WarmstartConfig | TasksConfig, prefix: str = "") -> list[str]:
-    numbers = _numbers(config, prefix)
-    return [f"{key}={value:g} must be {RANGES[key]}" for key, value in numbers if value not in RANGES[key]]
 
 
 def _name(name: str) -> list[str]:
@@ -183,7 +166,7 @@ def _stages(config: RunConfig, world_size: int) -> list[str]:
 def _stage_problems(settings: RunConfig, world_size: int) -> list[str]:
     """Of everything that a stage can change."""
     return [
-        *_ranges(settings),
+        *out_of_bounds(settings),
         *_rollout(settings, world_size),
         *_batches(settings, world_size),
         *recipe_problems(settings),
@@ -202,11 +185,7 @@ def _tasks(tasks: TasksConfig) -> list[str]:
     ]
     if tasks.servers and not tasks.token_file:
         problems.append("tasks.servers needs tasks.token_file, the file that the servers were started with")
-    return problems + [
-        f"tasks.mixture.{key}.weight={entry.weight:g} must be a number from 0 (evaluated and not trained on)"
-        for key, entry in tasks.mixture.items()
-        if not 0 <= entry.weight < float("inf")
-    ]
+    return problems
 
 
 def _cluster(cluster: ClusterConfig) -> list[str]:
@@ -219,7 +198,7 @@ def _cluster(cluster: ClusterConfig) -> list[str]:
 
 
 def _model(model: ModelConfig, parallel: ParallelConfig) -> ModelDescription:
-    description = describe(model.path)
+    description = describe(model.path, model.family)
     if model.weights is WeightSource.pretrained:
         check_weights_complete(model.path)
     check_layout(description, parallel.tensor, parallel.pipeline)
@@ -237,10 +216,11 @@ def _engine_layout(tensor: int, description: ModelDescription) -> list[str]:
     return [f"rollout.tensor={tensor} does not divide the model's {name}" for name, rest in divides.items() if rest]
 
 
-def _reference(reference: ReferenceConfig, description: ModelDescription) -> list[str]:
+def _reference(config: RunConfig, description: ModelDescription) -> list[str]:
+    reference = config.reference
     if reference.path is None:
         return []
-    found = describe(reference.path)
+    found = describe(reference.path, config.model.family)
     names = [each.name for each in dataclasses.fields(description) if each.name != "max_positions"]
     odd = [name for name in names if getattr(found, name) != getattr(description, name)]
     if not odd:

@@ -23,6 +23,7 @@ class Family:
     qkv_bias: bool = False
     qk_norm: bool = False
     head_dim: int | None = None  # where config.json has none; None: hidden_size / heads
+    window_has_switch: bool = False  # `sliding_window` counts only with `use_sliding_window: true`
     may_lack_kv_heads: bool = False  # without `num_key_value_heads` there are as many as query heads
 
 

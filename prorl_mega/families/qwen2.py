@@ -19,4 +19,11 @@ def layer(model: ModelDescription) -> list[ParamMapping]:
     return [*LLAMA.layer(model), ParamMapping("self_attention.linear_qkv.bias", biases, fused_qkv(model))]
 
 
-QWEN2 = replace(LLAMA, architecture="Qwen2ForCausalLM", layer=layer, qkv_bias=True, may_lack_kv_heads=False)
+QWEN2 = replace(
+    LLAMA,
+    architecture="Qwen2ForCausalLM",
+    layer=layer,
+    qkv_bias=True,
+    window_has_switch=True,
+    may_lack_kv_heads=False,
+)

@@ -20,5 +20,11 @@ def layer(model: ModelDescription) -> list[ParamMapping]:
 
 
 QWEN3 = replace(
-    LLAMA, architecture="Qwen3ForCausalLM", layer=layer, qk_norm=True, head_dim=128, may_lack_kv_heads=False
+    LLAMA,
+    architecture="Qwen3ForCausalLM",
+    layer=layer,
+    qk_norm=True,
+    head_dim=128,
+    window_has_switch=True,
+    may_lack_kv_heads=False,
 )

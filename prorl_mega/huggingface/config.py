@@ -13,12 +13,13 @@ from typing import Any
 from prorl_mega.errors import ModelError
 from prorl_mega.families.family import Family, Llama3Scaling, ModelDescription
 from prorl_mega.families.registry import FAMILIES
+from prorl_mega.plugins import load
 
 _HEADER_LIMIT = 100 * 2**20  # bytes; the format's own bound on a safetensors header
 
 
-def describe(path: str | Path, family: Family | None = None) -> ModelDescription:
-    """Read `config.json` of a Hugging Face directory, as one of `family` if that is given.
+def describe(path: str | Path, family: str | None = None) -> ModelDescription:
+    """Read `config.json` of a Hugging Face directory; `family` is `model.family`, for one that is not built in.
 
     Raises `ModelError` for a directory or file that is missing or half-written, and for every architecture or option
     that the learner cannot reproduce exactly.
@@ -28,19 +29,19 @@ def describe(path: str | Path, family: Family | None = None) -> ModelDescription
         raise ModelError(f"{directory}: no such directory; model.path must be a Hugging Face directory on this machine")
     file = directory / "config.json"
     config = _read_json(file)
-    family = _family(config, file, family)
-    _refuse_unsupported(config, file)
+    of = _family(config, file, family)
+    _refuse_unsupported(config, of, file)
     heads = _integer(config, "num_attention_heads", file)
     hidden = _integer(config, "hidden_size", file)
-    kv_heads = _integer(config, "num_key_value_heads", file, heads if family.may_lack_kv_heads else None)
+    kv_heads = _integer(config, "num_key_value_heads", file, heads if of.may_lack_kv_heads else None)
     if heads % kv_heads:
         raise ModelError(f"{file}: num_attention_heads={heads} is not a multiple of num_key_value_heads={kv_heads}")
-    head_dim = _integer(config, "head_dim", file, family.head_dim or hidden // heads)
+    head_dim = _integer(config, "head_dim", file, of.head_dim or hidden // heads)
     if head_dim % 2:
         raise ModelError(f"{file}: head_dim={head_dim} must be even for rotary positions")
     theta, scaling = _rope(config, file)
     return ModelDescription(
-        family=family,
+        family=of,
         layers=_integer(config, "num_hidden_layers", file),
         hidden_size=hidden,
         ffn_size=_integer(config, "intermediate_size", file),
@@ -121,22 +122,27 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _family(config: dict[str, Any], file: Path, given: Family | None) -> Family:
-    known = FAMILIES if given is None else {given.architecture: given}
+def _family(config: dict[str, Any], file: Path, reference: str | None) -> Family:
+    known = FAMILIES
+    if reference is not None:
+        given: Family = load(reference, what="model family", key="model.family", kind=Family)
+        known = {given.architecture: given}
     works = f"these work: {', '.join(known)}"
     if "auto_map" in config:
         raise ModelError(f"{file}: auto_map asks for code from the checkpoint, which is never run; {works}")
     names = config.get("architectures") or []
     if len(names) != 1 or names[0] not in known:
-        more = "" if given else "; model.family names a file for another one (examples/my_family.py)"
+        more = "" if reference else "; model.family names a file for another one (examples/my_family.py)"
         raise ModelError(f"{file}: architectures={names} is not supported; {works}{more}")
     return known[names[0]]
 
 
-def _refuse_unsupported(config: dict[str, Any], file: Path) -> None:
+def _refuse_unsupported(config: dict[str, Any], family: Family, file: Path) -> None:
     """Options that change the arithmetic and that the learner does not have."""
     layer_types = set(config.get("layer_types") or ["full_attention"])
-    if config.get("use_sliding_window") or layer_types != {"full_attention"}:
+    if config.get("use_sliding_window" if family.window_has_switch else "sliding_window") or layer_types != {
+        "full_attention"
+    }:
         raise ModelError(f"{file}: sliding-window attention is not supported; only full attention works")
     for key in ("attention_bias", "mlp_bias"):
         if config.get(key):

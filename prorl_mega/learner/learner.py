@@ -64,7 +64,7 @@ class MegatronLearner:
     ) -> None:
         """`temperature` is the sampler's; ids from `valid_vocab` on (the tokenizer's length) have no probability."""
         self.device = activate()
-        self.description: ModelDescription = describe(model.path)
+        self.description: ModelDescription = describe(model.path, model.family)
         self.layout = initialize_parallel(parallel, seed=seed)
         self.groups = process_groups()
         (policy,) = build_model(
@@ -137,13 +137,13 @@ class MegatronLearner:
 
         With one update per step (`prompts_per_update >= prompts_per_step`) the policy of the update is the policy that
         is asked here: `old_logprobs` stay None and `update` fills them in, unless the KL penalty is part of the reward.
-        `reference_logprobs` stay None without a KL penalty (`kl_coef` 0), and with an exact one, for which `update`
+        `reference_logprobs` stay None without a KL penalty (`kl.coef` 0), and with an exact one, for which `update`
         asks the reference itself.
         """
         recipe = self._recipe
         for sample in samples:
             sample.old_logprobs = sample.reference_logprobs = None
-        batches = self._pack(samples, recipe.aggregation)
+        batches = self._pack(samples, recipe.loss.aggregation)
         if recipe.prompts_per_update < recipe.prompts_per_step or self._penalises_rewards():
             self._fill("old_logprobs", samples, batches, self._forward_backward.log_probs(batches))
         if self._has_kl_penalty() and not self._has_exact_kl():
@@ -158,7 +158,7 @@ class MegatronLearner:
         NumericsError on all ranks, and changes nothing, when the loss or the gradient is not finite.
         """
         recipe = self._recipe
-        batches = self._pack(samples, recipe.aggregation)
+        batches = self._pack(samples, recipe.loss.aggregation)
         has_old, has_reference = batches[0].old_logprobs is not None, batches[0].reference_logprobs is not None
         if self._has_exact_kl():
             with self._weights.active(REFERENCE):
@@ -174,7 +174,7 @@ class MegatronLearner:
             self._fill("old_logprobs", samples, batches, logprobs)
         if not has_reference:
             del metrics["policy/kl"]
-        return metrics | rollout_mismatch(samples, recipe.correction.report_bound) | _sizes(samples, batches)
+        return metrics | rollout_mismatch(samples, recipe.importance_sampling.report_bound) | _sizes(samples, batches)
 
     def sft_step(self, samples: list[TrainSample], learning_rate: float) -> Metrics:
         """One optimizer step of maximum likelihood on the completions (warm start): mean over all their tokens."""
@@ -228,21 +228,21 @@ class MegatronLearner:
 
     def _resolved(self, recipe: RecipeConfig) -> RecipeConfig:
         """`recipe` with what `auto` means for this learner."""
-        kind = resolve_auto(recipe.correction.kind, recipe.objective, self._dtype)
-        return replace(recipe, correction=replace(recipe.correction, kind=kind))
+        kind = resolve_auto(recipe.importance_sampling.kind, recipe.policy_loss.kind, self._dtype)
+        return replace(recipe, importance_sampling=replace(recipe.importance_sampling, kind=kind))
 
     def _has_kl_penalty(self) -> bool:
-        return self._recipe.kl_coef > 0.0
+        return self._recipe.kl.coef > 0.0
 
     def _has_exact_kl(self) -> bool:
-        return self._has_kl_penalty() and self._recipe.kl_estimator in EXACT
+        return self._has_kl_penalty() and self._recipe.kl.estimator in EXACT
 
     def _penalises_rewards(self) -> bool:
-        return self._has_kl_penalty() and self._recipe.kl_placement is KLPlacement.reward
+        return self._has_kl_penalty() and self._recipe.kl.placement is KLPlacement.reward
 
     def _pack(self, samples: list[TrainSample], aggregation: LossAggregation) -> list[PackedBatch]:
         lengths = [sample.completion_length for sample in samples]
-        return self._packer.pack(samples, token_weights(lengths, aggregation, self._recipe.fixed_length))
+        return self._packer.pack(samples, token_weights(lengths, aggregation, self._recipe.loss.fixed_length))
 
     def _optimizer_step(
         self, batches: list[PackedBatch], loss: Loss, learning_rate: float
@@ -285,8 +285,8 @@ class MegatronLearner:
 def loss_inputs(stats: TokenStats, batch: PackedBatch, recipe: RecipeConfig) -> LossInputs:
     """What the policy loss sees of a micro-batch. Log-probs that were not computed are taken to be the current ones."""
     current = stats.logprob.detach()
-    exact = getattr(stats, EXACT[recipe.kl_estimator]) if recipe.kl_estimator in EXACT else None
-    on_policy = recipe.force_on_policy or batch.old_logprobs is None
+    exact = getattr(stats, EXACT[recipe.kl.estimator]) if recipe.kl.estimator in EXACT else None
+    on_policy = recipe.policy_loss.force_on_policy or batch.old_logprobs is None
     return LossInputs(
         logprobs=stats.logprob,
         entropy=stats.entropy,

@@ -1,7 +1,7 @@
 """From rewards to advantages: one number per sample, or one per token where a KL penalty is part of the reward.
 
 With R_i the reward of sample i of a group g of n samples, and p_it the KL penalty of its token t (nothing unless
-`kl_placement` is `reward`), R'_i = R_i − Σ_t p_it:
+`kl.placement` is `reward`), R'_i = R_i − Σ_t p_it:
 
     grpo                   (R'_i − mean_g) / (std_g + ε)               arXiv 2402.03300; ProRL, arXiv 2505.24864, eq. 2
     dr_grpo                R'_i − mean_g                               arXiv 2503.20783, section 3.2
@@ -27,12 +27,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prorl_mega.config.recipe import AdvantageKind, BatchMoments, GroupStd, RecipeConfig
+from prorl_mega.config.recipe import AdvantageConfig, AdvantageEstimator, BatchMoments, GroupStd
+from prorl_mega.plugins import resolve
 
 EPSILON = 1e-6  # rewards are in [0, 1]: far below the smallest spread of a group that is kept
 
 Advantage = float | np.ndarray
-"""Of a sample: one number for all its tokens, or `[T]` float64."""
+"""The advantage of a sample: one number for all its tokens, or `[T]` float64."""
 
 ByGroup = list[list[Advantage]]
 
@@ -66,33 +67,33 @@ def _centred(group: np.ndarray) -> np.ndarray:
     return group - group.mean() if _spreads(group) else np.zeros_like(group)
 
 
-def _grpo(rewards: Rewards, recipe: RecipeConfig) -> ByGroup:
+def _grpo(rewards: Rewards, settings: AdvantageConfig) -> ByGroup:
     """std over n − 1 by default: the papers leave it open, and the trainer that ProRL was run with takes this one. With
     16 samples, advantages are 3 % smaller than with the population's."""
 
     def normalised(group: np.ndarray) -> np.ndarray:
         if not _spreads(group):
             return np.zeros_like(group)
-        return (group - group.mean()) / (group.std(ddof=DEGREES[recipe.group_std]) + EPSILON)
+        return (group - group.mean()) / (group.std(ddof=DEGREES[settings.group_std]) + EPSILON)
 
     return [normalised(group).tolist() for group in rewards.totals()]
 
 
-def _dr_grpo(rewards: Rewards, recipe: RecipeConfig) -> ByGroup:
+def _dr_grpo(rewards: Rewards, settings: AdvantageConfig) -> ByGroup:
     return [_centred(group).tolist() for group in rewards.totals()]
 
 
-def _rloo(rewards: Rewards, recipe: RecipeConfig) -> ByGroup:
+def _rloo(rewards: Rewards, settings: AdvantageConfig) -> ByGroup:
     """R_i − mean of the others = n / (n − 1) · (R_i − mean of all)."""
     return [(_centred(group) * (len(group) / max(1, len(group) - 1))).tolist() for group in rewards.totals()]
 
 
-def _reinforce_pp(rewards: Rewards, recipe: RecipeConfig) -> ByGroup:
-    return _normalised_over_batch(rewards, rewards.values, recipe.batch_moments)
+def _reinforce_pp(rewards: Rewards, settings: AdvantageConfig) -> ByGroup:
+    return _normalised_over_batch(rewards, rewards.values, settings.batch_moments)
 
 
-def _reinforce_pp_baseline(rewards: Rewards, recipe: RecipeConfig) -> ByGroup:
-    return _normalised_over_batch(rewards, [_centred(group) for group in rewards.values], recipe.batch_moments)
+def _reinforce_pp_baseline(rewards: Rewards, settings: AdvantageConfig) -> ByGroup:
+    return _normalised_over_batch(rewards, [_centred(group) for group in rewards.values], settings.batch_moments)
 
 
 def _normalised_over_batch(rewards: Rewards, values: list[np.ndarray], moments: BatchMoments) -> ByGroup:
@@ -141,15 +142,19 @@ POINTS: dict[BatchMoments, Callable[[ByGroup, list[np.ndarray]], tuple[np.ndarra
     BatchMoments.token: _per_token,
 }
 
-ESTIMATORS: dict[AdvantageKind, Callable[[Rewards, RecipeConfig], ByGroup]] = {
-    AdvantageKind.grpo: _grpo,
-    AdvantageKind.dr_grpo: _dr_grpo,
-    AdvantageKind.rloo: _rloo,
-    AdvantageKind.reinforce_pp: _reinforce_pp,
-    AdvantageKind.reinforce_pp_baseline: _reinforce_pp_baseline,
+Estimator = Callable[[Rewards, AdvantageConfig], ByGroup]
+"""Also what `recipe.advantage.estimator: my_file.py:function` names."""
+
+ESTIMATORS: dict[str, Estimator] = {
+    AdvantageEstimator.grpo: _grpo,
+    AdvantageEstimator.dr_grpo: _dr_grpo,
+    AdvantageEstimator.rloo: _rloo,
+    AdvantageEstimator.reinforce_pp: _reinforce_pp,
+    AdvantageEstimator.reinforce_pp_baseline: _reinforce_pp_baseline,
 }
 
 
-def advantages(rewards: Rewards, recipe: RecipeConfig) -> ByGroup:
+def advantages(rewards: Rewards, settings: AdvantageConfig) -> ByGroup:
     """Advantages `[groups][samples]` in the order of `rewards`; an estimator may normalise over the whole step."""
-    return ESTIMATORS[recipe.advantage](rewards, recipe)
+    estimate: Estimator = resolve(settings.estimator, ESTIMATORS, what="advantage", key="recipe.advantage.estimator")
+    return estimate(rewards, settings)

@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from prorl_mega.config.schedule import Lever, ResetTarget, StageConfig, StageEnd
+from prorl_mega.config.keys import get_setting, with_settings
+from prorl_mega.config.schedule import Knob, ResetTarget, StageConfig, StageEnd
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import CheckpointError
@@ -41,7 +42,7 @@ class ProgressState:
     kl_factor: float = 1.0  # of the recipe's coefficient
     entropy_coef: float | None = None  # None: the recipe's
     entropy_integral: float = 0.0  # Σ (target − entropy)
-    lever: float | None = None  # None: not moved in this stage
+    knob: float | None = None  # None: not moved in this stage
 
 
 class ProRLController:
@@ -62,20 +63,14 @@ class ProRLController:
         """What is in force: the settings of the current stage with what the controller has adjusted."""
         progress = self._progress
         settings = self._settings[progress.stage]
-        recipe, rollout = settings.recipe, settings.rollout
-        changes: dict[str, Any] = {}
+        changes: dict[str, float] = {}
         if progress.kl_factor != 1.0:
-            changes["kl_coef"] = recipe.kl_coef * progress.kl_factor
+            changes[Knob.kl_coef.key] = settings.recipe.kl.coef * progress.kl_factor
         if progress.entropy_coef is not None:
-            changes["entropy_coef"] = progress.entropy_coef
-        if progress.lever is not None:
-            if self._entropy.lever is Lever.temperature:
-                rollout = dataclasses.replace(rollout, temperature=progress.lever)
-            else:
-                changes[self._entropy.lever.name] = progress.lever
-        if changes:
-            recipe = dataclasses.replace(recipe, **changes)
-        return dataclasses.replace(settings, recipe=recipe, rollout=rollout)
+            changes[Knob.entropy_coef.key] = progress.entropy_coef
+        if progress.knob is not None:
+            changes[self._entropy.knob.key] = progress.knob
+        return with_settings(settings, changes)
 
     def hyperparams(self, step: int) -> StepHyperparams:
         """For the updates of one step; `step` is the number of completed ones.
@@ -87,8 +82,8 @@ class ProRLController:
         age, warmup = step - self._progress.last_clear, settings.optimizer.warmup_steps
         done = 1.0 if age >= warmup else age / warmup
         return StepHyperparams(
-            kl=settings.recipe.kl_coef,
-            entropy=settings.recipe.entropy_coef,
+            kl=settings.recipe.kl.coef,
+            entropy=settings.recipe.loss.entropy_coef,
             learning_rate=settings.optimizer.learning_rate * (WARMUP_START + (1 - WARMUP_START) * done),
         )
 
@@ -122,6 +117,7 @@ class ProRLController:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was called. Raises CheckpointError for a state of another program."""
         parts = self._parts()
+        state = _with_knob(state)
         _check_keys(state, parts, "controller state")
         for name, part in parts.items():
             _check_keys(state[name], [field.name for field in fields(part)], f"controller state {name!r}")
@@ -138,9 +134,9 @@ class ProRLController:
         settings = self.settings()
         return {
             "controller/stage": float(self._progress.stage + 1),
-            "controller/kl_coef": settings.recipe.kl_coef,
-            "controller/entropy_coef": settings.recipe.entropy_coef,
-            "controller/clip_high": settings.recipe.clip_high,
+            "controller/kl_coef": settings.recipe.kl.coef,
+            "controller/entropy_coef": settings.recipe.loss.entropy_coef,
+            "controller/clip_high": settings.recipe.policy_loss.clip_high,
             "controller/temperature": settings.rollout.temperature,
         }
 
@@ -206,30 +202,27 @@ class ProRLController:
         progress.kl_factor = next_kl_factor(progress.kl_factor, metrics.get(KL, math.nan), self._kl)
         entropy = metrics.get(ENTROPY, math.nan)
         if self._entropy.target and math.isfinite(entropy):
-            start = self._settings[progress.stage].recipe.entropy_coef
+            start = self._settings[progress.stage].recipe.loss.entropy_coef
             progress.entropy_coef, progress.entropy_integral = next_entropy_coef(
                 start, progress.entropy_integral, entropy, self._entropy
             )
 
     def _adjusted(self, event: Event) -> Event:
-        """Move the lever for an event that asks for it; others pass."""
+        """Move the knob for an event that asks for it; others pass."""
         if event.action != "adjust":
             return event
-        config, settings = self._entropy, self.settings()
-        if config.lever is Lever.temperature:
-            before = settings.rollout.temperature
-        else:
-            before = getattr(settings.recipe, config.lever.name)
+        config = self._entropy
+        before = get_setting(self.settings(), config.knob.key)
         # The penalty pulls back to the reference from both sides; everything else has a direction.
-        down = event.trigger == HIGH and config.lever is not Lever.kl_coef
-        moved = before - config.lever_step if down else before + config.lever_step
-        after = min(max(moved, config.lever_min), config.lever_max)
-        self._progress.lever = after
+        down = event.trigger == HIGH and config.knob is not Knob.kl_coef
+        moved = before - config.knob_step if down else before + config.knob_step
+        after = min(max(moved, config.knob_min), config.knob_max)
+        self._progress.knob = after
         return dataclasses.replace(
             event,
             numbers=event.numbers | {"before": before, "after": after},
-            limits=event.limits | {"lever_min": config.lever_min, "lever_max": config.lever_max},
-            text=f"{event.text}: {config.lever.name} {before:.4g} -> {after:.4g}",
+            limits=event.limits | {"knob_min": config.knob_min, "knob_max": config.knob_max},
+            text=f"{event.text}: {config.knob.name} {before:.4g} -> {after:.4g}",
         )
 
 
@@ -237,3 +230,11 @@ def _check_keys(found: Any, expected: Iterable[str], what: str) -> None:
     if not isinstance(found, dict) or set(found) != set(expected):
         keys = sorted(found) if isinstance(found, dict) else found
         raise CheckpointError(f"{what} has the keys {keys}; expected {sorted(expected)}")
+
+
+def _with_knob(state: dict[str, Any]) -> dict[str, Any]:
+    """A controller's state of version 0.1, which called the knob a lever, as one of today."""
+    progress = state.get("progress") if isinstance(state, dict) else None
+    if not isinstance(progress, dict) or "lever" not in progress:
+        return state
+    return state | {"progress": {("knob" if key == "lever" else key): value for key, value in progress.items()}}

@@ -1,7 +1,7 @@
 """The sampler is not the policy: engines compute other log-probabilities than the learner for the same weights.
 
 With ρ_t = π_old(y_t) / π_sampler(y_t), the learner's probability over the engine's, every loss term of the surrogate is
-multiplied by a factor that carries no gradient (bounds: `correction.floor` a and `correction.cap` b):
+multiplied by a factor that carries no gradient (bounds: `importance_sampling.floor` a and `importance_sampling.cap` b):
 
     none           1
     tis            clip(ρ_t, a, b)               truncated importance sampling (Yao et al. 2025, "Your Efficient RL
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from prorl_mega import types
-from prorl_mega.config.recipe import CorrectionConfig, CorrectionKind, Objective
+from prorl_mega.config.recipe import ImportanceSamplingConfig, ImportanceSamplingKind, PolicyLossKind
 from prorl_mega.recipe.policy_loss import MAX_LOG_RATIO, bounded_ratio, mean_per_sequence, sum_per_sequence
 from prorl_mega.types import Metrics
 
@@ -49,38 +49,38 @@ class ImportanceSamplingOutputs:
     sums: dict[str, Tensor]
 
 
-def _none(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
+def _none(inputs: ImportanceSamplingInputs, bounds: ImportanceSamplingConfig) -> ImportanceSamplingOutputs:
     return ImportanceSamplingOutputs(factors=torch.ones_like(inputs.log_ratio), sums={})
 
 
-def _tis(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
+def _tis(inputs: ImportanceSamplingInputs, bounds: ImportanceSamplingConfig) -> ImportanceSamplingOutputs:
     ratio = bounded_ratio(inputs.log_ratio)
     return _measured(ratio.clamp(min=bounds.floor, max=bounds.cap), _outside(ratio, bounds), inputs)
 
 
-def _icepop(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
+def _icepop(inputs: ImportanceSamplingInputs, bounds: ImportanceSamplingConfig) -> ImportanceSamplingOutputs:
     ratio = bounded_ratio(inputs.log_ratio)
     return _masked(ratio, ratio, inputs, bounds)
 
 
-def _sequence_mask(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
+def _sequence_mask(inputs: ImportanceSamplingInputs, bounds: ImportanceSamplingConfig) -> ImportanceSamplingOutputs:
     mean = bounded_ratio(mean_per_sequence(inputs.log_ratio, inputs.sequence_ids))
     return _masked(bounded_ratio(inputs.log_ratio), mean, inputs, bounds)
 
 
-def _mis(inputs: ImportanceSamplingInputs, bounds: CorrectionConfig) -> ImportanceSamplingOutputs:
+def _mis(inputs: ImportanceSamplingInputs, bounds: ImportanceSamplingConfig) -> ImportanceSamplingOutputs:
     product = bounded_ratio(sum_per_sequence(inputs.log_ratio, inputs.sequence_ids))
     return _masked(product, product, inputs, bounds)
 
 
 def _masked(
-    factors: Tensor, judged: Tensor, inputs: ImportanceSamplingInputs, bounds: CorrectionConfig
+    factors: Tensor, judged: Tensor, inputs: ImportanceSamplingInputs, bounds: ImportanceSamplingConfig
 ) -> ImportanceSamplingOutputs:
     outside = _outside(judged, bounds)
     return _measured(torch.where(outside, 0.0, factors), outside, inputs)
 
 
-def _outside(ratio: Tensor, bounds: CorrectionConfig) -> Tensor:
+def _outside(ratio: Tensor, bounds: ImportanceSamplingConfig) -> Tensor:
     return (ratio < bounds.floor) | (ratio > bounds.cap)
 
 
@@ -96,22 +96,22 @@ def _measured(factors: Tensor, outside: Tensor, inputs: ImportanceSamplingInputs
 
 
 IMPORTANCE_WEIGHTS: dict[
-    CorrectionKind, Callable[[ImportanceSamplingInputs, CorrectionConfig], ImportanceSamplingOutputs]
+    ImportanceSamplingKind, Callable[[ImportanceSamplingInputs, ImportanceSamplingConfig], ImportanceSamplingOutputs]
 ] = {
-    CorrectionKind.none: _none,
-    CorrectionKind.tis: _tis,
-    CorrectionKind.icepop: _icepop,
-    CorrectionKind.sequence_mask: _sequence_mask,
-    CorrectionKind.mis: _mis,
+    ImportanceSamplingKind.none: _none,
+    ImportanceSamplingKind.tis: _tis,
+    ImportanceSamplingKind.icepop: _icepop,
+    ImportanceSamplingKind.sequence_mask: _sequence_mask,
+    ImportanceSamplingKind.mis: _mis,
 }
 
 
-def resolve_auto(kind: CorrectionKind, objective: Objective, dtype: torch.dtype) -> CorrectionKind:
+def resolve_auto(kind: ImportanceSamplingKind, policy_loss: str, dtype: torch.dtype) -> ImportanceSamplingKind:
     """What `auto` means for a learner whose parameters have `dtype`; every other kind is itself."""
-    if kind is not CorrectionKind.auto:
+    if kind is not ImportanceSamplingKind.auto:
         return kind
-    exact = dtype in (torch.float32, torch.float64) or objective is Objective.gspo
-    return CorrectionKind.none if exact else CorrectionKind.tis
+    exact = dtype in (torch.float32, torch.float64) or policy_loss == PolicyLossKind.gspo
+    return ImportanceSamplingKind.none if exact else ImportanceSamplingKind.tis
 
 
 def rollout_mismatch(sequences: Sequence[types.TrainSample], bound: float) -> Metrics:

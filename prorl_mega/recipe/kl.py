@@ -18,7 +18,7 @@ As a *loss*, differentiated through π only, their gradients per token are
 In the *reward* only values matter (nothing is differentiated): k1 and k3 are unbiased there, k1 being the penalty of
 RLHF (arXiv 2009.01325). An exact sum would score a distribution, not the token that was chosen; it is refused there.
 
-Clamps. |δ| is bounded by `kl_clamp` first, and the value by ±`kl_output_clamp` afterwards (0: not); beyond either the
+Clamps. |δ| is bounded by `kl.clamp` first, and the value by ±`kl.output_clamp` afterwards (0: not); beyond either the
 value is constant and the gradient zero, so that one token that the reference finds impossible cannot dominate an
 update. Exact values know only the second one.
 """
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prorl_mega.config.recipe import KLEstimator, RecipeConfig
+from prorl_mega.config.recipe import KLConfig, KLEstimator
 
 EXACT = {KLEstimator.exact_reverse: "kl_reverse", KLEstimator.exact_forward: "kl_forward"}
 """Field of the kernels' `TokenStats` that an exact estimator takes."""
@@ -79,9 +79,9 @@ ESTIMATORS: dict[KLEstimator, Callable[[KLInputs, float], Tensor]] = {
 }
 
 
-def kl_per_token(inputs: KLInputs, recipe: RecipeConfig) -> Tensor:
+def kl_per_token(inputs: KLInputs, settings: KLConfig) -> Tensor:
     """`[tokens]` nats, differentiable in `logprobs` or `exact`."""
-    values = ESTIMATORS[recipe.kl_estimator](inputs, recipe.kl_clamp)
-    if not recipe.kl_output_clamp:
+    values = ESTIMATORS[settings.estimator](inputs, settings.clamp)
+    if not settings.output_clamp:
         return values
-    return values.clamp(min=-recipe.kl_output_clamp, max=recipe.kl_output_clamp)
+    return values.clamp(min=-settings.output_clamp, max=settings.output_clamp)

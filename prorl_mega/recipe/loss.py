@@ -21,7 +21,7 @@ from torch import Tensor
 from prorl_mega.config.recipe import KLPlacement, LossAggregation, RecipeConfig
 from prorl_mega.recipe.importance_sampling import IMPORTANCE_WEIGHTS, ImportanceSamplingInputs
 from prorl_mega.recipe.kl import KLInputs, kl_per_token
-from prorl_mega.recipe.policy_loss import MAX_LOG_RATIO, POLICY_LOSSES, PolicyLossInputs
+from prorl_mega.recipe.policy_loss import MAX_LOG_RATIO, PolicyLossInputs, find_policy_loss
 from prorl_mega.types import StepHyperparams
 
 
@@ -112,7 +112,7 @@ def rl_loss(inputs: LossInputs, recipe: RecipeConfig, hyperparams: StepHyperpara
     logprobs, entropy = where_active(inputs.logprobs), where_active(inputs.entropy)
     log_ratio = where_active(inputs.logprobs - inputs.old_logprobs)
     gap = where_active(inputs.old_logprobs - inputs.rollout_logprobs).detach()
-    objective = POLICY_LOSSES[recipe.objective](
+    policy_loss = find_policy_loss(recipe.policy_loss.kind)(
         PolicyLossInputs(
             logprobs=logprobs,
             log_ratio=log_ratio,
@@ -120,11 +120,11 @@ def rl_loss(inputs: LossInputs, recipe: RecipeConfig, hyperparams: StepHyperpara
             sequence_ids=inputs.sequence_ids,
             metric_weights=metric_weights,
         ),
-        recipe,
+        recipe.policy_loss,
     )
-    correction = IMPORTANCE_WEIGHTS[recipe.correction.kind](
+    importance_sampling = IMPORTANCE_WEIGHTS[recipe.importance_sampling.kind](
         ImportanceSamplingInputs(log_ratio=gap, sequence_ids=inputs.sequence_ids, metric_weights=metric_weights),
-        recipe.correction,
+        recipe.importance_sampling,
     )
     kl = kl_per_token(
         KLInputs(
@@ -132,11 +132,11 @@ def rl_loss(inputs: LossInputs, recipe: RecipeConfig, hyperparams: StepHyperpara
             reference_logprobs=where_active(inputs.reference_logprobs),
             exact=where_active(inputs.exact_kl),
         ),
-        recipe,
+        recipe.kl,
     )
-    surrogate = weights @ (objective.losses * correction.factors)
+    surrogate = weights @ (policy_loss.losses * importance_sampling.factors)
     loss = surrogate
-    if hyperparams.kl and recipe.kl_placement is KLPlacement.loss:
+    if hyperparams.kl and recipe.kl.placement is KLPlacement.loss:
         loss = loss + hyperparams.kl * (weights @ kl)
     if hyperparams.entropy:
         loss = loss - hyperparams.entropy * (weights @ entropy)
@@ -153,8 +153,8 @@ def rl_loss(inputs: LossInputs, recipe: RecipeConfig, hyperparams: StepHyperpara
             "policy/kl_to_old": metric_weights @ (torch.expm1(log_moved) - log_moved),
             "sampler/logprob_gap": metric_weights @ gap.abs(),
             "sampler/kl": metric_weights @ (torch.expm1(log_gap) - log_gap),
-            **{name: value.detach() for name, value in objective.sums.items()},
-            **correction.sums,
+            **{name: value.detach() for name, value in policy_loss.sums.items()},
+            **importance_sampling.sums,
         }
         maxima = {
             "policy/log_ratio_max": _largest(log_ratio),

@@ -16,13 +16,15 @@ GSPO's bounds are of the order of 1e-4, CISPO's lower one is 1 (none) in its pap
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from prorl_mega.config.recipe import Objective, RecipeConfig
+from prorl_mega.config.recipe import PolicyLossConfig, PolicyLossKind
+from prorl_mega.plugins import resolve
 
 MAX_LOG_RATIO = 20.0  # exp(20) = 5e8: beyond any trust region, and far from fp32 overflow
 
@@ -40,7 +42,7 @@ class PolicyLossInputs:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class PolicyLossOutputs:
-    """`losses` `[rows]` before weighting; `sums` are metrics, share-weighted scalars."""
+    """`losses` `[rows]` before weighting; `sums` are metrics, scalars weighted with `metric_weights`."""
 
     losses: Tensor
     sums: dict[str, Tensor]
@@ -65,46 +67,46 @@ def mean_per_sequence(values: Tensor, sequence_ids: Tensor) -> Tensor:
     return sum_per_sequence(values, sequence_ids) / sum_per_sequence(torch.ones_like(values), sequence_ids)
 
 
-def _clipped(ratio: Tensor, recipe: RecipeConfig) -> Tensor:
-    return ratio.clamp(min=1 - recipe.clip_low, max=1 + recipe.clip_high)
+def _clipped(ratio: Tensor, settings: PolicyLossConfig) -> Tensor:
+    return ratio.clamp(min=1 - settings.clip_low, max=1 + settings.clip_high)
 
 
-def _pessimistic(ratio: Tensor, inputs: PolicyLossInputs, recipe: RecipeConfig) -> Tensor:
-    return -torch.minimum(ratio * inputs.advantages, _clipped(ratio, recipe) * inputs.advantages)
+def _pessimistic(ratio: Tensor, inputs: PolicyLossInputs, settings: PolicyLossConfig) -> Tensor:
+    return -torch.minimum(ratio * inputs.advantages, _clipped(ratio, settings) * inputs.advantages)
 
 
-def _ratio_metrics(ratio: Tensor, inputs: PolicyLossInputs, recipe: RecipeConfig) -> dict[str, Tensor]:
+def _ratio_metrics(ratio: Tensor, inputs: PolicyLossInputs, settings: PolicyLossConfig) -> dict[str, Tensor]:
     """The mean ratio, and how many tokens the two bounds silence."""
     metric_weights, advantages = inputs.metric_weights, inputs.advantages
     with torch.no_grad():
         return {
             "policy/ratio": metric_weights @ ratio,
             "policy/clipped_low": metric_weights
-            @ ((ratio < 1 - recipe.clip_low) & (advantages < 0)).to(metric_weights.dtype),
+            @ ((ratio < 1 - settings.clip_low) & (advantages < 0)).to(metric_weights.dtype),
             "policy/clipped_high": metric_weights
-            @ ((ratio > 1 + recipe.clip_high) & (advantages > 0)).to(metric_weights.dtype),
+            @ ((ratio > 1 + settings.clip_high) & (advantages > 0)).to(metric_weights.dtype),
         }
 
 
-def _ppo_clip(inputs: PolicyLossInputs, recipe: RecipeConfig) -> PolicyLossOutputs:
+def _ppo_clip(inputs: PolicyLossInputs, settings: PolicyLossConfig) -> PolicyLossOutputs:
     ratio = bounded_ratio(inputs.log_ratio)
-    return PolicyLossOutputs(losses=_pessimistic(ratio, inputs, recipe), sums=_ratio_metrics(ratio, inputs, recipe))
+    return PolicyLossOutputs(losses=_pessimistic(ratio, inputs, settings), sums=_ratio_metrics(ratio, inputs, settings))
 
 
-def _dual_clip(inputs: PolicyLossInputs, recipe: RecipeConfig) -> PolicyLossOutputs:
+def _dual_clip(inputs: PolicyLossInputs, settings: PolicyLossConfig) -> PolicyLossOutputs:
     ratio = bounded_ratio(inputs.log_ratio)
-    losses = _pessimistic(ratio, inputs, recipe)
-    ceiling = -recipe.dual_clip * inputs.advantages
+    losses = _pessimistic(ratio, inputs, settings)
+    ceiling = -settings.dual_clip * inputs.advantages
     beyond = (inputs.advantages < 0) & (losses > ceiling)
-    sums = _ratio_metrics(ratio, inputs, recipe)
+    sums = _ratio_metrics(ratio, inputs, settings)
     sums["policy/clipped_dual"] = inputs.metric_weights @ beyond.to(inputs.metric_weights.dtype)
     return PolicyLossOutputs(losses=torch.where(beyond, ceiling, losses), sums=sums)
 
 
-def _cispo(inputs: PolicyLossInputs, recipe: RecipeConfig) -> PolicyLossOutputs:
+def _cispo(inputs: PolicyLossInputs, settings: PolicyLossConfig) -> PolicyLossOutputs:
     """The metrics count tokens at a bound whatever their advantage: they are weighted less, not silenced."""
     ratio = bounded_ratio(inputs.log_ratio.detach())
-    weight = _clipped(ratio, recipe)
+    weight = _clipped(ratio, settings)
     metric_weights = inputs.metric_weights
     return PolicyLossOutputs(
         losses=-weight * inputs.advantages * inputs.logprobs,
@@ -116,14 +118,24 @@ def _cispo(inputs: PolicyLossInputs, recipe: RecipeConfig) -> PolicyLossOutputs:
     )
 
 
-def _gspo(inputs: PolicyLossInputs, recipe: RecipeConfig) -> PolicyLossOutputs:
+def _gspo(inputs: PolicyLossInputs, settings: PolicyLossConfig) -> PolicyLossOutputs:
     ratio = bounded_ratio(mean_per_sequence(inputs.log_ratio, inputs.sequence_ids))
-    return PolicyLossOutputs(losses=_pessimistic(ratio, inputs, recipe), sums=_ratio_metrics(ratio, inputs, recipe))
+    return PolicyLossOutputs(losses=_pessimistic(ratio, inputs, settings), sums=_ratio_metrics(ratio, inputs, settings))
 
 
-POLICY_LOSSES: dict[Objective, Callable[[PolicyLossInputs, RecipeConfig], PolicyLossOutputs]] = {
-    Objective.ppo_clip: _ppo_clip,
-    Objective.dual_clip: _dual_clip,
-    Objective.cispo: _cispo,
-    Objective.gspo: _gspo,
+PolicyLoss = Callable[[PolicyLossInputs, PolicyLossConfig], PolicyLossOutputs]
+"""Also what `recipe.policy_loss.kind: my_file.py:function` names. Without rows it returns the same metrics, as zeros."""
+
+POLICY_LOSSES: dict[str, PolicyLoss] = {
+    PolicyLossKind.ppo_clip: _ppo_clip,
+    PolicyLossKind.dual_clip: _dual_clip,
+    PolicyLossKind.cispo: _cispo,
+    PolicyLossKind.gspo: _gspo,
 }
+
+
+@functools.cache
+def find_policy_loss(kind: str) -> PolicyLoss:
+    """The policy loss of that name, or of that import path. Raises ConfigError."""
+    found: PolicyLoss = resolve(kind, POLICY_LOSSES, what="policy loss", key="recipe.policy_loss.kind")
+    return found

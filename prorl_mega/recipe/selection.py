@@ -40,14 +40,14 @@ def why_uninformative(rewards: list[float]) -> str | None:
 def why_dropped(group: Group, recipe: RecipeConfig) -> str | None:
     """Why a group is not trained on; None when it is."""
     rewards = group.rewards()
-    if not recipe.keep_uniform_groups and (reason := why_uninformative(rewards)):
+    if not recipe.selection.keep_uniform_groups and (reason := why_uninformative(rewards)):
         return reason
     if not rewards:
         return TOO_FEW_SCORED
     mean = float(np.mean(rewards))
-    if mean > recipe.pass_rate_max + SAME:
+    if mean > recipe.selection.pass_rate_max + SAME:
         return TOO_EASY
-    if mean < recipe.pass_rate_min - SAME:
+    if mean < recipe.selection.pass_rate_min - SAME:
         return TOO_HARD
     if not any(is_trained(sample, recipe) for sample in group.scored()):
         return ALL_CUT_OFF

@@ -49,7 +49,7 @@ def assign_advantages(
     """Set `advantage` of the sequences that `to_train_samples` made of `groups`.
 
     With the KL penalty in the reward they must have been annotated: each token costs kl_coef · k, with the estimator k
-    of `kl_estimator` between the policy before this step's updates and the reference. Samples that are not trained on
+    of `kl.estimator` between the policy before this step's updates and the reference. Samples that are not trained on
     pay nothing.
     """
     remaining = iter(sequences)
@@ -57,14 +57,14 @@ def assign_advantages(
         [next(remaining) if is_trained(sample, recipe) else None for sample in group.scored()] for group in groups
     ]
     assert next(remaining, None) is None, "sequences of other groups"
-    penalised = recipe.kl_placement is KLPlacement.reward and kl_coef > 0
+    penalised = recipe.kl.placement is KLPlacement.reward and kl_coef > 0
     penalties = [[_penalty(each, recipe, kl_coef) for each in group] for group in trained] if penalised else None
     rewards = Rewards(
         values=[np.asarray(group.shaped_rewards(), dtype=np.float64) for group in groups],
         lengths=[np.array([each.completion_length if each else 0 for each in group], dtype=int) for group in trained],
         penalties=penalties,
     )
-    for of_group, values in zip(trained, advantages(rewards, recipe), strict=True):
+    for of_group, values in zip(trained, advantages(rewards, recipe.advantage), strict=True):
         for sequence, value in zip(of_group, values, strict=True):
             if sequence is not None:
                 sequence.advantage = value
@@ -87,7 +87,7 @@ def _penalty(sequence: TrainSample | None, recipe: RecipeConfig, kl_coef: float)
     policy = torch.from_numpy(sequence.old_logprobs.astype(np.float64))
     reference = torch.from_numpy(sequence.reference_logprobs.astype(np.float64))
     inputs = KLInputs(logprobs=policy, reference_logprobs=reference, exact=torch.zeros_like(policy))
-    return kl_coef * kl_per_token(inputs, recipe).numpy()
+    return kl_coef * kl_per_token(inputs, recipe.kl).numpy()
 
 
 def split_updates(sequences: list[TrainSample], recipe: RecipeConfig) -> list[list[TrainSample]]:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from blake3 import blake3
 
+from prorl_mega.config.renamed import translated
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.storage import write_durably
@@ -81,14 +82,22 @@ def write_settings(path: Path, config: RunConfig) -> None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Dotted settings of a run directory. Raises ConfigError when the file is not what `write_settings` writes."""
+    """Dotted settings of a run directory; see `read_tree`."""
+    return flatten(read_tree(path))
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """Nested settings of a run directory, those of version 0.1 under the names of today.
+
+    Raises ConfigError when the file is not what `write_settings` writes.
+    """
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} does not contain settings")
-    return flatten(tree)
+    return translated(tree)
 
 
 def changes_on_resume(path: Path, config: RunConfig) -> list[str]:

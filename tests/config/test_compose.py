@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prorl_mega import train
 from prorl_mega.config.compose import config_directory, run_hydra, sweep_name, swept_keys, to_config, to_objects
-from prorl_mega.config.recipe import AdvantageKind, CorrectionKind, KLEstimator
+from prorl_mega.config.recipe import AdvantageEstimator, ImportanceSamplingKind, KLEstimator
 from prorl_mega.config.schema import RunConfig, WarmstartConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import ConfigError, ExitCode
@@ -41,7 +41,7 @@ def main(config: RunConfig) -> ExitCode:
     if config.seed == 10:
         return ExitCode.SAVED_AFTER_SIGNAL
     logging.getLogger("a library").info("chatter of a library")
-    print("ran", config.name, config.seed, repr(config.recipe.kl_coef), type(config.recipe.kl_estimator).__name__)
+    print("ran", config.name, config.seed, repr(config.recipe.kl.coef), type(config.recipe.kl.estimator).__name__)
     return ExitCode.FINISHED
 
 if __name__ == "__main__":
@@ -120,7 +120,12 @@ def test_paper_values_of_prorl_v1(model: Path) -> None:
     config = to_config(settings, RunConfig, 32)
     recipe = config.recipe
     assert (recipe.prompts_per_step, recipe.samples_per_prompt, recipe.prompts_per_update) == (256, 16, 64)
-    assert (recipe.clip_low, recipe.clip_high, recipe.kl_coef, recipe.kl_estimator) == (0.2, 0.4, 1e-4, KLEstimator.k3)
+    assert (recipe.policy_loss.clip_low, recipe.policy_loss.clip_high, recipe.kl.coef, recipe.kl.estimator) == (
+        0.2,
+        0.4,
+        1e-4,
+        KLEstimator.k3,
+    )
     assert (config.rollout.temperature, config.rollout.max_response_tokens) == (1.2, 8192)
     assert (config.optimizer.learning_rate, config.optimizer.warmup_steps) == (2e-6, 0)
     assert (config.cluster.nodes, config.cluster.ranks_per_node) == (4, 8)
@@ -134,10 +139,14 @@ def test_published_values_of_prorl_v2(model: Path) -> None:
     config = to_config(settings, RunConfig, 32)
     recipe, reset = config.recipe, config.schedule.reset
     assert (recipe.prompts_per_step, recipe.samples_per_prompt, recipe.prompts_per_update) == (512, 16, 64)
-    assert recipe.advantage is AdvantageKind.reinforce_pp_baseline
-    assert (recipe.clip_low, recipe.clip_high) == (0.2, 0.28)
-    assert (recipe.kl_coef, recipe.kl_estimator, recipe.kl_clamp) == (1e-4, KLEstimator.k2, 10.0)
-    assert (recipe.correction.kind, recipe.correction.floor, recipe.correction.cap) == (CorrectionKind.icepop, 0.5, 5.0)
+    assert recipe.advantage.estimator == AdvantageEstimator.reinforce_pp_baseline
+    assert (recipe.policy_loss.clip_low, recipe.policy_loss.clip_high) == (0.2, 0.28)
+    assert (recipe.kl.coef, recipe.kl.estimator, recipe.kl.clamp) == (1e-4, KLEstimator.k2, 10.0)
+    assert (recipe.importance_sampling.kind, recipe.importance_sampling.floor, recipe.importance_sampling.cap) == (
+        ImportanceSamplingKind.icepop,
+        0.5,
+        5.0,
+    )
     assert (recipe.shaping.length_on_steps, recipe.shaping.length_off_steps) == (100, 500)
     assert config.optimizer.learning_rate == 1e-6
     assert 200 <= reset.every <= 500
@@ -152,7 +161,7 @@ def test_published_values_of_brorl(model: Path) -> None:
     assert recipe.prompts_per_step // recipe.prompts_per_update == 8
     assert stage.optimizer.learning_rate == pytest.approx(2.83e-6, rel=1e-3)
     assert stage.rollout.max_response_tokens == 16384
-    assert (recipe.correction.kind, recipe.correction.cap) == (CorrectionKind.tis, 2.0)
+    assert (recipe.importance_sampling.kind, recipe.importance_sampling.cap) == (ImportanceSamplingKind.tis, 2.0)
 
 
 @pytest.mark.parametrize(("cluster", "ranks"), [("h100_4x8", 32), ("h100_8x8", 64)])
@@ -166,20 +175,25 @@ def test_experiments_fit_both_clusters(experiment: str, cluster: str, ranks: int
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["recipe.kl_cof=1"], r"recipe\.kl_cof: no such setting; did you mean recipe\.kl_coef"),
+        (["recipe.kl_cof=1"], r"recipe\.kl_cof: no such setting; did you mean recipe\.kl\.coef"),
         (["steps=3"], r"steps: no such setting; did you mean .*schedule\.steps"),
         (["recip.kl_coef=1"], r"recip: no such setting; did you mean recipe"),
-        (["+recipe.kl_cof=1"], r"recipe\.kl_cof: no such setting; did you mean recipe\.kl_coef"),
-        (["recipe.kl_estimator=k33"], r"recipe\.kl_estimator=k33: did you mean k3\? These work: k1, k2, k3"),
+        (["+recipe.kl_cof=1"], r"recipe\.kl_cof: no such setting; did you mean recipe\.kl\.coef"),
+        (["recipe.kl.estimator=k33"], r"recipe\.kl\.estimator=k33: did you mean k3\? These work: k1, k2, k3"),
+        (
+            ["recipe.policy_loss.kind=gsop"],
+            r"no such policy loss; did you mean gspo\?; it is one of cispo, .*path/to/file",
+        ),
+        (["recipe.advantage.estimator=nowhere.py:f"], r"recipe\.advantage\.estimator: .*nowhere\.py: no such file"),
         (["model.weights=randm"], r"did you mean random\? These work: pretrained, random"),
         (["seed=1.5"], r"seed: .*'1\.5'.*; seed is a whole number"),
-        (["recipe.kl_coef=abc"], r"recipe\.kl_coef: .*'abc'.*; recipe\.kl_coef is a number"),
+        (["recipe.kl.coef=abc"], r"recipe\.kl\.coef: .*'abc'.*; recipe\.kl\.coef is a number"),
         (["parallel.sequence=maybe"], r"parallel\.sequence: .*'maybe'.*is true or false"),
         (["experiment=dmeo"], r"configs/experiment/dmeo\.yaml does not exist; did you mean demo\?"),
         (["recipe=prorl_v9"], r"did you mean prorl_v2\? These work: cispo, .*, prorl_v1, prorl_v2"),
         (["+recipe=grpo"], r"recipe has a choice already; replace it with recipe=<option>"),
-        (["recipe.kl_coef=[1"], r"recipe\.kl_coef=\[1: not a valid override .*quotes"),
-        (["recipe.kl_coef=${nowhere}"], r"recipe\.kl_coef: Interpolation key 'nowhere' not found"),
+        (["recipe.kl.coef=[1"], r"recipe\.kl\.coef=\[1: not a valid override .*quotes"),
+        (["recipe.kl.coef=${nowhere}"], r"recipe\.kl\.coef: Interpolation key 'nowhere' not found"),
         (["tasks.mixture.nope.weight=2"], r"tasks\.mixture\.nope.*: the mixture has no such entry.*configs/tasks"),
         (["model.path=???"], r"model\.path is required and has no value.*model\.path=\.\.\."),
         (["rollout.temperature=0"], r"rollout\.temperature=0 must be more than 0 and at most 10"),
@@ -213,11 +227,14 @@ def test_mistake_in_a_file_names_the_file(tmp_path: Path, model: Path) -> None:
     (group / "mine.yaml").write_text("# @package _global_\nrecipe:\n  clip_hihg: 0.3\n")
     done = start(tmp_path, f"hydra.searchpath=[file://{tmp_path / 'more'}]", "experiment=mine", f"model.path={model}")
     assert done.returncode == ExitCode.CONFIG
-    assert "experiment/mine.yaml: recipe.clip_hihg: no such setting; did you mean recipe.clip_high" in done.stderr
+    assert (
+        "experiment/mine.yaml: recipe.clip_hihg: no such setting; did you mean recipe.policy_loss.clip_high"
+        in done.stderr
+    )
 
 
 def test_a_run_gets_objects_and_leaves_nothing_behind(tmp_path: Path, model: Path) -> None:
-    done = start(tmp_path, "experiment=demo", "model=random", f"model.path={model}", "recipe.kl_coef=1e-3")
+    done = start(tmp_path, "experiment=demo", "model=random", f"model.path={model}", "recipe.kl.coef=1e-3")
     assert (done.returncode, done.stdout) == (0, "ran demo 1 0.001 KLEstimator\n"), done.stderr
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model", "program.py"]
 
@@ -233,9 +250,9 @@ def test_exit_codes_of_the_program_reach_the_shell(tmp_path: Path, model: Path) 
 
 
 def test_cfg_job_prints_settings(tmp_path: Path) -> None:
-    done = start(tmp_path, "experiment=demo", "recipe.kl_coef=1e-3", "--cfg", "job")
+    done = start(tmp_path, "experiment=demo", "recipe.kl.coef=1e-3", "--cfg", "job")
     assert done.returncode == 0
-    assert OmegaConf.create(done.stdout).recipe.kl_coef == 1e-3
+    assert OmegaConf.create(done.stdout).recipe.kl.coef == 1e-3
 
 
 def test_sweep_jobs_have_directories_of_their_own(tmp_path: Path, model: Path) -> None:
@@ -267,7 +284,7 @@ def test_swept_keys() -> None:
 
 
 def test_sweep_names() -> None:
-    assert sweep_name("demo", ["experiment=demo", "seed=2", "recipe.kl_coef=1e-3"]) == "demo--seed_2--kl_coef_1e-3"
+    assert sweep_name("demo", ["experiment=demo", "seed=2", "recipe.kl.coef=1e-3"]) == "demo--seed_2--kl_coef_1e-3"
     assert sweep_name("runs/base", ["output=x"]) == "runs/base"
     hostile = [
         sweep_name("demo", [f"model.path={value}"]) for value in ("a b", "a-b", "a/b", "../../x", "$(x)", "a\nb")

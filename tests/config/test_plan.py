@@ -26,9 +26,9 @@ def test_main_memory_holds_the_hidden_states_of_exact_kl_and_what_is_offloaded(m
         "recipe.prompts_per_update=4",
         "recipe.samples_per_prompt=2",
         "rollout.max_response_tokens=10",
-        "recipe.kl_coef=0.1",
+        "recipe.kl.coef=0.1",
     ]
-    exact = [*settings, "recipe.kl_estimator=exact_reverse"]
+    exact = [*settings, "recipe.kl.estimator=exact_reverse"]
     hidden = 2 * shape.hidden_size * 4 * 2 * 10  # 16 bits, one update
     weights = 2 * parameter_count(shape)
     assert estimate_memory(run_config(model, *settings), shape, 1).host == 0

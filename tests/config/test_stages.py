@@ -30,13 +30,13 @@ def test_without_stages_there_are_the_settings_of_the_run(model: Path) -> None:
 def test_a_stage_inherits_from_the_one_before(model: Path) -> None:
     config = run_config(
         model,
-        "schedule.stages=[{steps: 5, recipe: {kl_coef: 0.5, shaping: {termination: scale}}},"
+        "schedule.stages=[{steps: 5, recipe: {kl: {coef: 0.5}, shaping: {termination: scale}}},"
         "{steps: 5, rollout: {max_response_tokens: 50}, tasks: {mixture: {reverse: {weight: 0}}}},"
-        "{recipe: {kl_coef: 0.25}, optimizer: {learning_rate: 1}, tasks: {mixture: {reverse: {weight: 2}}}}]",
+        "{recipe: {kl: {coef: 0.25}}, optimizer: {learning_rate: 1}, tasks: {mixture: {reverse: {weight: 2}}}}]",
     )
     seen = [
         (
-            each.recipe.kl_coef,
+            each.recipe.kl.coef,
             each.recipe.shaping.termination.name,
             each.rollout.max_response_tokens,
             each.optimizer.learning_rate,
@@ -49,7 +49,7 @@ def test_a_stage_inherits_from_the_one_before(model: Path) -> None:
         (0.5, "scale", 50, 2e-4, 0.0),
         (0.25, "scale", 50, 1.0, 2.0),
     ]
-    assert config.recipe.kl_coef == 1e-4, "the settings of the run stay as they are"
+    assert config.recipe.kl.coef == 1e-4, "the settings of the run stay as they are"
 
 
 def test_an_engine_is_built_for_the_longest_answers(model: Path) -> None:
@@ -72,10 +72,19 @@ def test_learning_rate_by_the_root_of_the_batch(model: Path) -> None:
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ("[{steps: 5}, {recipe: {kl_coeff: 1}}]", r"schedule\.stages\[1\]\.recipe\.kl_coeff: no such setting; did you"),
-        ("[{recipe: {kl_coef: much}}]", r"schedule\.stages\[0\]\.recipe\.kl_coef: .*'much'.*is a number"),
-        ("[{recipe: {advantage: grpoo}}]", r"schedule\.stages\[0\]\.recipe\.advantage=grpoo: did you mean grpo\?"),
-        ("[{recipe: {clip_low: 2}}]", r"schedule\.stages\[0\]\.recipe\.clip_low=2 must be more than 0 and at most 1"),
+        (
+            "[{steps: 5}, {recipe: {kl: {coeff: 1}}}]",
+            r"schedule\.stages\[1\]\.recipe\.kl\.coeff: no such setting; did you",
+        ),
+        ("[{recipe: {kl: {coef: much}}}]", r"schedule\.stages\[0\]\.recipe\.kl\.coef: .*'much'.*is a number"),
+        (
+            "[{recipe: {advantage: {estimator: grpoo}}}]",
+            r"schedule\.stages\[0\]\.recipe\.advantage\.estimator=grpoo: did you mean grpo\?",
+        ),
+        (
+            "[{recipe: {policy_loss: {clip_low: 2}}}]",
+            r"schedule\.stages\[0\]\.recipe\.policy_loss\.clip_low=2 must be more than 0 and at most 1",
+        ),
         ("[{recipe: {prompts_per_update: 5}}]", r"stages\[0\]\.recipe\.prompts_per_step=32 is not a multiple"),
         ("[{recipe: {samples_per_prompt: 1}}]", r"stages\[0\]\.recipe\.samples_per_prompt=1: .* 2 or more"),
         ("[{recipe: {curriculum: {by: entry}}}]", r"stages\[0\]\.recipe\.curriculum\.by cannot change while a run"),
@@ -125,8 +134,8 @@ def test_stages_that_do_not_compose(stages: str, message: str, model: Path) -> N
         (["schedule.reset.every=0", "schedule.reset.futile=1"], r"reset\.futile=1 waits for a trigger of a reset"),
         (["schedule.reset.decline=0.1", "schedule.evaluate_every=0"], r"reset\.decline=0\.1 counts evaluations"),
         (["schedule.reset.to=best", "schedule.evaluate_every=0"], r"reset\.to=best counts evaluations.*to=policy"),
-        (["schedule.reset.kl_bound=0.1", "recipe.kl_coef=0"], r"kl_bound=0\.1 looks at the KL, which is not measured"),
-        (["schedule.kl.target=0.1", "schedule.stages=[{recipe: {kl_coef: 0}}]"], r"kl\.target=0\.1 looks at the KL"),
+        (["schedule.reset.kl_bound=0.1", "recipe.kl.coef=0"], r"kl_bound=0\.1 looks at the KL, which is not measured"),
+        (["schedule.kl.target=0.1", "schedule.stages=[{recipe: {kl: {coef: 0}}}]"], r"kl\.target=0\.1 looks at the KL"),
         (["schedule.entropy.low=2", "schedule.entropy.high=1"], r"entropy\.high=1 is not above .*low=2"),
         (
             ["schedule.entropy.low=1", "schedule.entropy.high=2", "schedule.entropy.margin=0.6"],
@@ -134,27 +143,27 @@ def test_stages_that_do_not_compose(stages: str, message: str, model: Path) -> N
         ),
         (["schedule.entropy.target=1"], r"entropy\.target=1 needs .*proportional or integral above 0"),
         (["schedule.entropy.coef_min=1"], r"coef_min=1 is more than coef_max=0\.01"),
-        (["schedule.entropy.on_low=adjust"], r"lever_step=0 moves nothing; adjust needs more than 0"),
+        (["schedule.entropy.on_low=adjust"], r"knob_step=0 moves nothing; adjust needs more than 0"),
         (
-            ["schedule.entropy.on_low=adjust", "schedule.entropy.lever=temperature", "schedule.entropy.lever_step=0.1"],
-            r"lever_min=0 must be more than 0 for temperature",
+            ["schedule.entropy.on_low=adjust", "schedule.entropy.knob=temperature", "schedule.entropy.knob_step=0.1"],
+            r"knob_min=0 must be more than 0 for temperature",
         ),
         (
-            ["schedule.entropy.on_high=adjust", "schedule.entropy.lever=clip_high", "schedule.entropy.lever_max=0.1"],
-            r"lever_min=0 and lever_max=0\.1 must enclose clip_high=0\.4, where the lever starts",
+            ["schedule.entropy.on_high=adjust", "schedule.entropy.knob=clip_high", "schedule.entropy.knob_max=0.1"],
+            r"knob_min=0 and knob_max=0\.1 must enclose clip_high=0\.4, where the knob starts",
         ),
         (
             [
                 "schedule.entropy.on_low=adjust",
-                "schedule.entropy.lever_step=1",
+                "schedule.entropy.knob_step=1",
                 "schedule.entropy.target=1",
                 "schedule.entropy.integral=1",
             ],
-            r"lever=entropy_coef and schedule\.entropy\.target both move recipe\.entropy_coef",
+            r"knob=entropy_coef and schedule\.entropy\.target both move recipe\.loss\.entropy_coef",
         ),
         (
-            ["schedule.entropy.on_low=adjust", "schedule.entropy.lever=kl_coef", "schedule.kl.target=1"],
-            r"lever=kl_coef and schedule\.kl\.target both move recipe\.kl_coef",
+            ["schedule.entropy.on_low=adjust", "schedule.entropy.knob=kl_coef", "schedule.kl.target=1"],
+            r"knob=kl_coef and schedule\.kl\.target both move recipe\.kl\.coef",
         ),
     ],
 )

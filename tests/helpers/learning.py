@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from megatron.core.parallel_state import get_data_parallel_group
 
+from prorl_mega.config.keys import with_settings
 from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
@@ -84,7 +85,7 @@ def make_learner(
         model=ModelConfig(path=str(path)),
         parallel=parallel,
         optimizer=OptimizerConfig(**({"max_grad_norm": 1e9} | (optimizer or {}))),
-        recipe=RecipeConfig(**(ONE_UPDATE | {"kl_coef": 0.1} | (recipe or {}))),
+        recipe=with_settings(RecipeConfig(), ONE_UPDATE | {"kl.coef": 0.1} | (recipe or {})),
         temperature=TEMPERATURE,
         valid_vocab=VALID_VOCAB,
         seed=1,

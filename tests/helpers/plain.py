@@ -35,11 +35,11 @@ def plain_step(
         assert sequence.reference_logprobs is not None
         logprobs, entropy = plain_logprobs(model, sequence)
         ratio = (logprobs - torch.from_numpy(sequence.old_logprobs)).exp()
-        bounded = ratio.clamp(1 - recipe.clip_low, 1 + recipe.clip_high)
+        bounded = ratio.clamp(1 - recipe.policy_loss.clip_low, 1 + recipe.policy_loss.clip_high)
         gain = torch.minimum(ratio * sequence.advantage, bounded * sequence.advantage)
         delta = torch.from_numpy(sequence.reference_logprobs) - logprobs
         per_token = -gain + coefficients.kl * (delta.exp() - 1 - delta) - coefficients.entropy * entropy
-        if recipe.aggregation is LossAggregation.token_mean:
+        if recipe.loss.aggregation is LossAggregation.token_mean:
             total = total + per_token.sum() / tokens
         else:
             total = total + per_token.mean() / len(sequences)

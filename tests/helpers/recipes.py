@@ -1,4 +1,4 @@
-"""Learners with every objective and every KL estimator, in processes started by `run_ranks`. No transformers here."""
+"""Learners with every policy loss and every KL estimator, in processes started by `run_ranks`. No transformers here."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ import numpy as np
 import torch
 from helpers.learning import TEMPERATURE, full_gradients, make_learner, make_sequences
 
-from prorl_mega.config.recipe import KLEstimator, KLPlacement, LossAggregation, Objective, RecipeConfig
+from prorl_mega.config.keys import with_settings
+from prorl_mega.config.recipe import KLEstimator, KLPlacement, LossAggregation, PolicyLossKind, RecipeConfig
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.types import StepHyperparams, TrainSample
 from prorl_mega.weights.load import load_weights
 
 COEFFICIENTS = StepHyperparams(kl=0.3, entropy=0.0, learning_rate=1e-3)
-BASE: dict[str, Any] = {"prompts_per_step": 4, "prompts_per_update": 4, "kl_coef": 0.3}
+BASE: dict[str, Any] = {"prompts_per_step": 4, "prompts_per_update": 4, "kl.coef": 0.3}
 SEQUENCE_LEVEL: dict[str, Any] = {
-    "objective": Objective.gspo,
-    "aggregation": LossAggregation.sequence_mean,
-    "clip_low": 0.02,
-    "clip_high": 0.03,
-    "kl_estimator": KLEstimator.exact_reverse,
+    "policy_loss.kind": PolicyLossKind.gspo,
+    "loss.aggregation": LossAggregation.sequence_mean,
+    "policy_loss.clip_low": 0.02,
+    "policy_loss.clip_high": 0.03,
+    "kl.estimator": KLEstimator.exact_reverse,
 }
 FIXED_LENGTH: dict[str, Any] = {
-    "objective": Objective.dual_clip,
-    "aggregation": LossAggregation.fixed_length,
-    "fixed_length": 50,
-    "dual_clip": 1.5,
-    "kl_estimator": KLEstimator.exact_forward,
+    "policy_loss.kind": PolicyLossKind.dual_clip,
+    "loss.aggregation": LossAggregation.fixed_length,
+    "loss.fixed_length": 50,
+    "policy_loss.dual_clip": 1.5,
+    "kl.estimator": KLEstimator.exact_forward,
 }
 RECIPES = {"gspo, reverse": SEQUENCE_LEVEL, "dual clip, forward": FIXED_LENGTH}
 
@@ -63,14 +64,14 @@ def three_steps(path: Path) -> dict[str, Any]:
     learner = make_learner(path, recipe=BASE)
     start = {name: value.clone() for name, value in learner.parameters().items()}
     found: dict[str, Any] = {}
-    for objective in Objective:
+    for kind in PolicyLossKind:
         for estimator in KLEstimator:
             for name, value in learner.parameters().items():
                 value.copy_(start[name])
             learner.adopt_parameters()
-            recipe = RecipeConfig(**(BASE | {"objective": objective, "kl_estimator": estimator}))
+            recipe = with_settings(RecipeConfig(), BASE | {"policy_loss.kind": kind, "kl.estimator": estimator})
             learner.configure(recipe, TEMPERATURE)
-            found[f"{objective.name} {estimator.name}"] = train(learner)
+            found[f"{kind.name} {estimator.name}"] = train(learner)
     found["reward"] = penalty_in_the_reward(learner)
     return found
 
@@ -85,7 +86,7 @@ def train(learner: MegatronLearner) -> list[dict[str, float]]:
 
 
 def penalty_in_the_reward(learner: MegatronLearner) -> dict[str, Any]:
-    recipe = RecipeConfig(**(BASE | {"kl_placement": KLPlacement.reward, "kl_estimator": KLEstimator.k1}))
+    recipe = with_settings(RecipeConfig(), BASE | {"kl.placement": KLPlacement.reward, "kl.estimator": KLEstimator.k1})
     learner.configure(recipe, TEMPERATURE)
     sequences = make_sequences(6, seed=9)
     learner.compute_log_probs(sequences)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from prorl_mega.families.family import ModelDescription
+from prorl_mega.huggingface.config import describe
 from prorl_mega.types import ParallelLayout
 
 SIZES = {
@@ -21,6 +22,8 @@ SIZES = {
     "vocab_size": 67,  # no tensor size divides it
 }
 CHECKPOINTS = [(family, tied) for family in ("llama3", "qwen2", "qwen3") for tied in (False, True)]
+CHECKPOINTS.append(("mistral", False))
+MY_FAMILY = str(Path(__file__).parents[2] / "examples" / "my_family.py") + ":MISTRAL"
 
 
 def write_checkpoint(directory: Path, family: str, *, tied: bool) -> Path:
@@ -28,6 +31,12 @@ def write_checkpoint(directory: Path, family: str, *, tied: bool) -> Path:
     from helpers.tiny import tiny_checkpoint  # imports transformers, which ranks that only read have no use for
 
     return tiny_checkpoint(directory, family, tie_word_embeddings=tied, **SIZES)
+
+
+def described(directory: Path) -> ModelDescription:
+    """What a tiny checkpoint is; one of a family that is not built in by the example for such families."""
+    is_own = "MistralForCausalLM" in (directory / "config.json").read_text()
+    return describe(directory, MY_FAMILY if is_own else None)
 
 
 def read_checkpoint(directory: Path) -> dict[str, torch.Tensor]:

@@ -6,14 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
-FAMILIES = ("qwen2", "qwen2_tied", "qwen3", "llama3")
+FAMILIES = ("qwen2", "qwen2_tied", "qwen3", "llama3", "mistral")
 
 _CLASSES = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
     "llama3": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),  # not built in: examples/my_family.py
 }
 # An odd vocabulary exercises padding; the scaling bends frequencies within sequences of a few dozen tokens.
 _COMMON = {
@@ -49,6 +59,8 @@ def tiny_checkpoint(directory: str | Path, family: str, *, seed: int = 0, **over
     family = family.removesuffix("_tied")
     if family == "qwen3":
         settings |= {"head_dim": 16}  # unlike hidden_size / heads
+    if family == "mistral":
+        settings |= {"sliding_window": None}
     if family == "llama3":
         settings |= {"rope_parameters": _LLAMA3_ROPE}
     config_class, model_class = _CLASSES[family]

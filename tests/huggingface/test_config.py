@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.shards import MY_FAMILY
 
-from prorl_mega.errors import ModelError
+from prorl_mega.errors import ConfigError, ModelError
 from prorl_mega.families.family import Llama3Scaling, ModelDescription
 from prorl_mega.families.qwen2 import QWEN2
 from prorl_mega.huggingface.config import check_layout, check_weights_complete, describe
@@ -229,3 +230,18 @@ def test_pickled_and_absent_weights_are_refused(tmp_path: Path) -> None:
 def test_a_login_node_needs_no_torch() -> None:
     code = "import sys, prorl_mega.huggingface.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_a_family_of_ones_own(tmp_path: Path) -> None:
+    write(tmp_path, LLAMA_3P2_1B, architectures=["MistralForCausalLM"])
+    with pytest.raises(ModelError, match=r"MistralForCausalLM.*these work: Qwen2ForCausalLM.*model\.family"):
+        describe(tmp_path)
+    assert describe(tmp_path, MY_FAMILY).family.architecture == "MistralForCausalLM"
+    write(tmp_path, LLAMA_3P2_1B, architectures=["MistralForCausalLM"], sliding_window=4096)
+    with pytest.raises(ModelError, match="sliding-window attention is not supported"):
+        describe(tmp_path, MY_FAMILY)
+    write(tmp_path, LLAMA_3P2_1B)
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM.*these work: MistralForCausalLM$"):
+        describe(tmp_path, MY_FAMILY)
+    with pytest.raises(ConfigError, match=r"replace has the type function; a model family has to be a Family"):
+        describe(tmp_path, MY_FAMILY.replace("MISTRAL", "replace"))

@@ -20,7 +20,7 @@ from helpers.programs import TASKS, TOKENIZER, Finished, small_setup
 
 from prorl_mega import protocols
 from prorl_mega.collect import Collector, Sampling, collect_informative
-from prorl_mega.config.recipe import RecipeConfig
+from prorl_mega.config.recipe import RecipeConfig, SelectionConfig
 from prorl_mega.errors import ExitCode
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.recipe.curriculum import Curriculum
@@ -120,8 +120,8 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         (1, ["recipe.prompts_per_update=3"], r"recipe\.prompts_per_step=4 .*=3; prompts_per_update may be 1, 2, 4"),
         (32, ["cluster.nodes=4"], r"prompts_per_update=4 .* 32 data-parallel ranks; prompts_per_update of 8 or more"),
         (1, ["rollout.max_response_tokens=100"], r"48 .*=100 = 148 is more than the model's context \(128 positions\)"),
-        (1, ["recipe.kl_cof=1"], r"recipe\.kl_cof: no such setting; did you mean recipe\.kl_coef"),
-        (1, ["recipe.kl_estimator=k4"], r"recipe\.kl_estimator=k4: .*These work: k1, k2, k3"),
+        (1, ["recipe.kl_cof=1"], r"recipe\.kl_cof: no such setting; did you mean recipe\.kl\.coef"),
+        (1, ["recipe.kl.estimator=k4"], r"recipe\.kl\.estimator=k4: .*These work: k1, k2, k3"),
         (1, ["experiment=smal"], r"configs/experiment/smal\.yaml does not exist; did you mean small"),
     ],
 )
@@ -250,7 +250,7 @@ def test_places_to_write_to(commands: Commands, uninterrupted: tuple[Finished, P
         TRAIN, [*arguments, "resume=never"], r"resume=never, but runs/taken/checkpoints/step_000010 exists"
     )
     commands.refuses(
-        TRAIN, [*arguments, "recipe.kl_coef=0.5"], r"  recipe\.kl_coef: 0\.01 before, 0\.5 now\nSet .* back"
+        TRAIN, [*arguments, "recipe.kl.coef=0.5"], r"  recipe\.kl\.coef: 0\.01 before, 0\.5 now\nSet .* back"
     )
     stat = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()
     holder = {"host": os.uname().nodename, "pid": os.getpid(), "started": int(stat[19]), "job": ""}
@@ -305,7 +305,12 @@ def test_a_verifier_that_crashes_or_hangs_teaches_nothing() -> None:
             engine_size=1,
             seed=1,
         )  # fmt: skip
-        recipe = RecipeConfig(prompts_per_step=4, samples_per_prompt=4, prompts_per_update=4, max_sampling_rounds=1)
+        recipe = RecipeConfig(
+            prompts_per_step=4,
+            samples_per_prompt=4,
+            prompts_per_update=4,
+            selection=SelectionConfig(max_sampling_rounds=1),
+        )
         sampling = Sampling(samples=4, temperature=1.0, stream="step 0")
         problems = Curriculum(Mixture(settings, seed=1), recipe.curriculum)
         kept, sampled, metrics = collect_informative(collector, problems, recipe, sampling)

@@ -158,10 +158,10 @@ EVENTFUL: dict[str, Any] = {
     "entropy": {
         "low": 100.0,
         "on_low": "adjust",
-        "lever": "temperature",
-        "lever_step": 0.05,
-        "lever_min": 0.5,
-        "lever_max": 1.5,
+        "knob": "temperature",
+        "knob_step": 0.05,
+        "knob_min": 0.5,
+        "knob_max": 1.5,
         "target": 2.0,
         "proportional": 1e-3,
         "integral": 1e-4,
@@ -170,11 +170,11 @@ EVENTFUL: dict[str, Any] = {
         {"steps": 2},
         {
             "steps": 2,
-            "recipe": {"samples_per_prompt": 6, "clip_high": 0.3},
+            "recipe": {"samples_per_prompt": 6, "policy_loss": {"clip_high": 0.3}},
             "rollout": {"max_response_tokens": 15, "temperature": 0.9},
             "tasks": {"mixture": {"letters": {"weight": 0}}},
         },
-        {"recipe": {"kl_coef": 0.02}, "tasks": {"mixture": {"letters": {"weight": 3}}}},
+        {"recipe": {"kl": {"coef": 0.02}}, "tasks": {"mixture": {"letters": {"weight": 3}}}},
     ],
 }
 

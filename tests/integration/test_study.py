@@ -19,7 +19,7 @@ STUDY: dict[str, Any] = {
     "common": ["experiment=small", "schedule.steps=1", "schedule.evaluate_every=0"],
     "seeds": [1],
     "reference": "all",
-    "arms": {"all": {"title": "everything"}, "no_kl": {"title": "without KL", "overrides": ["recipe.kl_coef=0"]}},
+    "arms": {"all": {"title": "everything"}, "no_kl": {"title": "without KL", "overrides": ["recipe.kl.coef=0"]}},
 }
 
 
@@ -46,12 +46,12 @@ def test_arms_are_run_once_and_compared(setup: Path) -> None:
     table = (setup / "runs" / "study" / "study.md").read_text()
     assert first.stdout.rpartition("wrote")[0].endswith(table)  # evaluated again, the same numbers
 
-    content["arms"] = {"all": {"title": "everything", "overrides": ["recipe.clip_low=7"]}}
+    content["arms"] = {"all": {"title": "everything", "overrides": ["recipe.policy_loss.clip_low=7"]}}
     (setup / "study.yaml").write_text(yaml.safe_dump(content | {"seeds": [2]}))
     broken = run(setup)
     assert broken.returncode != 0
     assert "error: 1 of 1 runs failed: all_seed2" in broken.stderr
-    assert "recipe.clip_low" in (setup / "runs" / "study" / "all_seed2.log").read_text()
+    assert "recipe.policy_loss.clip_low" in (setup / "runs" / "study" / "all_seed2.log").read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from prorl_mega.errors import ExitCode
 from prorl_mega.huggingface.config import check_weights_complete, describe
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.tasks import Mixture
-from prorl_mega.warmstart import with_slip, worked_example
+from prorl_mega.warmstart import with_label_noise, worked_example
 
 STEPS = ("experiment=small_base", "steps=3")
 
@@ -43,7 +43,7 @@ def negative_log_likelihood(directory: Path) -> float:
 
 def test_a_slip_is_one_other_character_of_the_same_kind_in_the_answer() -> None:
     solution = "3+9=12, So\n12 Apples"
-    slips = {with_slip(solution, Random(seed)) for seed in range(200)}
+    slips = {with_label_noise(solution, Random(seed)) for seed in range(200)}
     for slip in slips:
         ((place, before, after),) = [(i, a, b) for i, (a, b) in enumerate(zip(solution, slip, strict=True)) if a != b]
         assert place > solution.index("\n")
@@ -51,8 +51,8 @@ def test_a_slip_is_one_other_character_of_the_same_kind_in_the_answer() -> None:
         assert before.isalnum()
         assert after.isascii()
     assert len(slips) > 50
-    assert with_slip("3 apples\n=", Random(1)) == "3 apples\n="
-    assert with_slip("7", Random(1)) != "7"
+    assert with_label_noise("3 apples\n=", Random(1)) == "3 apples\n="
+    assert with_label_noise("7", Random(1)) != "7"
 
 
 def test_one_process_and_two_stages_write_the_same_model(setup: Path) -> None:

@@ -78,6 +78,7 @@ def _push(rollout: Any, ranks: Any, checkpoint: str, layout: tuple[int, int], ve
 
 
 def _learner(checkpoint: str, tensor: int, pipeline: int) -> Any:
+    from prorl_mega.config.recipe import KLConfig
     from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, Precision, RecipeConfig
     from prorl_mega.learner.learner import MegatronLearner
     from prorl_mega.weights.load import load_weights
@@ -86,7 +87,7 @@ def _learner(checkpoint: str, tensor: int, pipeline: int) -> Any:
         model=ModelConfig(path=checkpoint, precision=Precision.fp32),
         parallel=ParallelConfig(tensor=tensor, pipeline=pipeline, max_tokens_per_microbatch=256),
         optimizer=OptimizerConfig(),
-        recipe=RecipeConfig(prompts_per_step=2, prompts_per_update=1, kl_coef=0.0),
+        recipe=RecipeConfig(prompts_per_step=2, prompts_per_update=1, kl=KLConfig(coef=0.0)),
         temperature=TEMPERATURE,
         valid_vocab=VALID_VOCABULARY,
         seed=3,

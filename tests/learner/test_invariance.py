@@ -13,7 +13,7 @@ from helpers.learning import Step, make_off_policy, make_sequences, measure_step
 from helpers.plain import plain_annotation, plain_step, relative
 from helpers.tiny import tiny_checkpoint
 
-from prorl_mega.config.recipe import LossAggregation, RecipeConfig
+from prorl_mega.config.recipe import LossAggregation, LossConfig, RecipeConfig
 from prorl_mega.types import StepHyperparams, TrainSample
 
 COEFFICIENTS = StepHyperparams(kl=0.1, entropy=0.02, learning_rate=1e-3)
@@ -56,7 +56,9 @@ def test_every_cut_gives_what_hugging_face_and_autograd_give(
             where = f"{FAMILIES[index]}, {name}"
             aggregation = settings.get("recipe", {}).get("aggregation", LossAggregation.token_mean)
             if aggregation not in expected:
-                expected[aggregation] = plain_step(path, sequences, RecipeConfig(aggregation=aggregation), COEFFICIENTS)
+                expected[aggregation] = plain_step(
+                    path, sequences, RecipeConfig(loss=LossConfig(aggregation=aggregation)), COEFFICIENTS
+                )
             check_step(by_rank[0][index][name], *expected[aggregation], where)
             for ranked in by_rank:
                 step = ranked[index][name]

@@ -107,7 +107,7 @@ def numerics(path: Path) -> dict[str, Any]:
 
 
 def no_penalty(path: Path) -> dict[str, Any]:
-    learner = make_learner(path, recipe={"kl_coef": 0.0})
+    learner = make_learner(path, recipe={"kl.coef": 0.0})
     sequences = make_sequences(4)
     learner.compute_log_probs(sequences)
     metrics = learner.update(sequences, StepHyperparams(kl=0.0, entropy=0.0, learning_rate=1e-3))

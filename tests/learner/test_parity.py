@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.distributed import run_ranks
+from helpers.shards import described
 from helpers.tiny import FAMILIES, tiny_checkpoint
 from safetensors.torch import load_file, save_file
 
@@ -83,14 +84,13 @@ def measure(directories: dict[str, str]) -> dict[str, float]:
 
 def measure_cut(directory: Path, cut: Cut) -> Iterator[tuple[str, float]]:
     from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
-    from prorl_mega.huggingface.config import describe
     from prorl_mega.learner.model import build_model, global_names
     from prorl_mega.learner.parallel import initialize_parallel
     from prorl_mega.weights.load import load_weights
 
     parallel = ParallelConfig(tensor=cut.tensor, pipeline=cut.pipeline, sequence=cut.sequence)
     layout = initialize_parallel(parallel, seed=1)
-    description = describe(directory)
+    description = described(directory)
     (model,) = build_model(
         description,
         parallel,

@@ -16,7 +16,8 @@ from helpers.recipes import BASE, COEFFICIENTS, RECIPES, Measured, measure, thre
 from helpers.tiny import tiny_checkpoint
 from transformers import AutoModelForCausalLM
 
-from prorl_mega.config.recipe import KLEstimator, Objective, RecipeConfig
+from prorl_mega.config.keys import with_settings
+from prorl_mega.config.recipe import KLEstimator, PolicyLossKind, RecipeConfig
 from prorl_mega.types import TrainSample
 
 PACKINGS: dict[str, dict[str, Any]] = {"one pack": {"capacity": 10_000}, "many packs": {"capacity": 40}}
@@ -38,7 +39,7 @@ def plain(path: Path, reference: Path, sequences: list[TrainSample], recipe: Rec
             (model(ids).logits[0, rows, :VALID_VOCAB] / TEMPERATURE).log_softmax(-1) for model in (policy, other)
         )
         logq = logq.detach()
-        if recipe.kl_estimator is KLEstimator.exact_reverse:
+        if recipe.kl.estimator is KLEstimator.exact_reverse:
             kl = (logp.exp() * (logp - logq)).sum(-1)
         else:
             kl = (logq.exp() * (logq - logp)).sum(-1)
@@ -46,15 +47,18 @@ def plain(path: Path, reference: Path, sequences: list[TrainSample], recipe: Rec
             np.asarray(sequence.old_logprobs)
         )
         advantage = torch.tensor(sequence.advantage, dtype=torch.float64)
-        ratio = log_ratio.mean().exp() if recipe.objective is Objective.gspo else log_ratio.exp()
-        gain = torch.minimum(ratio * advantage, ratio.clamp(1 - recipe.clip_low, 1 + recipe.clip_high) * advantage)
-        if recipe.objective is Objective.gspo:
+        ratio = log_ratio.mean().exp() if recipe.policy_loss.kind == PolicyLossKind.gspo else log_ratio.exp()
+        gain = torch.minimum(
+            ratio * advantage,
+            ratio.clamp(1 - recipe.policy_loss.clip_low, 1 + recipe.policy_loss.clip_high) * advantage,
+        )
+        if recipe.policy_loss.kind == PolicyLossKind.gspo:
             total = total + (-gain + COEFFICIENTS.kl * kl.mean()) / len(sequences)
             divergence += kl.mean().item() / len(sequences)
             continue
         if advantage < 0:
-            gain = torch.maximum(gain, recipe.dual_clip * advantage)
-        total = total + (-gain + COEFFICIENTS.kl * kl).sum() / (len(sequences) * recipe.fixed_length)
+            gain = torch.maximum(gain, recipe.policy_loss.dual_clip * advantage)
+        total = total + (-gain + COEFFICIENTS.kl * kl).sum() / (len(sequences) * recipe.loss.fixed_length)
         divergence += kl.sum().item() / tokens
     total.backward()
     gradients = {name: value.grad for name, value in policy.named_parameters() if value.grad is not None}
@@ -75,7 +79,7 @@ def test_exact_divergence_and_sequence_ratios_do_not_depend_on_the_cut(
         sequence.reference_logprobs = None  # exact estimators ask the reference themselves
     found = run_ranks(measure, ranks, path, reference, sequences, cases, timeout_s=240)[0]
     for kind, recipe in RECIPES.items():
-        wanted = plain(path, reference, sequences, RecipeConfig(**(BASE | recipe)))
+        wanted = plain(path, reference, sequences, with_settings(RecipeConfig(), BASE | recipe))
         assert wanted.kl > 0.01
         for case in cases:
             step = found[f"{case}: {kind}"]
@@ -93,8 +97,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("estimator", list(KLEstimator))
-@pytest.mark.parametrize("objective", list(Objective))
-def test_three_steps(trained: dict[str, Any], objective: Objective, estimator: KLEstimator) -> None:
+@pytest.mark.parametrize("objective", list(PolicyLossKind))
+def test_three_steps(trained: dict[str, Any], objective: PolicyLossKind, estimator: KLEstimator) -> None:
     first, second, third = trained[f"{objective.name} {estimator.name}"]
     assert all(math.isfinite(value) for step in (first, second, third) for value in step.values())
     assert first["policy/kl"] == pytest.approx(0.0, abs=1e-7)

@@ -7,7 +7,7 @@ from helpers.histories import controller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prorl_mega.config.recipe import RecipeConfig
+from prorl_mega.config.recipe import KLConfig, LossConfig, RecipeConfig
 from prorl_mega.config.schedule import EntropyConfig, KLControlConfig
 from prorl_mega.recipe.coefficient import next_entropy_coef, next_kl_factor
 from prorl_mega.recipe.entropy_band import ENTROPY
@@ -33,7 +33,7 @@ def test_kl_factor_stays_inside_its_bounds(values: list[float]) -> None:
 
 
 def test_a_fixed_coefficient_never_moves() -> None:
-    subject = controller(recipe=RecipeConfig(kl_coef=0.3, entropy_coef=0.2))
+    subject = controller(recipe=RecipeConfig(kl=KLConfig(coef=0.3), loss=LossConfig(entropy_coef=0.2)))
     for step in range(1, 50):
         subject.observe(step, {KL: 5.0, ENTROPY: 0.01})
         assert (subject.hyperparams(step).kl, subject.hyperparams(step).entropy) == (0.3, 0.2)
@@ -41,7 +41,7 @@ def test_a_fixed_coefficient_never_moves() -> None:
 
 def test_kl_finds_its_target_in_a_closed_loop() -> None:
     """A policy whose distance is in proportion to 1 / coefficient."""
-    subject = controller(recipe=RecipeConfig(kl_coef=1e-3), kl=KLControlConfig(target=0.05, max_factor=100.0))
+    subject = controller(recipe=RecipeConfig(kl=KLConfig(coef=1e-3)), kl=KLControlConfig(target=0.05, max_factor=100.0))
     kl = math.nan
     for step in range(1, 600):
         kl = 5e-4 / subject.hyperparams(step - 1).kl

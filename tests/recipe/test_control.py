@@ -14,7 +14,7 @@ from helpers.histories import (
     scores,
 )
 
-from prorl_mega.config.recipe import RecipeConfig
+from prorl_mega.config.recipe import KLConfig, LossConfig, RecipeConfig
 from prorl_mega.config.schedule import (
     EntropyAction,
     EntropyConfig,
@@ -195,7 +195,7 @@ def test_resets_that_bring_nothing_stop_the_run() -> None:
 
 def test_coefficients() -> None:
     subject = controller(
-        recipe=RecipeConfig(kl_coef=0.3, entropy_coef=0.2),
+        recipe=RecipeConfig(kl=KLConfig(coef=0.3), loss=LossConfig(entropy_coef=0.2)),
         optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=4),
     )
     rates = [subject.hyperparams(step).learning_rate for step in range(6)]

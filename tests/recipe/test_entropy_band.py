@@ -1,13 +1,13 @@
-"""Entropy against its band: alarms with hysteresis, and the lever that brings it back."""
+"""Entropy against its band: alarms with hysteresis, and the knob that brings it back."""
 
 import math
 
 import pytest
 from helpers.histories import controller, entropies, events
 
-from prorl_mega.config.recipe import RecipeConfig
-from prorl_mega.config.schedule import EntropyAction, EntropyConfig, Lever
-from prorl_mega.config.schema import RolloutConfig
+from prorl_mega.config.keys import get_setting, with_settings
+from prorl_mega.config.schedule import EntropyAction, EntropyConfig, Knob
+from prorl_mega.config.schema import RunConfig
 from prorl_mega.recipe.entropy_band import ENTROPY, EntropyBand
 
 
@@ -66,40 +66,38 @@ def test_actions_are_repeated_while_the_alarm_lasts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lever", "start", "at_low", "at_high"),
+    ("knob", "start", "at_low", "at_high"),
     [
-        (Lever.entropy_coef, 0.2, [0.3, 0.4, 0.4], [0.1, 0.1, 0.1]),
-        (Lever.temperature, 0.3, [0.4, 0.4, 0.4], [0.2, 0.1, 0.1]),
-        (Lever.clip_high, 0.25, [0.35, 0.4, 0.4], [0.15, 0.1, 0.1]),
-        (Lever.kl_coef, 0.1, [0.2, 0.3, 0.4], [0.2, 0.3, 0.4]),
+        (Knob.entropy_coef, 0.2, [0.3, 0.4, 0.4], [0.1, 0.1, 0.1]),
+        (Knob.temperature, 0.3, [0.4, 0.4, 0.4], [0.2, 0.1, 0.1]),
+        (Knob.clip_high, 0.25, [0.35, 0.4, 0.4], [0.15, 0.1, 0.1]),
+        (Knob.kl_coef, 0.1, [0.2, 0.3, 0.4], [0.2, 0.3, 0.4]),
     ],
 )
-def test_levers(lever: Lever, start: float, at_low: list[float], at_high: list[float]) -> None:
+def test_knobs(knob: Knob, start: float, at_low: list[float], at_high: list[float]) -> None:
     for value, expected in ((0.1, at_low), (9.0, at_high)):
         config = EntropyConfig(
             low=0.5,
             high=2.0,
             on_low=EntropyAction.adjust,
             on_high=EntropyAction.adjust,
-            lever=lever,
-            lever_step=0.1,
-            lever_min=0.1,
-            lever_max=0.4,
+            knob=knob,
+            knob_step=0.1,
+            knob_min=0.1,
+            knob_max=0.4,
         )
-        recipe, rollout = RecipeConfig(), RolloutConfig()
-        setattr(rollout if lever is Lever.temperature else recipe, lever.name, start)
-        subject = controller(entropy=config, recipe=recipe, rollout=rollout)
+        started = with_settings(RunConfig(), {knob.key: start})
+        subject = controller(entropy=config, recipe=started.recipe, rollout=started.rollout)
         moved = []
         for step in range(1, 4):
             (event,) = subject.observe(step, {ENTROPY: value}).events
-            in_force = subject.settings()
-            now = in_force.rollout.temperature if lever is Lever.temperature else getattr(in_force.recipe, lever.name)
+            now = get_setting(subject.settings(), knob.key)
             assert event.numbers["after"] == now
-            assert (event.limits["lever_min"], event.limits["lever_max"]) == (0.1, 0.4)
+            assert (event.limits["knob_min"], event.limits["knob_max"]) == (0.1, 0.4)
             moved.append(now)
         assert moved == pytest.approx(expected)
-        assert subject.hyperparams(3).entropy == subject.settings().recipe.entropy_coef
-        assert subject.hyperparams(3).kl == subject.settings().recipe.kl_coef
+        assert subject.hyperparams(3).entropy == subject.settings().recipe.loss.entropy_coef
+        assert subject.hyperparams(3).kl == subject.settings().recipe.kl.coef
 
 
 def test_state_is_all_there_is() -> None:

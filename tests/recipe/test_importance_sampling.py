@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.groups import scored_group
 
-from prorl_mega.config.recipe import CorrectionConfig, CorrectionKind, Objective, RecipeConfig
+from prorl_mega.config.recipe import ImportanceSamplingConfig, ImportanceSamplingKind, PolicyLossKind, RecipeConfig
 from prorl_mega.recipe.importance_sampling import (
     IMPORTANCE_WEIGHTS,
     ImportanceSamplingInputs,
@@ -19,8 +19,8 @@ from prorl_mega.recipe.importance_sampling import (
 from prorl_mega.recipe.train_samples import to_train_samples
 from prorl_mega.types import TrainSample
 
-KINDS = [kind for kind in CorrectionKind if kind is not CorrectionKind.auto]
-BOUNDS = CorrectionConfig(floor=0.7, cap=1.5)
+KINDS = [kind for kind in ImportanceSamplingKind if kind is not ImportanceSamplingKind.auto]
+BOUNDS = ImportanceSamplingConfig(floor=0.7, cap=1.5)
 
 
 def inputs(spread: float = 0.5) -> ImportanceSamplingInputs:
@@ -32,7 +32,7 @@ def inputs(spread: float = 0.5) -> ImportanceSamplingInputs:
     )
 
 
-def plain(batch: ImportanceSamplingInputs, kind: CorrectionKind) -> list[float]:
+def plain(batch: ImportanceSamplingInputs, kind: ImportanceSamplingKind) -> list[float]:
     logs, sequence_ids = batch.log_ratio.tolist(), batch.sequence_ids.tolist()
     factors = []
     for log, owner in zip(logs, sequence_ids, strict=True):
@@ -40,11 +40,11 @@ def plain(batch: ImportanceSamplingInputs, kind: CorrectionKind) -> list[float]:
         ratio, mean, product = math.exp(log), math.exp(sum(answer) / len(answer)), math.exp(sum(answer))
         factors.append(
             {
-                CorrectionKind.none: 1.0,
-                CorrectionKind.tis: min(max(ratio, 0.7), 1.5),
-                CorrectionKind.icepop: ratio if 0.7 <= ratio <= 1.5 else 0.0,
-                CorrectionKind.sequence_mask: ratio if 0.7 <= mean <= 1.5 else 0.0,
-                CorrectionKind.mis: product if 0.7 <= product <= 1.5 else 0.0,
+                ImportanceSamplingKind.none: 1.0,
+                ImportanceSamplingKind.tis: min(max(ratio, 0.7), 1.5),
+                ImportanceSamplingKind.icepop: ratio if 0.7 <= ratio <= 1.5 else 0.0,
+                ImportanceSamplingKind.sequence_mask: ratio if 0.7 <= mean <= 1.5 else 0.0,
+                ImportanceSamplingKind.mis: product if 0.7 <= product <= 1.5 else 0.0,
             }[kind]
         )
     return factors
@@ -55,23 +55,23 @@ def test_every_kind_has_a_function() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_factors(kind: CorrectionKind) -> None:
+def test_factors(kind: ImportanceSamplingKind) -> None:
     batch = inputs()
     outputs = IMPORTANCE_WEIGHTS[kind](batch, BOUNDS)
     wanted = plain(batch, kind)
     np.testing.assert_allclose(outputs.factors.numpy(), wanted, rtol=1e-12)
-    if kind is CorrectionKind.none:
+    if kind is ImportanceSamplingKind.none:
         assert outputs.sums == {}
         return
     assert outputs.sums["sampler/correction"].item() == pytest.approx(np.mean(wanted))
     assert 0 < outputs.sums["sampler/corrected"].item() < 1
-    if kind is not CorrectionKind.tis:
+    if kind is not ImportanceSamplingKind.tis:
         assert outputs.sums["sampler/corrected"].item() == pytest.approx(np.mean([each == 0 for each in wanted]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("log_ratio", [-math.inf, -1e30, 3000.0, math.inf])
-def test_extreme_gaps_stay_finite(kind: CorrectionKind, log_ratio: float) -> None:
+def test_extreme_gaps_stay_finite(kind: ImportanceSamplingKind, log_ratio: float) -> None:
     batch = ImportanceSamplingInputs(
         log_ratio=torch.tensor([log_ratio]), sequence_ids=torch.tensor([0]), metric_weights=torch.ones(1)
     )
@@ -79,20 +79,20 @@ def test_extreme_gaps_stay_finite(kind: CorrectionKind, log_ratio: float) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_rows(kind: CorrectionKind) -> None:
+def test_no_rows(kind: ImportanceSamplingKind) -> None:
     nothing = torch.zeros(0)
     batch = ImportanceSamplingInputs(log_ratio=nothing, sequence_ids=nothing.long(), metric_weights=nothing)
     assert IMPORTANCE_WEIGHTS[kind](batch, BOUNDS).factors.shape == (0,)
 
 
 def test_auto_depends_on_the_precision() -> None:
-    auto = CorrectionKind.auto
-    assert RecipeConfig().correction.kind is auto
-    assert resolve_auto(auto, Objective.ppo_clip, torch.float32) is CorrectionKind.none
-    assert resolve_auto(auto, Objective.ppo_clip, torch.bfloat16) is CorrectionKind.tis
-    assert resolve_auto(auto, Objective.gspo, torch.bfloat16) is CorrectionKind.none
+    auto = ImportanceSamplingKind.auto
+    assert RecipeConfig().importance_sampling.kind is auto
+    assert resolve_auto(auto, PolicyLossKind.ppo_clip, torch.float32) is ImportanceSamplingKind.none
+    assert resolve_auto(auto, PolicyLossKind.ppo_clip, torch.bfloat16) is ImportanceSamplingKind.tis
+    assert resolve_auto(auto, PolicyLossKind.gspo, torch.bfloat16) is ImportanceSamplingKind.none
     for kind in KINDS:
-        assert resolve_auto(kind, Objective.cispo, torch.float32) is kind
+        assert resolve_auto(kind, PolicyLossKind.cispo, torch.float32) is kind
 
 
 def sequences(gaps: list[list[float]], versions: list[int]) -> list[TrainSample]:

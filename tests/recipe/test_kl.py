@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from prorl_kernels.linear_token_stats import linear_token_stats
-from prorl_mega.config.recipe import KLEstimator, RecipeConfig
+from prorl_mega.config.recipe import KLConfig, KLEstimator
 from prorl_mega.recipe.kl import ESTIMATORS, EXACT, KLInputs, kl_per_token
 
 FORMULAS = {
@@ -25,7 +25,7 @@ def kl(
     logprobs: torch.Tensor, reference: torch.Tensor, kind: KLEstimator, clamp: float = 10.0, output: float = 0.0
 ) -> torch.Tensor:
     inputs = KLInputs(logprobs=logprobs, reference_logprobs=reference, exact=torch.zeros_like(reference))
-    return kl_per_token(inputs, RecipeConfig(kl_estimator=kind, kl_clamp=clamp, kl_output_clamp=output))
+    return kl_per_token(inputs, KLConfig(estimator=kind, clamp=clamp, output_clamp=output))
 
 
 def test_every_kind_has_an_estimator() -> None:
@@ -58,7 +58,7 @@ def test_the_output_clamp_bounds_the_value_on_both_sides(kind: KLEstimator) -> N
     logprobs = torch.tensor([-1.0, -9.0, -4.0], requires_grad=True)
     exact = torch.tensor([6.0, 7.0, 0.1], requires_grad=True)
     inputs = KLInputs(logprobs=logprobs, reference_logprobs=torch.tensor([-9.0, -1.0, -4.1]), exact=exact)
-    value = kl_per_token(inputs, RecipeConfig(kl_estimator=kind, kl_output_clamp=2.0))
+    value = kl_per_token(inputs, KLConfig(estimator=kind, output_clamp=2.0))
     value.sum().backward()
     assert value[:2].abs().tolist() == [2.0, 2.0]
     assert 0 < abs(value[2].item()) < 2
@@ -95,7 +95,7 @@ def test_means_and_gradients_in_expectation_through_the_kernels() -> None:
     for kind in KLEstimator:
         exact = getattr(stats, EXACT[kind]) if kind in EXACT else torch.zeros(size, dtype=torch.float64)
         inputs = KLInputs(logprobs=stats.logprob, reference_logprobs=stats.ref_logprob, exact=exact)
-        value = (probabilities * kl_per_token(inputs, RecipeConfig(kl_estimator=kind, kl_clamp=100.0))).sum()
+        value = (probabilities * kl_per_token(inputs, KLConfig(estimator=kind, clamp=100.0))).sum()
         means[kind] = value.item()
         gradients[kind] = torch.autograd.grad(value, hidden, retain_graph=True)[0]
     exact_value = means[KLEstimator.exact_reverse]
@@ -142,7 +142,7 @@ def test_gradient_of_exact_divergences_by_finite_differences() -> None:
             inputs = KLInputs(
                 logprobs=stats.logprob, reference_logprobs=stats.logprob.detach(), exact=getattr(stats, field)
             )
-            return kl_per_token(inputs, RecipeConfig(kl_estimator=kind))
+            return kl_per_token(inputs, KLConfig(estimator=kind))
 
         assert torch.autograd.gradcheck(divergence, (models["hidden"].clone().requires_grad_(),))
 

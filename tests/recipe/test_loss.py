@@ -7,23 +7,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prorl_mega.config.recipe import (
-    CorrectionConfig,
-    CorrectionKind,
+    ImportanceSamplingConfig,
+    ImportanceSamplingKind,
+    KLConfig,
     KLEstimator,
     KLPlacement,
     LossAggregation,
-    Objective,
+    PolicyLossConfig,
+    PolicyLossKind,
     RecipeConfig,
 )
 from prorl_mega.recipe.loss import LossInputs, rl_loss, token_weights
 from prorl_mega.types import StepHyperparams
 
 RECIPE = RecipeConfig(
-    clip_low=0.2,
-    clip_high=0.4,
-    kl_estimator=KLEstimator.k3,
-    kl_clamp=10.0,
-    correction=CorrectionConfig(kind=CorrectionKind.none),
+    policy_loss=PolicyLossConfig(clip_low=0.2, clip_high=0.4),
+    kl=KLConfig(estimator=KLEstimator.k3, clamp=10.0),
+    importance_sampling=ImportanceSamplingConfig(kind=ImportanceSamplingKind.none),
 )
 ALL_TERMS = StepHyperparams(kl=0.3, entropy=0.05, learning_rate=1e-6)
 NO_TERMS = StepHyperparams(kl=0.0, entropy=0.0, learning_rate=1e-6)
@@ -214,7 +214,9 @@ def test_metrics_by_hand() -> None:
 
 def test_a_correction_weighs_the_surrogate_and_nothing_else() -> None:
     batch = inputs(30)
-    tis = replace(RECIPE, correction=CorrectionConfig(kind=CorrectionKind.tis, floor=0.0, cap=1.005))
+    tis = replace(
+        RECIPE, importance_sampling=ImportanceSamplingConfig(kind=ImportanceSamplingKind.tis, floor=0.0, cap=1.005)
+    )
     outputs = rl_loss(batch, tis, ALL_TERMS)
     rho = (batch.old_logprobs - batch.rollout_logprobs).exp().clamp(max=1.005)
     surrogate = rl_loss(replace(batch, weights=batch.weights * rho), RECIPE, NO_TERMS).loss
@@ -227,7 +229,7 @@ def test_a_correction_weighs_the_surrogate_and_nothing_else() -> None:
 
 def test_a_penalty_in_the_reward_is_measured_and_not_in_the_loss() -> None:
     batch = inputs(30)
-    in_reward = rl_loss(batch, replace(RECIPE, kl_placement=KLPlacement.reward), ALL_TERMS)
+    in_reward = rl_loss(batch, replace(RECIPE, kl=replace(RECIPE.kl, placement=KLPlacement.reward)), ALL_TERMS)
     without = rl_loss(batch, RECIPE, replace(ALL_TERMS, kl=0.0))
     assert in_reward.loss.item() == without.loss.item()
     assert in_reward.sums["policy/kl"] > 0
@@ -236,17 +238,19 @@ def test_a_penalty_in_the_reward_is_measured_and_not_in_the_loss() -> None:
 @pytest.mark.parametrize("kind", [KLEstimator.exact_reverse, KLEstimator.exact_forward])
 def test_an_exact_divergence_enters_as_it_is(kind: KLEstimator) -> None:
     batch = inputs(30)
-    outputs = rl_loss(batch, replace(RECIPE, kl_estimator=kind), ALL_TERMS)
+    outputs = rl_loss(batch, replace(RECIPE, kl=replace(RECIPE.kl, estimator=kind)), ALL_TERMS)
     assert outputs.sums["policy/kl"].item() == pytest.approx(0.25 * batch.metric_weights.sum().item())
     outputs.loss.backward()
     torch.testing.assert_close(batch.exact_kl.grad, ALL_TERMS.kl * batch.weights)
 
 
-@pytest.mark.parametrize("objective", list(Objective))
-def test_whole_sequences_add_up_over_micro_batches(objective: Objective) -> None:
+@pytest.mark.parametrize("objective", list(PolicyLossKind))
+def test_whole_sequences_add_up_over_micro_batches(objective: PolicyLossKind) -> None:
     batch = replace(inputs(40), sequence_ids=torch.repeat_interleave(torch.arange(4), 10))
     recipe = replace(
-        RECIPE, objective=objective, correction=CorrectionConfig(kind=CorrectionKind.mis, floor=0.9, cap=1.1)
+        RECIPE,
+        policy_loss=replace(RECIPE.policy_loss, kind=objective),
+        importance_sampling=ImportanceSamplingConfig(kind=ImportanceSamplingKind.mis, floor=0.9, cap=1.1),
     )
     whole = rl_loss(batch, recipe, ALL_TERMS)
     parts = []

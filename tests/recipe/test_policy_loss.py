@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from prorl_mega.config.recipe import Objective, RecipeConfig
-from prorl_mega.recipe.policy_loss import MAX_LOG_RATIO, POLICY_LOSSES, PolicyLossInputs, mean_per_sequence
+from prorl_mega.config.recipe import PolicyLossConfig, PolicyLossKind
+from prorl_mega.recipe.policy_loss import (
+    MAX_LOG_RATIO,
+    POLICY_LOSSES,
+    PolicyLossInputs,
+    find_policy_loss,
+    mean_per_sequence,
+)
 
+OWN = str(Path(__file__).parents[2] / "examples" / "my_loss.py") + ":sapo"
 LOW, HIGH, DUAL = 0.2, 0.4, 3.0
-RECIPE = RecipeConfig(clip_low=LOW, clip_high=HIGH, dual_clip=DUAL)
+SETTINGS = PolicyLossConfig(clip_low=LOW, clip_high=HIGH, dual_clip=DUAL)
 
 
 def inputs(rows: int = 30, *, seed: int = 0, spread: float = 0.6) -> PolicyLossInputs:
@@ -48,51 +56,51 @@ def cispo(ratio: float, advantage: float, logprob: float) -> float:
     return -clip(ratio) * advantage * logprob
 
 
-PAPERS: dict[Objective, Callable[[float, float, float], float]] = {
-    Objective.ppo_clip: ppo,
-    Objective.dual_clip: dual,
-    Objective.cispo: cispo,
-    Objective.gspo: ppo,  # of the sequence's ratio
+PAPERS: dict[PolicyLossKind, Callable[[float, float, float], float]] = {
+    PolicyLossKind.ppo_clip: ppo,
+    PolicyLossKind.dual_clip: dual,
+    PolicyLossKind.cispo: cispo,
+    PolicyLossKind.gspo: ppo,  # of the sequence's ratio
 }
 
 
-def plain_ratios(batch: PolicyLossInputs, kind: Objective) -> list[float]:
+def plain_ratios(batch: PolicyLossInputs, kind: PolicyLossKind) -> list[float]:
     logs, sequence_ids = batch.log_ratio.tolist(), batch.sequence_ids.tolist()
-    if kind is not Objective.gspo:
+    if kind is not PolicyLossKind.gspo:
         return [math.exp(each) for each in logs]
     by_owner = {owner: [x for x, o in zip(logs, sequence_ids, strict=True) if o == owner] for owner in sequence_ids}
     return [math.exp(sum(by_owner[owner]) / len(by_owner[owner])) for owner in sequence_ids]
 
 
 def test_every_kind_has_a_function() -> None:
-    assert set(POLICY_LOSSES) == set(Objective) == set(PAPERS)
+    assert set(POLICY_LOSSES) == set(PolicyLossKind) == set(PAPERS)
 
 
-@pytest.mark.parametrize("kind", list(Objective))
+@pytest.mark.parametrize("kind", list(PolicyLossKind))
 @pytest.mark.parametrize("seed", range(3))
-def test_values(kind: Objective, seed: int) -> None:
+def test_values(kind: PolicyLossKind, seed: int) -> None:
     batch = inputs(60, seed=seed, spread=1.5)
     wanted = [
         PAPERS[kind](*each)
         for each in zip(plain_ratios(batch, kind), batch.advantages.tolist(), batch.logprobs.tolist(), strict=True)
     ]
-    outputs = POLICY_LOSSES[kind](batch, RECIPE)
+    outputs = POLICY_LOSSES[kind](batch, SETTINGS)
     np.testing.assert_allclose(outputs.losses.detach().numpy(), wanted, rtol=1e-12)
     assert outputs.sums["policy/ratio"].item() == pytest.approx(np.mean(plain_ratios(batch, kind)), rel=1e-12)
-    if kind is not Objective.gspo:
+    if kind is not PolicyLossKind.gspo:
         assert outputs.sums["policy/clipped_low"] > 0
         assert outputs.sums["policy/clipped_high"] > 0
-    if kind is Objective.dual_clip:
+    if kind is PolicyLossKind.dual_clip:
         assert outputs.sums["policy/clipped_dual"] > 0
 
 
-@pytest.mark.parametrize("kind", [Objective.ppo_clip, Objective.dual_clip, Objective.gspo])
-def test_gradients_by_finite_differences(kind: Objective) -> None:
+@pytest.mark.parametrize("kind", [PolicyLossKind.ppo_clip, PolicyLossKind.dual_clip, PolicyLossKind.gspo])
+def test_gradients_by_finite_differences(kind: PolicyLossKind) -> None:
     batch = inputs()
     old = (batch.logprobs - batch.log_ratio).detach()
 
     def losses(logprobs: torch.Tensor) -> torch.Tensor:
-        return POLICY_LOSSES[kind](replace(batch, logprobs=logprobs, log_ratio=logprobs - old), RECIPE).losses
+        return POLICY_LOSSES[kind](replace(batch, logprobs=logprobs, log_ratio=logprobs - old), SETTINGS).losses
 
     assert torch.autograd.gradcheck(losses, (batch.logprobs.detach().requires_grad_(),))
 
@@ -100,17 +108,17 @@ def test_gradients_by_finite_differences(kind: Objective) -> None:
 def test_cispo_weighs_every_token_and_silences_none() -> None:
     """Its gradient is −sg(clip(r)) A: finite differences of the loss would see the weight move as well."""
     batch = inputs(spread=1.5)
-    (grad,) = torch.autograd.grad(POLICY_LOSSES[Objective.cispo](batch, RECIPE).losses.sum(), batch.logprobs)
+    (grad,) = torch.autograd.grad(POLICY_LOSSES[PolicyLossKind.cispo](batch, SETTINGS).losses.sum(), batch.logprobs)
     wanted = [
         -clip(ratio) * advantage
-        for ratio, advantage in zip(plain_ratios(batch, Objective.cispo), batch.advantages.tolist(), strict=True)
+        for ratio, advantage in zip(plain_ratios(batch, PolicyLossKind.cispo), batch.advantages.tolist(), strict=True)
     ]
     np.testing.assert_allclose(grad.numpy(), wanted, rtol=1e-12)
 
 
 def test_gspo_moves_all_tokens_of_an_answer_alike() -> None:
     batch = replace(inputs(spread=0.01), advantages=torch.ones(30, dtype=torch.float64))
-    (grad,) = torch.autograd.grad(POLICY_LOSSES[Objective.gspo](batch, RECIPE).losses.sum(), batch.logprobs)
+    (grad,) = torch.autograd.grad(POLICY_LOSSES[PolicyLossKind.gspo](batch, SETTINGS).losses.sum(), batch.logprobs)
     for owner in set(batch.sequence_ids.tolist()):
         of_answer = grad[batch.sequence_ids == owner]
         assert of_answer.tolist() == pytest.approx([of_answer[0].item()] * len(of_answer))
@@ -127,15 +135,15 @@ def test_dual_clip_bounds_the_loss_of_bad_tokens_only() -> None:
         sequence_ids=torch.tensor([0, 1]),
         metric_weights=torch.full((2,), 0.5, dtype=torch.float64),
     )
-    outputs = POLICY_LOSSES[Objective.dual_clip](batch, RECIPE)
+    outputs = POLICY_LOSSES[PolicyLossKind.dual_clip](batch, SETTINGS)
     outputs.losses.sum().backward()
     assert outputs.losses.tolist() == [DUAL, -(1 + HIGH)]
     assert logprobs.grad.tolist() == [0.0, 0.0]
     assert outputs.sums["policy/clipped_dual"] == 0.5
 
 
-@pytest.mark.parametrize("kind", list(Objective))
-def test_ratios_that_overflow_stay_finite(kind: Objective) -> None:
+@pytest.mark.parametrize("kind", [*PolicyLossKind, OWN])
+def test_ratios_that_overflow_stay_finite(kind: str) -> None:
     extreme = torch.tensor([3000.0, -3000.0, 1e30, -math.inf])
     logprobs = torch.zeros(4, requires_grad=True)
     batch = PolicyLossInputs(
@@ -145,22 +153,49 @@ def test_ratios_that_overflow_stay_finite(kind: Objective) -> None:
         sequence_ids=torch.arange(4),
         metric_weights=torch.full((4,), 0.25),
     )
-    outputs = POLICY_LOSSES[kind](batch, RECIPE)
+    outputs = find_policy_loss(kind)(batch, SETTINGS)
     outputs.losses.sum().backward()
     assert outputs.losses.isfinite().all()
     assert logprobs.grad.isfinite().all()
     assert outputs.losses.abs().max() <= math.exp(MAX_LOG_RATIO) * 1.0001
 
 
-@pytest.mark.parametrize("kind", list(Objective))
-def test_no_rows_and_one_row(kind: Objective) -> None:
-    nothing = inputs(0)
-    outputs = POLICY_LOSSES[kind](nothing, RECIPE)
+@pytest.mark.parametrize("kind", [*PolicyLossKind, OWN])
+def test_no_rows_have_every_metric(kind: str) -> None:
+    outputs = find_policy_loss(kind)(inputs(0), SETTINGS)
     assert outputs.losses.shape == (0,)
+    assert outputs.sums.keys() == find_policy_loss(kind)(inputs(), SETTINGS).sums.keys()
     assert all(value.item() == 0 for value in outputs.sums.values())
+
+
+@pytest.mark.parametrize("kind", [*PolicyLossKind, OWN])
+def test_answers_add_up_over_micro_batches(kind: str) -> None:
+    batch = inputs()
+    whole, parts = find_policy_loss(kind)(batch, SETTINGS), []
+    for own in (batch.sequence_ids < 2, batch.sequence_ids >= 2):
+        part = PolicyLossInputs(**{field.name: getattr(batch, field.name)[own] for field in fields(batch)})
+        part = replace(part, sequence_ids=part.sequence_ids - part.sequence_ids.min())
+        parts.append((own, find_policy_loss(kind)(part, SETTINGS)))
+    for own, part in parts:
+        torch.testing.assert_close(part.losses, whole.losses[own])
+    for name, value in whole.sums.items():
+        torch.testing.assert_close(sum(part.sums[name] for _, part in parts), value)
+
+
+def test_one_of_ones_own_is_what_it_says() -> None:
+    batch = inputs()
+    (grad,) = torch.autograd.grad(find_policy_loss(OWN)(batch, SETTINGS).losses.sum(), batch.logprobs)
+    ratio, good = batch.log_ratio.exp(), batch.advantages > 0
+    temperature = torch.where(good, 1.0, 1.05).double()
+    weight = 4 * torch.sigmoid(temperature * (ratio - 1)) * torch.sigmoid(-temperature * (ratio - 1))
+    torch.testing.assert_close(grad, -weight * ratio * batch.advantages)
+
+
+@pytest.mark.parametrize("kind", list(PolicyLossKind))
+def test_one_row(kind: PolicyLossKind) -> None:
     one = inputs(1)
     wanted = PAPERS[kind](math.exp(one.log_ratio.item()), one.advantages.item(), one.logprobs.item())
-    assert POLICY_LOSSES[kind](one, RECIPE).losses.item() == pytest.approx(wanted)
+    assert POLICY_LOSSES[kind](one, SETTINGS).losses.item() == pytest.approx(wanted)
 
 
 def test_mean_per_sequence_does_not_care_for_the_order_of_rows() -> None:

@@ -5,7 +5,7 @@ from helpers.groups import scored_group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prorl_mega.config.recipe import RecipeConfig, ShapingConfig
+from prorl_mega.config.recipe import RecipeConfig, SelectionConfig, ShapingConfig
 from prorl_mega.recipe.selection import keep_informative
 from prorl_mega.recipe.shaping import shape_rewards
 
@@ -59,20 +59,20 @@ def test_nothing_is_lost_and_the_order_stays(rewards: list[list[float | None]]) 
     ],
 )
 def test_band_of_pass_rates(rewards: list[float | None], reason: str | None) -> None:
-    recipe = RecipeConfig(pass_rate_min=0.3, pass_rate_max=0.7)
+    recipe = RecipeConfig(selection=SelectionConfig(pass_rate_min=0.3, pass_rate_max=0.7))
     kept, dropped = keep_informative([scored_group(rewards)], recipe)
     assert dropped == (Counter() if reason is None else Counter({reason: 1}))
     assert len(kept) == (reason is None)
 
 
 def test_the_edges_of_the_band_belong_to_it() -> None:
-    recipe = RecipeConfig(pass_rate_min=0.1, pass_rate_max=0.3)
+    recipe = RecipeConfig(selection=SelectionConfig(pass_rate_min=0.1, pass_rate_max=0.3))
     groups = [scored_group([1.0] * right + [0.0] * (10 - right)) for right in (1, 2, 3, 4)]
     assert len(keep_informative(groups, recipe)[0]) == 3
 
 
 def test_uniform_groups_can_be_kept() -> None:
-    recipe = RecipeConfig(keep_uniform_groups=True, dynamic_sampling=False)
+    recipe = RecipeConfig(selection=SelectionConfig(keep_uniform_groups=True, dynamic_sampling=False))
     groups = [scored_group(each) for each in ([1.0, 1.0], [0.0], [None, None], [0.0, 1.0])]
     kept, dropped = keep_informative(groups, recipe)
     assert kept == [groups[0], groups[1], groups[3]]

@@ -15,7 +15,7 @@ from helpers.histories import (
 from helpers.settings import compose_settings
 
 from prorl_mega.config.compose import to_objects
-from prorl_mega.config.recipe import RecipeConfig
+from prorl_mega.config.recipe import KLConfig, RecipeConfig
 from prorl_mega.config.schedule import (
     EntropyAction,
     EntropyConfig,
@@ -40,7 +40,7 @@ def test_stages_by_steps() -> None:
         stages=[
             StageConfig(name="a", steps=3),
             StageConfig(steps=2, reset=False, recipe={"samples_per_prompt": 8}, optimizer={"learning_rate": 0.5}),
-            StageConfig(recipe={"kl_coef": 0.7}, rollout={"temperature": 0.9}),
+            StageConfig(recipe={"kl": {"coef": 0.7}}, rollout={"temperature": 0.9}),
         ],
         reset=ResetConfig(min_distance=100),
     )
@@ -48,7 +48,7 @@ def test_stages_by_steps() -> None:
     for step in range(1, 9):
         in_force = subject.settings()
         rate = subject.hyperparams(step - 1).learning_rate
-        seen.append((in_force.recipe.samples_per_prompt, rate, in_force.recipe.kl_coef, in_force.rollout.temperature))
+        seen.append((in_force.recipe.samples_per_prompt, rate, in_force.recipe.kl.coef, in_force.rollout.temperature))
         decision = subject.observe(step, {})
         assert decision.metrics["controller/stage"] == (1 if step <= 3 else 2 if step <= 5 else 3)
         assert decision.next_stage == (step in (3, 5))
@@ -132,13 +132,13 @@ def test_auto_schedule_finds_the_boundaries_by_itself() -> None:
 def test_a_stage_starts_from_its_own_settings() -> None:
     """What was adjusted in the stage before is forgotten; the trigger's counts go with the reset."""
     subject = controller(
-        stages=[StageConfig(steps=4), StageConfig(recipe={"kl_coef": 1e-3})],
+        stages=[StageConfig(steps=4), StageConfig(recipe={"kl": {"coef": 1e-3}})],
         kl=KLControlConfig(target=0.1),
-        entropy=EntropyConfig(low=1.0, on_low=EntropyAction.adjust, lever_step=0.001, lever_max=0.01),
+        entropy=EntropyConfig(low=1.0, on_low=EntropyAction.adjust, knob_step=0.001, knob_max=0.01),
     )
     events(subject, [{KL: 1.0, ENTROPY: 0.5}] * 3)
     adjusted = subject.settings().recipe
-    assert adjusted.kl_coef == pytest.approx(1e-4 * 1.02**3)
-    assert adjusted.entropy_coef == pytest.approx(0.003)
+    assert adjusted.kl.coef == pytest.approx(1e-4 * 1.02**3)
+    assert adjusted.loss.entropy_coef == pytest.approx(0.003)
     subject.observe(4, {KL: 1.0, ENTROPY: 0.5})
-    assert subject.settings().recipe == RecipeConfig(kl_coef=1e-3)
+    assert subject.settings().recipe == RecipeConfig(kl=KLConfig(coef=1e-3))

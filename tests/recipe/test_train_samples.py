@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prorl_mega.config.recipe import (
-    AdvantageKind,
+    AdvantageConfig,
+    AdvantageEstimator,
     BatchMoments,
+    KLConfig,
     KLEstimator,
     KLPlacement,
     RecipeConfig,
@@ -69,7 +71,9 @@ def test_a_full_step_has_the_configured_number_of_updates() -> None:
 
 
 def test_over_long_answers_count_in_the_baseline_only() -> None:
-    recipe = RecipeConfig(shaping=ShapingConfig(overlong_filtering=True), advantage=AdvantageKind.dr_grpo)
+    recipe = RecipeConfig(
+        shaping=ShapingConfig(overlong_filtering=True), advantage=AdvantageConfig(estimator=AdvantageEstimator.dr_grpo)
+    )
     group = scored_group([1.0, 0.0, 0.0, 0.0], lengths=[2, 100, 3, 100], limit=100)
     sequences = prepared([group], recipe)
     assert [each.completion_length for each in sequences] == [2, 3]
@@ -79,7 +83,7 @@ def test_over_long_answers_count_in_the_baseline_only() -> None:
 def test_shaped_rewards_are_what_is_trained_with() -> None:
     groups = [scored_group([1.0, 0.0], lengths=[10, 5])]
     shape_rewards(groups, ShapingConfig(length_weight=1.0), step=0, limit=10)
-    sequences = prepared(groups, RecipeConfig(advantage=AdvantageKind.dr_grpo))
+    sequences = prepared(groups, RecipeConfig(advantage=AdvantageConfig(estimator=AdvantageEstimator.dr_grpo)))
     assert [each.reward for each in sequences] == pytest.approx([0.0, -0.5])
     assert [each.advantage for each in sequences] == pytest.approx([0.25, -0.25])
 
@@ -97,7 +101,8 @@ def annotated(recipe: RecipeConfig) -> tuple[list[Group], list[TrainSample]]:
 @pytest.mark.parametrize("kind", [KLEstimator.k1, KLEstimator.k2, KLEstimator.k3])
 def test_a_penalty_in_the_reward_lowers_the_reward_of_a_sequence(kind: KLEstimator) -> None:
     recipe = RecipeConfig(
-        kl_placement=KLPlacement.reward, kl_estimator=kind, kl_clamp=1.0, advantage=AdvantageKind.dr_grpo
+        kl=KLConfig(placement=KLPlacement.reward, estimator=kind, clamp=1.0),
+        advantage=AdvantageConfig(estimator=AdvantageEstimator.dr_grpo),
     )
     groups, sequences = annotated(recipe)
     metrics = assign_advantages(groups, sequences, recipe, 0.1)
@@ -117,10 +122,8 @@ def test_a_penalty_in_the_reward_lowers_the_reward_of_a_sequence(kind: KLEstimat
 
 def test_a_penalty_in_the_reward_gives_each_token_its_own_advantage_where_the_estimator_can() -> None:
     recipe = RecipeConfig(
-        kl_placement=KLPlacement.reward,
-        kl_estimator=KLEstimator.k1,
-        advantage=AdvantageKind.reinforce_pp,
-        batch_moments=BatchMoments.token,
+        kl=KLConfig(placement=KLPlacement.reward, estimator=KLEstimator.k1),
+        advantage=AdvantageConfig(estimator=AdvantageEstimator.reinforce_pp, batch_moments=BatchMoments.token),
     )
     groups, sequences = annotated(recipe)
     assign_advantages(groups, sequences, recipe, 0.1)
@@ -137,7 +140,7 @@ def test_a_penalty_in_the_reward_gives_each_token_its_own_advantage_where_the_es
 
 
 def test_without_a_coefficient_nobody_needs_log_probabilities() -> None:
-    recipe = RecipeConfig(kl_placement=KLPlacement.reward)
+    recipe = RecipeConfig(kl=KLConfig(placement=KLPlacement.reward))
     assert prepared([scored_group([1.0, 0.0])], recipe, kl_coef=0.0)[0].advantage > 0
 
 

@@ -46,7 +46,7 @@ def test_what_may_change_is_reported_and_leaves_the_fingerprint_alone(tmp_path: 
     ("key", "value"),
     [
         ("seed", 2),
-        ("recipe.kl_estimator", KLEstimator.k1),
+        ("recipe.kl.estimator", KLEstimator.k1),
         ("model.path", "/other"),
         ("parallel.tensor", 2),
         ("optimizer.learning_rate", 1.0),
@@ -73,7 +73,7 @@ def test_equal_settings_are_equal_after_a_round_trip(tmp_path: Path) -> None:
 def test_a_setting_that_is_newer_than_the_run_counts_as_its_default(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     write_settings(path, config())
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if "kl_clamp" not in line))
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if " clamp" not in line))
     assert changes_on_resume(path, config()) == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.distributed import run_ranks
-from helpers.shards import CHECKPOINTS, read_checkpoint, write_checkpoint
+from helpers.shards import CHECKPOINTS, described, read_checkpoint, write_checkpoint
 
 from prorl_mega.config.schema import ParallelConfig
 from prorl_mega.types import ParallelLayout
@@ -34,14 +34,13 @@ def round_trip(checkpoints: list[Path], exports: Path) -> None:
 def through_megatron(checkpoint: Path, export: Path, parallel: ParallelConfig, layout: ParallelLayout) -> None:
     from prorl_mega.config.schema import Precision, Recompute
     from prorl_mega.families.mapping_registry import MappingRegistry
-    from prorl_mega.huggingface.config import describe
     from prorl_mega.learner.model import build_model, global_names
     from prorl_mega.learner.parallel import process_groups
     from prorl_mega.weights.directory import save_directory
     from prorl_mega.weights.load import load_weights
     from prorl_mega.weights.reshard import stream_weights
 
-    model, tensor, pipeline = describe(checkpoint), layout.tensor_size, layout.pipeline_size
+    model, tensor, pipeline = described(checkpoint), layout.tensor_size, layout.pipeline_size
     (policy,) = build_model(
         model, parallel, precision=Precision.fp32, recompute=Recompute.none, valid_vocab=model.vocab_size
     )
