@@ -1,15 +1,23 @@
-"""Bytes between the ranks of a job, over its own process group and the host's network; never pickled objects."""
+"""Bytes between the ranks of a job, over its own process group and the host's network; never pickled objects.
+
+Torch is imported when there is something to exchange: a program answers for its command line before that.
+"""
 
 from __future__ import annotations
 
-import torch
-import torch.distributed as dist
+from typing import TYPE_CHECKING
 
 from prorl_mega.distributed.ranks import Ranks
+
+if TYPE_CHECKING:
+    import torch
 
 
 def all_gather_bytes(payload: bytes) -> list[bytes]:
     """Every rank's `payload`, in rank order, on every rank. Lengths may differ or be 0."""
+    import torch
+    import torch.distributed as dist
+
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [payload]
     sizes = _sizes(payload)
@@ -21,6 +29,9 @@ def all_gather_bytes(payload: bytes) -> list[bytes]:
 
 def gather_bytes(payload: bytes) -> list[bytes]:
     """Every rank's `payload`, in rank order, on rank 0; an empty list on the others."""
+    import torch
+    import torch.distributed as dist
+
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [payload]
     sizes = _sizes(payload)
@@ -35,6 +46,9 @@ def gather_bytes(payload: bytes) -> list[bytes]:
 
 def broadcast_bytes(payload: bytes) -> bytes:
     """Rank 0's `payload` on every rank; what the others pass is ignored."""
+    import torch
+    import torch.distributed as dist
+
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return payload
     length = torch.tensor([len(payload)], dtype=torch.int64)
@@ -48,6 +62,8 @@ def broadcast_bytes(payload: bytes) -> bytes:
 
 def job_ranks() -> Ranks:
     """This process among the ranks of the job, for everything small that they have to agree on."""
+    import torch.distributed as dist
+
     if not dist.is_initialized():
         return Ranks.alone()
     return Ranks(
@@ -60,6 +76,9 @@ def job_ranks() -> Ranks:
 
 def _sizes(payload: bytes) -> list[int]:
     """The number of bytes of every rank's payload."""
+    import torch
+    import torch.distributed as dist
+
     size = torch.tensor([len(payload)], dtype=torch.int64)
     sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, size)
@@ -67,6 +86,8 @@ def _sizes(payload: bytes) -> list[int]:
 
 
 def _padded(payload: bytes, size: int) -> torch.Tensor:
+    import torch
+
     padded = torch.zeros(size, dtype=torch.uint8)
     if payload:
         padded[: len(payload)] = torch.frombuffer(bytearray(payload), dtype=torch.uint8)

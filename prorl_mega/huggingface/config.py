@@ -140,9 +140,8 @@ def _family(config: dict[str, Any], file: Path, reference: str | None) -> Family
 def _refuse_unsupported(config: dict[str, Any], family: Family, file: Path) -> None:
     """Options that change the arithmetic and that the learner does not have."""
     layer_types = set(config.get("layer_types") or ["full_attention"])
-    if config.get("use_sliding_window" if family.window_has_switch else "sliding_window") or layer_types != {
-        "full_attention"
-    }:
+    window = "use_sliding_window" if family.window_has_switch else "sliding_window"
+    if config.get(window) or layer_types != {"full_attention"}:
         raise ModelError(f"{file}: sliding-window attention is not supported; only full attention works")
     for key in ("attention_bias", "mlp_bias"):
         if config.get(key):

@@ -143,7 +143,7 @@ POINTS: dict[BatchMoments, Callable[[ByGroup, list[np.ndarray]], tuple[np.ndarra
 }
 
 Estimator = Callable[[Rewards, AdvantageConfig], ByGroup]
-"""Also what `recipe.advantage.estimator: my_file.py:function` names."""
+"""What `recipe.advantage.estimator: my_file.py:function` names."""
 
 ESTIMATORS: dict[str, Estimator] = {
     AdvantageEstimator.grpo: _grpo,

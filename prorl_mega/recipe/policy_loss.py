@@ -124,7 +124,7 @@ def _gspo(inputs: PolicyLossInputs, settings: PolicyLossConfig) -> PolicyLossOut
 
 
 PolicyLoss = Callable[[PolicyLossInputs, PolicyLossConfig], PolicyLossOutputs]
-"""Also what `recipe.policy_loss.kind: my_file.py:function` names. Without rows it returns the same metrics, as zeros."""
+"""What `recipe.policy_loss.kind: my_file.py:function` names. Without rows it returns the same metrics, as zeros."""
 
 POLICY_LOSSES: dict[str, PolicyLoss] = {
     PolicyLossKind.ppo_clip: _ppo_clip,

@@ -79,7 +79,7 @@ def test_learning_rate_by_the_root_of_the_batch(model: Path) -> None:
         ("[{recipe: {kl: {coef: much}}}]", r"schedule\.stages\[0\]\.recipe\.kl\.coef: .*'much'.*is a number"),
         (
             "[{recipe: {advantage: {estimator: grpoo}}}]",
-            r"schedule\.stages\[0\]\.recipe\.advantage\.estimator=grpoo: did you mean grpo\?",
+            r"schedule\.stages\[0\]\.recipe\.advantage\.estimator=grpoo: no such advantage; did you mean grpo\?",
         ),
         (
             "[{recipe: {policy_loss: {clip_low: 2}}}]",

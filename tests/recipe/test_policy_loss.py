@@ -173,9 +173,9 @@ def test_answers_add_up_over_micro_batches(kind: str) -> None:
     batch = inputs()
     whole, parts = find_policy_loss(kind)(batch, SETTINGS), []
     for own in (batch.sequence_ids < 2, batch.sequence_ids >= 2):
-        part = PolicyLossInputs(**{field.name: getattr(batch, field.name)[own] for field in fields(batch)})
-        part = replace(part, sequence_ids=part.sequence_ids - part.sequence_ids.min())
-        parts.append((own, find_policy_loss(kind)(part, SETTINGS)))
+        rows = PolicyLossInputs(**{field.name: getattr(batch, field.name)[own] for field in fields(batch)})
+        rows = replace(rows, sequence_ids=rows.sequence_ids - rows.sequence_ids.min())
+        parts.append((own, find_policy_loss(kind)(rows, SETTINGS)))
     for own, part in parts:
         torch.testing.assert_close(part.losses, whole.losses[own])
     for name, value in whole.sums.items():
