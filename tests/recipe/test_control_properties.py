@@ -158,3 +158,12 @@ def test_state_of_another_program() -> None:
     staged.observe(1, {})
     with pytest.raises(CheckpointError, match="is in stage 2 of the schedule, which has 1 now"):
         resetting().load_state_dict(staged.state_dict())
+
+
+def test_a_state_of_version_0_1_is_read() -> None:
+    """It called the knob a lever."""
+    first, second = resetting(), resetting()
+    state = json.loads(json.dumps(first.state_dict()))
+    assert state["progress"].pop("knob") is None
+    second.load_state_dict(state | {"progress": state["progress"] | {"lever": 0.25}})
+    assert second.state_dict()["progress"] == first.state_dict()["progress"] | {"knob": 0.25}
