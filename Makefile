@@ -5,9 +5,12 @@ PY := .venv/bin/python
 VARIANT ?= $(or $(shell cat .venv/.variant 2>/dev/null),cpu)
 SOURCES := prorl_mega kernels tests benchmarks examples
 WORKERS ?= 2# processes that test; each takes up to 4 GB and one thread
+LOOP := tests/integration/test_train.py
+SMOKE := $(LOOP)::test_one_process_leaves_a_complete_run_directory $(LOOP)::test_one_process_metrics tests/recipe \
+	tests/evaluation tests/huggingface tests/run tests/test_architecture.py tests/test_collect.py tests/test_plugins.py
 READY := .venv/.ready-$(VARIANT)-$(shell cat requirements/$(VARIANT).lock requirements/install.sh setup.py | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo study soak test test-faults mutants test-slurm test-gpu bench lint types format clean
+.PHONY: help setup demo study soak smoke test test-faults mutants test-slurm test-gpu bench lint types format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +35,9 @@ study: setup runs/base/config.json ## the method's parts switched off one by one
 
 soak: setup runs/base/config.json ## two thousand steps with a controller that nobody helps: runs/soak/report.html (45 minutes)
 	@$(PY) -m prorl_mega.train experiment=soak
+
+smoke: setup lint ## a minute: the loop once on a small model, and the fast tests
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(SMOKE)
 
 test: setup lint types ## lint, types and all tests that need neither a GPU nor Slurm
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not gpu and not slurm and not faults"

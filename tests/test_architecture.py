@@ -270,6 +270,7 @@ def test_root_configs_fit_on_a_screen() -> None:
         "help",
         "setup",
         "demo",
+        "smoke",
         "test",
         "test-faults",
         "test-slurm",
