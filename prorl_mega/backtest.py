@@ -60,7 +60,7 @@ Exit status: 0; 20 for settings that cannot work; with --check 1 when a decision
 
 
 def backtest(config: RunConfig, rows: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Event]]:
-    """Step and event, in order, of everything that a fresh controller says to these rows of a metrics file."""
+    """Step and event, in order, of all events of a fresh controller on these rows of a metrics file."""
     controller = ProRLController(config)
     for row in rows:
         for event in controller.observe(row["step"], _metrics(row)).events:
@@ -100,7 +100,7 @@ def read_config(metrics: Path, overrides: list[str]) -> RunConfig:
         config = to_objects(settings, RunConfig)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, RunConfig)) from None
-    stage_settings(config)  # raises for what a stage cannot set
+    stage_settings(config)  # raises for keys that a stage cannot set
     if problems := schedule_problems(config):
         raise ConfigError("; ".join(problems))
     return config
@@ -113,7 +113,7 @@ def _stored(path: Path) -> Any:
 
 
 def _parsed(overrides: list[str]) -> Any:
-    """`a.b=value` with YAML values."""
+    """The settings in overrides of the form `a.b=value`, with YAML values."""
     for override in overrides:
         if "=" not in override:
             raise ConfigError(f"{override}: not an override; write <setting>=<value>")

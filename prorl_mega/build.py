@@ -1,4 +1,4 @@
-"""From settings to the objects that the loop works with: the only place that picks implementations."""
+"""Builds the objects of the loop from settings: the only place that chooses implementations."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from prorl_mega.weights.load import load_weights
 
 @dataclass(kw_only=True, slots=True)
 class Parts:
-    """What the loop calls."""
+    """The objects that the loop calls."""
 
     learner: MegatronLearner
     rollout: Rollout
@@ -53,26 +53,26 @@ class Parts:
     controller: Controller
 
     def apply_settings(self, settings: RunConfig) -> None:
-        """Let learner and problems work by `settings` from here on."""
+        """Use `settings` for learner and problems from here on."""
         self.learner.configure(settings.recipe, settings.rollout.temperature)
         self.problems.set_weights({entry: task.weight for entry, task in settings.tasks.mixture.items()})
 
     def apply(self, decision: Decision, step: int) -> None:
-        """Carry out what the controller decided after `step`, as far as it concerns the policies."""
+        """Carry out the controller's decision after `step`, as far as it concerns the policies."""
         if decision.keep_best:
             self.learner.keep_best()
         if decision.reset_reference:
             self.learner.reset_reference(clear_optimizer=decision.reset_optimizer, to_best=decision.reset_to_best)
         if decision.reset_to_best:
-            self.sync.update_weights(version=step)  # the engine holds the policy that was left behind
+            self.sync.update_weights(version=step)  # the engine holds the former policy
 
     def save(self, directory: Path) -> dict[str, Any]:
-        """This rank's files into `directory`; returns the rest of the state, which is equal on all ranks."""
+        """Write this rank's files into `directory`; returns the rest of the state, which is equal on all ranks."""
         self.learner.save(directory)
         return {"controller": self.controller.state_dict(), "problems": self.problems.state_dict()}
 
     def restore(self, directory: Path) -> None:
-        """Continue exactly where `save` was called; `build` has restored what is not in this rank's files."""
+        """Continue exactly where `save` was called; `build` has restored the state outside of this rank's files."""
         self.learner.load(directory)
 
 
@@ -86,7 +86,7 @@ def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
 def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
     """Everything for a run, with the policy's weights in the learner alone. Leaving it stops the workers."""
     tokenizer = Tokenizer(config.model.path)
-    problems = build_problems(config, run, ranks, tokenizer)  # first: what is wrong with data is said in seconds
+    problems = build_problems(config, run, ranks, tokenizer)  # first, because it refuses bad data in seconds
     controller = ProRLController(config)
     if run.saved_state is not None:
         controller.load_state_dict(run.saved_state["controller"])
@@ -131,7 +131,7 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
 
 
 def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
-    """The problems, from where the run has got to. Data files that are broken or have changed are an error here."""
+    """The problems, from the run's position on. Data files that are broken or have changed are an error here."""
     most = config.rollout.max_prompt_tokens
     problems = SharedMixture(
         config.tasks,

@@ -13,7 +13,7 @@ from torch import Tensor
 class Checksum:
     """Accumulates (name, dtype, shape, bytes) of tensors, in order.
 
-    XXH3 with 128 bits: it finds every accident at the speed of memory; it is no defence against an attacker. Tensors on
+    XXH3 with 128 bits: it detects accidents at the speed of memory; it is no defence against an attacker. Tensors on
     a GPU are copied to the host one at a time; contiguous tensors on the host are read where they are.
     """
 
@@ -27,12 +27,12 @@ class Checksum:
         self._digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
     def observe(self, stream: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-        """`stream` unchanged; every pair is added on its way through."""
+        """`stream` unchanged; every pair is added to the digest."""
         for name, tensor in stream:
             self.add(name, tensor)
             yield name, tensor
             del tensor  # not to be kept alive while the next one is made
 
     def hexdigest(self) -> str:
-        """Of everything so far, 32 characters."""
+        """The digest of everything so far, 32 characters."""
         return self._digest.hexdigest()

@@ -1,4 +1,4 @@
-"""From problems to scored groups: tokenise, sample and verify, exchange. Training and evaluation collect alike.
+"""Scored groups from problems: tokenise, sample and verify, exchange. Training and evaluation collect alike.
 
 Every engine (one replica of the policy, `rollout.tensor` ranks) samples its share of the problems; the first rank of
 the engine has them scored, each as soon as it ends, while the others are sampled; then all ranks hold all groups, in
@@ -29,12 +29,12 @@ from prorl_mega.types import FinishReason, Group, Metrics, Outcome, ParallelLayo
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Sampling:
-    """How a batch of groups is sampled. `stream` separates the seeds of training steps and evaluations."""
+    """Settings for sampling a batch of groups. `stream` separates the seeds of training steps and evaluations."""
 
     samples: int
     temperature: float
     top_p: float = 1.0
-    max_tokens: int | None = None  # None: what the engine was built for
+    max_tokens: int | None = None  # None: the engine's limit
     stream: str
 
 
@@ -59,7 +59,7 @@ class Collector:
         self._is_leader = layout.rank % engine_size == 0
         self._seed = seed
         self.scoring: list[Scoring] = []
-        """What scoring took in the last `collect`, by engine; the same on every rank."""
+        """The counts of scoring in the last `collect`, by engine; the same on every rank."""
 
     def collect(self, problems: list[Problem], sampling: Sampling) -> list[Group]:
         """One scored group per problem, in order, identical on every rank but for the texts (see `Sample`)."""
@@ -193,7 +193,7 @@ def group_metrics(groups: list[Group]) -> Metrics:
 
 
 def scoring_metrics(rounds: list[list[Scoring]]) -> Metrics:
-    """What verifying took; `rounds[r][e]` is of engine `e`. Engines work at the same time, rounds one after another."""
+    """Metrics of scoring; `rounds[r][e]` is of engine `e`. Engines work at the same time, rounds one after another."""
     engines = [Scoring() for _ in rounds[0]]
     for each in rounds:
         for engine, scoring in zip(engines, each, strict=True):
@@ -218,7 +218,7 @@ def scoring_metrics(rounds: list[list[Scoring]]) -> Metrics:
 
 
 def _unscored(groups: list[Group]) -> str:
-    """The commonest reason why verifiers failed, when that is what is wrong."""
+    """The most common failure of verifiers, if there were failures."""
     verdicts = [sample.verdict for group in groups for sample in group.samples if sample.verdict is not None]
     failed = [verdict.detail for verdict in verdicts if verdict.outcome is Outcome.INFRA_ERROR]
     if 2 * len(failed) < len(verdicts):

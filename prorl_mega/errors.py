@@ -11,7 +11,7 @@ from typing import NoReturn
 
 
 class ExitCode(IntEnum):
-    """What the process returns to the shell."""
+    """The status that the process returns to the shell."""
 
     FINISHED = 0
     SAVED_AFTER_SIGNAL = 10  # preempted; a checkpoint was written: requeue
@@ -64,7 +64,7 @@ class RolloutError(ProRLError, RuntimeError):
 
 
 class WeightSyncError(RolloutError):
-    """What the engine holds is not what the learner sent."""
+    """The engine's weights are not those that the learner sent."""
 
 
 class NoInformativeGroupsError(DataError):
@@ -72,13 +72,13 @@ class NoInformativeGroupsError(DataError):
 
 
 class StorageError(ProRLError, OSError):
-    """The disk does not take or give back what a run needs: full, read-only, over quota, gone."""
+    """The disk cannot be written or read: full, read-only, over quota, gone."""
 
     exit_code = ExitCode.STORAGE
 
 
 def exit_status(command: Callable[[], None]) -> int:
-    """Run a small command and return what the shell gets; an error of ours is one line on stderr."""
+    """Run a small command and return its exit status; a ProRLError is one line on stderr."""
     try:
         command()
     except ProRLError as error:
@@ -88,6 +88,6 @@ def exit_status(command: Callable[[], None]) -> int:
 
 
 def renamed(before: str, now: str) -> NoReturn:
-    """End a program that is called by a name of version 0.1, and say what it is called now."""
+    """End a program that is called by its name of version 0.1, with its current name."""
     print(f"error: `{before}` is now `{now}`", file=sys.stderr)
     sys.exit(int(ExitCode.CONFIG))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Evaluation(NamedTuple):
-    """The metrics of `evaluation/summary.py`, and what they were computed from."""
+    """The metrics of `evaluation/summary.py`, and the groups that they were computed from."""
 
     metrics: Metrics
     groups: list[Group]

@@ -1,4 +1,4 @@
-"""What a run would do, on a login node: validates, prints the settings and what follows from them: numbers, data files.
+"""The plan of a run, on a login node: validates, prints the settings and what follows from them: numbers, data files.
 Starts nothing and reads no data.
 
 python -m prorl_mega.plan experiment=prorl_v1_1p5b model.path=/models/DeepSeek-R1-Distill-Qwen-1.5B
@@ -31,7 +31,7 @@ class Memory:
     optimizer: float  # AdamW moments and, with bf16, the fp32 copy of the weights; divided over data-parallel ranks
     reference: float  # second copy of the policy's shard, and a third where the best policy is kept; 0 when offloaded
     activations: float  # of one micro-batch, and the logits that it keeps
-    engine: float  # vLLM's weights; its cache takes what `rollout.gpu_memory_fraction` leaves
+    engine: float  # vLLM's weights; its cache gets the rest of `rollout.gpu_memory_fraction`
     host: float  # main memory: what is offloaded, and for exact KL the reference's hidden states of one update
 
 
@@ -44,7 +44,7 @@ def parameter_count(model: ModelDescription) -> int:
 
 
 def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int) -> Memory:
-    """Megatron-core's distributed optimizer; activations after Korthikanti et al. (arXiv 2205.05198), eq. 2 and 5,
+    """Memory of Megatron-core's distributed optimizer; activations by Korthikanti et al. (arXiv 2205.05198, eq. 2, 5)
     with flash attention: 34 · hidden bytes per token and layer at two bytes per number, 2 · hidden when recomputed.
     """
     parallel = config.parallel
@@ -98,7 +98,7 @@ def derived(config: RunConfig, model: ModelDescription, world_size: int) -> dict
 
 
 def stage_lines(config: RunConfig) -> list[str]:
-    """One per stage: when it begins, as far as that is known, and what it asks of machine and data."""
+    """One line per stage: when it begins, as far as that is known, and its demands on machine and data."""
     lines = []
     start: int | None = 0
     for number, (stage, settings) in enumerate(
@@ -115,7 +115,7 @@ def stage_lines(config: RunConfig) -> list[str]:
 
 
 def main(settings: DictConfig) -> ExitCode:
-    """Checked for the ranks of `cluster`: nothing is launched, so there is no other number to take."""
+    """Print the plan for the ranks of `cluster`: nothing is launched, so there is no other number."""
     cluster = to_objects(settings, RunConfig).cluster
     world_size = cluster.nodes * cluster.ranks_per_node
     config = to_config(settings, RunConfig, world_size)

@@ -1,7 +1,7 @@
 """Code of your own, named in the settings: "package.module:name" or "path/to/file.py:name".
 
 It is imported with your rights, so only settings and the command line may name it, never a data file; a file that
-everybody may write is refused. The folder of a file becomes importable after everything else, so that nothing in it
+everybody can write is refused. The folder of a file becomes importable after everything else, so that nothing in it
 replaces another module. Paths are relative to the working directory.
 """
 

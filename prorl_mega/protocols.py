@@ -1,4 +1,4 @@
-"""What the training loop may call. `build.py` chooses the classes behind these names.
+"""The interfaces that the training loop calls. `build.py` chooses the classes behind them.
 
 All ranks call every method together, in the same order (one SPMD program), with equal arguments.
 """
@@ -52,7 +52,7 @@ class Learner(Protocol):
         """Remember the policy as it is, for `reset_reference(to_best=True)`; checkpoints hold it as well."""
 
     def configure(self, recipe: RecipeConfig, temperature: float) -> None:
-        """Work by these settings from now on: at the start, at the boundaries of stages, after an adjustment."""
+        """Use these settings from now on; called at the start, at boundaries of stages and after an adjustment."""
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """This rank's shards by Megatron name with global layer numbers; the live tensors, not copies."""
@@ -86,7 +86,7 @@ class Rollout(Protocol):
         """Sample `samples` completions of each prompt (`[P]` int32), one decoding step per iteration.
 
         Every rank of an engine drives its iterator to the end, and gets the same. `max_tokens` of a completion; None:
-        the most that the engine was built for.
+        the engine's limit.
         """
 
     def update_weights(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> str:
@@ -96,31 +96,31 @@ class Rollout(Protocol):
         """Give the GPU memory to the learner."""
 
     def wake(self) -> None:
-        """Take it back."""
+        """Take the GPU memory back."""
 
 
 class Batch(Protocol):
-    """Answers that are scored while more of them come. Never raises for what an answer contains."""
+    """Answers that are scored while more are added. Never raises for what an answer contains."""
 
     @property
     def scoring(self) -> Scoring:
-        """What it took so far."""
+        """The counts of scoring so far."""
 
     def add(self, problem: Problem, text: str) -> None:
-        """One more answer. Does not wait."""
+        """Add one answer. Does not wait."""
 
     def poll(self) -> None:
-        """Bring scoring forward as far as that needs no waiting. To be called every now and then."""
+        """Make progress without waiting. To be called regularly."""
 
     def verdicts(self) -> list[Verdict]:
-        """Wait for all of them: exactly one verdict per answer, in the order of `add`."""
+        """Wait for all answers: exactly one verdict each, in the order of `add`."""
 
 
 class Verifiers(Protocol):
     """Other processes that score answers; one that hangs is killed and replaced."""
 
     def batch(self) -> AbstractContextManager[Batch]:
-        """Answers to be scored; one batch at a time. What is not finished when it is left is given up."""
+        """A new batch; one at a time. Unfinished answers are given up when it is left."""
 
     def close(self) -> None: ...
 
@@ -133,7 +133,7 @@ class ProblemSource(Protocol):
     def held_out(self, per_task: int) -> list[Problem]: ...
 
     def set_weights(self, weights: dict[str, float]) -> None:
-        """Change the shares of the entries; every entry goes on where it is."""
+        """Change the shares of the entries; every entry keeps its position."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -144,7 +144,7 @@ class Controller(Protocol):
     """Decides about the run from global metrics; identical inputs give identical decisions on every rank."""
 
     def settings(self) -> RunConfig:
-        """What is in force: the settings of the current stage with what the controller has adjusted."""
+        """The settings in force: those of the current stage with the controller's adjustments."""
 
     def hyperparams(self, step: int) -> StepHyperparams: ...
 

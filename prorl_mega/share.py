@@ -1,4 +1,4 @@
-"""What one engine brings home from a collection, and how all ranks get to hold all of it."""
+"""The share of one engine in a collection, and the exchange of all shares between the ranks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prorl_mega.types import Sample, Scoring
 
 @dataclass(kw_only=True, slots=True)
 class Share:
-    """By problem, in the order the engine was given them. The problems are not in it: every rank has drawn them."""
+    """The samples of one engine by problem, in the order it was given them. Every rank has the problems already."""
 
     prompts: list[np.ndarray]  # [P] int32 each
     samples: list[list[Sample]]

@@ -1,9 +1,9 @@
-"""Several runs that differ in one thing each, over seeds, and what the difference is worth.
+"""Several runs that differ in one thing each, over seeds, and the effects of the differences.
 
     python -m prorl_mega.study examples/ablation.yaml --output runs/study --jobs 2
 
-Every arm of the study is a training run per seed, started as a program of its own with one thread. What has finished is
-not run again and what was interrupted goes on, so the same command continues a study. At the end (and with --report at
+Every arm of the study is a training run per seed, started as a program of its own with one thread. A finished run is
+not repeated and an interrupted one is resumed, so the same command continues a study. At the end (and with --report at
 any time) it writes `study.md`, a table with confidence intervals, and `study.png`, the curves.
 """
 
@@ -32,7 +32,7 @@ _KEYS = {"common", "seeds", "reference", "arms"}
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Study:
-    """What a study file says. `arms` by name; every override is one of `prorl_mega.train`."""
+    """The content of a study file. `arms` by name; every override is one of `prorl_mega.train`."""
 
     common: list[str]
     seeds: list[int]
@@ -45,7 +45,7 @@ class Study:
 
 
 def read_study(path: Path) -> Study:
-    """Raises ConfigError that names the file and the key."""
+    """The study in a file. Raises ConfigError that names the file and the key."""
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -113,7 +113,7 @@ def run_study(study: Study, output: Path, jobs: int) -> None:
 
 
 def _train(overrides: list[str], output: Path, name: str) -> int:
-    """One run in a program of its own; what it prints goes to `<output>/<name>.log`."""
+    """Do one run in a program of its own, whose output goes to `<output>/<name>.log`."""
     output.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "prorl_mega.train", *overrides, f"name={name}", f"root={output}"]
     with (output / f"{name}.log").open("ab") as log:
@@ -123,7 +123,7 @@ def _train(overrides: list[str], output: Path, name: str) -> int:
 
 
 def write_study(study: Study, output: Path) -> Path:
-    """The table and the picture of what has finished; returns the table's path."""
+    """Write the table and the picture of the finished runs; returns the table's path."""
     outcomes: dict[str, list[FinishedRun]] = {}
     for arm, seed in study.runs():
         outcome = read_finished_run(output / run_name(arm, seed))

@@ -2,9 +2,9 @@
 
 Per step: draw verifiable problems, sample a group of answers to each with the inference engines, verify them, keep the
 groups whose rewards differ, turn rewards into advantages, add the log-probabilities of the policy and of the reference
-policy, take the optimizer steps, hand the new weights to the engines, and let the controller look at the result. When
-it says so, the reference policy becomes the current policy and the optimizer starts afresh: that reset is what lets a
-run go on for thousands of steps. It may also say that the next stage of the schedule begins, with settings of its own.
+policy, take the optimizer steps, hand the new weights to the engines, and let the controller decide. At a reset,
+the reference policy becomes the current policy and the optimizer starts afresh: that is what lets a run go on for
+thousands of steps. The controller may also begin the next stage of the schedule, with settings of its own.
 
     python -m prorl_mega.train experiment=demo                          one process
     torchrun --nproc-per-node 4 -m prorl_mega.train experiment=demo parallel.tensor=2 parallel.pipeline=2
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
-    """The loop. Everything it does to the outside goes through `run`; everything it decides comes from `controller`."""
+    """The loop. It writes everything through `run`, and `controller` makes all decisions."""
     learner, rollout, controller = parts.learner, parts.rollout, parts.controller
     step = run.resume(parts.restore)  # 0 when starting fresh
     parts.sync.update_weights(version=step)
@@ -38,7 +38,7 @@ def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
         evaluate_as("base", step, parts, config, run)
 
     while step < config.schedule.steps and not run.should_stop():
-        settings = controller.settings()  # those of the stage, with what the controller has adjusted
+        settings = controller.settings()  # those of the stage, with the controller's adjustments
         parts.apply_settings(settings)
         recipe, limit = settings.recipe, settings.rollout.max_response_tokens
         hyperparams = controller.hyperparams(step)

@@ -1,4 +1,4 @@
-"""The nouns of the system. Data only: no torch, no I/O.
+"""The data types of the system. Data only: no torch, no I/O.
 
 Shapes: `L` tokens of a whole sequence, `T` tokens of its completion (`L = prompt + T`), `G` samples of one group.
 Log-probabilities are natural, of the distribution that was sampled from (temperature applied). Tokens are ids: text is
@@ -15,14 +15,14 @@ import numpy as np
 
 
 class FinishReason(StrEnum):
-    """Why a completion ended."""
+    """The reason why a completion ended."""
 
     STOP = "stop"  # the model emitted its end-of-sequence token
     LENGTH = "length"  # the response limit was reached; the answer is truncated
 
 
 class Outcome(StrEnum):
-    """What became of an attempt to score a completion."""
+    """The outcome of an attempt to score a completion."""
 
     SCORED = "scored"
     INFRA_ERROR = "infra_error"  # the verifier crashed or hung; says nothing about the answer
@@ -45,7 +45,7 @@ class Problem:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Completion:
-    """What the engine sampled for one prompt."""
+    """One sample of the engine for a prompt."""
 
     tokens: np.ndarray  # [T] int32, the end-of-sequence token included when it was emitted
     logprobs: np.ndarray  # [T] float32, the sampler's own
@@ -64,7 +64,7 @@ class Verdict:
 
 @dataclass(kw_only=True, slots=True)
 class Scoring:
-    """What scoring some answers took, in one pool of verifiers. Seconds are wall-clock ones of this machine."""
+    """Counts and times of scoring answers in one pool of verifiers. Seconds are this machine's wall-clock time."""
 
     answers: int = 0  # with a verdict, infrastructure errors among them
     infra_errors: int = 0
@@ -79,7 +79,7 @@ class Scoring:
     tail_s: float = 0.0  # verdicts were waited for and nothing else was done
 
     def __iadd__(self, later: Scoring) -> Scoring:
-        """Take up what the same pool did afterwards."""
+        """Add the later counts of the same pool."""
         longest = max(self.longest_s, later.longest_s)
         for entry in fields(self):
             setattr(self, entry.name, getattr(self, entry.name) + getattr(later, entry.name))
@@ -91,8 +91,8 @@ class Scoring:
 class Sample:
     """A completion with its verdict; `verdict` is None until the completion has been scored.
 
-    `text` is what its tokens say, for verifiers and for people: where it was scored and on rank 0, "" elsewhere.
-    `reward` is what it is trained with: the verdict's, shaped (`recipe/shaping.py`); None: the verdict's itself.
+    `text` is its tokens as text, for verifiers and for people: where it was scored and on rank 0, "" elsewhere.
+    `reward` is the shaped one that it is trained with (`recipe/shaping.py`); None: the verdict's itself.
     """
 
     completion: Completion
@@ -120,7 +120,7 @@ class Group:
         return [sample.verdict.reward for sample in self.scored() if sample.verdict is not None]
 
     def shaped_rewards(self) -> list[float]:
-        """What the scored samples are trained with."""
+        """The rewards that the scored samples are trained with."""
         return [
             verdict if sample.reward is None else sample.reward
             for sample, verdict in zip(self.scored(), self.rewards(), strict=True)
@@ -151,9 +151,9 @@ class TrainSample:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class ParallelLayout:
-    """Where this process stands in the job. Data parallelism is what TP and PP leave over.
+    """The place of this process in the job. Data parallelism is the number of ranks divided by TP and PP.
 
-    Ranks are Megatron's order, tensor fastest, then data, then pipeline.
+    Ranks are in Megatron's order: tensor fastest, then data, then pipeline.
     """
 
     world_size: int
@@ -168,7 +168,7 @@ class ParallelLayout:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class StepHyperparams:
-    """What the controller hands to the learner for one step."""
+    """The controller's values for the learner in one step."""
 
     kl: float  # weight of the KL penalty in the loss
     entropy: float  # weight of the entropy bonus in the loss
@@ -177,7 +177,7 @@ class StepHyperparams:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Event:
-    """Something that the controller noticed or wants done, with the numbers that led to it. Plain JSON values."""
+    """A finding or action of the controller, with the numbers that led to it. Plain JSON values."""
 
     trigger: str  # "plateau", "decline", "kl_bound", "every", "stage", "entropy_low", ...
     action: str  # "reset", "wait", "next_stage", "warn", "adjust", "stop"
@@ -188,12 +188,12 @@ class Event:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Decision:
-    """What the controller wants done after it has seen a step. `events` says why, in the order of noticing."""
+    """The controller's decision after a step. `events` are the reasons, in order."""
 
     reset_reference: bool = False
     reset_optimizer: bool = False
     reset_to_best: bool = False  # policy and reference return to the policy that was kept last
-    keep_best: bool = False  # the policy as it is validated best so far; before any reset
+    keep_best: bool = False  # this policy has validated best so far; kept before any reset
     next_stage: bool = False
     stop: bool = False
     metrics: Metrics = field(default_factory=dict)  # what was in force during the step

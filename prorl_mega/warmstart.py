@@ -40,7 +40,7 @@ SHARD_BYTES = 5 << 30  # of one safetensors file
 
 
 def with_label_noise(solution: str, random: Random) -> str:
-    """One digit or letter in the last line of `solution`, where the answer stands, replaced by another one."""
+    """`solution` with one digit or letter of its last line, which has the answer, replaced by another one."""
     answer = solution.rfind("\n") + 1
     places = [
         place for place in range(answer, len(solution)) if solution[place].isdecimal() or solution[place].isalpha()
@@ -99,7 +99,7 @@ def main(config: WarmstartConfig) -> ExitCode:
     tokenizer = Tokenizer(config.model.path)
 
     def check(mixture: Mixture) -> None:
-        for problem in mixture.listed():  # what does not work is said now and not at the step that draws it
+        for problem in mixture.listed():  # errors are raised now and not at the step that draws the problem
             worked_example(problem, tokenizer, config)
 
     problems = SharedMixture(config.tasks, config.seed, ranks, check)

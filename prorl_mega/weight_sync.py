@@ -1,4 +1,4 @@
-"""The learner's weights become the engine's: stream, verify, stamp with a version."""
+"""The update of the engine's weights with the learner's: stream, verify, set the version."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def policy_stream(learner: MegatronLearner, *, bucket_mib: int) -> Iterator[tupl
 class WeightSync:
     """Hands weights from any TP×PP×DP of the learner to the engines that live in the same ranks.
 
-    Every rank streams the same full tensors (Hugging Face names, one bucket at a time) into its engine shard. After
-    that all engines hold the same version, or WeightSyncError is raised on every rank and nothing may be sampled.
+    Every rank streams the same full tensors (Hugging Face names, one bucket at a time) into its engine shard. Then all
+    engines hold the same version, or WeightSyncError is raised on every rank and nothing may be sampled.
     """
 
     def __init__(

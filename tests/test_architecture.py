@@ -254,6 +254,27 @@ def test_nothing_unfinished() -> None:
     )
 
 
+def test_public_class_names_mean_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for file in SHIPPED:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and "benchmarks" not in file.parts:
+                places.setdefault(node.name, []).append(relative(file))
+    report([f"{name} is a class of each of {', '.join(files)}" for name, files in places.items() if len(files) > 1])
+
+
+def test_docstrings_begin_with_their_subject() -> None:
+    """`Of every token` as a docstring lacks its noun: `The weights of every token`."""
+    dangling = re.compile(r"(Of|With|As|By|For|From a|What|Where) ")
+    problems = []
+    for file in SHIPPED:
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Expr(value=ast.Constant(value=str(text))) if dangling.match(text):
+                    problems.append(f"{relative(file)}:{node.lineno}: {text.splitlines()[0]}")
+    report(problems)
+
+
 def test_settings_name_no_classes() -> None:
     files = list((ROOT / "configs").rglob("*.yaml"))
     report([relative(file) for file in files if "_target_" in file.read_text()])

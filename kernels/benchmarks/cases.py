@@ -1,4 +1,4 @@
-"""The cases: output layers of models, what is asked of them, and how many floating-point operations that takes."""
+"""The cases: output layers of models, the results asked for, and the floating-point operations needed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODELS = {  # output layers: width and vocabulary
 
 
 class Mode(NamedTuple):
-    """A question: the statistics that get a gradient, for which share of the tokens."""
+    """The statistics that get a gradient, and the share of the tokens for which they do."""
 
     name: str
     gradients: tuple[str, ...]  # of "logprob", "entropy", "kl_reverse"; empty for a forward pass without autograd
@@ -86,7 +86,7 @@ class Case:
 
     @property
     def backward_flop(self) -> float:
-        """d_hidden and, unless the head is frozen, d_weight, for the active tokens: what no method can avoid."""
+        """d_hidden and, unless the head is frozen, d_weight, for the active tokens: the least of any method."""
         products = 0 if not self.mode.gradients else 1 if self.mode.frozen_head else 2
         return 2.0 * self.active_tokens * self.width * self.columns * products
 
@@ -106,7 +106,7 @@ _HEADLINE = ("R1-Distill-1.5B", "Qwen3-8B")
 _OTHERS = [name for name in MODELS if name not in (*_HEADLINE, "demo", "narrow", "tiny")]
 
 GRIDS = {
-    "gpu": [  # the most telling first, so that a run that is short of time loses the rest
+    "gpu": [  # the most important first, for runs that are short of time
         *_cases(_HEADLINE, [8192], ["forward", "logprob", "entropy", "kl"]),
         *_cases(_HEADLINE, [8192], ["half", "frozen"]),
         *_cases(_HEADLINE, [8192], ["logprob"], cold=True),
@@ -120,6 +120,6 @@ GRIDS = {
         *_cases(["Qwen2.5-0.5B"], [128], MODES),
         *_cases(["demo"], [16384], ["forward", "logprob", "entropy"]),
     ],
-    # Every mode, in a second: shows that the machinery runs, says nothing about speed.
+    # Every mode, in a second: tests that everything runs, not its speed.
     "tiny": [*_cases(["tiny"], [96], MODES), *_cases(["tiny"], [96], ["entropy"], ranks=2)],
 }

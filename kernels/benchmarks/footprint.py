@@ -1,7 +1,7 @@
 """Memory of one repetition on a CPU, measured in a process of its own.
 
-It is the process's resident set, which counts what libraries allocate as well. In a process that has done other
-things it would depend on these: glibc keeps freed blocks of up to 32 MiB and cuts later ones out of them, so that the
+It is the process's resident set, which includes allocations of libraries. In a process that has done other things it
+would depend on these: glibc keeps freed blocks of up to 32 MiB and cuts later ones out of them, so that the
 same call was seen to take 19 MiB first and 50 MiB after others. In a fresh process in which every block from 64 KiB
 on is mapped when it is allocated and given back when it is freed, the result does not depend on the order.
 """
@@ -49,13 +49,13 @@ def workspace(work: Work) -> float:
 
 
 def _status(field: str) -> int:
-    """Bytes."""
+    """A field of /proc/self/status in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def main() -> None:
-    """Prints a line per provider: its name, a tab, MiB."""
+    """Print a line per provider: its name, a tab, MiB."""
     from prorl_kernels.benchmarks.registry import PROVIDERS
 
     case = next(case for grid in GRIDS.values() for case in grid if case.name == sys.argv[1])

@@ -26,7 +26,7 @@ BLOCKS = 4  # repetitions come in as many blocks; providers take turns, in oppos
 
 
 class Effort(NamedTuple):
-    """How long to measure one provider in one case."""
+    """The time and repetitions to measure one provider in one case."""
 
     seconds: float
     least: int  # repetitions, but 1 for what takes longer than `seconds`
@@ -48,7 +48,7 @@ class Cell:
 
 
 def measure(case: Case, providers: list[Provider], clock: Clock, effort: Effort, announce: Announce) -> list[Cell]:
-    """The bare products first, then a cell per provider; one that cannot run says why in its status.
+    """The cells of a case: the bare products first, then every provider; a status says why one cannot run.
 
     `announce` is told whose turn it is: a kernel can take the process with it.
     """
@@ -107,7 +107,7 @@ def _prepare(cell: Cell, problem: Problem, truth: Callable[[bool], Truth], clock
 
 
 def _warm_up(work: Work, clock: Clock, effort: Effort) -> int:
-    """How many repetitions fit."""
+    """The number of repetitions that fit into the time."""
     spent, least = 0.0, float("inf")
     for _ in range(effort.warm_up):
         seconds = clock.time(work, False)[1] / 1e3
@@ -121,7 +121,7 @@ def _warm_up(work: Work, clock: Clock, effort: Effort) -> int:
 
 @contextmanager
 def _failures(cell: Cell, device: torch.device) -> Iterator[None]:
-    """Turns an exception into the cell's status: one peer that fails must not lose the others."""
+    """Turn an exception into the cell's status: one peer that fails must not lose the others."""
     try:
         yield
     except Exception as error:

@@ -12,8 +12,8 @@ Row = dict[str, str]
 
 
 def write_plots(csv_path: Path) -> list[Path]:
-    """Beside the CSV: `…_modes.png` for models and token counts that were measured in more than two modes and, where a
-    model was measured at several token counts, `…_tokens.png`. Of a repeated cell the newest row counts.
+    """Write beside the CSV `…_modes.png` for models and token counts that were measured in more than two modes and, for
+    models measured at several token counts, `…_tokens.png`. The newest row of a repeated cell counts.
 
     Raises ImportError without matplotlib.
     """

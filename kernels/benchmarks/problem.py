@@ -1,4 +1,4 @@
-"""Random inputs of a case, and the truth about them in fp64."""
+"""Random inputs of a case, and the correct results in fp64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from prorl_kernels.benchmarks.cases import Case, Mode
 
 STATISTICS = ("logprob", "entropy", "kl_reverse")
-SAMPLE = 128  # rows of d_hidden and rows of d_weight whose errors are looked at
+SAMPLE = 128  # rows of d_hidden and rows of d_weight whose errors are measured
 
 
 @dataclass(slots=True)
@@ -28,12 +28,12 @@ class Problem:
 
     @property
     def active(self) -> Tensor:
-        """[tokens] bool."""
+        """Whether tokens have a gradient, `[tokens]` bool."""
         return (self.upstream != 0).any(0)
 
 
 def new_problem(case: Case, device: torch.device) -> Problem:
-    """Random and peaked, as a trained policy is: the target's logit stands 6 to 20 above noise of deviation 1.5.
+    """Random and peaked inputs, like a trained policy's: the target's logit is 6 to 20 above noise of deviation 1.5.
 
     One target in ten is drawn at random instead, an unlikely token. The reference is a disturbed policy. Zeros and
     flat distributions would be faster (fewer bits flip) and would hide wrong indexing. bf16 on a GPU, fp32 on a CPU.

@@ -28,7 +28,7 @@ Compute = Callable[[Problem, Mode], Outputs]
 
 @dataclass(slots=True, frozen=True)
 class Provider:
-    """One implementation. `load` imports what it needs and raises ImportError when that is not installed."""
+    """One implementation. `load` imports its packages and raises ImportError when one is not installed."""
 
     name: str
     load: Callable[[], Compute]
@@ -49,7 +49,7 @@ class Provider:
         return self.computes or (names if self.per_token else f"mean {names}")
 
     def refusal(self, case: Case, device: torch.device) -> str | None:
-        """Why it does not take this case; None when it does."""
+        """The reason why it does not take this case; None when it does."""
         missing = sorted(set(case.mode.gradients) - set(self.differentiates))
         if missing:
             return f"has no gradient of {', '.join(missing)}"

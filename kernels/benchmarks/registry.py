@@ -1,4 +1,4 @@
-"""All that are compared, in the order of the table."""
+"""All providers that are compared, in the order of the table."""
 
 from prorl_kernels.benchmarks.peers import packages, prorl, pytorch
 from prorl_kernels.benchmarks.provider import Provider

@@ -29,7 +29,7 @@ class Session:
     """Measures the cases of a grid and writes to `folder`: `linear_token_stats.csv`, a row as soon as its case is done,
     and pictures of it.
 
-    `cpu_time`: a CPU's clock stands still while other programs run. `turn` is told whose turn it is.
+    `cpu_time`: on a CPU count process time instead of wall-clock time. `turn` is told whose turn it is.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Session:
         return cells
 
     def run(self, seconds: float, show: Callable[[str], None], first: int = 0) -> bool:
-        """Measures as many cases as `seconds` allow, from number `first` on; the very first in any case.
+        """Measure as many cases as `seconds` allow, from number `first` on; the very first in any case.
 
         False when an implementation of this package failed.
         """

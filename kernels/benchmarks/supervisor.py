@@ -1,7 +1,7 @@
-"""A run that outlives its providers: a kernel that crashes, hangs or breaks the device costs one case's provider.
+"""A run that survives its providers: a kernel that crashes, hangs or breaks the device costs one case's provider.
 
 The measuring process says whose turn it is in a file. When it dies, or one provider takes too long, another process
-goes on with the same case, without that provider.
+continues with the same case, without that provider.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FINISHED = (0, 3)  # exit statuses of a run that came to its end; 3: an implemen
 
 
 def supervise(command: list[str], folder: Path, seconds: float) -> int:
-    """Runs `command`, again and again while providers kill it; `--seconds` and the rest are added. Its exit status."""
+    """Run `command`, repeatedly while providers kill it; adds `--seconds` and the rest. Returns its exit status."""
     began, first, left_out = time.monotonic(), 0, list[str]()
     turn = folder / "turn.json"
     turn.unlink(missing_ok=True)
@@ -40,7 +40,7 @@ def supervise(command: list[str], folder: Path, seconds: float) -> int:
 
 
 class Turn:
-    """Whose turn it is, in a file, and the end of the process when it takes too long; without a path, nothing."""
+    """Writes whose turn it is to a file and ends the process when it takes too long; without a path, does nothing."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path, self.case = path, 0

@@ -39,7 +39,7 @@ HEADINGS = ["provider", "ms", "±", "useful", "executed", "bwd", "of bare", "MiB
 
 
 def rows_of(cells: list[Cell], clock: Clock) -> list[Row]:
-    """The rows of one case, as the CSV has them; what was not measured is empty."""
+    """The rows of one case for the CSV; fields that were not measured are empty."""
     bare = next((_median(cell, 1) for cell in cells if cell.provider is BARE and cell.times), None)
     around, rows = _environment(), []
     for cell in cells:
@@ -97,7 +97,7 @@ def _median(cell: Cell, index: int) -> float:
 
 
 def append(rows: list[Row], path: Path) -> None:
-    """Appends to a CSV that has the same columns, or to a new one; ValueError for other columns."""
+    """Append to a CSV that has the same columns, or to a new one; ValueError for other columns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = list(rows[0])
     if path.exists():
@@ -169,7 +169,7 @@ def _processor() -> str:
 
 
 def _output(*command: str) -> str:
-    """The first line that a program prints; empty when it is not there or does not work here."""
+    """The first line of a program's output; empty when it is missing or does not work here."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,6 +1,6 @@
-"""The benchmark: `pytest kernels/benchmarks`. With a CUDA device the full grid, otherwise sizes that a CPU manages.
+"""The benchmark: `pytest kernels/benchmarks`. The full grid on a CUDA device, otherwise sizes for a CPU.
 
-A case fails when one of this package's implementations fails or is wrong; how fast anything is decides nothing here.
+A case fails when one of this package's implementations fails or is wrong; speed does not matter here.
 """
 
 from __future__ import annotations

@@ -25,13 +25,13 @@ class Work:
     backward: Callable[[Any], tuple[Tensor, ...]] | None  # takes what forward returned; None when there is none
 
     def run(self) -> tuple[Any, tuple[Tensor, ...]]:
-        """One repetition: what both passes return."""
+        """Do one repetition; returns the results of both passes."""
         state = self.forward()
         return state, () if self.backward is None else self.backward(state)
 
 
 def work_of(compute: Compute, problem: Problem, mode: Mode) -> Work:
-    """An implementation: forward returns `Outputs`, backward d_hidden and, unless the head is frozen, d_weight."""
+    """An implementation's work: forward returns `Outputs`, backward d_hidden and, unless frozen, d_weight."""
     differentiates = bool(mode.gradients)
     problem.hidden.requires_grad_(differentiates)
     problem.weight.requires_grad_(differentiates and not mode.frozen_head)
@@ -82,15 +82,15 @@ def bare_products(problem: Problem, mode: Mode) -> Work:
 
 
 def bytes_of(results: Any) -> int:
-    """Size of the tensors in (possibly nested) tuples."""
+    """The size of the tensors in (possibly nested) tuples."""
     if isinstance(results, Tensor):
         return results.numel() * results.element_size()
     return sum(bytes_of(each) for each in results if each is not None)
 
 
 class Clock:
-    """On a CPU the wall clock, or the process's (all threads together) on a machine with other work. On a GPU work that
-    the host launches too slowly counts, as it does in use."""
+    """Measures wall-clock time on a CPU, or process time (all threads) on a machine with other work. On a GPU slow
+    launches by the host count, as they do in use."""
 
     def __init__(self, device: torch.device, cpu_time: bool) -> None:
         self.device, cuda = device, device.type == "cuda"

@@ -1,4 +1,4 @@
-"""Checks of what callers pass; every message names the argument, what it is and what was expected."""
+"""Checks of a call's arguments; every message names the argument, its value and what was expected."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Inputs:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Options:
-    """The arguments that are not tensors, and what follows from them."""
+    """The arguments that are not tensors, and values derived from them."""
 
     dtype: torch.dtype
     shard: Shard
@@ -57,7 +57,7 @@ class Options:
 
 
 def check_projections(hidden: Tensor, weight: Tensor, ref_hidden: Tensor | None, ref_weight: Tensor | None) -> None:
-    """Policy, and reference if there is one: as many tokens and ids, maybe another width."""
+    """Check policy and reference, if there is one: as many tokens and ids, maybe another width."""
     _check_projection(("hidden", "weight"), hidden, weight)
     if ref_hidden is None and ref_weight is None:
         return
@@ -89,7 +89,7 @@ def _check_projection(names: tuple[str, str], hidden: Tensor, weight: Tensor) ->
 
 
 def _check_targets(targets: Tensor, tokens: int, shard: Shard, ignore_index: int | None, device: torch.device) -> None:
-    """`[tokens]` ids on `device`. Their values are looked at on a CPU only: a GPU would have to synchronise."""
+    """Check `[tokens]` ids on `device`, their values on a CPU only: a GPU would have to synchronise."""
     if targets.dim() != 1 or len(targets) != tokens:
         raise ValueError(
             f"targets must be [{tokens}], the same number of tokens as there are (under sequence parallelism on all "
@@ -170,7 +170,7 @@ def new_inputs(
     ignore_index: int | None,
     sequence_parallel: bool,
 ) -> Inputs:
-    """Projections have been checked."""
+    """The checked inputs of a call, whose projections have been checked before."""
     if sequence_parallel and shard.group is None:
         raise ValueError("sequence_parallel needs the tensor_group whose ranks hold the other tokens")
     tokens = len(hidden) * (shard.ranks if sequence_parallel else 1)
@@ -219,7 +219,7 @@ def new_options(
 
 
 def _check_main_grad(weight: Tensor) -> None:
-    """Megatron's buffer for the gradient of a parameter."""
+    """Check Megatron's buffer for the gradient of a parameter."""
     buffer = getattr(weight, "main_grad", None)
     if not isinstance(buffer, Tensor):
         raise ValueError("accumulate_main_grad needs weight.main_grad, a tensor like weight; there is none")

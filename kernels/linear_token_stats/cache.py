@@ -2,7 +2,7 @@
 
 Within `cache_bytes` the first rows are kept as 16-bit fixed-point numbers: s − m, where m is the maximum of the row in
 its column tile, in steps of 1/512 nat, down to 128 nats. log p is off by at most 2⁻¹⁰ and p by 0.1 %, whatever the size
-of the logits (bf16 logits near 20 would be off by 6 % in p, bf16 probabilities by 0.2 %). Only gradients see it.
+of the logits (bf16 logits near 20 would be off by 6 % in p, bf16 probabilities by 0.2 %). Only gradients are affected.
 
 Logits that fit into `cache_bytes` as they are, or into a single tile, are kept unrounded.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from prorl_kernels.linear_token_stats import fixed_point
-from prorl_kernels.linear_token_stats.problem import Problem
+from prorl_kernels.linear_token_stats.problem import TiledProblem
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -26,7 +26,7 @@ class CachedLogits:
     logits: Tensor  # [rows, columns], raw logits or int16 fixed-point numbers
     row_max: Tensor | None  # [column tiles, rows], what the fixed-point numbers count from; None for raw logits
 
-    def store(self, logits: Tensor, problem: Problem, rows: slice, columns: slice) -> None:
+    def store(self, logits: Tensor, problem: TiledProblem, rows: slice, columns: slice) -> None:
         """Keep one tile of raw logits."""
         block = self.logits[rows, columns]
         if self.row_max is None:
@@ -35,7 +35,7 @@ class CachedLogits:
             row_max = self.row_max[columns.start // problem.tile_columns, rows]
             _codec(logits).quantize(logits, problem.inverse_temperature_of(rows), problem.softcap, block, row_max)
 
-    def load(self, problem: Problem, rows: slice, columns: slice, index: Tensor | None) -> Tensor:
+    def load(self, problem: TiledProblem, rows: slice, columns: slice, index: Tensor | None) -> Tensor:
         """One tile of raw logits: of the rows `index[rows]` as they were numbered when stored, None for the same."""
         block = self.logits[:, columns]
         row_max = None if self.row_max is None else self.row_max[columns.start // problem.tile_columns]
@@ -66,7 +66,7 @@ class Cache:
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
-        """Four, for autograd to save."""
+        """The four tensors for autograd to save."""
         sides = (self.policy, self.reference)
         return tuple(each for side in sides for each in ((None, None) if side is None else (side.logits, side.row_max)))
 
@@ -82,7 +82,7 @@ class Cache:
 EMPTY_CACHE = Cache(rows=0, policy=None, reference=None)
 
 
-def new_cache(problem: Problem, cache_bytes: int) -> Cache:
+def new_cache(problem: TiledProblem, cache_bytes: int) -> Cache:
     """An empty cache for as many rows as the budget allows."""
     rows, columns = len(problem.hidden), len(problem.weight)
     sides = 1 if problem.ref_weight is None else 2

@@ -13,14 +13,14 @@ from torch import Tensor
 from prorl_kernels.linear_token_stats import tiles as torch_tiles
 from prorl_kernels.linear_token_stats.cache import Cache
 from prorl_kernels.linear_token_stats.matmul import matmul
-from prorl_kernels.linear_token_stats.problem import Problem, TileSize
+from prorl_kernels.linear_token_stats.problem import TiledProblem, TileSize
 from prorl_kernels.linear_token_stats.stats import PLAIN, WITH_REFERENCE, empty_statistics, merge
 
 keeps_logits = True
 
 
 def tile_operations(device: torch.device, dtype: torch.dtype) -> ModuleType:
-    """Triton's on a GPU, torch's elsewhere and for fp64."""
+    """The operations of Triton on a GPU, of torch elsewhere and for fp64."""
     if device.type != "cuda" or dtype != torch.float32:
         return torch_tiles
     from prorl_kernels.linear_token_stats.triton import tiles as triton_tiles  # Triton is not needed on a CPU
@@ -29,12 +29,12 @@ def tile_operations(device: torch.device, dtype: torch.dtype) -> ModuleType:
 
 
 def tile_size(*, dtype: torch.dtype, has_reference: bool, has_softcap: bool) -> TileSize:
-    """Wide enough for matrix products at full speed. torch needs as many tensors as this, Triton fewer."""
+    """Tiles wide enough for matrix products at full speed. torch needs as many tensors as this, Triton fewer."""
     tensors = (4 if has_reference else 2) + has_softcap
     return TileSize(columns=4096, bytes_per_logit=tensors * dtype.itemsize)
 
 
-def statistics(problem: Problem, cache: Cache) -> Tensor:
+def statistics(problem: TiledProblem, cache: Cache) -> Tensor:
     """`[4, rows]`, with a reference `[9, rows]`, of all columns of this rank; fills in the cache."""
     operations = tile_operations(problem.hidden.device, problem.dtype)
     count = PLAIN if problem.ref_weight is None else WITH_REFERENCE
@@ -64,7 +64,7 @@ def statistics(problem: Problem, cache: Cache) -> Tensor:
 
 
 def logits_gradient(
-    problem: Problem,
+    problem: TiledProblem,
     rows: slice,
     columns: slice,
     inputs: Tensor,
@@ -101,7 +101,7 @@ def logits_gradient(
     )
 
 
-def _ref_logits(problem: Problem, rows: slice, ref_weight: Tensor | None) -> Tensor | None:
+def _ref_logits(problem: TiledProblem, rows: slice, ref_weight: Tensor | None) -> Tensor | None:
     if ref_weight is None:
         return None
     assert problem.ref_hidden is not None

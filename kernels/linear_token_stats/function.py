@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from prorl_kernels.linear_token_stats.arguments import Inputs, Options
 from prorl_kernels.linear_token_stats.cache import EMPTY_CACHE, Cache, new_cache
 from prorl_kernels.linear_token_stats.gradient import LogitsGradient, multiply_gradients
-from prorl_kernels.linear_token_stats.problem import Problem, TileSize
+from prorl_kernels.linear_token_stats.problem import TiledProblem, TileSize
 from prorl_kernels.linear_token_stats.rows import Active, active_rows, kept_rows, row_scalars, scatter_rows
 from prorl_kernels.linear_token_stats.shard import gather_tokens, merge_over_group, start_sum, start_sum_of_part
 from prorl_kernels.linear_token_stats.stats import results
@@ -30,7 +30,7 @@ class Implementation(Protocol):
     def tile_size(self) -> Callable[..., TileSize]: ...
 
     @property
-    def statistics(self) -> Callable[[Problem, Cache], Tensor]: ...
+    def statistics(self) -> Callable[[TiledProblem, Cache], Tensor]: ...
 
     @property
     def logits_gradient(self) -> LogitsGradient: ...
@@ -113,14 +113,14 @@ def _gradients(
     return d_hidden, _for_autograd(ctx, inputs.weight, target)
 
 
-def _problem(implementation: Implementation, inputs: Inputs, options: Options, index: Tensor | None) -> Problem:
+def _problem(implementation: Implementation, inputs: Inputs, options: Options, index: Tensor | None) -> TiledProblem:
     """The problem of the rows `index` (None for all) and this rank's real columns."""
     shard, columns = options.shard, options.shard.size
     hidden, ref_hidden, ref_weight = inputs.hidden, inputs.ref_hidden, inputs.ref_weight
     if options.sequence_parallel:
         hidden = gather_tokens(hidden, shard)
         ref_hidden = None if ref_hidden is None else gather_tokens(ref_hidden, shard)
-    problem = Problem(
+    problem = TiledProblem(
         hidden=hidden,
         weight=inputs.weight[:columns],
         targets=inputs.targets - shard.start,
@@ -138,8 +138,8 @@ def _problem(implementation: Implementation, inputs: Inputs, options: Options, i
 
 
 def _for_autograd(ctx: Any, weight: Tensor, target: Tensor | None) -> Tensor | None:
-    """The gradient that autograd gets. What went into main_grad is announced as Megatron's hooks expect it: by a flag
-    on the parameter and by a meaningless gradient, zeros where the hook adds it nonetheless (`zero_out_wgrad`)."""
+    """The gradient for autograd. A sum in main_grad is announced as Megatron's hooks expect it: by a flag on the
+    parameter and a meaningless gradient, zeros where the hook adds it nonetheless (`zero_out_wgrad`)."""
     if not ctx.needs_input_grad[3] or ctx.main_grad is None:
         return target if ctx.needs_input_grad[3] else None
     if not hasattr(weight, "grad_added_to_main_grad"):

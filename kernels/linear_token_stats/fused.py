@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 from prorl_kernels.linear_token_stats.cache import Cache
-from prorl_kernels.linear_token_stats.problem import Problem, TileSize
+from prorl_kernels.linear_token_stats.problem import TiledProblem, TileSize
 from prorl_kernels.linear_token_stats.triton.fused import fused_logits_gradient, fused_statistics
 
 keeps_logits = False
 
 
 def tile_size(*, dtype: torch.dtype, has_reference: bool, has_softcap: bool) -> TileSize:
-    """Tiles of the logits' gradient, all that is written. Wide, since d_hidden is read and written once per tile."""
+    """Tiles of the logits' gradient, the only output. Wide, since d_hidden is read and written once per tile."""
     return TileSize(columns=16384, bytes_per_logit=2)
 
 
-def statistics(problem: Problem, cache: Cache) -> Tensor:
+def statistics(problem: TiledProblem, cache: Cache) -> Tensor:
     """`[4, rows]`, with a reference `[9, rows]`, of all columns of this rank."""
     return fused_statistics(
         problem.hidden,
@@ -32,7 +32,7 @@ def statistics(problem: Problem, cache: Cache) -> Tensor:
 
 
 def logits_gradient(
-    problem: Problem,
+    problem: TiledProblem,
     rows: slice,
     columns: slice,
     inputs: Tensor,

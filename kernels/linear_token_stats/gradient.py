@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prorl_kernels.linear_token_stats.cache import Cache
 from prorl_kernels.linear_token_stats.matmul import matmul_into
-from prorl_kernels.linear_token_stats.problem import Problem
+from prorl_kernels.linear_token_stats.problem import TiledProblem
 
 
 class LogitsGradient(Protocol):
@@ -18,7 +18,7 @@ class LogitsGradient(Protocol):
 
     def __call__(
         self,
-        problem: Problem,
+        problem: TiledProblem,
         rows: slice,
         columns: slice,
         inputs: Tensor,
@@ -31,7 +31,7 @@ class LogitsGradient(Protocol):
 
 
 def multiply_gradients(
-    problem: Problem,
+    problem: TiledProblem,
     logits_gradient: LogitsGradient,
     scalars: Tensor,
     cache: Cache,

@@ -3,7 +3,7 @@
 torch gives fp32 products to MKL, which leaves AVX-512 unused on AMD processors: on one Zen 5 core 90 GFLOP/s against
 oneDNN's 200 for the logits, 190 for the gradient of the hidden states and 150 for that of the weight. But oneDNN
 compiles a kernel for every shape that it meets, about 1 ms and 0.6 MB each, and numbers of tokens differ from call to
-call: small products stay with MKL. It cannot add to what is there either, so a product lies beside its sum, in blocks
+call: small products stay with MKL. It cannot add to a tensor either, so products are stored beside their sum, in blocks
 of rows: blocks that fit into the cache are also up to twice as fast as one of many MB in fresh pages.
 """
 
@@ -26,7 +26,7 @@ def matmul(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
 def matmul_into(out: Tensor, left: Tensor, right: Tensor, *, accumulate: bool) -> None:
     """out = left · right, or out += left · right; accumulated in the dtype of `out`.
 
-    Beside `out` lie, on a CPU, a copy of `left` and as much of the product, or 128 rows of it if these are more.
+    A CPU also needs memory for a copy of `left` and as much of the product, or 128 rows of it if these are more.
     """
     if _is_for_host(left, right):
         left = left.contiguous()  # once, oneDNN would do it for every block

@@ -31,24 +31,24 @@ class Sizes:
 
     @property
     def between(self) -> int:
-        """Kept from forward to backward: three or six numbers per token, and logits within the budget or one tile."""
+        """Memory from forward to backward: three or six numbers per token, and logits within the budget or one tile."""
         only_tile = self.tile * (2 if self.ref_width else 1) if self.columns <= 4096 else 0
         return 4 * self.tokens * (6 if self.ref_width else 3) + max(self.cache_bytes, only_tile)
 
     @property
     def tile(self) -> int:
-        """One number per logit of a tile: all rows, until the tensors of the forward pass fill `chunk_bytes`."""
+        """The bytes of a tile, one number per logit: all rows, until the forward pass's tensors fill `chunk_bytes`."""
         return min(4 * self.tokens * min(self.columns, 4096), self.chunk_bytes // self._tensors)
 
     @property
     def forward(self) -> int:
-        """Statistics, their merge over tiles and ranks, tiles, and what `between` says."""
+        """Statistics, their merge over tiles and ranks, tiles, and `between`."""
         merges = (4 + (2 * self.ranks if self.ranks > 1 else 0)) * self.statistics
         return self._tensors * self.tile + merges + 64 * self.tokens + self._rows_and_columns + self.between
 
     @property
     def backward(self) -> int:
-        """Tiles, the sum for d_hidden in fp32 and, beside the sums, a block of the product for either gradient.
+        """Tiles, the sum for d_hidden in fp32 and a block of the product for either gradient.
 
         That block is as large as the gradient of the logits and its transpose, or has 128 rows if these are more.
         """

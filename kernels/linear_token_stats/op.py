@@ -56,7 +56,7 @@ def linear_token_stats(
         `[tokens]` each, fp32 (fp64 when an input is fp64). Products accumulate in it, also of 16-bit inputs.
 
     Raises:
-        ValueError: an argument does not fit; the message names it. Values of `targets` and `temperature` are looked at
+        ValueError: an argument does not fit; the message names it. Values of `targets` and `temperature` are checked
             on a CPU only (a GPU would have to synchronise); there a target that no shard holds has log-prob −inf.
     """
     arguments.check_projections(hidden, weight, ref_hidden, ref_weight)
@@ -76,7 +76,7 @@ def linear_token_stats(
 def _fastest(inputs: Inputs, options: Options) -> str:
     """The fused kernels where they run and are expected to be fastest (TRITON.md has the estimates).
 
-    With room to keep logits they are not, because they keep none; nor with a reference, which halves their tiles.
+    They keep no logits, so they are slower where there is room for them, or with a reference, which halves tiles.
     """
     keeps = options.keeps_logits and options.cache_bytes
     if inputs.hidden.is_cuda and not keeps and inputs.ref_weight is None and not _why_not_fused(inputs):

@@ -11,14 +11,14 @@ from torch import Tensor
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class TileSize:
-    """How an implementation wants its tiles."""
+    """The size of an implementation's tiles."""
 
     columns: int  # the same for any number of rows, and so are the results
     bytes_per_logit: int  # summed over all tensors of a tile's size that are alive at once
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class Problem:
+class TiledProblem:
     """Input of the implementations. Rows that need nothing and columns that are padding have been left out."""
 
     hidden: Tensor  # [rows, d]
@@ -34,12 +34,12 @@ class Problem:
 
     @property
     def tile_columns(self) -> int:
-        """The same in both passes, reference or not: cached logits count from the maximum of such a tile."""
+        """Columns per tile, equal in both passes, reference or not: cached logits count from the maximum of a tile."""
         return max(1, min(len(self.weight), self.tile.columns, self.chunk_bytes // (5 * self.dtype.itemsize)))
 
     @property
     def tile_rows(self) -> int:
-        """As many rows as `chunk_bytes` allow for all tensors of a tile that are alive at once."""
+        """Rows per tile: `chunk_bytes` have to hold all tensors of a tile that are alive at once."""
         return max(1, min(len(self.hidden), self.chunk_bytes // (self.tile.bytes_per_logit * self.tile_columns)))
 
     @property
@@ -71,7 +71,7 @@ class Problem:
         yield from _slices(0, split, self.tile_rows)
         yield from _slices(split, len(self.hidden), self.tile_rows)
 
-    def select(self, index: Tensor) -> Problem:
+    def select(self, index: Tensor) -> TiledProblem:
         """The rows `index`, copied; the same problem when these are all."""
         if len(index) == len(self.hidden):
             return self

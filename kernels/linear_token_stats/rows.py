@@ -36,7 +36,7 @@ def row_scalars(statistics: Tensor, stats: TokenStats) -> Tensor:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Active:
-    """Rows with a non-zero upstream gradient. NaN counts: it must reach the weights and be seen."""
+    """Rows with a non-zero upstream gradient. NaN counts: it must reach the weights and be noticed."""
 
     index: Tensor | None  # [rows], None when these are all
     rows: int

@@ -1,4 +1,4 @@
-"""The part of the vocabulary that a rank holds, and what the ranks of a tensor-parallel group tell each other."""
+"""The part of the vocabulary that a rank holds, and the messages between the ranks of a tensor-parallel group."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.distributed import ProcessGroup
 from prorl_kernels.linear_token_stats.stats import merge
 
 _SEEN: set[tuple[str, int, int, int]] = set()
-"""Shards on GPUs whose neighbours have been looked at: reading their ranges makes the host wait for the device."""
+"""Shards on GPUs whose neighbours have been checked: reading their ranges makes the host wait for the device."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -37,7 +37,7 @@ class Shard:
 def merge_over_group(statistics: Tensor, shard: Shard) -> Tensor:
     """The statistics of all ranks: one all-gather, then the same merges in rank order, so all ranks hold equal bits.
 
-    Every rank's range of ids travels along. Raises ValueError when they do not follow each other.
+    Every rank's range of ids is sent along. Raises ValueError when they do not follow each other.
     """
     group = shard.group
     if group is None or shard.ranks == 1:

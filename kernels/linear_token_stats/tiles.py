@@ -1,6 +1,6 @@
 """The two operations on one tile of raw logits `[rows, cols]`, in plain torch; `triton/tiles.py` has the same.
 
-`stats.py` says what the rows of statistics are and how they merge. Scaled logits are softcap(z) / T.
+`stats.py` defines the rows of statistics and their merge. Scaled logits are softcap(z) / T.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From `configs/` and the command line to settings objects, and from errors to exit codes. Imports no torch.
+"""Composes settings objects from `configs/` and the command line; maps errors to exit codes. Imports no torch.
 
 An entry point is a function of its settings:
 
@@ -69,7 +69,7 @@ def register() -> None:
 
 
 def to_config(settings: DictConfig, schema: type[Settings], world_size: int) -> Settings:
-    """Objects instead of a `DictConfig`, checked for `world_size` learner ranks. Raises only `ConfigError`."""
+    """Settings objects from a `DictConfig`, checked for `world_size` learner ranks. Raises only `ConfigError`."""
     config = to_objects(settings, schema)
     if isinstance(config, RunConfig):
         validate(config, world_size)
@@ -79,7 +79,7 @@ def to_config(settings: DictConfig, schema: type[Settings], world_size: int) -> 
 
 
 def to_objects(settings: DictConfig, schema: type[Settings]) -> Settings:
-    """Objects that may contradict each other still; `to_config` checks them as well."""
+    """Settings objects that may still contradict each other; `to_config` checks them as well."""
     _refuse_unknown(settings, schema, "")
     try:
         config = OmegaConf.to_object(settings)
@@ -90,7 +90,7 @@ def to_objects(settings: DictConfig, schema: type[Settings]) -> Settings:
 
 
 def to_tasks(settings: DictConfig) -> TasksConfig:
-    """The tasks of a run alone, checked. What else the run needs may be missing. Raises only `ConfigError`."""
+    """The tasks of a run alone, checked; other settings may be missing. Raises only `ConfigError`."""
     _refuse_unknown(settings, RunConfig, "")
     try:
         tasks = OmegaConf.to_object(settings.tasks)
@@ -104,7 +104,7 @@ def to_tasks(settings: DictConfig) -> TasksConfig:
 def run_hydra(main: Callable[[Settings], ExitCode], schema: type[Settings]) -> NoReturn:
     """Compose, validate for the ranks of this launch, call `main`, and leave with an exit code.
 
-    With `--multirun` that is once per job. The ranks are put into the environment as `torch.distributed` wants them
+    Under `--multirun` that is once per job. The ranks are put into the environment as `torch.distributed` wants them
     before `main` is called.
     """
 
@@ -118,7 +118,7 @@ def run_hydra(main: Callable[[Settings], ExitCode], schema: type[Settings]) -> N
 
 
 def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig] | type[WarmstartConfig]) -> NoReturn:
-    """`run_hydra` before validation: for entry points that start no ranks.
+    """`run_hydra` without validation, for entry points that start no ranks.
 
     Errors of ours and of the settings are shown as one message on stderr; a traceback only with HYDRA_FULL_ERROR=1.
     """
@@ -159,7 +159,7 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
 
 
 def swept_keys(arguments: list[str]) -> frozenset[str]:
-    """Keys that have several values on the command line of a sweep; what cannot be parsed is Hydra's to report."""
+    """Keys that have several values on the command line of a sweep; Hydra reports what cannot be parsed."""
     parser = OverridesParser.create()
     keys = set()
     for argument in arguments:
@@ -172,9 +172,9 @@ def swept_keys(arguments: list[str]) -> frozenset[str]:
 
 
 def sweep_name(name: str, overrides: list[str]) -> str:
-    """`name` with what one sweep job has of its own, so that jobs never share a directory and reruns find theirs.
+    """`name` with the overrides of one sweep job, so that jobs never share a directory and reruns find theirs.
 
-    `seed=2 recipe.kl.coef=1e-3` gives `name--seed_2--kl_coef_1e-3`; what a path cannot hold becomes part of a hash.
+    `seed=2 recipe.kl.coef=1e-3` gives `name--seed_2--kl_coef_1e-3`; characters unfit for a path become part of a hash.
     """
     parts = [name]
     exact = True
@@ -210,7 +210,7 @@ def _key(override: str) -> str:
 
 
 def _former(override: str) -> str:
-    """With the key of version 0.1, so that its sweeps find their runs again."""
+    """An override with its key of version 0.1, so that sweeps of that version find their runs again."""
     former = {new: old for old, new in RENAMED.items()}
     return override.replace(_key(override), former.get(_key(override), _key(override)), 1)
 
@@ -220,7 +220,7 @@ def _launched_locally() -> bool:
 
 
 def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> ExitCode:
-    """Hydra runs the jobs of a local sweep one after the other in one process, whose memory and groups are not clean.
+    """Run one job of a local sweep in a process of its own: Hydra's one process would keep memory and groups.
 
     The child gets this job's overrides as they were written. A job that fails ends the sweep with its exit code.
     """
@@ -239,7 +239,7 @@ def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> Exit
 
 
 def _refuse_unknown(settings: DictConfig, schema: type, prefix: str) -> None:
-    """Hydra's `+key=value` adds keys that no settings class has."""
+    """Refuse keys that no settings class has; Hydra's `+key=value` adds them."""
     kind = OmegaConf.get_type(settings)
     known = {entry.name for entry in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
     for key in map(str, settings):
@@ -254,7 +254,7 @@ def _refuse_unknown(settings: DictConfig, schema: type, prefix: str) -> None:
 
 @contextmanager
 def _propagated_errors() -> Iterator[None]:
-    """Hydra prints errors and exits with 1 unless its debugging switch is on; we map them to exit codes instead."""
+    """Make Hydra raise errors, which are mapped to exit codes, instead of printing them and exiting with 1."""
     before = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"
     try:
@@ -269,7 +269,7 @@ def _propagated_errors() -> Iterator[None]:
 def _leave(message: str, error: BaseException, debug: bool, code: ExitCode) -> NoReturn:
     if debug:
         traceback.print_exception(error)
-    # Every rank speaks: the launcher may end rank 0 for another rank's failure before it has said anything.
+    # Every rank prints: the launcher may end rank 0 for another rank's failure before rank 0 has printed it.
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
     print(f"error: {message}" if rank == "0" else f"error on rank {rank}: {message}", file=sys.stderr, flush=True)
     sys.exit(code)

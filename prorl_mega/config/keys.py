@@ -22,7 +22,7 @@ def setting_keys(schema: type, prefix: str = "") -> dict[str, object]:
 
 
 def get_setting(settings: object, key: str) -> Any:
-    """`get_setting(config, "recipe.kl.coef")`."""
+    """The value of a dotted key: `get_setting(config, "recipe.kl.coef")`."""
     return attrgetter(key)(settings)
 
 

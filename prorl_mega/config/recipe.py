@@ -25,7 +25,7 @@ class GroupStd(Enum):
 
 
 class BatchMoments(Enum):
-    """What counts once in the mean and the standard deviation of a batch."""
+    """The unit that counts once in the mean and the standard deviation of a batch."""
 
     sample = "sample"
     token = "token"
@@ -72,7 +72,7 @@ class ImportanceSamplingKind(Enum):
 
 
 class TerminationPenalty(Enum):
-    """What becomes of the reward of an answer that was truncated at the response limit."""
+    """The change to the reward of an answer that was truncated at the response limit."""
 
     none = "none"
     scale = "scale"  # × termination_scale
@@ -87,7 +87,7 @@ class CurriculumUnit(Enum):
 
 @dataclass(kw_only=True, slots=True)
 class AdvantageConfig:
-    """From the rewards of a step to advantages."""
+    """The estimator of advantages from the rewards of a step."""
 
     estimator: str = "grpo"  # an AdvantageEstimator, or one of your own: "my_file.py:function"
     group_std: GroupStd = GroupStd.sample  # of grpo
@@ -107,7 +107,7 @@ class PolicyLossConfig:
 
 @dataclass(kw_only=True, slots=True)
 class LossConfig:
-    """How the losses of tokens become one number."""
+    """The aggregation of token losses to one number."""
 
     aggregation: LossAggregation = LossAggregation.token_mean
     fixed_length: int = bounded(8192, ge=1)  # tokens; of fixed_length, usually rollout.max_response_tokens
@@ -131,7 +131,7 @@ class SelectionConfig:
 
     dynamic_sampling: bool = True  # draw again for prompts whose samples all got the same reward
     oversampling: float = bounded(1.0, ge=1)  # × prompts_per_step in the first round; more where many groups drop out
-    max_sampling_rounds: int = bounded(10, ge=1)  # per step, which then goes on with what it has
+    max_sampling_rounds: int = bounded(10, ge=1)  # per step, which then continues with the groups it has
     min_groups_fraction: float = bounded(0.25, gt=0, le=1)  # of prompts_per_step; fewer usable groups stop the run
     pass_rate_min: float = bounded(0.0, ge=0, le=1)  # groups with a mean verdict outside this band are left out as well
     pass_rate_max: float = bounded(1.0, ge=0, le=1)
@@ -140,7 +140,7 @@ class SelectionConfig:
 
 @dataclass(kw_only=True, slots=True)
 class ShapingConfig:
-    """What is added to verdicts before advantages. Selection sees verdicts."""
+    """Reward shaping: changes to verdicts before advantages. Selection uses verdicts."""
 
     termination: TerminationPenalty = TerminationPenalty.none
     termination_scale: float = bounded(0.0, ge=0, le=1)
@@ -167,14 +167,14 @@ class ImportanceSamplingConfig:
 
 @dataclass(kw_only=True, slots=True)
 class CurriculumConfig:
-    """Draws what the policy always or never solves more rarely."""
+    """Draws problems that the policy always or never solves more rarely."""
 
     by: CurriculumUnit = CurriculumUnit.none
-    memory: float = bounded(0.9, ge=0, lt=1)  # of the running pass rate: weight of what was known before a new group
+    memory: float = bounded(0.9, ge=0, lt=1)  # of the running pass rate: weight of its old value at a new group
     low: float = bounded(0.05, ge=0, le=1)  # running pass rates outside [low, high] are drawn more rarely
     high: float = bounded(0.95, ge=0, le=1)
-    rarely: float = bounded(0.1, gt=0, le=1)  # share of those that is drawn all the same, so that a change is noticed
-    min_groups: int = bounded(2, ge=1)  # seen before the running pass rate is believed
+    rarely: float = bounded(0.1, gt=0, le=1)  # share of those that is drawn nevertheless, so that a change is noticed
+    min_groups: int = bounded(2, ge=1)  # seen before the running pass rate is used
     weigh_entries: bool = False  # multiply the weights of tasks.mixture by w(p) of `mixture_weights.py`
     weight_floor: float = bounded(0.2, gt=0, le=1)  # of w(p), so that no entry leaves the mixture
 

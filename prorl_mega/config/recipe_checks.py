@@ -27,7 +27,7 @@ _TOKEN_FACTORS = (ImportanceSamplingKind.tis, ImportanceSamplingKind.icepop, Imp
 
 
 def recipe_problems(config: RunConfig) -> list[str]:
-    """One sentence for each."""
+    """One sentence for each contradiction."""
     recipe = config.recipe
     return [
         *_known(recipe.policy_loss.kind, PolicyLossKind, "policy loss", "recipe.policy_loss.kind"),
@@ -43,7 +43,7 @@ def recipe_problems(config: RunConfig) -> list[str]:
 
 
 def _known(value: str, names: type[StrEnum], what: str, key: str) -> Iterator[str]:
-    """Code of one's own is imported here, so that a mistake in it is found before anything is started."""
+    """Check a name or import path; importing user code here finds its mistakes before anything is started."""
     try:
         resolve(value, {name.value: name for name in names}, what=what, key=key)
     except ConfigError as error:

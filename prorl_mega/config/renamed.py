@@ -1,6 +1,6 @@
 """Settings of version 0.1 that have another name now.
 
-Whoever writes an old name is told the new one; `config.yaml` of an old run is translated when it is read.
+An old name is refused with the new one; `config.yaml` of an old run is translated when it is read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RENAMED = {
 
 
 def translated(tree: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a run's settings, or of one stage of them, under the names of today; what has these already stays."""
+    """A copy of a run's settings, or of one stage of them, under the current names, which are left as they are."""
     tree = copy.deepcopy(tree)
     moved = {new: value for old, new in RENAMED.items() if (value := _taken(tree, old.split("."))) is not None}
     for new, value in moved.items():

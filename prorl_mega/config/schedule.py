@@ -15,12 +15,12 @@ class ResetTarget(Enum):
 
 
 class EntropyAction(Enum):
-    """What the controller does when entropy leaves its band. All but `ignore` are warnings as well."""
+    """The controller's action when entropy leaves its band. All but `ignore` are warnings as well."""
 
     ignore = "ignore"
     warn = "warn"
     adjust = "adjust"  # move `knob` by a step, against the drift
-    reset = "reset"  # the reference policy, as far from the last reset as `reset.min_distance` asks
+    reset = "reset"  # the reference policy, `reset.min_distance` after the last reset at the earliest
     stop = "stop"  # save and end the run
 
 
@@ -50,10 +50,10 @@ class StageEnd(Enum):
 
 @dataclass(kw_only=True, slots=True)
 class ResetConfig:
-    """When the reference policy becomes the current policy (hard reset: the optimizer is cleared as well).
+    """Triggers that set the reference policy to the current policy (hard reset: the optimizer is cleared as well).
 
-    A trigger that fires within `min_distance` steps of the last reset waits. What a trigger has counted is kept while
-    its number stays within `hysteresis` (a share of the bound) of the bound, and forgotten when it comes back further.
+    A trigger that fires within `min_distance` steps of the last reset waits. A trigger keeps its count while its
+    number stays within `hysteresis` (a share of the bound) of the bound, and starts anew when it comes back further.
     """
 
     every: int = bounded(0, ge=0)  # steps between resets; 0: not on a schedule
@@ -72,7 +72,7 @@ class ResetConfig:
 
 @dataclass(kw_only=True, slots=True)
 class EntropyConfig:
-    """The band that the policy's mean entropy (nats per token) should stay in, and what holds it there.
+    """The band that the policy's mean entropy (nats per token) should stay in, and the controller's actions.
 
     An alarm begins after `patience` steps outside the band and ends `margin` inside of it. `target` makes
     `recipe.loss.entropy_coef` the starting point of a proportional-integral controller:
@@ -89,7 +89,7 @@ class EntropyConfig:
     knob_step: float = bounded(0.0, ge=0)
     knob_min: float = bounded(0.0, ge=0)
     knob_max: float = bounded(0.0, ge=0)
-    target: float = bounded(0.0, ge=0)  # nats; 0: the coefficient is what `recipe` says
+    target: float = bounded(0.0, ge=0)  # nats; 0: the coefficient of `recipe`
     proportional: float = bounded(0.0, ge=0)  # coefficient per nat
     integral: float = bounded(0.0, ge=0)  # coefficient per nat and step
     coef_min: float = bounded(0.0)
@@ -98,12 +98,12 @@ class EntropyConfig:
 
 @dataclass(kw_only=True, slots=True)
 class KLControlConfig:
-    """Adaptive weight of the KL penalty (Ziegler et al., arXiv 1909.08593): toward a target distance.
+    """Adaptive weight of the KL penalty for a target distance (Ziegler et al., arXiv 1909.08593).
 
     After every step: coef ← coef · (1 + gain · clip(kl / target - 1, ±error_bound)), inside its bounds.
     """
 
-    target: float = bounded(0.0, ge=0)  # nats per token; 0: the coefficient is what `recipe` says
+    target: float = bounded(0.0, ge=0)  # nats per token; 0: the coefficient of `recipe`
     gain: float = bounded(0.1, gt=0, le=1)
     error_bound: float = bounded(0.2, gt=0, le=1)
     min_factor: float = bounded(0.1, gt=0, le=1)  # of recipe.kl.coef
@@ -114,7 +114,7 @@ class KLControlConfig:
 class StageConfig:
     """A part of the run with settings of its own, on top of those of the stage before it.
 
-    What a stage may set: `recipe` keys but `recipe.curriculum`, `rollout.temperature`, `rollout.max_response_tokens`,
+    A stage may set `recipe` keys but `recipe.curriculum`, `rollout.temperature`, `rollout.max_response_tokens`,
     `optimizer.learning_rate`, `optimizer.warmup_steps`, and `tasks.mixture.<entry>.weight` (0: not drawn).
     """
 
@@ -131,7 +131,7 @@ class StageConfig:
 
 @dataclass(kw_only=True, slots=True)
 class ScheduleConfig:
-    """How long, and what happens at which step."""
+    """The length of the run, and the steps at which something happens."""
 
     steps: int = bounded(2000, ge=1)
     reset: ResetConfig = field(default_factory=ResetConfig)

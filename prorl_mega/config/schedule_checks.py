@@ -1,4 +1,4 @@
-"""What is wrong with the settings of the controller, in sentences. Used by `prorl_mega.config.validate`."""
+"""Checks of the controller's settings: one sentence per mistake. Used by `prorl_mega.config.validate`."""
 
 from __future__ import annotations
 

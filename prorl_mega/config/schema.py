@@ -1,7 +1,7 @@
 """Every setting of a run: its type, its default and what it means. Imports no torch, so that a login node can validate.
 
 Defaults live here and nowhere else; experiments under `configs/` state differences. After composition the tree is
-turned into these objects at once (`prorl_mega.config.compose`) and no `DictConfig` travels further.
+turned into these objects at once (`prorl_mega.config.compose`) and no `DictConfig` is passed on.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ModelConfig:
 
 @dataclass(kw_only=True, slots=True)
 class ParallelConfig:
-    """How the learner is split; data parallelism is what the number of ranks leaves over."""
+    """The learner's parallelism; data parallelism uses the remaining factor of the number of ranks."""
 
     tensor: int = bounded(1, ge=1)
     pipeline: int = bounded(1, ge=1)
@@ -72,12 +72,12 @@ class RolloutConfig:
     gpu_memory_fraction: float = bounded(0.6, gt=0, lt=1)
     cpu_kv_cache_gib: int = bounded(1, ge=1)
     enforce_eager: bool = False  # no CUDA graphs; always so on a CPU
-    sync_bucket_mib: int = bounded(512, ge=1)  # most that a weight push holds beyond the learner's shard
+    sync_bucket_mib: int = bounded(512, ge=1)  # most that a weight update holds beyond the learner's shard
 
 
 @dataclass(kw_only=True, slots=True)
 class OptimizerConfig:
-    """The optimizer that takes the gradient's step."""
+    """The optimizer of the policy."""
 
     kind: str = "adamw"  # adamw, sgd, muon, or one of your own: "my_file.py:Name"
     learning_rate: float = bounded(2e-6, gt=0)
@@ -116,7 +116,7 @@ class ServeConfig:
     open_to_network: bool = False  # allow an address that other machines reach; nothing on the way is encrypted
     max_request_mib: int = bounded(16, ge=1)
     max_requests: int = bounded(256, ge=1)  # in hand at a time, waiting ones included
-    request_s: float = bounded(10.0, gt=0)  # for a client to say what it wants, and to take the reply
+    request_s: float = bounded(10.0, gt=0)  # for a client to send its request, and to take the reply
 
 
 @dataclass(kw_only=True, slots=True)

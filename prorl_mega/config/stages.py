@@ -1,7 +1,7 @@
-"""What each stage of `schedule.stages` works with: the settings of the run, changed stage after stage.
+"""The settings of each stage of `schedule.stages`: those of the run, changed stage after stage.
 
-A stage changes only what can change while a run goes on; what was built once (the model, its layout, the engine's
-memory) is out of its reach. The engine is therefore built for the longest answer of all stages (`longest_response`).
+A stage changes only what can change while a run goes on; it cannot change the model, its layout or the engine's
+memory, which are built once. The engine is therefore built for the longest answer of all stages (`longest_response`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAY_CHANGE = {
     "rollout": ("temperature", "max_response_tokens"),
     "optimizer": ("learning_rate", "warmup_steps"),
 }
-"""Of these groups a stage may set only these keys; of `recipe` all but `curriculum`, of `tasks` weights of entries."""
+"""The only keys of these groups that a stage may set; in `recipe` all but `curriculum`, in `tasks` entries' weights."""
 
 Branch = TypeVar("Branch")
 

@@ -57,7 +57,7 @@ def validate(config: RunConfig, world_size: int) -> None:
 
 
 def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
-    """The same for a warm start."""
+    """`validate` for a warm start."""
     longest, fits = config.max_tokens, config.parallel.max_tokens_per_microbatch
     problems = [
         *out_of_bounds(config),
@@ -78,7 +78,7 @@ def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
 
 
 def validate_tasks(tasks: TasksConfig) -> None:
-    """The same for programs that score and do nothing else."""
+    """`validate` for programs that only score."""
     _raise_all([*out_of_bounds(tasks, "tasks."), *_tasks(tasks)])
 
 
@@ -153,7 +153,7 @@ def _batches(config: RunConfig, world_size: int) -> list[str]:
 
 
 def _stages(config: RunConfig, world_size: int) -> list[str]:
-    """What each stage would be refused for, unless the settings outside of stages are refused for it already."""
+    """The mistakes of each stage that the settings outside of stages do not have already."""
     known = set(_stage_problems(config, world_size))
     problems = []
     for index, settings in enumerate(stage_settings(config) if config.schedule.stages else []):
@@ -164,7 +164,7 @@ def _stages(config: RunConfig, world_size: int) -> list[str]:
 
 
 def _stage_problems(settings: RunConfig, world_size: int) -> list[str]:
-    """Of everything that a stage can change."""
+    """The mistakes in everything that a stage can change."""
     return [
         *out_of_bounds(settings),
         *_rollout(settings, world_size),
@@ -206,7 +206,7 @@ def _model(model: ModelConfig, parallel: ParallelConfig) -> ModelDescription:
 
 
 def _engine_layout(tensor: int, description: ModelDescription) -> list[str]:
-    """Engines replicate key/value heads when there are fewer of them than ranks; the learner does not."""
+    """The mistakes in an engine's layout; engines replicate key/value heads that are fewer than the ranks."""
     kv_heads = description.kv_heads
     divides = {
         "attention heads": description.heads % tensor,

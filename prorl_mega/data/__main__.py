@@ -105,7 +105,7 @@ class Findings:
 
 @contextlib.contextmanager
 def _opened(path: str, given: argparse.Namespace, schema: str, columns: Columns | None = None) -> Iterator[Reading]:
-    """A data set; for large ones standard error shows how far the reading has come."""
+    """A data set; standard error shows the progress of reading large ones."""
     sources = files.find(path)
     pause = 0.5 if sys.stderr.isatty() else 15.0
     with tqdm(
@@ -217,7 +217,7 @@ def _decontaminate(given: argparse.Namespace) -> None:
 
 
 def _filter(given: argparse.Namespace, objection: Callable[[DataRow], tuple[str, str] | None], what: str) -> None:
-    """Writes the rows without an objection (its kind and an example) and prints how many others there are."""
+    """Write the rows without an objection (its kind and an example) and print how many others there are."""
     findings, kept = Findings(given.show), 0
     with rows_to(given.output) as write:
         for row in _named(lambda path: _good(path, given, given.schema), given.paths):

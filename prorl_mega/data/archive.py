@@ -1,7 +1,7 @@
 """Data files inside archives, read where they are: nothing is unpacked to the disk.
 
-An archive that names a file outside itself, or that holds links or devices, was made to do harm. It is refused as a
-whole, although none of its names is ever used as a path.
+An archive with links, devices or names outside of itself is malicious. It is refused as a whole, although none of its
+names is ever used as a path.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def members(path: Path) -> list[str]:
 
 @contextlib.contextmanager
 def opened(path: Path, member: str) -> Iterator[IO[bytes]]:
-    """One file of an archive. What turns out to be broken while it is read raises DataError."""
+    """One file of an archive. Errors while it is read are raised as DataError."""
     with _explained(path), contextlib.ExitStack() as stack:
         if _is_single(path):
             file: Any = gzip.GzipFile(path)

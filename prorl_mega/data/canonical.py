@@ -25,7 +25,7 @@ DEEPEST = 100  # levels of nesting; Python's JSON encoder gives up at about a th
 
 
 class Domain(StrEnum):
-    """What a row is judged by."""
+    """The way in which answers to a row are judged."""
 
     math = "math"
     stem = "stem"
@@ -61,7 +61,7 @@ def canonical(fields: Fields, domain: Domain) -> Fields:
 
 
 def _need_plain(row: Fields) -> None:
-    """Raises BadRowError for what JSON cannot express: rows are sent to other processes as JSON."""
+    """Raise BadRowError for a row that JSON cannot express: rows are sent to other processes as JSON."""
     try:
         line = json.dumps(row, ensure_ascii=False, allow_nan=False)
         line.encode()

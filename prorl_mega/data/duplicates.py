@@ -22,7 +22,7 @@ class Duplicates:
         self._seen: dict[int, tuple[str, int]] = {}  # hash of the words: place and hash of the answer of the first
 
     def add(self, row: DataRow) -> tuple[Likeness, str] | None:
-        """How the row repeats an earlier one, and the place of that; None for a new prompt."""
+        """The likeness of the row to an earlier one, and the place of that; None for a new prompt."""
         prompt = row.fields["prompt"]
         same = hash(normalised(prompt))
         answer = hash(" ".join(str(row.fields.get("answer", "")).split()))

@@ -1,4 +1,4 @@
-"""The files of a data set, from the place that a person names.
+"""The files of a data set, from the place that a user names.
 
 A place is a file or an archive of files, a pattern ("data/train-*.parquet"), a directory with files of one split, or a
 data set of the Hugging Face hub: `hf:owner/name`, `hf:owner/name@revision`, `hf:owner/name/split` (or a folder of it,

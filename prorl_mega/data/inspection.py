@@ -17,7 +17,7 @@ _TYPES = {str: "text", list: "list", dict: "object", bool: "yes/no", int: "numbe
 
 
 class Columns:
-    """Statistics of raw rows, gathered while they pass."""
+    """Statistics of raw rows, collected while they are read."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -62,7 +62,7 @@ class Lengths:
         self._counts.append(len(words(prompt)))
 
     def histogram(self) -> list[str]:
-        """Bars over ranges that double."""
+        """The histogram as bars; each range is twice the one before."""
         if not self._counts:
             return []
         bins = Counter(count.bit_length() for count in self._counts)

@@ -1,4 +1,4 @@
-"""Rows of data files, read without trust.
+"""Rows of data files that are not trusted.
 
 Nothing in a file is ever run: JSON, JSON Lines, CSV, Parquet and Arrow are parsed, everything else is refused. A row
 that cannot be read becomes a `Fault` with its place and reason, and the reader continues with the next row; the caller
@@ -68,7 +68,7 @@ class Tolerance:
     """Counts faults, and raises DataError for the first one (`share` 0) or for more than a share of the rows."""
 
     def __init__(self, share: float, *, rows: int = 0, skipped: Counter[str] | None = None) -> None:
-        """`rows` and `skipped` go on with an earlier count."""
+        """A tolerance of `share`; `rows` and `skipped` continue an earlier count."""
         self._share = share
         self.rows = rows
         self._first: Fault | None = None
@@ -76,7 +76,7 @@ class Tolerance:
         self.left_out = 0
 
     def sift(self, items: Iterable[DataRow | Fault]) -> Iterator[DataRow]:
-        """The good rows; at the end, DataError if too many were not."""
+        """The good rows; at the end, DataError if there were too many faults."""
         for item in items:
             self.rows += 1
             if isinstance(item, DataRow):
@@ -137,7 +137,7 @@ def parse_object(line: bytes, *, is_first: bool) -> dict[str, Any]:
     if is_first and line.startswith(_BOM):
         raise BadRowError("byte order mark", "starts with a byte order mark; not JSON: save it as plain UTF-8")
     if b"\0" in line:
-        raise BadRowError("NUL bytes", "not JSON: contains NUL bytes, as files do that were cut off by a crash")
+        raise BadRowError("NUL bytes", "not JSON: contains NUL bytes, as in files that a crash truncated")
     try:
         data = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
@@ -146,7 +146,7 @@ def parse_object(line: bytes, *, is_first: bool) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError) as error:
         if not line.endswith(b"\n"):
-            raise BadRowError("truncated", f"not JSON, and the file ends here: it may be cut off ({error})") from None
+            raise BadRowError("truncated", f"not JSON, and the file ends here: it may be truncated ({error})") from None
         raise BadRowError("not JSON", f"not JSON: {error}") from None
     if not isinstance(data, dict):
         raise BadRowError("not an object", f"must be a JSON object, not {type(data).__name__}")
@@ -218,7 +218,7 @@ def _read_parquet(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
 
 
 def _read_arrow(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
-    """What `save_to_disk` of Hugging Face datasets writes."""
+    """The Arrow files that `save_to_disk` of Hugging Face datasets writes."""
     import pyarrow
 
     try:
@@ -260,4 +260,4 @@ READERS: dict[str, Callable[[IO[bytes], str], Iterator[DataRow | Fault]]] = {
     ".parquet": _read_parquet,
     ".arrow": _read_arrow,
 }
-"""By suffix: formats that hold data and nothing else."""
+"""The readers by suffix: formats that hold data and nothing else."""

@@ -1,4 +1,4 @@
-"""From files to checked rows of one domain, whatever schema they were published in.
+"""Checked rows of one domain from files, whatever schema they were published in.
 
 read("train.parquet", Domain.math)                      the schema is found by its columns
 read("hf:owner/name/train", Domain.code, schema="eurus", skip=0.01)
@@ -74,7 +74,7 @@ def parse(
 
 
 def raw_rows(sources: list[files.Source], watch: Watch = lambda rows, position: None) -> Iterator[DataRow | Fault]:
-    """Rows as they are in the files. `watch` is called now and then with the rows and the bytes that were read."""
+    """Rows as they are in the files. `watch` is called regularly with the rows and the bytes that were read."""
     rows = before = 0
     for source in sources:
         with source.open() as file:

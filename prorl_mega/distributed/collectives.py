@@ -1,6 +1,6 @@
 """Bytes between the ranks of a job, over its own process group and the host's network; never pickled objects.
 
-Torch is imported when there is something to exchange: a program answers for its command line before that.
+Torch is imported when there is something to exchange: programs check their command line before that.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def broadcast_bytes(payload: bytes) -> bytes:
 
 
 def job_ranks() -> Ranks:
-    """This process among the ranks of the job, for everything small that they have to agree on."""
+    """This process among the ranks of the job, for small messages."""
     import torch.distributed as dist
 
     if not dist.is_initialized():

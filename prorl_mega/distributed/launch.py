@@ -1,6 +1,6 @@
 """The place of this process in its job: one process, `torchrun`, or a Slurm step (`srun`, and submitit on top of it).
 
-Ranks are the only thing that a run takes from its environment.
+A run takes only its ranks from the environment.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _slurm_step(environ: Mapping[str, str]) -> LaunchEnvironment:
 
 
 def _port_of_attempt(environ: Mapping[str, str]) -> int:
-    """A port, equal on all ranks; a requeue, which keeps the job number, and every other step get another one."""
+    """A port, equal on all ranks; other steps and a requeue, which keeps the job number, get another one."""
     restarts = int(environ.get("SLURM_RESTART_COUNT", "0"))
     steps = _integer(environ, "SLURM_STEP_ID")
     return _FIRST_PORT + (31 * _integer(environ, "SLURM_JOB_ID") + 997 * restarts + 7 * steps) % _PORTS

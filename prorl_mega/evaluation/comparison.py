@@ -1,4 +1,4 @@
-"""Base policy against trained policy on the same held-out problems, per task, with confidence intervals."""
+"""The trained policy compared with the base on the same held-out problems, per task, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Comparison:
 
 
 def compare(base: list[Record], trained: list[Record]) -> list[Comparison]:
-    """For all tasks together and for each task: pass@1 and pass@k for the most samples that a problem has.
+    """pass@1 and pass@k, k the most samples of a problem, for all tasks together and for each task.
 
     Only problems that both evaluations contain, with at least k samples in both, count; the list is empty without any.
     """

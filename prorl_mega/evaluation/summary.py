@@ -1,4 +1,4 @@
-"""From scored groups of held-out problems to metrics.
+"""Metrics of scored groups of held-out problems.
 
 evaluation/pass@k             k = 1, 2, 4, … up to the number of samples, and that number
 evaluation/pass@k_low, _high  95 % interval over problems, for the smallest and the largest k

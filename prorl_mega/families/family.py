@@ -1,4 +1,4 @@
-"""What an architecture says about itself, and the shape of one model of it."""
+"""A model architecture, and the shape of one model of it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Sliceable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ParamMapping:
-    """`copy` marks a parameter that repeats another mapping's tensors: it is loaded but not exported."""
+    """The tensors of one parameter. A `copy` repeats another mapping's tensors: it is loaded but not exported."""
 
     name: str  # Megatron's, with the global number of the layer
     tensors: Mapping[str, tuple[int, ...]]  # Hugging Face name -> shape of the full tensor

@@ -1,9 +1,9 @@
-"""How one Megatron parameter is made of Hugging Face tensors, and how tensor parallelism cuts it.
+"""Rules by which a Megatron parameter is made of Hugging Face tensors and cut by tensor parallelism.
 
 A rule knows two things. `axis`: the dimension along which the ranks divide each Hugging Face tensor (None: every rank
 holds all of it). `pieces`: where a rank's pieces of those tensors lie in its shard, as views. It works on one rank's
 data alone, so the same rule serves any number of ranks, and elements are only moved: every dtype survives bit for bit.
-Needs no torch until it is given a tensor.
+Rules need no torch until they are given a tensor.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a Hugging Face directory holds, read from its JSON files and safetensors headers. Imports no torch.
+"""The contents of a Hugging Face directory, from its JSON files and safetensors headers. Imports no torch.
 
 Everything that can be refused is refused here, on a login node, before a process group or a tensor exists.
 """
@@ -138,7 +138,7 @@ def _family(config: dict[str, Any], file: Path, reference: str | None) -> Family
 
 
 def _refuse_unsupported(config: dict[str, Any], family: Family, file: Path) -> None:
-    """Options that change the arithmetic and that the learner does not have."""
+    """Refuse options that change the arithmetic and that the learner does not have."""
     layer_types = set(config.get("layer_types") or ["full_attention"])
     window = "use_sliding_window" if family.window_has_switch else "sliding_window"
     if config.get(window) or layer_types != {"full_attention"}:
@@ -153,7 +153,7 @@ def _refuse_unsupported(config: dict[str, Any], family: Family, file: Path) -> N
 
 
 def _rope(config: dict[str, Any], file: Path) -> tuple[float, Llama3Scaling | None]:
-    """Both spellings: `rope_parameters` of transformers 5, `rope_theta` and `rope_scaling` before it."""
+    """RoPE's base and scaling, as `rope_parameters` (transformers 5) or as `rope_theta` and `rope_scaling`."""
     rope = {"rope_theta": config.get("rope_theta", 10000.0)}
     rope |= config.get("rope_scaling") or {}
     rope |= config.get("rope_parameters") or {}

@@ -1,7 +1,7 @@
 """Text to token ids and back, from the files of a Hugging Face directory. Imports neither torch nor transformers.
 
 Text of problems is data: a `<|im_start|>` inside it must not become the control token of that name, or a problem could
-put words into the mouth of the assistant. Only the chat template writes control tokens.
+forge turns of the assistant. Only the chat template writes control tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Tokenizer:
     """`tokenizer.json` with the chat template and the end-of-sequence token that belong to it."""
 
     def __init__(self, directory: str | Path) -> None:
-        """Raises ModelError that names the missing or broken file."""
+        """Load the files of `directory`. Raises ModelError that names the missing or broken file."""
         self._directory = Path(directory)
         path = self._directory / "tokenizer.json"
         if not path.is_file():
@@ -82,7 +82,7 @@ class Tokenizer:
         return self._backend.decode_batch(plain, skip_special_tokens=True)
 
     def _ids(self, text: str, control: bool) -> np.ndarray:
-        """`control`: whether names of control tokens become those tokens."""
+        """The ids of `text`; `control`: whether names of control tokens become those tokens."""
         self._backend.encode_special_tokens = not control
         try:
             encoding = self._backend.encode(text, add_special_tokens=False)
@@ -130,7 +130,7 @@ class Tokenizer:
             raise ModelError(f"{self._directory}: the chat template is broken, line {error.lineno}: {error}") from None
 
     def _find_eos(self) -> int:
-        """From tokenizer_config.json by name, else from generation_config.json or config.json by number."""
+        """The end token, by name in tokenizer_config.json, else by number in generation_config.json or config.json."""
         name = self._content(self._settings.get("eos_token"))
         if name is not None:
             index = self._backend.token_to_id(name)
@@ -150,7 +150,7 @@ class Tokenizer:
         )
 
     def _find_ends(self) -> tuple[int, ...]:
-        """All ids that end a completion: chat models end a turn and a text with different tokens."""
+        """All ids that end a completion: chat models have one token for a turn and another for a text."""
         value = self._read_json("generation_config.json").get("eos_token_id")
         others = value if isinstance(value, list) else [value]
         return tuple(dict.fromkeys([self.eos_id, *(each for each in others if isinstance(each, int))]))
@@ -169,7 +169,7 @@ class Tokenizer:
 
     @staticmethod
     def _content(token: Any) -> str | None:
-        """A special token is written as its text or as an object with `content`."""
+        """The text of a special token, which is a string or an object with `content`."""
         return token.get("content") if isinstance(token, dict) else token
 
 

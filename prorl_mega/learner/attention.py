@@ -26,7 +26,7 @@ from prorl_mega.families.family import Llama3Scaling, ModelDescription
 
 @dataclass
 class PackedSequences(PackedSeqParams):
-    """Where the sequences of a pack begin and end; computed once per micro-batch and shared by all layers."""
+    """The bounds of the sequences in a pack; computed once per micro-batch and shared by all layers."""
 
     positions: Tensor | None = None  # [tokens] int64, from 0 in every sequence
     rectangles: tuple[tuple[int, int], ...] = ()  # (sequences, padded length) of every dense call
@@ -105,8 +105,8 @@ class RotaryPositions(nn.Module):
 def _stretch(frequencies: Tensor, scaling: Llama3Scaling) -> Tensor:
     """Llama 3.1's rule: keep short wavelengths, divide long ones by `factor`, interpolate linearly in between.
 
-    With `turns` = rotations within the original context, the kept share rises from 0 at `low_freq_factor` turns to 1
-    at `high_freq_factor` turns. Source: the reference implementation of Llama 3.1 (`apply_scaling`).
+    The kept share rises from 0 at `low_freq_factor` to 1 at `high_freq_factor` turns (rotations within the original
+    context). Source: the reference implementation of Llama 3.1 (`apply_scaling`).
     """
     turns = scaling.original_max_positions * frequencies / (2 * torch.pi)
     kept = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)

@@ -1,11 +1,11 @@
-"""Where the learner's tensors live, and what lets Megatron-core work where there is no GPU.
+"""The learner's device, and the bindings that let Megatron-core work without a GPU.
 
 Megatron-core takes a CUDA device for granted. On a machine without one, `activate` binds Megatron's modules, and only
 these, to the CPU: whatever else shares the process (the inference engine) sees the plain `torch`. Three things are
 bound: the name `torch` in every Megatron module gets a `cuda` that means the host; literals such as `device="cuda"`
 are respelled in the functions that have them; and the CUDA generators, which a model without dropout never draws
 from, become inert. Every binding is checked, so that another version of Megatron-core ends the run at its start and
-not in its arithmetic. With a GPU nothing is touched.
+does not compute wrong numbers. With a GPU nothing is changed.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def initialize_distributed(timeout_s: int) -> LaunchEnvironment:
 
 @functools.cache
 def _bind_to_host() -> None:
-    # Advice about CUDA settings; what Megatron deprecates is not for the user to mend either.
+    # Advice about CUDA settings; users cannot fix Megatron's deprecations either.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"megatron\.core\.")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\.c10d_logger")
     megatron = importlib.import_module("megatron.core")
@@ -212,7 +212,7 @@ def _respelled(constant: Any) -> Any:
 
 
 def _silence_generators(random: ModuleType) -> None:
-    """Without dropout nothing draws from the CUDA generators; weights are drawn from the CPU's."""
+    """Make the CUDA generators inert: nothing draws from them without dropout, and weights come from the CPU's."""
 
     class InertTracker(random.CudaRNGStatesTracker):  # type: ignore[name-defined]
         def add(self, name: str, seed: int) -> None:

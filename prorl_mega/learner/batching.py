@@ -1,4 +1,4 @@
-"""From a list of sequences to the packed micro-batches of one data-parallel rank.
+"""The packed micro-batches of one data-parallel rank, made of a list of sequences.
 
 Every rank sees the whole list and computes the whole plan, so that no communication is needed to agree on it. The
 weights of the loss are fixed here, on the host, from the global list: the sum over all rows of all micro-batches of
@@ -77,7 +77,7 @@ def _fill(indices: list[int], lengths: list[int], capacity: int) -> list[list[in
 def plan_microbatches(lengths: list[int], *, ranks: int, capacity: int) -> list[list[list[int]]]:
     """Which sequences go into which micro-batch: `[ranks][micro-batches]` lists of indices into `lengths`.
 
-    All ranks get the same number of micro-batches, the fewest with which nobody exceeds `capacity` tokens; a rank
+    All ranks get the same number of micro-batches, the fewest with which none exceeds `capacity` tokens; a rank
     without enough sequences gets empty ones. Within a rank sequences are sorted by length, so that neighbours are
     alike, and the runs are cut as evenly as that order allows.
     """
@@ -102,8 +102,8 @@ class Packer:
     """Packs lists of sequences for one data-parallel rank.
 
     `multiple` is what the length of a pack must be divisible by: the tensor-parallel size under sequence parallelism,
-    and what suits the linear layers of a CPU. The missing tokens form a sequence of their own at the tail, which no row
-    looks at.
+    and what suits the linear layers of a CPU. The missing tokens form a sequence of their own at the tail, which has no
+    rows.
     """
 
     data_size: int
@@ -190,10 +190,10 @@ class Packer:
 
 
 def _joined(parts: list[np.ndarray], dtype: type) -> torch.Tensor:
-    """All parts end to end, also when there are none."""
+    """All parts end to end; an empty tensor when there are none."""
     return torch.from_numpy(np.concatenate([np.empty(0, dtype), *(part.astype(dtype, copy=False) for part in parts)]))
 
 
 def completion_offsets(sequences: list[TrainSample]) -> np.ndarray:
-    """Where each completion starts when all of them lie end to end, `[samples + 1]` int64."""
+    """The start of each completion when all of them lie end to end, `[samples + 1]` int64."""
     return np.cumsum([0, *(sequence.completion_length for sequence in sequences)])

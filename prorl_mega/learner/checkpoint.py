@@ -32,7 +32,7 @@ MANIFEST = "learner.json"
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class LearnerState:
-    """What a rank's checkpoint holds: the live tensors on saving, freshly read ones on the host after loading."""
+    """The state in a rank's checkpoint: live tensors on saving, freshly read ones on the host after loading."""
 
     policy: dict[str, torch.Tensor]
     reference: dict[str, torch.Tensor]

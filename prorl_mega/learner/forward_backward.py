@@ -22,14 +22,14 @@ from prorl_mega.learner.batching import PackedBatch
 from prorl_mega.recipe.loss import LossOutputs
 
 Loss = Callable[[TokenStats, PackedBatch], LossOutputs]
-"""The statistics of a micro-batch's rows to its part of the global loss, with metrics."""
+"""Maps the statistics of a micro-batch's rows to its part of the global loss, with metrics."""
 
 OnLastStage = Callable[[torch.Tensor, PackedBatch], tuple[torch.Tensor, Any]]
-"""Hidden states `[N, d]` of a micro-batch to a scalar loss and whatever the caller wants back."""
+"""Maps the hidden states `[N, d]` of a micro-batch to a scalar loss and whatever the caller wants back."""
 
 
 class TrainedMicrobatch(NamedTuple):
-    """What one micro-batch leaves behind: tensors on the device, without a gradient; nothing has been waited for."""
+    """The results of one micro-batch: tensors on the device, without a gradient and not yet synchronised."""
 
     sums: dict[str, torch.Tensor]
     maxima: dict[str, torch.Tensor]
@@ -58,7 +58,7 @@ class ForwardBackward:
     def train(self, batches: list[PackedBatch], loss: Loss) -> list[TrainedMicrobatch]:
         """Add the gradient of the summed losses to the gradient buffers, reduced over all ranks.
 
-        The statistics have exact KL where the batches have the hidden states of the reference policy.
+        The statistics include exact KL if the batches have the hidden states of the reference policy.
         """
 
         def on_last_stage(hidden: torch.Tensor, batch: PackedBatch) -> tuple[torch.Tensor, TrainedMicrobatch]:
@@ -79,7 +79,7 @@ class ForwardBackward:
 
     @torch.no_grad()
     def with_reference(self, batches: list[PackedBatch]) -> list[PackedBatch]:
-        """`batches` with what exact KL needs of the reference policy, whose weights the model has now.
+        """`batches` with the inputs of exact KL from the reference policy, whose weights the model has now.
 
         The hidden states wait on the host, `d` numbers per completion token of this rank's share of one update:
         pipeline stages rule out a forward pass of the reference in the middle of the policy's.
@@ -125,7 +125,7 @@ class ForwardBackward:
         head = self.model.module.output_weight()
         rows = hidden.index_select(0, batch.rows)
         if not len(rows):
-            # Nothing to evaluate here, but stages and gradient buffers still wait for this micro-batch.
+            # No rows, but stages and gradient buffers still wait for this micro-batch.
             nothing = rows.float().sum(1) + head[:0].float().sum()
             return TokenStats(nothing, nothing)
         return linear_token_stats(

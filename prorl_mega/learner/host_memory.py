@@ -1,4 +1,4 @@
-"""Resident memory that stays where it is over thousands of steps, for a learner without a GPU.
+"""Bounds on resident memory, so that it stays constant over thousands of steps on a CPU.
 
 Two things would make it grow for hours. oneDNN compiles a kernel for every shape of a product, and torch keeps them a
 second time, beside oneDNN's own cache (which the engine bounds): rare lengths of packs go on turning up. And glibc puts

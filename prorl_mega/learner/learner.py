@@ -1,4 +1,4 @@
-"""The policy that is trained: what the loop calls, in the order in which the loop calls it."""
+"""The policy that is trained: the methods that the loop calls, in the order of the calls."""
 
 from __future__ import annotations
 
@@ -128,17 +128,17 @@ class MegatronLearner:
         return self._weights.tensors(REFERENCE)
 
     def configure(self, recipe: RecipeConfig, temperature: float) -> None:
-        """Work by these settings from now on: at the boundaries of stages, after an adjustment."""
+        """Use these settings from now on; called at the boundaries of stages and after an adjustment."""
         self._recipe = self._resolved(recipe)
         self._forward_backward = replace(self._forward_backward, temperature=temperature)
 
     def compute_log_probs(self, samples: list[TrainSample]) -> None:
-        """Fill in `old_logprobs` and `reference_logprobs`, as far as somebody reads them: each costs a forward pass.
+        """Fill in `old_logprobs` and `reference_logprobs` if they are read: each costs a forward pass.
 
-        With one update per step (`prompts_per_update >= prompts_per_step`) the policy of the update is the policy that
-        is asked here: `old_logprobs` stay None and `update` fills them in, unless the KL penalty is part of the reward.
+        With one update per step (`prompts_per_update >= prompts_per_step`) the policy of the update is the current
+        policy: `old_logprobs` stay None and `update` fills them in, unless the KL penalty is part of the reward.
         `reference_logprobs` stay None without a KL penalty (`kl.coef` 0), and with an exact one, for which `update`
-        asks the reference itself.
+        evaluates the reference itself.
         """
         recipe = self._recipe
         for sample in samples:
@@ -283,7 +283,7 @@ class MegatronLearner:
 
 
 def loss_inputs(stats: TokenStats, batch: PackedBatch, recipe: RecipeConfig) -> LossInputs:
-    """What the policy loss sees of a micro-batch. Log-probs that were not computed are taken to be the current ones."""
+    """The policy loss's inputs of a micro-batch. Log-probs that were not computed are taken to be the current ones."""
     current = stats.logprob.detach()
     exact = getattr(stats, EXACT[recipe.kl.estimator]) if recipe.kl.estimator in EXACT else None
     on_policy = recipe.policy_loss.force_on_policy or batch.old_logprobs is None

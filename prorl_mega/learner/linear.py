@@ -1,6 +1,6 @@
 """Megatron's parallel linear layers with oneDNN's matrix products, for fp32 on a machine without a GPU.
 
-torch gives fp32 products to MKL, which uses AVX2 on AMD processors whatever they can do: on one Zen 5 core 95 GFLOP/s,
+torch gives fp32 products to MKL, which always uses AVX2 on AMD processors: on one Zen 5 core 95 GFLOP/s,
 against oneDNN's 224 forward, 205 for the gradient of the input and 140 for that of the weight, from the same strided
 operands. Both accumulate in fp32. Only the local product changes; the collectives are Megatron's own.
 """
@@ -30,7 +30,7 @@ def has_host_product() -> bool:
 
 
 def row_multiple(capacity: int, required: int, device: torch.device) -> int:
-    """What the number of rows of a pack of up to `capacity` should be divisible by; a multiple of `required`.
+    """The divisor for the number of rows of a pack of up to `capacity`; a multiple of `required`.
 
     oneDNN compiles kernels for every number of rows that it meets, a dozen or 7 MB for the layers of a model. With
     packs of any length that took a fifth of an update and 16 MB per step of a demo run; rounded to `ROWS`, or what of

@@ -6,7 +6,7 @@
 With that scale an update has the root mean square of AdamW's, whose learning rates and weight decay carry over. A
 matrix is one of the model's as Hugging Face stores them: query, key and value projections, or gate and up, that share
 a parameter are made orthogonal one by one, and tensor-parallel ranks gather theirs first, so that the result is the
-same for every layout. Megatron-core's own Muon does neither and needs a package that no registry has.
+same for every layout. Megatron-core's own Muon does neither and needs a package that PyPI lacks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RMS = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Every parameter is a matrix with the attribute `shard_rule` (`families/shard_rules.py`)."""
+    """Muon for matrices, each with the attribute `shard_rule` (`families/shard_rules.py`)."""
 
     def __init__(self, groups: list[dict[str, Any]], *, momentum: float) -> None:
         super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum})

@@ -29,9 +29,9 @@ class RMSNorm(nn.Module):
 
 
 class _Normalized(torch.autograd.Function):
-    """Half the passes over memory that autograd takes, and one number per row kept instead of three copies of x.
+    """The norm with half of autograd's passes over memory, keeping one number per row instead of three copies of x.
 
-    With n = x · r, r = 1 / sqrt(mean(x²) + eps) and y = w · n:
+    For n = x · r, r = 1 / sqrt(mean(x²) + eps) and y = w · n:
     dx = r · (w g − n · mean(w g n)), dw = Σ g n over rows.
     """
 

@@ -1,6 +1,6 @@
 """The optimizer of an update: clipping over all ranks, the step, and the state for checkpoints.
 
-Which optimizer it is stands in `optimizer_kinds.py`; everything here holds for all of them.
+The optimizers themselves are in `optimizer_kinds.py`; everything here holds for all of them.
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ class Optimizer:
         self.steps = steps
 
     def _shards(self) -> Iterator[tuple[str, torch.Tensor, torch.optim.Optimizer]]:
-        """Every parameter of this rank's with what is optimised of it, and by whom.
+        """The name of every parameter of this rank, the tensor that is optimised for it, and the optimizer.
 
-        That is the parameter itself or its fp32 copy, and of a sharded optimizer this data-parallel rank's flat part.
+        The tensor is the parameter or its fp32 copy; a sharded optimizer has this data-parallel rank's flat part.
         """
         for each in self._chain.chained_optimizers:
             inner = each.optimizer

@@ -26,12 +26,12 @@ ParamGroup = dict[str, Any]
 """One of torch's parameter groups: "params", and "wd_mult", 0 for the parameters that are not to be decayed."""
 
 TorchOptimizer = Callable[[list[ParamGroup], OptimizerConfig], torch.optim.Optimizer]
-"""What `optimizer.kind: my_file.py:Name` names. Its learning rate and weight decay are set before every step."""
+"""The type of `optimizer.kind: my_file.py:Name`. Its learning rate and weight decay are set before every step."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizerKind:
-    """How an optimizer is made for a model in its data-parallel wrapper."""
+    """One way to make an optimizer for a model in its data-parallel wrapper."""
 
     is_sharded: bool  # over data-parallel ranks
     make: Callable[[DistributedDataParallel, MegatronOptimizerConfig, OptimizerConfig], ChainedOptimizer]

@@ -86,26 +86,26 @@ def _is_split_like(config: ParallelConfig) -> bool:
 
 
 def _leave_groups() -> None:
-    """Megatron forgets most of its groups without closing them, and each keeps threads that wake up all the time."""
+    """Close all groups: Megatron drops most of them unclosed, and each keeps threads that wake up all the time."""
     if not parallel_state.is_initialized():
         return
     groups = parallel_state._global_process_group_list
     parallel_state.destroy_model_parallel()
-    dist.barrier()  # nobody is left in the middle of something
+    dist.barrier()  # no rank is left in a collective
     for group in groups:
         if group in dist.distributed_c10d._world.pg_map:  # those that are open still; None stands for the whole job
             dist.destroy_process_group(group)
 
 
 def _world_timeout_minutes() -> float:
-    """What `initialize_distributed` was given; groups do not inherit it, and their own default is half an hour."""
+    """The time-out of `initialize_distributed`; groups do not inherit it, and their own default is half an hour."""
     world = dist.group.WORLD
     assert world is not None
     return world._get_backend(torch.device("cpu")).options._timeout.total_seconds() / 60
 
 
 def _seed(seed: int, layout: ParallelLayout) -> None:
-    """Stages must not repeat each other's draws; tensor-parallel ranks slice one draw; replicas are equal."""
+    """Seed all generators: stages draw different numbers, tensor-parallel ranks slice one draw, replicas are equal."""
     stage_seed = seed + 100 * layout.pipeline_rank  # Megatron's own spacing
     torch.manual_seed(stage_seed)
     tensor_parallel.model_parallel_cuda_manual_seed(stage_seed, force_reset_rng=torch.cuda.is_available())

@@ -1,4 +1,4 @@
-"""From what the last pipeline stage measured to what every rank knows: one collective each, no pickled objects."""
+"""Results of the last pipeline stage brought to every rank: one collective each, no pickled objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prorl_mega.types import Metrics, ParallelLayout
 
 
 def is_contributor(layout: ParallelLayout) -> bool:
-    """Whether this rank speaks for its replica: one tensor-parallel rank of the last stage of each does."""
+    """Whether this rank contributes for its replica: one tensor-parallel rank of each replica's last stage does."""
     return layout.pipeline_rank == layout.pipeline_size - 1 and layout.tensor_rank == 0
 
 
@@ -48,5 +48,5 @@ def reduce_metrics(
 
 
 def to_metrics(keys: list[str], values: torch.Tensor) -> Metrics:
-    """Metrics on the host: the one place where values are waited for."""
+    """Metrics on the host: the one place that synchronises with the device."""
     return dict(zip(keys, values.tolist(), strict=True))

@@ -1,9 +1,9 @@
 """Named copies of the policy's weights on the learner's own sharding: the reference policy is one.
 
-A copy is evaluated by the policy's own modules. For that the modules are pointed at the copy's memory for as long as a
-`with` block lasts; nothing is moved and nothing is allocated, unless copies are offloaded: they then live on the host
-and visit the device for the length of the block. A copy holds every parameter of this rank, tied embeddings of the last
-pipeline stage and padding rows of the vocabulary included.
+A copy is evaluated by the policy's own modules, which use the copy's memory inside a `with` block. Nothing is moved or
+allocated, unless copies are offloaded: they then live on the host and are on the device only inside the block.
+A copy holds every parameter of this rank, tied embeddings of the last pipeline stage and padding rows of the vocabulary
+included.
 """
 
 from __future__ import annotations

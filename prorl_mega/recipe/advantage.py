@@ -1,4 +1,4 @@
-"""From rewards to advantages: one number per sample, or one per token where a KL penalty is part of the reward.
+"""Advantages from rewards: one number per sample, or one per token where a KL penalty is part of the reward.
 
 With R_i the reward of sample i of a group g of n samples, and p_it the KL penalty of its token t (nothing unless
 `kl.placement` is `reward`), R'_i = R_i − Σ_t p_it:
@@ -13,7 +13,7 @@ With R_i the reward of sample i of a group g of n samples, and p_it the KL penal
 Groups without spread. The first three give exactly zero. reinforce_pp has no baseline of the group, so such a group
 does teach: its answers are better or worse than the batch. For reinforce_pp_baseline R_i − mean_g is exactly zero, and
 so is the advantage with moments over samples (their mean is zero by construction, up to rounding); with moments over
-tokens the mean is not zero when length and reward are related, and the whole group is pushed by −mean/std. A batch
+tokens the mean is not zero when length and reward are related, and the whole group gets −mean/std. A batch
 without spread gives exactly zero everywhere.
 
 Moments over samples (`BatchMoments.sample`) are the formula as ProRL v2 prints it; over tokens, a long answer counts as
@@ -42,7 +42,7 @@ DEGREES: dict[GroupStd, int] = {GroupStd.sample: 1, GroupStd.population: 0}
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Rewards:
-    """What all scored samples of a step got, by group; samples with an infrastructure error have been left out."""
+    """The rewards of all scored samples of a step, by group; samples with an infrastructure error are left out."""
 
     values: list[np.ndarray]  # [groups][samples] float64
     lengths: list[np.ndarray]  # [groups][samples] tokens that are trained on; 0: it counts in the baseline only
@@ -63,12 +63,12 @@ def _spreads(group: np.ndarray) -> bool:
 
 
 def _centred(group: np.ndarray) -> np.ndarray:
-    """Exactly zero without spread: the rounding of the mean must not become a signal."""
+    """Values minus their mean, exactly zero if all are equal: the rounding of the mean must not become a signal."""
     return group - group.mean() if _spreads(group) else np.zeros_like(group)
 
 
 def _grpo(rewards: Rewards, settings: AdvantageConfig) -> ByGroup:
-    """std over n − 1 by default: the papers leave it open, and the trainer that ProRL was run with takes this one. With
+    """The std is over n − 1 by default: the papers leave it open, and the trainer that ProRL was run with does so. For
     16 samples, advantages are 3 % smaller than with the population's."""
 
     def normalised(group: np.ndarray) -> np.ndarray:
@@ -143,7 +143,7 @@ POINTS: dict[BatchMoments, Callable[[ByGroup, list[np.ndarray]], tuple[np.ndarra
 }
 
 Estimator = Callable[[Rewards, AdvantageConfig], ByGroup]
-"""What `recipe.advantage.estimator: my_file.py:function` names."""
+"""The type of the function that `recipe.advantage.estimator: my_file.py:function` names."""
 
 ESTIMATORS: dict[str, Estimator] = {
     AdvantageEstimator.grpo: _grpo,

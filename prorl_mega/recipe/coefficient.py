@@ -4,7 +4,7 @@
     adaptive entropy  c = clip(c_0 + P e + I Σ e, c_min, c_max),  e = target − entropy
 
 Both start from the coefficient of the recipe and stay inside bounds. The integral stops growing while the coefficient
-is at the bound that it pushes against, so that it does not have to unwind afterwards. ProRL itself keeps both fixed.
+is at a bound and would leave it (anti-windup). ProRL itself keeps both fixed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from prorl_mega.config.schedule import EntropyConfig, KLControlConfig
 
 
 def next_kl_factor(factor: float, kl: float, control: KLControlConfig) -> float:
-    """What multiplies the recipe's KL coefficient at the next step; `kl` (nats per token) is this step's.
+    """The factor of the recipe's KL coefficient at the next step; `kl` (nats per token) is this step's.
 
     Without a target, and for a `kl` that is not finite, the factor stays.
     """

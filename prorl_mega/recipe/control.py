@@ -1,4 +1,4 @@
-"""Decides about a run from its global metrics: reference resets, stages, coefficients, warnings, its end.
+"""The controller: decides on resets, stages, coefficients, warnings and the end of a run from its global metrics.
 
 The controller is pure: the same metrics in the same order give the same decisions, on every rank, after a resume and
 in a backtest (`python -m prorl_mega.backtest`). Whatever it decides is an `Event` with the numbers that led to it.
@@ -34,7 +34,7 @@ WARMUP_START = 0.1  # of the learning rate
 
 @dataclass(slots=True)
 class ProgressState:
-    """Where the run is and what has been adjusted; plain JSON values."""
+    """The position of the run and what has been adjusted; plain JSON values."""
 
     stage: int = 0
     stage_start: int = 0  # step after which the stage began
@@ -60,7 +60,7 @@ class ProRLController:
         self._progress = ProgressState()
 
     def settings(self) -> RunConfig:
-        """What is in force: the settings of the current stage with what the controller has adjusted."""
+        """The settings in force: those of the current stage with the controller's adjustments."""
         progress = self._progress
         settings = self._settings[progress.stage]
         changes: dict[str, float] = {}
@@ -73,9 +73,9 @@ class ProRLController:
         return with_settings(settings, changes)
 
     def hyperparams(self, step: int) -> StepHyperparams:
-        """For the updates of one step; `step` is the number of completed ones.
+        """The hyperparameters of one step's updates; `step` is the number of completed steps.
 
-        Linear warm-up, then constant. A cleared optimizer knows no second moments and its first steps are as large as
+        Linear warm-up, then constant. A cleared optimizer has no second moments and its first steps are as large as
         the learning rate in every parameter, so the warm-up begins again after a reset that clears it.
         """
         settings = self.settings()
@@ -88,7 +88,7 @@ class ProRLController:
         )
 
     def observe(self, step: int, metrics: Metrics) -> Decision:
-        """Take in the metrics of step `step` (the first is 1). What is missing or not finite decides nothing."""
+        """Take in the metrics of step `step` (the first is 1). Missing or non-finite values are ignored."""
         in_force = self._in_force()
         noticed = self._band.take(step, metrics)
         warnings, is_record = self._triggers.take(step, metrics)
@@ -197,7 +197,7 @@ class ProRLController:
         )
 
     def _follow(self, metrics: Metrics) -> None:
-        """Adaptive coefficients for the next step."""
+        """Set the adaptive coefficients of the next step."""
         progress = self._progress
         progress.kl_factor = next_kl_factor(progress.kl_factor, metrics.get(KL, math.nan), self._kl)
         entropy = metrics.get(ENTROPY, math.nan)
@@ -208,7 +208,7 @@ class ProRLController:
             )
 
     def _adjusted(self, event: Event) -> Event:
-        """Move the knob for an event that asks for it; others pass."""
+        """Move the knob if the event asks for it."""
         if event.action != "adjust":
             return event
         config = self._entropy
@@ -233,7 +233,7 @@ def _check_keys(found: Any, expected: Iterable[str], what: str) -> None:
 
 
 def _with_knob(state: dict[str, Any]) -> dict[str, Any]:
-    """A controller's state of version 0.1, which called the knob a lever, as one of today."""
+    """The current form of a controller state; version 0.1 called the knob a lever."""
     progress = state.get("progress") if isinstance(state, dict) else None
     if not isinstance(progress, dict) or "lever" not in progress:
         return state

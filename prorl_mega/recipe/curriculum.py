@@ -1,12 +1,12 @@
-"""Prompt curriculum: what the policy always or never solves is drawn more rarely.
+"""Prompt curriculum: problems that the policy always or never solves are drawn more rarely.
 
 Every unit (an entry of the mixture, or a single problem) has a running pass rate, the exponential average of the mean
 verdicts of its groups:  p ← memory · p + (1 − memory) · mean.  Once `min_groups` groups have been seen, a unit with p
-outside [low, high] is *dull*: of what the source offers of it, only the share `rarely` is taken, evenly spread, so that
-a skill that is forgotten or comes into reach is noticed. The order of the source stays; what is passed over is gone.
-With `weigh_entries` the shares of the entries go by pass rates too, and nothing is passed over (`mixture_weights.py`).
+outside [low, high] is *dull*: only the share `rarely` of its problems is taken, evenly spread, so that
+a skill that is forgotten or comes into reach is noticed. The order of the source stays; skipped problems are gone.
+With `weigh_entries` the shares of the entries depend on pass rates too, and nothing is skipped (`mixture_weights.py`).
 
-By problem it needs problems that come back (a file). Generators never repeat themselves: there, go by entry. No paper
+Units that are single problems need a source that repeats (a file); use entries with generators. No paper
 on ProRL describes a curriculum; the rule is ours, in the spirit of sampling by pass rate (Kimi k1.5, arXiv 2501.12599).
 """
 
@@ -23,7 +23,7 @@ from prorl_mega.protocols import ProblemSource
 from prorl_mega.recipe.mixture_weights import MixtureWeights
 from prorl_mega.types import Group, Metrics, Problem
 
-PATIENCE = 50  # offers per problem wanted, then everything is taken: a mixture may be dull altogether
+PATIENCE = 50  # offers per problem wanted, then everything is taken: the whole mixture may be dull
 
 UNITS: dict[CurriculumUnit, Callable[[Problem], str]] = {
     CurriculumUnit.entry: lambda problem: problem.task,
@@ -45,7 +45,7 @@ class Curriculum:
         self._weighting = MixtureWeights(config) if config.weigh_entries else None
 
     def draw(self, count: int) -> list[Problem]:
-        """The next `count` problems that are worth it."""
+        """The next `count` problems that are not skipped."""
         if self._config.by is CurriculumUnit.none:
             return self._source.draw(count)
         taken: list[Problem] = []
@@ -60,7 +60,7 @@ class Curriculum:
         return taken
 
     def observe(self, groups: list[Group]) -> Metrics:
-        """Take in how groups were scored; those without any verdict say nothing."""
+        """Take in how groups were scored; those without any verdict are ignored."""
         metrics: Metrics = {}
         if self._weighting is not None:
             metrics = self._weighting.observe(groups)
@@ -90,11 +90,11 @@ class Curriculum:
         return self._source.held_out(per_task)
 
     def set_weights(self, weights: dict[str, float]) -> None:
-        """The weights of the settings; those in force go by pass rates as well, where the settings say so."""
+        """Take in the settings' weights; those in force depend on pass rates as well if `weigh_entries` is on."""
         self._source.set_weights(weights if self._weighting is None else self._weighting.use(weights))
 
     def state_dict(self) -> dict[str, Any]:
-        """The source's own state, and what is remembered here; plain JSON values."""
+        """The source's own state and the curriculum's; plain JSON values."""
         state = self._source.state_dict()
         if self._weighting is not None:
             state = state | {WEIGHTS: self._weighting.state_dict()}
@@ -125,7 +125,7 @@ class Curriculum:
         if unit not in self._credit:
             return True
         self._credit[unit] += self._config.rarely
-        if self._credit[unit] < 1 - 1e-9:  # ten tenths are one
+        if self._credit[unit] < 1 - 1e-9:  # rounding: ten times 0.1 is less than 1
             return False
         self._credit[unit] -= 1
         return True

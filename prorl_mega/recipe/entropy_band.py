@@ -1,7 +1,7 @@
-"""Is the policy's entropy where it should be? Collapse (below the band) ends exploration, explosion ends sense.
+"""Alarms when the policy's entropy leaves its band: it collapses (below) or its samples become random (above).
 
 An alarm begins when the mean entropy has been outside the band for `patience` steps in a row and ends when it is back
-inside by `margin`: a value that trembles around an edge gives one alarm, not one per step. While an alarm lasts its
+inside by `margin`: a value that oscillates around an edge gives one alarm, not one per step. While an alarm lasts its
 action is repeated every `patience` steps, except for warnings, which come once.
 """
 
@@ -27,16 +27,16 @@ class BandState:
 
 
 class EntropyBand:
-    """Watches one number. Pure counting; the controller carries the actions out."""
+    """Counts the steps outside of the band; the controller carries the actions out."""
 
     def __init__(self, config: EntropyConfig) -> None:
         self._config = config
         self.state = BandState()
 
     def take(self, step: int, metrics: Metrics) -> list[Event]:
-        """At most one event: an alarm with its action, its repetition, or the end of an alarm.
+        """Return at most one event: an alarm with its action, its repetition, or the end of an alarm.
 
-        What is missing or not finite counts for nothing.
+        Missing or non-finite values are ignored.
         """
         entropy = metrics.get(ENTROPY)
         if entropy is None or not math.isfinite(entropy):

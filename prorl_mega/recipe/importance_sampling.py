@@ -1,4 +1,4 @@
-"""The sampler is not the policy: engines compute other log-probabilities than the learner for the same weights.
+"""Importance sampling: for the same weights, engines compute other log-probabilities than the learner.
 
 With ρ_t = π_old(y_t) / π_sampler(y_t), the learner's probability over the engine's, every loss term of the surrogate is
 multiplied by a factor that carries no gradient (bounds: `importance_sampling.floor` a and `importance_sampling.cap` b):
@@ -12,7 +12,7 @@ multiplied by a factor that carries no gradient (bounds: `importance_sampling.fl
     mis            P if a ≤ P ≤ b, else 0        masked importance sampling, P = Π_t ρ_t of the answer (Liu et al. 2025,
                                                  "When Speed Kills Stability")
 
-Masked tokens stay in the denominator of the loss: an update with many of them is a smaller one. `auto` is `none` where
+Masked tokens stay in the denominator of the loss: an update with many of them is smaller. `auto` is `none` where
 learner and engine compute in fp32 and `tis` in bf16, where the gap is a hundred times as large; with GSPO it is `none`,
 because its ratio of whole answers already averages such noise out (arXiv 2507.18071, section 5.4).
 """
@@ -107,7 +107,7 @@ IMPORTANCE_WEIGHTS: dict[
 
 
 def resolve_auto(kind: ImportanceSamplingKind, policy_loss: str, dtype: torch.dtype) -> ImportanceSamplingKind:
-    """What `auto` means for a learner whose parameters have `dtype`; every other kind is itself."""
+    """The kind that `auto` means for a learner whose parameters have `dtype`; every other kind is itself."""
     if kind is not ImportanceSamplingKind.auto:
         return kind
     exact = dtype in (torch.float32, torch.float64) or policy_loss == PolicyLossKind.gspo
@@ -115,7 +115,7 @@ def resolve_auto(kind: ImportanceSamplingKind, policy_loss: str, dtype: torch.dt
 
 
 def rollout_mismatch(sequences: Sequence[types.TrainSample], bound: float) -> Metrics:
-    """How far sampler and learner are apart at the sampled tokens of an update, all of which have `old_logprobs`.
+    """Metrics of the gap between sampler and learner at the tokens of an update, which all have `old_logprobs`.
 
     `sampler/beyond_bound` is the share of tokens whose ratio is outside [1/bound, bound]. When weights of several
     versions sampled the update, mean |log ρ|, largest |log ρ|, KL(sampler ‖ learner) (k3) and that share are also given
@@ -137,7 +137,7 @@ def rollout_mismatch(sequences: Sequence[types.TrainSample], bound: float) -> Me
 
 
 def _distance(gap: np.ndarray, bound: float) -> Metrics:
-    """Of log ρ `[tokens]`."""
+    """Metrics of `gap`, log ρ `[tokens]`."""
     bounded = gap.clip(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     return {
         "logprob_gap": float(np.abs(gap).mean()),

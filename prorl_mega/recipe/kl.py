@@ -19,8 +19,8 @@ In the *reward* only values matter (nothing is differentiated): k1 and k3 are un
 RLHF (arXiv 2009.01325). An exact sum would score a distribution, not the token that was chosen; it is refused there.
 
 Clamps. |δ| is bounded by `kl.clamp` first, and the value by ±`kl.output_clamp` afterwards (0: not); beyond either the
-value is constant and the gradient zero, so that one token that the reference finds impossible cannot dominate an
-update. Exact values know only the second one.
+value is constant and the gradient zero, so that one token of reference probability near 0 cannot dominate an
+update. Exact values have only the second clamp.
 """
 
 from __future__ import annotations

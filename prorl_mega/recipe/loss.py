@@ -1,9 +1,9 @@
-"""The policy loss of one micro-batch, and what it measures on the way.
+"""The policy loss of one micro-batch, and its metrics.
 
     ℓ    = c ℓ_objective + c_kl · kl − c_H · H
     loss = Σ w ℓ
 
-ℓ_objective pushes answers by their advantages (`policy_loss.py`), c weighs it for the gap between sampler and learner
+ℓ_objective is the surrogate (`policy_loss.py`), c its weight for the gap between sampler and learner
 (`importance_sampling.py`), kl is the penalty for leaving the reference policy (`kl.py`; inside the loss as in GRPO,
 arXiv 2402.03300, and ProRL, arXiv 2505.24864; or in the reward, then it is only measured here), H an entropy bonus. The
 token weights w carry the aggregation; losses of micro-batches and of data-parallel ranks just add up.
@@ -60,14 +60,14 @@ class LossOutputs:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class TokenWeights:
-    """Of every token of sequence i, `[sequences]` float64 each."""
+    """The weights of every token of sequence i, `[sequences]` float64 each."""
 
     loss: np.ndarray
     metric_weights: np.ndarray  # Σ_i T_i · shares_i = 1
 
 
 def token_weights(lengths: Sequence[int], aggregation: LossAggregation, fixed_length: int) -> TokenWeights:
-    """From *all* completion lengths of the update; empty completions weigh nothing.
+    """The token weights from *all* completion lengths of the update; empty completions have weight 0.
 
     token_mean: 1 / Σ T, each token counts the same (DAPO). sequence_mean: 1 / (S T_i), each sequence does (GRPO).
     fixed_length: 1 / (S · fixed_length), a sum over tokens on a fixed scale (Dr. GRPO, arXiv 2503.20783); these do not

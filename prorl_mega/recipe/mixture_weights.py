@@ -1,10 +1,10 @@
-"""Shares of the mixture's entries by how much there is to learn from them.
+"""Shares of the mixture's entries by how much can be learned from them.
 
 Every entry has a running pass rate p, as in `curriculum.py`. Its weight in the settings is multiplied by
 
     w(p) = floor + (1 − floor) · 4 p (1 − p)
 
-4 p (1 − p) is the variance of a verdict over its largest value: what an advantage can be made of. It is one where half
+4 p (1 − p) is the variance of a verdict over its largest value, the source of advantages. It is one where half
 of the answers are right and zero where all or none are; the floor keeps every entry in the mixture, so that it is
 noticed when one comes into reach or is forgotten. Until `min_groups` groups of an entry have been seen, w is one. No
 paper on ProRL describes this; the rule is ours.
@@ -28,7 +28,7 @@ class MixtureWeights:
         self._weights: dict[str, float] = {}  # of the settings
 
     def use(self, weights: dict[str, float]) -> dict[str, float]:
-        """Take in the weights of the settings; returns those that are in force."""
+        """Take in the weights of the settings; returns those in force."""
         self._weights = dict(weights)
         return self.in_force()
 
@@ -53,7 +53,7 @@ class MixtureWeights:
         return {entry: list(each) for entry, each in self._rates.items()}
 
     def load_state_dict(self, state: dict[str, list[float]]) -> None:
-        """Raises CheckpointError for a state that is broken."""
+        """Continue from `state`. Raises CheckpointError for a broken one."""
         try:
             rates = {entry: (float(rate), int(seen)) for entry, (rate, seen) in state.items()}
         except (AttributeError, TypeError, ValueError) as error:

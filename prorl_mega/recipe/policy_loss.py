@@ -1,4 +1,4 @@
-"""What a token's log-probability is pushed by: the surrogates that a policy update minimises.
+"""The surrogates that a policy update minimises.
 
 With r_t = π(y_t)/π_old(y_t), A_t the advantage, lo = clip_low, hi = clip_high, sg the stop of gradients:
 
@@ -8,9 +8,9 @@ With r_t = π(y_t)/π_old(y_t), A_t the advantage, lo = clip_low, hi = clip_high
     gspo       −min(s A, clip(s, 1−lo, 1+hi) A),              arXiv 2507.18071
                s = exp(1/T Σ_t log r_t) of the whole answer
 
-Gradients with respect to log π_t: ppo_clip −r A inside the bounds and where the clip does not remove a push back; cispo
-−clip(r) A always, no token falls silent; gspo −s A / T at every token of the answer when each of its tokens repeats the
-sequence's term, as here: the weights of the tokens (`token_weights`) then sum it up, `sequence_mean` being the paper's.
+Gradients with respect to log π_t: ppo_clip −r A inside the bounds and where it leads back inside; cispo −clip(r) A at
+every token; gspo −s A / T at every token of the answer when each of its tokens repeats the sequence's term, as here:
+the weights of the tokens (`token_weights`) then sum it up, `sequence_mean` being the paper's.
 GSPO's bounds are of the order of 1e-4, CISPO's lower one is 1 (none) in its paper.
 """
 
@@ -63,7 +63,7 @@ def sum_per_sequence(values: Tensor, sequence_ids: Tensor) -> Tensor:
 
 
 def mean_per_sequence(values: Tensor, sequence_ids: Tensor) -> Tensor:
-    """`[rows]`: the same for the mean."""
+    """`[rows]`: at every row the mean of `values` over all rows of its sequence."""
     return sum_per_sequence(values, sequence_ids) / sum_per_sequence(torch.ones_like(values), sequence_ids)
 
 
@@ -76,7 +76,7 @@ def _pessimistic(ratio: Tensor, inputs: PolicyLossInputs, settings: PolicyLossCo
 
 
 def _ratio_metrics(ratio: Tensor, inputs: PolicyLossInputs, settings: PolicyLossConfig) -> dict[str, Tensor]:
-    """The mean ratio, and how many tokens the two bounds silence."""
+    """The mean ratio, and the shares of tokens whose gradient the two bounds remove."""
     metric_weights, advantages = inputs.metric_weights, inputs.advantages
     with torch.no_grad():
         return {
@@ -104,7 +104,7 @@ def _dual_clip(inputs: PolicyLossInputs, settings: PolicyLossConfig) -> PolicyLo
 
 
 def _cispo(inputs: PolicyLossInputs, settings: PolicyLossConfig) -> PolicyLossOutputs:
-    """The metrics count tokens at a bound whatever their advantage: they are weighted less, not silenced."""
+    """The metrics count tokens at a bound whatever their advantage: their gradient is smaller, not zero."""
     ratio = bounded_ratio(inputs.log_ratio.detach())
     weight = _clipped(ratio, settings)
     metric_weights = inputs.metric_weights
@@ -124,7 +124,7 @@ def _gspo(inputs: PolicyLossInputs, settings: PolicyLossConfig) -> PolicyLossOut
 
 
 PolicyLoss = Callable[[PolicyLossInputs, PolicyLossConfig], PolicyLossOutputs]
-"""What `recipe.policy_loss.kind: my_file.py:function` names. Without rows it returns the same metrics, as zeros."""
+"""The type of what `recipe.policy_loss.kind: my_file.py:function` names. Without rows its metrics are zeros."""
 
 POLICY_LOSSES: dict[str, PolicyLoss] = {
     PolicyLossKind.ppo_clip: _ppo_clip,

@@ -1,6 +1,6 @@
-"""Dynamic sampling: which groups can teach something (DAPO, arXiv 2503.14476; ProRL, arXiv 2505.24864).
+"""Dynamic sampling: which groups are trained on (DAPO, arXiv 2503.14476; ProRL, arXiv 2505.24864).
 
-Judged by raw verdicts: shaped rewards of an all-wrong group may differ by length alone, and such a group teaches only
+Raw verdicts decide: shaped rewards of an all-wrong group may differ by length alone, and such a group teaches only
 to be short. The papers drop accuracies of 0 and 1; for partial credit the generalisation is "no spread". A narrower
 band of pass rates (`pass_rate_min`, `pass_rate_max`) leaves out more; pass rate means the mean verdict.
 """
@@ -22,7 +22,7 @@ ALL_EQUAL = "all_equal"  # the same partial credit
 TOO_FEW_SCORED = "too_few_scored"  # infrastructure errors left fewer than two rewards
 TOO_EASY = "too_easy"  # outside the band of pass rates
 TOO_HARD = "too_hard"
-ALL_CUT_OFF = "all_cut_off"  # over-long filtering leaves nothing to train on
+ALL_TRUNCATED = "all_cut_off"  # its name in metrics; over-long filtering leaves nothing to train on
 
 
 def why_uninformative(rewards: list[float]) -> str | None:
@@ -50,12 +50,12 @@ def why_dropped(group: Group, recipe: RecipeConfig) -> str | None:
     if mean < recipe.selection.pass_rate_min - SAME:
         return TOO_HARD
     if not any(is_trained(sample, recipe) for sample in group.scored()):
-        return ALL_CUT_OFF
+        return ALL_TRUNCATED
     return None
 
 
 def keep_informative(groups: list[Group], recipe: RecipeConfig) -> tuple[list[Group], Counter[str]]:
-    """The groups to train on, in order, and how many were left out for which reason."""
+    """The groups to train on, in order, and how many were left out by reason."""
     kept: list[Group] = []
     dropped: Counter[str] = Counter()
     for group in groups:

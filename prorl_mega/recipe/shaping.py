@@ -1,16 +1,16 @@
-"""What is made of verdicts before they become advantages. Nothing by default.
+"""Reward shaping: what is added to verdicts before advantages. Nothing by default.
 
-For an answer of t tokens with verdict R, the response limit L, and "cut off" meaning that it reached L without an end:
+For an answer of t tokens with verdict R, the response limit L, "truncated" meaning that it reached L without an end:
 
-    termination scale   R · termination_scale when cut off       ProRL from run 4 on; public recipes use 0 to 0.1
-    termination fixed   termination_reward when cut off          a negative constant, whatever the verdict
+    termination scale   R · termination_scale when truncated     ProRL from run 4 on; public recipes use 0 to 0.1
+    termination fixed   termination_reward when truncated        a negative constant, whatever the verdict
     over-long buffer    + overlong_factor · P(t)                 DAPO, arXiv 2503.14476, eq. 13
-                        P = 0 up to L − buffer, then falling linearly to −1 at L; −1 when cut off
+                        P = 0 up to L − buffer, then falling linearly to −1 at L; −1 when truncated
     cosine penalty      + length_weight · η(t)                   ProRL v2; Yeo et al., arXiv 2502.03373
                         η = η_min + (η_max − η_min) (1 + cos(π t / L)) / 2
 
 ProRL v2 runs the cosine penalty in a cycle, some steps on and more off, and publishes neither η nor its weight. Ours:
-η from −1 at the limit to 0 for nothing, so that no wrong answer gains; only the difference matters to estimators with a
+η from −1 at the limit to 0 at length 0, so that no wrong answer gains; only the difference matters to estimators with a
 baseline. It applies to every answer, right or wrong, as printed.
 
 Over-long filtering (DAPO) is no shaping: such answers keep their reward and are left out of the loss
@@ -40,7 +40,7 @@ def _replaced(reward: float, shaping: ShapingConfig) -> float:
     return shaping.termination_reward
 
 
-WHEN_CUT_OFF: dict[TerminationPenalty, Callable[[float, ShapingConfig], float]] = {
+WHEN_TRUNCATED: dict[TerminationPenalty, Callable[[float, ShapingConfig], float]] = {
     TerminationPenalty.none: _untouched,
     TerminationPenalty.scale: _scaled,
     TerminationPenalty.fixed: _replaced,
@@ -58,19 +58,19 @@ def cosine_length_reward(tokens: int, limit: int, low: float, high: float) -> fl
 
 
 def length_penalty_is_on(shaping: ShapingConfig, step: int) -> bool:
-    """`step` is the number of completed ones."""
+    """Whether the cosine penalty applies after `step` completed steps."""
     if not shaping.length_weight:
         return False
     return step % (shaping.length_on_steps + shaping.length_off_steps) < shaping.length_on_steps
 
 
 def shaped_reward(reward: float, completion: Completion, shaping: ShapingConfig, step: int, limit: int) -> float:
-    """Of one answer; `limit` is the response limit it was sampled with."""
-    tokens, cut_off = len(completion.tokens), completion.finish is FinishReason.LENGTH
-    if cut_off:
-        reward = WHEN_CUT_OFF[shaping.termination](reward, shaping)
+    """The shaped reward of one answer; `limit` is the response limit it was sampled with."""
+    tokens, truncated = len(completion.tokens), completion.finish is FinishReason.LENGTH
+    if truncated:
+        reward = WHEN_TRUNCATED[shaping.termination](reward, shaping)
     if shaping.overlong_buffer:
-        length = limit if cut_off else tokens
+        length = limit if truncated else tokens
         reward += shaping.overlong_factor * overlong_punishment(length, limit, shaping.overlong_buffer)
     if length_penalty_is_on(shaping, step):
         eta = cosine_length_reward(tokens, limit, shaping.length_reward_min, shaping.length_reward_max)

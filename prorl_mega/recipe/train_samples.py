@@ -1,4 +1,4 @@
-"""From scored groups to what the learner trains on."""
+"""Train samples from scored groups: what the learner trains on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prorl_mega.types import FinishReason, Group, Metrics, Sample, TrainSample
 
 
 def is_trained(sample: Sample, recipe: RecipeConfig) -> bool:
-    """Whether a scored sample becomes a sequence: it has tokens, and was not cut off under over-long filtering.
+    """Whether a scored sample becomes a sequence: it has tokens, and was not truncated under over-long filtering.
 
     The others have nothing to train on, but their rewards count in the baseline of their group.
     """
@@ -48,7 +48,7 @@ def assign_advantages(
 ) -> Metrics:
     """Set `advantage` of the sequences that `to_train_samples` made of `groups`.
 
-    With the KL penalty in the reward they must have been annotated: each token costs kl_coef · k, with the estimator k
+    If the KL penalty is in the reward they must have been annotated: each token costs kl_coef · k, with the estimator k
     of `kl.estimator` between the policy before this step's updates and the reference. Samples that are not trained on
     pay nothing.
     """
@@ -93,7 +93,7 @@ def _penalty(sequence: TrainSample | None, recipe: RecipeConfig, kl_coef: float)
 def split_updates(sequences: list[TrainSample], recipe: RecipeConfig) -> list[list[TrainSample]]:
     """The sequences of one step, cut in order into the parts of its optimizer steps.
 
-    As many parts as it takes so that none is larger than `prompts_per_update` full groups; sizes differ by at most one,
+    There are just enough parts that none exceeds `prompts_per_update` full groups; sizes differ by at most one,
     so that a step with few informative groups does not end in a tiny, noisy update.
     """
     largest = recipe.prompts_per_update * recipe.samples_per_prompt

@@ -1,7 +1,7 @@
-"""When the reference policy should be reset: on a plateau or a decline of validation, on its distance, on a schedule.
+"""Triggers of a reference reset: a plateau or a decline of validation, the distance to the reference, a schedule.
 
-Hard reset (ProRL, arXiv 2505.24864, section 2.2): "when validation stagnates or degrades". The paper leaves both words
-to the eye. Here a plateau is `patience` evaluations in a row without a score better than the best since the last reset
+Hard reset (ProRL, arXiv 2505.24864, section 2.2): "when validation stagnates or degrades". The paper defines neither
+word. Here a plateau is `patience` evaluations in a row without a score better than the best since the last reset
 by more than `min_delta`, and a decline is `decline_patience` evaluations that are `decline` below that best. ProRL v2
 resets on a schedule (`every`) or on a spike of the KL: `kl_patience` steps with more than `kl_bound`.
 """
@@ -37,16 +37,16 @@ class TriggerState:
 
 
 class ResetTriggers:
-    """Counts; the controller decides."""
+    """Counts towards resets; the controller decides."""
 
     def __init__(self, reset: ResetConfig) -> None:
         self._reset = reset
         self.state = TriggerState()
 
     def take(self, step: int, metrics: Metrics) -> tuple[list[Event], bool]:
-        """Count what a step says. Returns warnings and whether its score is the best of the run so far.
+        """Take in a step's metrics. Returns warnings and whether its score is the best of the run so far.
 
-        What is missing or not finite counts for nothing.
+        Missing or non-finite values are ignored.
         """
         self._take_kl(metrics.get(KL))
         if SCORE not in metrics:
@@ -78,7 +78,7 @@ class ResetTriggers:
         return events
 
     def is_futile(self) -> bool:
-        """Whether so many resets in a row brought nothing that another one should not be tried."""
+        """Whether too many resets in a row brought no new record to try another one."""
         state = self.state
         return bool(self._reset.futile) and state.futile + (not self._has_new_record()) >= self._reset.futile
 
@@ -96,7 +96,7 @@ class ResetTriggers:
     def _has_new_record(self) -> bool:
         state = self.state
         if state.record is None or state.record_at_reset is None:
-            return True  # the time before the first reset is nobody's fault, nor is a run without evaluations
+            return True  # before the first reset, and without evaluations, no reset can be futile
         return state.record > state.record_at_reset
 
     def _take_kl(self, kl: float | None) -> None:

@@ -2,7 +2,7 @@
 
 All arms answer the same held-out problems with the same seeds, so arms are compared problem by problem and seed by
 seed. Two things are random, which problems and which seeds; the intervals resample both (a bootstrap of seeds, and of
-problems within). With three seeds such an interval is rough, but it is wide where seeds disagree.
+problems within). Such an interval is rough for three seeds, but wide where seeds disagree.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def compare_arms(arms: dict[str, Arm], outcomes: dict[str, list[FinishedRun]], r
 
 
 def _paired(run: FinishedRun, other: FinishedRun, k: int) -> np.ndarray:
-    """Run minus other on the problems that both have, `[problems]`."""
+    """The differences run − other on the problems that both have, `[problems]`."""
     place = {key: index for index, key in enumerate(other.problems)}
     shared = [(index, place[key]) for index, key in enumerate(run.problems) if key in place]
     mine, theirs = (np.array(column, dtype=int) for column in zip(*shared, strict=True))
@@ -123,7 +123,7 @@ def resample(values: list[np.ndarray], *, confidence: float = 0.95, seed: int = 
 
 
 def table(results: list[ArmResult], reference: str) -> str:
-    """Markdown."""
+    """The results as a Markdown table."""
     ks = sorted(results[0].final)
     head = ["arm", "seeds", "base pass@1", *(f"pass@{k} | − {reference}" for k in ks), "entropy at the end"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * (3 + 2 * len(ks) + 1)]

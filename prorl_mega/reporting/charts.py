@@ -85,9 +85,9 @@ def all_charts(history: History) -> list[Chart]:
 
 
 def tidied(chart: Chart) -> Chart:
-    """Without the lines that have no number, and with at most MOST_POINTS points, means over buckets of equal size.
+    """The chart without empty lines, and with at most MOST_POINTS points, means over buckets of equal size.
 
-    In a stacked chart missing values are 0, and the largest layer is at the bottom, where it does not shake the others.
+    In a stacked chart missing values are 0, and the largest layer is at the bottom, where it does not move the others.
     """
     lines = {printable(label): each for label, each in chart.lines.items() if np.isfinite(each).any()}
     bounds = chart.bounds

@@ -18,7 +18,7 @@ PANELS = {
 
 
 def write_curves(arms: dict[str, list[Path]], path: Path) -> None:
-    """PNG of `arms`: run directories by the title of their arm; what is missing is left out."""
+    """Write a PNG of `arms`, run directories by the title of their arm; missing runs are left out."""
     histories = {
         title: [read_history(run) for run in runs if (run / "metrics.jsonl").exists()] for title, runs in arms.items()
     }

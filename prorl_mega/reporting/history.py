@@ -59,7 +59,7 @@ class History:
 
 
 def read_history(directory: Path) -> History:
-    """Raises ConfigError when `directory` is not a run."""
+    """The history in a run directory. Raises ConfigError when `directory` is not a run."""
     settings_file = directory / "config.yaml"
     if not settings_file.exists() and not (directory / "metrics.jsonl").exists():
         raise ConfigError(f"{directory} is not a run directory: it has neither config.yaml nor metrics.jsonl")

@@ -30,8 +30,8 @@ class VllmRollout:
 
     Sampling is a function of weights, prompt, seed and settings. The same call gives the same tokens and the same bits.
     In another batch, or at another tensor parallelism, the arithmetic of a forward pass is grouped differently: in fp32
-    on a CPU log-probabilities then agree to about 1e-6, and a sample takes another course only where two tokens were
-    that close to each other.
+    on a CPU log-probabilities then agree to about 1e-6, and a sample changes only where two tokens were that
+    close to each other.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class VllmRollout:
     ) -> Generator[Finished]:
         """Sample `samples` completions of each prompt (`[P]` int32), with `seeds[prompt][sample]`, step by step.
 
-        Each iteration is one decoding step and yields the completions that ended in it; the engine stands still in
-        between. Drive it to the end or close it: what is left is aborted then. A completion has at most `max_tokens`
+        Each iteration is one decoding step and yields the completions that ended in it; the engine does nothing in
+        between. Exhaust or close the generator, which aborts unfinished samples. A completion has at most `max_tokens`
         tokens; None, and the most: `config.max_response_tokens`.
 
         Log-probabilities are of the distribution that was sampled from, with `temperature` applied. With `top_p` below
@@ -122,15 +122,15 @@ class VllmRollout:
         return received.hexdigest()
 
     def sleep(self) -> None:
-        """Give the GPU memory of weights and cache to the learner. The weights are dropped;
-        `update_weights` brings new ones, and is needed without a GPU as well, where there is no memory to give.
+        """Give the GPU memory of weights and cache to the learner. The weights are dropped, also without a GPU, where
+        there is no memory to give: `update_weights` is needed next.
         """
         self.version = NO_WEIGHTS
         if torch.cuda.is_available():
             self._engine.sleep(level=2)
 
     def wake(self) -> None:
-        """Take the GPU memory back. The engine has no weights before `update_weights`."""
+        """Take the GPU memory back. The engine has no weights until `update_weights`."""
         if torch.cuda.is_available():
             self._engine.wake_up()
 

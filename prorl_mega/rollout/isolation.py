@@ -1,4 +1,4 @@
-"""The engine shares its process with the learner: what vLLM does to global state is undone."""
+"""Isolation of the learner from the engine in its process: vLLM's changes of global state are undone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Full tensors with Hugging Face names into an engine that is running, each of them exactly once."""
+"""The update of a running engine's weights from full tensors with Hugging Face names, each exactly once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""vLLM's matrix products on a CPU, with few numbers of rows.
+"""vLLM's matrix products on a CPU, with few distinct numbers of rows.
 
 oneDNN compiles a kernel of up to half a megabyte for every number of rows that it meets, and a batch loses a row
-whenever a sample ends. Compiled and forgotten in every step of a run, kernels leave the heap in ever smaller pieces;
-kept, they take gigabytes. On a GPU vLLM rounds batches up to the sizes of its captured graphs; here products are.
+whenever a sample ends. Kernels that are compiled and freed in every step fragment the heap; kept, they take
+gigabytes. On a GPU vLLM rounds batches up to the sizes of its captured graphs; here products are rounded up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Product = Callable[[Any, Tensor, Tensor | None], Tensor]
 
 
 def rounded_rows(rows: int) -> int:
-    """The next of four sizes per power of two: at most a quarter more, and one multiplication reads all weights."""
+    """The next of four sizes per power of two: at most a quarter more."""
     step = 1 << max(0, rows.bit_length() - 3)
     return -(-rows // step) * step
 
@@ -34,7 +34,7 @@ def round_matmuls() -> None:
 
 
 def _rounded(product: Product, handler: Any, inputs: Tensor, bias: Tensor | None) -> Tensor:
-    """`inputs` `[..., inner]`; rows of zeros are added and taken off again."""
+    """The product of `inputs` `[..., inner]`; rows of zeros are added and taken off again."""
     flat = inputs.flatten(0, -2)
     rows = len(flat)
     padded = F.pad(flat, (0, 0, 0, rounded_rows(rows) - rows))

@@ -1,4 +1,4 @@
-"""Prompts to vLLM requests, and vLLM's answers to completions that have been checked."""
+"""vLLM requests from prompts, and checked completions from vLLM's outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
 def check_prompts(prompts: Sequence[np.ndarray], *, max_tokens: int, valid_vocab: int) -> None:
-    """Raise `DataError` for a prompt that is empty, too long or holds an id that is no token."""
+    """Raise `DataError` for a prompt that is empty, too long or holds an invalid token id."""
     for index, prompt in enumerate(prompts):
         if len(prompt) == 0:
             raise DataError(
@@ -53,7 +53,7 @@ def sampling_params(*, seed: int, temperature: float, top_p: float, max_tokens: 
 
 
 def read_output(output: Any, *, valid_vocab: int, version: int) -> tuple[int, Completion]:
-    """The index and completion in a finished `vllm.RequestOutput`. Raises `RolloutError` for one that is no good."""
+    """The index and completion in a finished `vllm.RequestOutput`. Raises `RolloutError` for an invalid one."""
     sampled = output.outputs[0]
     if sampled.finish_reason not in _FINISH:
         raise RolloutError(f"sample {output.request_id} ended with {sampled.finish_reason!r} instead of stop or length")

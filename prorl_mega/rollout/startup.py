@@ -1,4 +1,4 @@
-"""Starting vLLM: its environment, its arguments, and an engine that holds no weights worth sampling from."""
+"""Starting vLLM: its environment, its arguments, and an engine with random weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # and shares its threads
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_PLUGINS": "",  # what else is installed does not join the run
+    "VLLM_PLUGINS": "",  # no installed plugins
     # A CPU's matrix products: compiled kernels of up to half a megabyte each, 1,024 by default.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "192",
 }

@@ -1,4 +1,4 @@
-"""vLLM's CPU worker as a guest of the learner's process. vLLM imports this module by its qualified name."""
+"""vLLM's CPU worker inside the learner's process. vLLM imports this module by its qualified name."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     checkpoints/
       step_000120/            every rank's files, state.json, MANIFEST.json
-      step_000130.tmp/        being written; swept away when found later
+      step_000130.tmp/        being written; deleted when found later
       LATEST                  the newest name, for people and scripts; resuming does not trust it
 
 Order of a save: every rank writes its files into the `.tmp` directory; they are forced to disk and hashed, each rank
@@ -116,7 +116,7 @@ class Checkpoints:
                 path.unlink() if path.is_symlink() or path.is_file() else remove_tree(path)
 
     def _complete(self, step: int, aside: Path, final: Path) -> None:
-        """Hash, list, rename, read back, prune."""
+        """Finish a save: hash, list, rename, read back, prune."""
         doing = f"writing checkpoint {step}"
         ranks = self._ranks
         with ranks.raise_on_all_ranks(doing), storage_errors(doing):

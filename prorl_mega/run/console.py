@@ -1,6 +1,6 @@
 """The console of a run: one line per step and, at every moment, the current phase. The same lines go to `console.log`.
 
-On a terminal the current phase ticks on the last line. Elsewhere (a file, a scheduler's log) lines are only ever added:
+On a terminal the current phase ticks on the last line. Elsewhere (a file, a scheduler's log) lines are only added:
 one when a set-up phase begins, one when it ends, and one when nothing has been printed for a minute.
 """
 

@@ -3,7 +3,7 @@
     {"step": 140, "trigger": "plateau", "action": "reset", "numbers": {"score": 0.41, "best": 0.42, …},
      "limits": {"patience": 8, "min_delta": 0.0}, "text": "reference reset: evaluation/pass@1=0.41 after …"}
 
-Events of a step are on disk before its row in metrics.jsonl. On resume what lies beyond the checkpoint is cut off.
+Events of a step are on disk before its row in metrics.jsonl. On resume events beyond the checkpoint are removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DecisionsFile:
             append_durably(self._path, [to_row(step, event) for event in events])
 
     def cut(self, step: int) -> None:
-        """Drop what lies beyond `step`, and a last line that a crash has left unfinished."""
+        """Drop events beyond `step`, and a last line that a crash has left unfinished."""
         cut_after(self._path, step)
 
 

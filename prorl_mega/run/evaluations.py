@@ -56,7 +56,7 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
 
 def remove_after(directory: Path, step: int, *, is_last: bool) -> None:
-    """Delete the results of steps that a resumed run has yet to do, and a final one if there are any such steps."""
+    """Delete the results of steps that a resumed run still has to do, and a final one if there are such steps."""
     for path in directory.glob("*.json"):
         content = read_evaluation(path)
         if content is None or content["step"] > step or (path.stem == FINAL and not is_last):

@@ -25,13 +25,13 @@ def append_durably(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_objects(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects in order, none without a file; lines that are none (half-written, damaged) are left out."""
+    """The objects in order, none without a file; damaged or half-written lines are left out."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                row = json.loads(line, parse_constant=lambda name: None)  # NaN is no JSON and has no value
+                row = json.loads(line, parse_constant=lambda name: None)  # NaN is no JSON
             except ValueError:
                 continue
             if isinstance(row, dict):

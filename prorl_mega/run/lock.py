@@ -1,4 +1,4 @@
-"""One process group per run directory: the second one is told who holds it."""
+"""The lock of a run directory: a second process group is refused with the holder's name."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A logger is any callable `(directory, *, after)` that returns an object with `append(step, metrics)` and `close()`, such
 as the class in examples/my_logger.py. Only rank 0 makes them. `directory` is the run's own; `after` is the step that
-the run stands at: 0, or that of the checkpoint it resumes from, so that points beyond it can be hidden.
+the run continues from: 0, or that of the checkpoint it resumes from, so that points beyond it can be hidden.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from prorl_mega.types import Metrics
 
 
 class MetricsLogger(Protocol):
-    """Takes up the numbers of a run, step by step. What it raises ends the run."""
+    """Receives the numbers of a run, step by step. Its exceptions end the run."""
 
     def append(self, step: int, metrics: Metrics) -> None:
-        """The numbers of step `step`, once and in order; values may be infinite or NaN."""
+        """Take the numbers of step `step`, once and in order; values may be infinite or NaN."""
 
     def close(self) -> None:
-        """The end of the run, also after a failure. Called once."""
+        """End the log, also after a failure. Called once."""
 
 
 LoggerType = Callable[..., MetricsLogger]
@@ -31,5 +31,5 @@ LOGGERS: dict[str, LoggerType] = {"tensorboard": TensorBoard}
 
 
 def find_loggers(config: RunConfig) -> list[LoggerType]:
-    """The loggers that the setting names. Raises ConfigError for a name or an import path that leads nowhere."""
+    """The loggers that the setting names. Raises ConfigError for a name or an import path that does not exist."""
     return [resolve(name, LOGGERS, what="logger", key="loggers") for name in config.loggers]

@@ -19,7 +19,7 @@ LARGEST_BYTES = 64 << 20  # a manifest beyond this is not one of ours
 
 
 class BrokenManifestError(ValueError):
-    """The reason why a directory is no usable checkpoint. Stays inside this package."""
+    """The reason why a directory is no usable checkpoint. Never leaves this package."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -30,7 +30,7 @@ class FileEntry:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Manifest:
-    """`step` optimizer steps of the loop were done; `settings` is the fingerprint of what must not change on resume."""
+    """The files of step `step`; `settings` is the fingerprint of the settings that must not change on resume."""
 
     step: int
     world_size: int
@@ -42,7 +42,7 @@ class Manifest:
 
 
 def seal(path: Path) -> FileEntry:
-    """Bring a finished file to the disk and describe it. The cached copy is dropped: verification reads the disk."""
+    """Force a finished file to the disk and describe it. The cached copy is dropped: verification reads the disk."""
     fsync_path(path)
     entry = FileEntry(bytes=path.stat().st_size, blake3=content_hash(path))
     forget_cached(path)
@@ -62,7 +62,7 @@ def list_files(directory: Path) -> list[str]:
 
 
 def read(directory: Path) -> Manifest:
-    """The manifest of a checkpoint. Raises BrokenManifestError, whatever the file contains."""
+    """The manifest of a checkpoint. Raises BrokenManifestError, and nothing else, for a damaged one."""
     path = directory / NAME
     try:
         if path.is_symlink() or not path.is_file():

@@ -1,6 +1,6 @@
 """Numbers of a step on disk: one JSON object per line, `{"step": 12, "reward/mean": 0.53, …}`.
 
-A row is on disk before the checkpoint of its step is begun. On resume the rows beyond the checkpoint are cut off, so
+A row is on disk before the checkpoint of its step is begun. On resume the rows beyond the checkpoint are removed, so
 steps rise by one without gaps or repetitions, whatever was killed when. A value that is not finite is written as null.
 """
 

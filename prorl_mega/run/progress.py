@@ -24,12 +24,12 @@ SHOWN = {
 
 
 def due(step: int, every: int, steps: int) -> bool:
-    """Whether something that happens every so many steps (0: only at the end) happens after `step` of `steps`."""
+    """Whether an action of every `every` steps (0: only at the end) is due after `step` of `steps`."""
     return step == steps or (every > 0 and step % every == 0)
 
 
 class RunProgress:
-    """Learns how long steps, evaluations and saves take and adds up those that are still to come."""
+    """Measures how long steps, evaluations and saves take and adds up those that are still to come."""
 
     def __init__(self, schedule: ScheduleConfig) -> None:
         self._schedule = schedule
@@ -38,7 +38,7 @@ class RunProgress:
         self._saves: deque[float] = deque(maxlen=RECENT)
 
     def step_done(self, seconds: Mapping[str, float]) -> None:
-        """`seconds` per phase and "step" for their sum, as the phase timer gives them."""
+        """Take in `seconds` per phase and "step" for their sum, as the phase timer gives them."""
         evaluating = seconds.get(EVALUATE, 0.0)
         self._plain.append(seconds["step"] - evaluating)
         if evaluating > 0:

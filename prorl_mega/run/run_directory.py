@@ -44,7 +44,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
 def open_run(config: RunConfig, ranks: Ranks) -> TrainingRun:
     """Open the run's directory, or create it. All ranks call it together, before anything expensive is built.
 
-    Raises ConfigError when the directory is in use, when settings changed that must not, or when `resume=never` meets
+    Raises ConfigError when the directory is in use, when fixed settings changed, or when `resume=never` meets
     checkpoints; CheckpointError when there are checkpoints but none is intact.
     """
     if not _NAME.fullmatch(config.name):
@@ -98,8 +98,7 @@ def open_run(config: RunConfig, ranks: Ranks) -> TrainingRun:
 
 
 class TrainingRun:
-    """A run, through which the loop writes everything. A context manager: leaving it frees the directory for the next
-    process.
+    """A run, through which the loop writes everything. A context manager: leaving it frees the directory.
 
     Steps count from 1; checkpoint N holds the state after step N. Methods marked collective are called by all ranks
     together; the others do their work on rank 0 and nothing elsewhere.
@@ -146,7 +145,7 @@ class TrainingRun:
         self.close()
 
     def message(self, text: str) -> None:
-        """A line on the console and in console.log."""
+        """Print a line on the console and in console.log."""
         self._console.line(text)
 
     def phase(self, text: str) -> contextlib.AbstractContextManager[None]:
@@ -236,7 +235,7 @@ class TrainingRun:
         self._console.line(self._progress.line(step, metrics, seconds["step"]))
 
     def due(self, step: int, every: int) -> bool:
-        """Whether something that happens every so many steps (0: only at the end) happens after this one."""
+        """Whether an action of every `every` steps (0: only at the end) is due after this one."""
         return due(step, every, self._schedule.steps)
 
     def should_stop(self) -> bool:
@@ -258,13 +257,13 @@ class TrainingRun:
         return self.exit_code is not ExitCode.FINISHED
 
     def stop(self, decision: Decision) -> None:
-        """End the loop after this step, which is saved; the exit code tells a scheduler not to go on by itself."""
+        """End the loop after this step, which is saved; the exit code tells a scheduler not to requeue."""
         self.exit_code = ExitCode.STOPPED_BY_CONTROLLER
         reasons = [event.text for event in decision.events if event.action == "stop"]
         self.message(f"stopping: {'; '.join(reasons)}")
 
     def finish(self, step: int, save: Callable[[Path], dict[str, Any]]) -> ExitCode:
-        """Save the last step unless it is saved already. Returns what the process should exit with. Collective."""
+        """Save the last step unless it is saved already. Returns the exit code of the process. Collective."""
         if step > 0:
             self.save(step, save)
         total = duration(time.monotonic() - self._opened)
@@ -277,7 +276,7 @@ class TrainingRun:
     # Held-out results
 
     def evaluation(self, label: str, *, step: int, metrics: Metrics, problems: list[dict[str, Any]]) -> None:
-        """Write `evaluation/<label>.json`; see `prorl_mega.run.evaluations` for what a problem says."""
+        """Write `evaluation/<label>.json`; see `prorl_mega.run.evaluations` for the fields of a problem."""
         if self._ranks.is_first:
             with storage_errors(f"writing {self.directory}"):
                 evaluations.write_evaluation(
@@ -285,7 +284,7 @@ class TrainingRun:
                 )
 
     def evaluated(self, label: str) -> bool:
-        """Whether that evaluation is there already, from before the run was resumed. Collective."""
+        """Whether that evaluation exists already, from before the run was resumed. Collective."""
         path = self.directory / "evaluation" / f"{label}.json"
         return bool(self._ranks.broadcast(evaluations.read_evaluation(path) is not None))
 
@@ -306,7 +305,7 @@ class TrainingRun:
 
 
 def _check_resumable(config: RunConfig, newest: SavedCheckpoint, ranks: Ranks) -> None:
-    """Raises ConfigError when this checkpoint must not, or cannot, be continued by this job."""
+    """Raise ConfigError when this checkpoint must not, or cannot, be continued by this job."""
     if config.resume is Resume.never:
         raise ConfigError(
             f"resume=never, but {newest.directory} exists. Choose another name, move the directory away, or go on from "

@@ -46,7 +46,7 @@ MAY_CHANGE = (
     "evaluation",
     "cluster",
 )
-"""Settings, or whole groups, that do not change what the run is: how long it goes on, how it is watched and placed."""
+"""Settings, or whole groups, that may change on resume: length of the run, logging, placement."""
 
 _SECRET = re.compile(
     r"token|password|passwd|secret|credentials?|(.*_)?(api_key|access_key|auth_token|access_token)", re.I
@@ -60,7 +60,7 @@ def to_plain(config: RunConfig) -> dict[str, Any]:
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys, as they are given on the command line."""
+    """The values of a tree by dotted keys, as they are given on the command line."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
@@ -87,7 +87,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """Nested settings of a run directory, those of version 0.1 under the names of today.
+    """Nested settings of a run directory, those of version 0.1 under their current names.
 
     Raises ConfigError when the file is not what `write_settings` writes.
     """
@@ -101,7 +101,7 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 
 def changes_on_resume(path: Path, config: RunConfig) -> list[str]:
-    """What differs from the stored settings and may: "schedule.steps: 40 -> 80".
+    """The allowed differences from the stored settings: "schedule.steps: 40 -> 80".
 
     Raises ConfigError with every difference that would make the resumed run another run.
     """

@@ -12,13 +12,13 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopSignals:
-    """Remembers the first stop signal. A second SIGINT ends the process at once: somebody is waiting at a keyboard.
+    """Remembers the first stop signal. A second SIGINT, which comes from a keyboard, ends the process at once.
 
     Ending at once is safe for the run directory, because checkpoints and metrics are complete or absent at any time.
     """
 
     def __init__(self, *, announce: bool) -> None:
-        self._announce = announce  # on one rank, or every line appears once per rank
+        self._announce = announce  # on one rank only
         self._previous: dict[int, Any] = {}
         self.received: signal.Signals | None = None
 
@@ -32,7 +32,7 @@ class StopSignals:
                 self._previous[number] = previous
 
     def restore(self) -> None:
-        """Give the signals back to whoever had them before."""
+        """Restore the former signal handlers."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number, previous in self._previous.items():

@@ -14,7 +14,7 @@ from prorl_mega.types import Decision, Event, Group, Metrics
 
 
 class StepLog:
-    """Collects until the step is over; nothing of a step that fails is written."""
+    """Collects the record until the step is over; nothing of a step that fails is written."""
 
     def __init__(self, *, heading: str, console: Console, resets: int) -> None:
         self.timer = PhaseTimer()
@@ -28,14 +28,14 @@ class StepLog:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Seconds inside are reported as `seconds/<name>`; a nested phase counts for itself only."""
+        """Report the seconds inside as `seconds/<name>`; a nested phase counts for itself only."""
         with self.timer.phase(name):
             self._console.status(f"{self._heading}: {name}")
             yield
         self._console.status(f"{self._heading}: {self.timer.current}" if self.timer.current else self._heading)
 
     def add(self, metrics: Metrics) -> None:
-        """Take up metrics; several values under one name are averaged."""
+        """Take in metrics; several values under one name are averaged."""
         self._additions.append(dict(metrics))
 
     def samples(self, groups: list[Group]) -> None:
@@ -43,7 +43,7 @@ class StepLog:
         self.rows = sample_rows(groups)
 
     def decide(self, decision: Decision) -> None:
-        """Take up a decision of the controller: a reset is a metric, the reasons go to the console and to disk."""
+        """Take in a decision of the controller: a reset is a metric, the reasons go to the console and to disk."""
         self.events = decision.events
         self.resets += decision.reset_reference
         resets = {"reference/reset": float(decision.reset_reference), "reference/resets": float(self.resets)}

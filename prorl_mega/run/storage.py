@@ -26,7 +26,7 @@ def fsync_path(path: Path) -> None:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Replace `path` by `text`: a reader, or a machine that comes back, sees the old content or the new one."""
+    """Replace `path` by `text`: a reader, also after a crash, sees the old content or the new one."""
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with aside.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The same numbers for TensorBoard, written without importing torch or TensorFlow."""
+"""The numbers of a run for TensorBoard, written without importing torch or TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from prorl_mega.types import Metrics
 
 
 class TensorBoard:
-    """Event files in `tensorboard/` of the run's directory. Points beyond step `after`, which an earlier attempt at the
-    run has left, are hidden."""
+    """Event files in `tensorboard/` of the run's directory. Points beyond step `after`, left by an earlier attempt, are
+    hidden."""
 
     def __init__(self, directory: Path, *, after: int) -> None:
         from tensorboard.compat.proto import event_pb2, summary_pb2

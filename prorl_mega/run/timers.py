@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 
 TIMING_PREFIX = "seconds/"
-"""Every metric that depends on how fast the machine is starts with it; the others, but memory, are reproducible."""
+"""The prefix of all metrics that depend on the machine's speed; the others, but memory, are reproducible."""
 
 VERIFIER_PREFIX = f"{TIMING_PREFIX}verifier_"
-"""Verifiers work beside the phases: their times are no part of the step's sum."""
+"""The prefix of verifiers' times, which run in parallel with the phases and are no part of the step's sum."""
 
 
 class PhaseTimer:
@@ -25,7 +25,7 @@ class PhaseTimer:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Seconds inside count for `name`, except those of phases that are opened inside it."""
+        """Count the seconds inside for `name`, except those of phases that are opened inside it."""
         self._charge()
         self._open.append(name)
         try:

@@ -1,4 +1,4 @@
-"""Running programs that a model wrote, none of which is trusted: they get an input and leave plain data behind."""
+"""Running programs that a model wrote, none of which is trusted: they get an input and return plain data."""
 
 from prorl_mega.sandbox.client import SandboxClient
 from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec

@@ -27,11 +27,11 @@ Message = TypeVar("Message", bound=msgspec.Struct)
 
 
 class BrokenMessageError(Exception):
-    """The other side sent what it must not send; the text may be shown to it."""
+    """The other side sent an invalid message; the text may be shown to it."""
 
 
 def dump(message: msgspec.Struct) -> bytes:
-    """`message` as JSON. Bytes among the fields of a Struct become base64; anything else must be JSON already."""
+    """`message` as JSON. Fields of bytes become base64; anything else must be JSON already."""
     return json.dumps(message, default=_fields).encode("ascii")  # lone surrogates survive as escapes
 
 
@@ -100,10 +100,10 @@ def start_child(module: str, *arguments: str, stderr: Any = None, **environment:
 
 
 def pipes_to_parent() -> tuple[int, int]:
-    """In such a child: descriptors to read from and to write to. Its standard streams lead nowhere from now on.
+    """The descriptors that a child reads from and writes to. Its standard streams become /dev/null.
 
-    The kernel kills the child when its parent dies. For the kernel the parent is the thread that started the child, so
-    that thread must live as long as the child is needed.
+    The kernel kills the child when its parent dies. The kernel takes the thread that started the child for the parent,
+    so that thread must live as long as the child is needed.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -19,7 +19,7 @@ class SandboxRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SandboxReply(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Results in the order of the runs; or that they are not there yet; or why there will be none."""
+    """Results in the order of the runs, or a sign of progress, or the reason why there will be none."""
 
     results: list[ProgramResult] = []
     waiting: bool = False
@@ -30,7 +30,7 @@ class SandboxClient:
     """The `run` and `converse` of a `Sandbox`, done by a server process. Make it before privileges are given up."""
 
     def __init__(self, waiting: Callable[[], None], *, allow_unconfined: bool = False) -> None:
-        """`waiting` is called about every second while programs run."""
+        """Start the server; `waiting` is called about every second while programs run."""
         self._waiting = waiting
         self._process = start_child("prorl_mega.sandbox.server", *(["unconfined"] if allow_unconfined else []))
         self._inbox = Inbox(SandboxReply)
@@ -44,7 +44,7 @@ class SandboxClient:
         return first, second
 
     def close(self) -> None:
-        """Ends the server and its sandboxes."""
+        """End the server and its sandboxes."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()

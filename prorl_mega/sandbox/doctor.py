@@ -1,4 +1,4 @@
-"""Attacks on the sandbox of this machine, to find out whether it holds.
+"""Attacks on the sandbox of this machine, which test whether it holds.
 
 The targets are canaries: a file, an environment variable, a server, another process. Every probe is told where its
 canary is, tries the most direct way to it, and prints HELD when that fails.
@@ -113,7 +113,7 @@ def _nobody_called(server: socket.socket) -> bool:
 
 
 def report(write: Callable[[str], Any]) -> bool:
-    """Write which tiers this machine has and what each of them stops. True when programs may be run here."""
+    """Write which tiers this machine has and which attacks each stops. True when programs may be run here."""
     chosen: IsolationTier | None = None
     holds = False
     for tier in (IsolationTier.BUBBLEWRAP, IsolationTier.LANDLOCK):

@@ -2,11 +2,10 @@
 
 Runs as a script, in an interpreter of its own, without the rest of the package. File descriptor 0 is a socket to the
 host. The first message says how children are to be confined; each further one is a run: what kind, which limits, and
-five descriptors (program, standard input, output, error, result). The parent never looks at what they hold, so that
-nothing of one program is in the memory that the next one inherits. A child serves one run and dies.
+five descriptors (program, standard input, output, error, result). The parent never reads them, so the next
+program does not inherit anything of it in memory. A child serves one run and exits.
 
-Everything after `_confine` in a child may be changed by the program: whatever it writes is a claim about its answer,
-and the host treats it as one.
+Everything after `_confine` in a child may be changed by the program: the host does not trust its output.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from heapq import heapify, heappop, heappush
 from itertools import accumulate, combinations, permutations, product
 from math import ceil, comb, floor, gcd, inf, sqrt
 from typing import *
-"""  # what sites that ask for a function have imported for the author
+"""  # imports that sites which ask for a function provide
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -73,7 +72,7 @@ def main() -> NoReturn:
 
 
 def _run(request: dict[str, Any], descriptors: list[int], own_pids: int) -> dict[str, Any]:
-    """One child from fork to its end. `error` in the reply: the program was never started."""
+    """Run one child from fork to its end. `error` in the reply: the program was never started."""
     hear, say = os.pipe()
     try:
         if own_pids >= 0:
@@ -125,7 +124,7 @@ def _child(request: dict[str, Any], descriptors: list[int], say: int) -> NoRetur
 
 
 def _standard_streams() -> None:
-    """Python's objects for descriptors 0, 1 and 2, which are not those that the interpreter started with."""
+    """Make Python's objects for descriptors 0, 1 and 2, which are not those that the interpreter started with."""
     for number, (name, errors) in enumerate((("in", "strict"), ("out", "strict"), ("err", "backslashreplace"))):
         stream = open(number, "w" if number else "r", encoding="utf-8", errors=errors)  # noqa: SIM115 (all its life)
         setattr(sys, f"std{name}", stream)
@@ -133,7 +132,7 @@ def _standard_streams() -> None:
 
 
 def _confine(request: dict[str, Any]) -> None:
-    """Scratch, limits, privileges, system calls: in this order, because each takes away what the next must not need."""
+    """Confine scratch, limits, privileges, system calls: in this order, because each step removes rights."""
     if request["namespaces"]:
         _check("unshare", _libc.unshare(_NEW_MOUNTS))
         options = f"mode=1777,size={request['scratch']},nr_inodes=1024".encode()
@@ -169,7 +168,7 @@ def _seccomp(filter_bytes: bytes) -> None:
 
 
 def _landlock(readable: list[str]) -> None:
-    """Everything that Landlock knows of is forbidden from now on, but reading below these paths."""
+    """Forbid everything that Landlock controls, except reading below these paths."""
     version = _libc.syscall(444, None, ctypes.c_size_t(0), 1)
     _check("landlock", version)
     files = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
@@ -198,14 +197,14 @@ def _contents(descriptor: int) -> bytes:
 
 
 def _script(job: dict[str, Any]) -> None:
-    """A whole program: standard input to standard output."""
+    """Run a whole program, from standard input to standard output."""
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     _leave(lambda: exec(compile(job["source"], "program.py", "exec", dont_inherit=True), module.__dict__), wait=True)
 
 
 def _call(job: dict[str, Any]) -> None:
-    """One call of a function; what it returns is written as plain data."""
+    """Call a function once and write its result as plain data."""
 
     def answer() -> None:
         function = _function(_define(job["source"]), job["function"])
@@ -215,7 +214,7 @@ def _call(job: dict[str, Any]) -> None:
 
 
 def _serve(job: dict[str, Any]) -> None:
-    """Calls on request: one line of JSON in, one line out, until the other side closes."""
+    """Answer calls, one line of JSON each, until the other side closes."""
 
     def answer() -> None:
         namespace = _define(job["source"])
@@ -234,7 +233,7 @@ def _serve(job: dict[str, Any]) -> None:
 
 
 def _tests(job: dict[str, Any]) -> None:
-    """Assertions about a program that runs in another sandbox: its functions are stand-ins that send messages.
+    """Run assertions about a program in another sandbox; stand-ins for its functions send messages.
 
     Standard input brings the program's answers, `RESULT` takes the requests, and the verdict is the last line of
     standard output.

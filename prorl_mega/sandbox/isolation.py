@@ -22,7 +22,7 @@ from prorl_mega.sandbox import seccomp
 
 GUEST = Path(__file__).with_name("guest.py")
 NOBODY = 65534
-_STAGE = "/mnt"  # where the superuser shows the interpreter to nobody, in a mount name-space that ends with the sandbox
+_STAGE = "/mnt"  # where root mounts the interpreter for user nobody, in a mount name-space of the sandbox's own
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib")
 _TOOLCHAIN = ("/usr/bin", "/usr/include", "/usr/libexec", "/usr/local/include", "/bin")
 _SMALL = ("/etc/ld.so.cache", "/etc/localtime")
@@ -30,7 +30,7 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
 class IsolationTier(StrEnum):
-    """What stands between a program and this machine, the strongest first."""
+    """The kinds of isolation of a program from this machine, the strongest first."""
 
     BUBBLEWRAP = "bubblewrap"
     LANDLOCK = "landlock"
@@ -39,7 +39,7 @@ class IsolationTier(StrEnum):
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class SandboxSpec:
-    """How to start one sandbox of a tier."""
+    """The way to start one sandbox of a tier."""
 
     tier: IsolationTier
     command: list[str]
@@ -63,7 +63,7 @@ def sandbox_specs(tier: IsolationTier) -> list[SandboxSpec]:
     tools = [shutil.which(name) for name in ("unshare", "setpriv", "sh", "mount")]
     if os.geteuid() != 0 or None in tools or not Path(_STAGE).is_dir():
         return [own]
-    # The superuser becomes nobody first. Nobody may not be able to reach the interpreter where it is.
+    # Root becomes the user `nobody` first, who may lack access to the interpreter's own path.
     stage = 'mount --bind "$1" "$2" && shift 2 && exec setpriv --reuid="$0" --regid="$0" --clear-groups -- "$@"'
     command = ["unshare", "--mount", "sh", "-c", stage, str(NOBODY), sys.base_prefix, _STAGE]
     command += _bubblewrap(bubblewrap, _STAGE)

@@ -1,4 +1,4 @@
-"""Plain data: what is run in a sandbox, within which limits, and what comes back."""
+"""Plain data: a run in a sandbox, its limits, and its result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class ProgramKind(StrEnum):
-    """How a program is used."""
+    """The ways to use a program."""
 
     SCRIPT = "script"  # Python, from standard input to standard output
     CALL = "call"  # one function of a Python program, on one list of arguments
@@ -20,7 +20,7 @@ class ProgramKind(StrEnum):
 
 
 class Ending(StrEnum):
-    """How a run ended. Only FINISHED may become a pass; INFRA_ERROR says nothing about the program."""
+    """The ways in which a run ends. Only FINISHED may become a pass; INFRA_ERROR says nothing about the program."""
 
     FINISHED = "finished"
     RUNTIME_ERROR = "runtime_error"
@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """The limits of one run. A program is one process, so these bound everything that it can use."""
 
     cpu_s: float = 4.0  # processor time
-    wall_s: float = 10.0  # of a program that does not want to run; one that waits for a processor gets more
+    wall_s: float = 10.0  # of a program that sleeps; one that waits for a processor gets more
     memory: int = 1 << 30  # bytes of address space
     output: int = 4 << 20  # bytes of each of standard output, error and result, and of each file in the scratch
     scratch: int = 32 << 20  # bytes of all files in the scratch
@@ -54,7 +54,7 @@ class ProgramRun(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
 
 
 class ProgramResult(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What a run left behind, cut to the limits. Everything in it may have been forged by the program."""
+    """The result of a run, truncated to the limits. Everything in it may have been forged by the program."""
 
     ending: Ending
     stdout: bytes = b""
@@ -72,7 +72,7 @@ def script(source: str, stdin: str, limits: Limits) -> ProgramRun:
 
 
 def call(source: str, function: str, arguments: Any, limits: Limits) -> ProgramRun:
-    """`arguments` as `guest.plain` makes it from a list."""
+    """A CALL run; `arguments` as `guest.plain` makes it from a list."""
     job = {"source": source, "function": function, "arguments": arguments}
     return ProgramRun(kind=ProgramKind.CALL, job=job, limits=limits)
 

@@ -1,8 +1,8 @@
-"""A pool of warm sandboxes that runs are handed out to.
+"""A pool of warm sandboxes, to which runs are assigned.
 
 A sandbox whose run has ended by itself is used again: only its trusted parent process survives a run. A sandbox whose
 run had to be killed is killed as a whole and replaced. A run that fails because of its sandbox is tried again in a new
-one, and is an INFRA_ERROR when that does not help: never a verdict about the program.
+one, and is an INFRA_ERROR if that fails as well: never a verdict about the program.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SandboxCounters:
 
 
 class Sandbox:
-    """At most `size` programs at a time, each isolated as `spec` says. Belongs to one thread."""
+    """A pool for at most `size` programs at a time, each isolated by `spec`. Belongs to one thread."""
 
     def __init__(self, spec: SandboxSpec, *, size: int = 1) -> None:
         assert size >= 1
@@ -124,7 +124,7 @@ class Sandbox:
                 self._fail(queue, _infra_error(str(error)))
 
     def _wait(self) -> list[tuple[SandboxWorker, ProgramResult]]:
-        """Results that have come in, after waiting for the first event; late runs are killed."""
+        """Finished results, after waiting for the first event; late runs are killed."""
         events: list[tuple[SandboxWorker, ProgramResult]] = []
         poll = select.poll()
         by_descriptor = {worker.control.fileno(): worker for worker in self._workers}
@@ -170,7 +170,7 @@ class Sandbox:
             self._finish(job, queue)
 
     def _fail(self, queue: deque[_Job], result: ProgramResult, *, retry: bool = True) -> None:
-        """The next job finds no sandbox."""
+        """Fail the next job, for which there is no sandbox."""
         job = queue.popleft()
         job.results = dict.fromkeys(range(len(job.runs)), result)
         self._finish(job, queue, retry=retry)
@@ -206,7 +206,7 @@ def find(*, allow_unconfined: bool = False) -> SandboxSpec:
 
 
 def try_tier(tier: IsolationTier) -> tuple[SandboxSpec | None, str]:
-    """A way to start sandboxes of this tier that has just worked, or why there is none."""
+    """A tested way to start sandboxes of this tier, or None and the reason."""
     reason = (
         "bwrap is not installed" if tier is IsolationTier.BUBBLEWRAP else "no table of system calls for this machine"
     )

@@ -1,8 +1,8 @@
 """One sandbox process, seen from the host: start it, hand over a run, read how the run ended, kill it.
 
 A run's input and output are memory files that the host makes and passes as descriptors. The input is sealed; the output
-cannot outgrow the limit on file sizes. So nothing here waits for what a program does or does not read or write, and
-its output is read when it is dead.
+cannot outgrow the limit on file sizes. So nothing here waits for a program to read or write, and its output is read
+when it is dead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SLACK_S = 0.1  # of processor time above the limit, because clocks tick
 
 
 class _GuestReply(msgspec.Struct, forbid_unknown_fields=True):
-    """What the guest sends: that it is ready, or how a run ended (`error`: the program was never started)."""
+    """The guest's message that it is ready, or how a run ended (`error`: the program was never started)."""
 
     ready: bool = False
     error: str | None = None
@@ -50,7 +50,7 @@ class SandboxWorker:
     """One sandbox. It starts at once and is `ready` when it may be given a run; at most one run at a time."""
 
     def __init__(self, spec: SandboxSpec) -> None:
-        """Raises SandboxError."""
+        """Start the sandbox. Raises SandboxError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         kept: list[int] = []
         try:
@@ -128,13 +128,13 @@ class SandboxWorker:
         return result
 
     def overdue(self, now: float) -> str | None:
-        """Why the run should be ended now, or None: it is not late, or it would run if the machine let it."""
+        """The reason to end the run now, or None: it is not late, or it is ready to run and has no processor."""
         if self.run is None or not self.ready or now < self.deadline:
             return None if self.ready or now < self.deadline else "the sandbox did not get ready"
         limits = self.run.limits
         used, runnable = usage(self._guest())
         if self._partner is not None and self._partner.run is not None and not runnable:
-            runnable = usage(self._partner._guest())[1]  # it is waited for, as long as its own limits allow
+            runnable = usage(self._partner._guest())[1]  # this run waits for it, within its own limits
         if used > limits.cpu_s + _SLACK_S:
             return f"{limits.cpu_s:g} s of processor time"
         if not runnable or now >= self._last_deadline:
@@ -194,7 +194,7 @@ def start_together(
 
 
 def _limits(limits: Limits) -> dict[str, int]:
-    """Names and values as the guest sets them, in this order."""
+    """The limits by name, in the order in which the guest sets them."""
     return {
         "CPU": math.ceil(limits.cpu_s + _SLACK_S),
         "NPROC": limits.threads,
@@ -242,7 +242,7 @@ def _memory() -> int:
 
 
 def _sealed(data: bytes) -> int:
-    """A memory file that nobody can change any more."""
+    """A read-only memory file with `data`."""
     descriptor = _memory()
     with open(descriptor, "wb", closefd=False) as file:
         file.write(data)
@@ -267,7 +267,7 @@ def descendants(pid: int) -> list[int]:
 def usage(guest: int) -> tuple[float, bool]:
     """Processor time in seconds of the program below `guest`, and whether a thread of it wants to run.
 
-    Without a program below it, the guest is reporting how one ended: it wants to run, and its report is waited for.
+    A guest without a program below it is reporting how one ended, and counts as a thread that wants to run.
     """
     programs = descendants(guest)
     used, runnable = 0.0, not programs

@@ -1,8 +1,8 @@
 """The system calls that an untrusted program may make, as a BPF program for the kernel.
 
-A list of what is allowed: whatever is not named here, now or in a future kernel, fails with EPERM. The list is what
-CPython and a statically typed program without processes, sockets and namespaces need. There is no fork, so that one
-program is one process, and killing that process is killing all of it.
+An allow-list: a call that is not named here, now or in a future kernel, fails with EPERM. The list has what CPython
+and a statically typed program without processes, sockets and namespaces need. There is no fork, so that one program is
+one process, which can be killed as a whole.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _serve(source: int, sink: int, sandbox: Sandbox) -> None:
-    """Answer until the other side closes, and report now and then that programs are still at work."""
+    """Answer until the other side closes, and report regularly that programs are still running."""
     sandbox.waiting = lambda: send(sink, SandboxReply(waiting=True))
     inbox = Inbox(SandboxRequest)
     while data := os.read(source, 1 << 20):

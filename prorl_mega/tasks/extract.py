@@ -43,7 +43,7 @@ _LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?\s{0,8}[:=]?\s{1,8}|(?:f
 
 
 class Form(Enum):
-    """How an answer is marked in the text of a completion."""
+    """The marks of an answer in the text of a completion."""
 
     boxed = "boxed"  # the last \boxed{...}
     tags = "tags"  # the last <answer>...</answer>
@@ -75,7 +75,7 @@ def _boxes(text: str) -> tuple[list[tuple[int, int]], bool]:
             start = stack.pop()
             if start >= 0:
                 while found and found[-1][0] >= start:
-                    found.pop()  # what is inside a box is a part of it
+                    found.pop()  # an inner box is a part of the outer one
                 found.append((start, match.start()))
     last = found[-1][1] if found else -1
     return found, any(start > last for start in stack)

@@ -33,7 +33,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class MixtureState(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a checkpoint keeps of a mixture."""
+    """The state of a mixture in a checkpoint."""
 
     drawn: Count  # problems so far
     cursors: dict[str, Count]  # index of the next problem of each entry
@@ -45,7 +45,7 @@ class Mixture:
     """Implements `protocols.ProblemSource`. Construction loads and checks every data file and data set."""
 
     def __init__(self, tasks: TasksConfig, seed: int) -> None:
-        """Raises ConfigError (unknown task, wrong option) and DataError (broken file)."""
+        """Load everything. Raises ConfigError (unknown task, wrong option) and DataError (broken file)."""
         self._seed = seed
         self._tasks = create_all(tasks)
         self._modules = extension.digests(tasks.modules)
@@ -73,7 +73,7 @@ class Mixture:
     def held_out(self, per_task: int) -> list[Problem]:
         """The first `per_task` held-out problems of every entry, grouped by entry, no prompt twice.
 
-        Fewer where an entry has not so many different prompts; DataError where it has none.
+        There are fewer if an entry has fewer different prompts; DataError if it has none.
         """
         if per_task > self._searched:
             self._held_out = {entry: self._search(task, per_task) for entry, task in self._tasks.items()}
@@ -129,7 +129,7 @@ class Mixture:
         """Continue from `state`. Entries that it does not know start at their beginning.
 
         Raises CheckpointError for a broken state, DataError if a data file has changed (the cursors would point to
-        other problems), and ConfigError if a file of `tasks.modules` has changed (rewards would mean something else).
+        other problems), and ConfigError if a file of `tasks.modules` has changed (rewards could change).
         """
         try:
             saved = msgspec.convert(state, MixtureState)
@@ -157,7 +157,7 @@ class Mixture:
             )
 
     def _next(self) -> Problem:
-        """One problem of the entry whose turn it is.
+        """The next problem of the entry whose turn it is.
 
         Turns follow a Weyl sequence (multiples of the golden ratio, modulo 1): in any stretch of the stream every entry
         has its share to within a few problems, without a period.

@@ -1,4 +1,4 @@
-"""What a task is, and the table of all tasks.
+"""The interface of tasks, and the table of all tasks.
 
 A task is one file: a Struct or dataclass of options, and a class with `problem` and `score` under `@register("name")`.
 Problems are pure functions of (options, index, seed), so that a run can be resumed and repeated. `score`
@@ -25,7 +25,7 @@ from prorl_mega.types import Problem, Verdict
 
 
 class Style(Enum):
-    """How a problem is put into words."""
+    """The wording of a problem."""
 
     full = "full"  # sentences, for models that read English
     short = "short"  # a few characters, for tiny models trained from nothing
@@ -33,7 +33,7 @@ class Style(Enum):
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Contents:
-    """What identifies data files, so that a resumed run can tell whether they have changed."""
+    """The identity of data files, so that a resumed run can tell whether they have changed."""
 
     path: str
     digest: str  # hash of their bytes
@@ -61,24 +61,24 @@ class Task(ABC):
         """Prepare for `problem`: read data files, import generators. Raises ConfigError or DataError."""
 
     def source(self) -> str:
-        """Where `load` reads the problems, in words; empty if they are generated."""
+        """The source from which `load` reads the problems, in words; empty if they are generated."""
         return ""
 
     def check_machine(self) -> None:  # noqa: B027
-        """Raises ConfigError if this machine lacks what `score` needs. Ranks that do not `load` call it, too."""
+        """Raise ConfigError if this machine lacks the needs of `score`. Ranks that do not `load` call it, too."""
 
     def start(self) -> None:  # noqa: B027
-        """Start the processes that `score` needs; a worker calls it before it gives up the right to start any."""
+        """Start the processes that `score` needs; a worker calls it before it drops the right to start any."""
 
     def warm_up(self) -> None:  # noqa: B027
-        """Prepare for `score` in a worker: import what is slow to import."""
+        """Prepare for `score` in a worker: do slow imports."""
 
     def size(self) -> int | None:
         """Number of different problems, None if unlimited: any `size()` consecutive indexes cover them all."""
         return None
 
     def contents(self) -> Contents | None:
-        """What identifies the files that `load` has read; None if it reads none."""
+        """The identity of the files that `load` has read; None if it reads none."""
         return None
 
     def leave_out(self, reason: str, details: Mapping[str, str]) -> None:
@@ -183,7 +183,7 @@ def option_fields(options_type: type) -> dict[str, inspect.Field]:
 
 
 def valid_values(kind: inspect.Type) -> str:
-    """What an option of this type may be, in words."""
+    """The valid values of an option of this type, in words."""
     if isinstance(kind, inspect.Metadata):
         return str((kind.extra_json_schema or {}).get("description", valid_values(kind.type)))
     if isinstance(kind, inspect.EnumType):

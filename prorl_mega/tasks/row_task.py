@@ -44,7 +44,7 @@ class AnswerOptions(RowOptions, kw_only=True):
     levels: list[str] = []  # the `level` of the rows that are taken; empty: all rows
 
     def check_level(self, fields: dict[str, Any]) -> None:
-        """Raises OtherDomainError for a level that is not wanted: the row is left out, and does not count as broken."""
+        """Raise OtherDomainError for a level that is not wanted: the row is left out, and does not count as broken."""
         if self.levels and fields.get("level") not in self.levels:
             raise OtherDomainError(f"level {fields.get('level')!r} is not among {', '.join(self.levels)}")
 
@@ -72,7 +72,7 @@ class RowTask(Task):
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The canonical fields of a row (`data/canonical.py`), with the task's defaults filled in.
 
-        Raises ValueError that says what is wrong with the row; file and line are added to it.
+        Raises ValueError with the mistake in the row; file and line are added to it.
         """
         return fields
 
@@ -106,7 +106,7 @@ class RowTask(Task):
         return Contents(path=self.options.path, digest=self._dataset.digest, rows=len(self._dataset.rows))
 
     def leave_out(self, reason: str, details: Mapping[str, str]) -> None:
-        """They count as broken rows: DataError for the first one, or for more than the share that `skip` allows."""
+        """Drop problems as broken rows: DataError for the first one, or for more than the share that `skip` allows."""
         dataset = self._dataset
         rows = len(dataset.rows) + dataset.skipped.total()
         tolerance = Tolerance(self.options.skip, skipped=dataset.skipped, rows=rows)

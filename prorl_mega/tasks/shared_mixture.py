@@ -23,7 +23,7 @@ class SharedMixture:
     """Implements `protocols.ProblemSource`. Every method is collective; an error of rank 0 is raised on every rank."""
 
     def __init__(self, tasks: TasksConfig, seed: int, ranks: Ranks, check: Callable[[Mixture], None]) -> None:
-        """`check` sees the loaded mixture, on rank 0. Raises what `Mixture` and `check` raise, on every rank."""
+        """Load the mixture and `check` it on rank 0. The errors of both are raised on every rank."""
         self._ranks = ranks
         self._mixture: Mixture | None = None
         with ranks.raise_on_all_ranks("reading the data files"):
@@ -48,7 +48,7 @@ class SharedMixture:
         return [] if self._mixture is None else self._mixture.loaded()
 
     def state_dict(self) -> dict[str, Any]:
-        """The mixture's on rank 0, which is what checkpoints keep; empty elsewhere."""
+        """The mixture's state on rank 0, which checkpoints keep; empty elsewhere."""
         return {} if self._mixture is None else self._mixture.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Answers on their way to a verdict, whoever scores them: a pool on this machine or reward servers."""
+"""Batches of answers to be scored, by a pool on this machine or by reward servers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Job:
     added: float
     given: float = 0.0  # to a verifier, for the first time
     attempts: int = 0
-    failed_at: str = ""  # the reward server that had it then
+    failed_at: str = ""  # the reward server that failed on it
 
 
 class Answers:
-    """Exactly one verdict for each answer, in the order they were added; those that nobody works on are in `queue`."""
+    """A batch: one verdict per answer, in the order of addition; answers not being scored are in `queue`."""
 
     def __init__(self, attempts: int) -> None:
-        """`attempts` of one answer, then an infrastructure error is its verdict."""
+        """An empty batch; an answer that has failed `attempts` times is an infrastructure error."""
         self._attempts = attempts
         self.scoring = Scoring()
         self.queue: deque[Job] = deque()
@@ -52,7 +52,7 @@ class Answers:
         self._count += 1
 
     def take(self, processes: int) -> list[Job]:
-        """A chunk for one of so many verifier processes: small enough that the others get a share.
+        """A chunk for one of `processes` verifier processes, small enough that the others get a share.
 
         An answer that failed before is a chunk of its own.
         """

@@ -1,4 +1,4 @@
-"""What every task promises, as checks that can be run on any task: in the tests, and on the command line.
+"""The contract of tasks, as checks that can be run on any task: in the tests, and on the command line.
 
 Answers are scored by the real pool, so that a task that only works in the process that made its problems is noticed.
 """

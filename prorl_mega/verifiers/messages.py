@@ -1,6 +1,6 @@
 """Messages between the pool and its verifier processes, and between reward servers and their clients.
 
-Peers are not trusted: what is read into one of these types has its fields, all of the right type, and no others.
+Peers are not trusted: a message that was read has all fields of its type, with values of their types, and no others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_DETAIL = 300  # characters
 
 
 class ProblemMessage(Struct, frozen=True, forbid_unknown_fields=True):
-    """A problem as verifiers see it: without its solution."""
+    """A problem for verifiers: without its solution."""
 
     key: str
     task: str
@@ -49,7 +49,7 @@ class VerdictMessage(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WorkerSetup(Struct, forbid_unknown_fields=True):
-    """What a verifier process needs to know before its first answer."""
+    """The settings of a verifier process, sent before its first answer."""
 
     entries: dict[str, tuple[str, dict[str, Any]]]  # of the mixture: the task's name and options
     modules: list[str]  # that register these tasks
@@ -58,7 +58,7 @@ class WorkerSetup(Struct, forbid_unknown_fields=True):
 
 
 class WorkerRequest(Struct, kw_only=True, forbid_unknown_fields=True):
-    """To a verifier process: `setup` once, then answers."""
+    """A message to a verifier process: `setup` once, then answers."""
 
     setup: WorkerSetup | None = None
     answers: list[AnswerMessage] = []
@@ -69,9 +69,9 @@ WorkerEvent = Literal["ready", "warming", "warm", "working"] | VerdictMessage
 
 
 class WorkerReply(Struct, forbid_unknown_fields=True):
-    """From a verifier process.
+    """A message from a verifier process.
 
-    `processor_s`, its processor time so far, tells one that hangs from one that a busy machine does not let run.
+    `processor_s`, its processor time so far, tells a process that hangs from one that gets no processor.
     """
 
     event: WorkerEvent
@@ -79,5 +79,5 @@ class WorkerReply(Struct, forbid_unknown_fields=True):
 
 
 def infra_error(detail: str) -> Verdict:
-    """No reward, and why."""
+    """A verdict without a reward, with the reason."""
     return Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR, detail=detail[:MAX_DETAIL])

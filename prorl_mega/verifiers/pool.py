@@ -3,13 +3,13 @@
 The pool is a single-threaded loop over pipes that its caller drives: `PoolBatch.poll` does what needs no waiting, so
 that answers are scored while other things go on, and `PoolBatch.verdicts` waits for the rest. A worker gets a chunk of
 answers and returns one verdict after the other; the clock of an answer starts when the verdict before it has arrived. A
-worker that is late, dies, or sends what it must not is killed, the answer that it was working on is tried again in
+worker that is late, dies, or sends an invalid message is killed, the answer that it was working on is tried again in
 another worker, and the rest of its chunk goes back to the queue. An answer that uses up its attempts is an
 infrastructure error: nothing is known about it and it never becomes a reward. On a busy machine, a worker that is ready
 to run and gets no processor is given up to `PATIENCE` times as long.
 
 At most `CHUNK` answers per worker are under way; the others wait as references to the texts that the caller holds
-anyway. Adding an answer therefore never waits: an engine must not stand still because verifiers are slow.
+anyway. Adding an answer therefore never waits: slow verifiers must not stop an engine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PoolBatch(Answers):
     """Implements `protocols.Batch`; made by `VerifierPool.batch`."""
 
     def __init__(self, attempts: int, turn: Callable[[PoolBatch, bool], None]) -> None:
-        """`turn(batch, wait)` brings the batch forward, and waits for something to happen if `wait`."""
+        """An empty batch; `turn(batch, wait)` makes progress, and waits for an event if `wait`."""
         super().__init__(attempts)
         self._turn = turn
 
@@ -59,7 +59,7 @@ class VerifierPool:
     """Implements `protocols.Verifiers`. Workers start with the first answers, at most `tasks.workers` of them."""
 
     def __init__(self, tasks: TasksConfig) -> None:
-        """Raises ConfigError for an unknown task or a module that cannot be loaded."""
+        """A pool for `tasks`. Raises ConfigError for an unknown task or a module that cannot be loaded."""
         extension.load(tasks.modules, "tasks.modules")
         classes = [task_class(each.name, f"tasks.mixture.{entry}.name") for entry, each in tasks.mixture.items()]
         setup = WorkerSetup(
@@ -84,7 +84,7 @@ class VerifierPool:
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[PoolBatch]:
-        """Answers to be scored. One batch at a time: one in another thread waits for its end."""
+        """A new batch. There is one at a time: another thread waits for its end."""
         with self._lock:
             self._failed_starts = 0
             batch = PoolBatch(self._attempts, self._turn)
@@ -92,7 +92,7 @@ class VerifierPool:
                 yield batch
             finally:
                 if batch.unfinished:
-                    self._stop_all()  # they work on what nobody waits for any more
+                    self._stop_all()  # their answers are no longer needed
                 self.counters += batch.scoring
 
     def score(self, pairs: list[tuple[Problem, str]]) -> list[Verdict]:
@@ -120,7 +120,7 @@ class VerifierPool:
             batch.resolve(batch.queue.popleft(), infra_error("no verifier process could be started"))
 
     def _hand_out(self, batch: PoolBatch) -> None:
-        """Give every idle worker a chunk; start workers while there is more than the ones at work can hold."""
+        """Give every idle worker a chunk; start workers while answers are left over."""
         for worker in self._workers:
             if worker.ready and not worker.jobs and batch.queue:
                 if worker.answered >= RECYCLE:

@@ -25,7 +25,7 @@ class VerifierWorker:
     """
 
     def __init__(self, request: bytes) -> None:
-        """`request` is the first message that it reads."""
+        """Start the process; `request` is the first message that it reads."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (its standard error; closed when it is stopped)
         self.process = start_child(
             "prorl_mega.verifiers.worker",
@@ -47,15 +47,15 @@ class VerifierWorker:
         self.ready = False
         self.answered = 0
         self.deadline = self.last_deadline = time.monotonic() + STARTUP_S  # the last one holds however busy the machine
-        self.processor_s = 0.0  # that it had used when the current answer began
+        self.processor_s = 0.0  # its processor time when the current answer began
 
     def start_clock(self, timeout: float) -> None:
-        """Start the time limit of the answer that it turns to now."""
+        """Start the time limit of its next answer."""
         now = time.monotonic()
         self.deadline, self.last_deadline = now + timeout, now + PATIENCE * timeout
 
     def is_starved(self, now: float, timeout: float) -> bool:
-        """Whether it is late only for want of a processor. Its deadline is then put off by what it has left to use."""
+        """Whether it is late only because it got no processor. Its deadline is then put off by its unused time."""
         used = _processor_time(self.process.pid)
         left = 0.0 if used is None else self.processor_s + timeout - used
         if left <= 0.0 or now >= self.last_deadline:

@@ -1,9 +1,9 @@
 """A verifier process: reads answers from standard input, scores them one by one, writes verdicts to standard output.
 
 Started by `VerifierPool` as `python -m prorl_mega.verifiers.worker PARENT_PID`. Scorers of third parties evaluate
-what a model wrote, so the process gives up what it does not need before the first answer: memory and file-size limits,
-no new processes (a task starts those that it needs before that), no network, files for reading only, and it dies with
-its parent. This stops accidents and crude attacks; it is no boundary against code written to defeat it.
+what a model wrote, so the process drops rights before the first answer: memory and file-size limits, no new
+processes (a task starts those that it needs before that), no network, files for reading only, and it dies with its
+parent. This stops accidents and crude attacks; it is no boundary against code written to defeat it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def serve(source: int, sink: int) -> None:
 
 
 def start_tasks(setup: WorkerSetup) -> dict[str, Task]:
-    """The tasks by entry. They have started what they need; from now on memory and files are limited."""
+    """The tasks by entry, after they have started their processes; from now on memory and files are limited."""
     for module in setup.modules:
         importlib.import_module(module)
     tasks = {entry: create(name, entry, options) for entry, (name, options) in setup.entries.items()}
@@ -82,7 +82,7 @@ def start_tasks(setup: WorkerSetup) -> dict[str, Task]:
 
 
 def score(task: Task, answer: AnswerMessage) -> VerdictMessage:
-    """The verdict, or what went wrong in the scorer."""
+    """The verdict, or the scorer's error."""
     try:
         verdict = task.score(answer.problem.problem(), answer.answer)
         reward, outcome = float(verdict.reward), Outcome(verdict.outcome)
@@ -102,7 +102,7 @@ def _bound_processor_time(seconds: float) -> None:
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    """Audit hook that forbids what no scorer needs. It cannot be removed once it is installed."""
+    """Audit hook that forbids operations no scorer needs. It cannot be removed once it is installed."""
     if event.startswith(_FORBIDDEN):
         raise PermissionError(f"{event} is not allowed while answers are scored")
     if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):

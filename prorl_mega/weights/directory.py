@@ -1,10 +1,10 @@
-"""A stream of full tensors -> a Hugging Face directory that transformers and vLLM load.
+"""A Hugging Face directory that transformers and vLLM load, written from a stream of full tensors.
 
     config.json                       the source's, with the dtype that is written
     model.safetensors                 or model-00001-of-0000N.safetensors and model.safetensors.index.json
     tokenizer.json, ...               copied from the source
 
-The directory is written aside, forced to disk and renamed, so that nobody ever sees a part of it.
+The directory is written aside, forced to disk and renamed, so that it is complete or absent.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _write_tensors(stream: Iterator[tuple[str, Tensor]], directory: Path, max_sh
 
 
 def _config(file: Path, dtypes: set[torch.dtype]) -> str:
-    """The source's config.json, naming the dtype that the tensors have now (both spellings that are in use)."""
+    """The source's config.json with the current dtype of the tensors, in both spellings that are in use."""
     config = json.loads(file.read_text(encoding="utf-8"))
     (dtype,) = {str(dtype).removeprefix("torch.") for dtype in dtypes}
     key = "torch_dtype" if "torch_dtype" in config else "dtype"
@@ -129,7 +129,7 @@ def _config(file: Path, dtypes: set[torch.dtype]) -> str:
 
 
 def _replace(aside: Path, target: Path) -> None:
-    """`rename` cannot replace a directory that has files, so an old one steps aside first and is removed last."""
+    """Put `aside` in place of `target`: renames cannot replace a directory with files, so that is moved away first."""
     old = target.with_name(f".{target.name}.old")
     if old.exists():
         shutil.rmtree(old)

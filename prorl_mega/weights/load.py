@@ -1,4 +1,4 @@
-"""Hugging Face directory -> this rank's shards of the Megatron model."""
+"""Loading a Hugging Face directory into this rank's shards of the Megatron model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def load_weights(
 
 
 def _check_parameters(parameters: Mapping[str, Tensor], registry: MappingRegistry, layout: ParallelLayout) -> None:
-    """A stage that lacks a parameter would silently leave a checkpoint's tensor unused."""
+    """Refuse a stage that lacks a parameter: it would silently leave a checkpoint's tensor unused."""
     present = {registry.mapping(name).name for name in parameters}
     layers = {name.split(".")[2] for name in present if name.startswith("decoder.layers.")}
     for mapping in registry.mappings:

@@ -1,4 +1,4 @@
-"""Live Megatron shards -> full Hugging Face tensors on every rank, a bucket at a time.
+"""Resharding: full Hugging Face tensors on every rank from live Megatron shards, a bucket at a time.
 
 Each tensor is cut into equal pieces by the ranks of a tensor-parallel group, and belongs to one pipeline stage. A
 bucket holds tensors of one stage as `[tensor ranks, elements]`. The owning stage packs its pieces, every tensor rank
@@ -62,7 +62,7 @@ def stream_weights(
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What one rank contributes to one Hugging Face tensor."""
+    """The part of one rank in one Hugging Face tensor."""
 
     mapping: ParamMapping
     index: int  # among the mapping's tensors
@@ -107,7 +107,7 @@ class _Exchange:
         self._like = next(iter(shards.values()))  # dtype and device of everything that is sent
 
     def pieces(self, mappings: Sequence[ParamMapping]) -> list[_Piece]:
-        """The plan, identical on all ranks: which stage owns each parameter is asked, not assumed."""
+        """The plan, identical on all ranks; the ranks exchange which stage owns each parameter."""
         stages, vocabulary_rows = self._owners(mappings)
         size = self._layout.tensor_size
         plan = []
@@ -167,7 +167,7 @@ class _Exchange:
 
 
 def _view(buffer: Tensor, piece: _Piece) -> Tensor:
-    """The only tensor of a bucket, where it is."""
+    """The only tensor of a bucket, as a view."""
     by_rank = buffer.view(-1, *piece.shape)
     if piece.axis is None:
         return by_rank[0]

@@ -1,4 +1,4 @@
-"""Shards in files -> full Hugging Face tensors, in one process and without the model that wrote them."""
+"""Full Hugging Face tensors from saved shards, in one process and without the model that wrote them."""
 
 from __future__ import annotations
 

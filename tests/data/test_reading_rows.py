@@ -67,10 +67,10 @@ def test_a_byte_order_mark_is_named(tmp_path: Path) -> None:
         load(path)
 
 
-def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_bytes(LINE + b"\n" + LINE[:-4])
-    with pytest.raises(DataError, match=r"data\.jsonl:2: .*the file ends here: it may be cut off"):
+    with pytest.raises(DataError, match=r"data\.jsonl:2: .*the file ends here: it may be truncated"):
         load(path)
     path.write_bytes(LINE + b"\n" + LINE)  # a last line without an end is whole when it can be read
     assert len(load(path).rows) == 2

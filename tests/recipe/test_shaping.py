@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prorl_mega.config.recipe import ShapingConfig, TerminationPenalty
 from prorl_mega.recipe.shaping import (
-    WHEN_CUT_OFF,
+    WHEN_TRUNCATED,
     cosine_length_reward,
     length_penalty_is_on,
     overlong_punishment,
@@ -28,7 +28,7 @@ def shaped(rewards: list[float | None], lengths: list[int], shaping: ShapingConf
 
 
 def test_every_penalty_has_a_function() -> None:
-    assert set(WHEN_CUT_OFF) == set(TerminationPenalty)
+    assert set(WHEN_TRUNCATED) == set(TerminationPenalty)
 
 
 def test_by_default_rewards_are_verdicts() -> None:
@@ -37,7 +37,7 @@ def test_by_default_rewards_are_verdicts() -> None:
     assert group.shaped_rewards() == [1.0, 0.25]
 
 
-def test_termination_penalty_by_scale_touches_answers_that_were_cut_off() -> None:
+def test_termination_penalty_by_scale_touches_truncated_answers() -> None:
     shaping = ShapingConfig(termination=TerminationPenalty.scale, termination_scale=0.1)
     assert shaped([1.0, 1.0, 0.0], [5, LIMIT, LIMIT], shaping) == pytest.approx([1.0, 0.1, 0.0])
 

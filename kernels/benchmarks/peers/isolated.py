@@ -47,7 +47,7 @@ def trl_kernel() -> Any:
     sys.modules |= {module.__name__: module for module in (trainer, gathers, transformers, asked)}
     try:
         return import_module(TRL)
-    finally:  # others must find out for themselves that transformers is missing
+    finally:  # without the stand-ins, other imports fail properly
         for name, module in there.items():
             del sys.modules[name]
             if module is not None:

@@ -32,7 +32,7 @@ INTERPRETED_PROGRAMS = 3  # fewer than the tiles of most tests, so that the pers
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class TileShape:
-    """Chosen ahead of time by registers, spills and shared memory; the same for every number of tokens."""
+    """A kernel's tile, chosen ahead of time by registers, spills and shared memory; equal for all numbers of tokens."""
 
     rows: int
     columns: int
@@ -166,7 +166,7 @@ def fused_logits_gradient(
     first_col: int,
     out: Tensor,
 ) -> Tensor:
-    """Recomputes the logits of some columns, and writes and returns their gradient dL/d logits.
+    """Recompute the logits of some columns; write and return their gradient dL/d logits.
 
     The first eight arguments and the errors are those of `fused_statistics`.
 
@@ -254,7 +254,7 @@ def _descriptors(
 
 
 def _tma_compatible(matrix: Tensor) -> Tensor:
-    """The copy engine wants contiguous rows that begin at multiples of 16 bytes."""
+    """`matrix` with contiguous rows that begin at multiples of 16 bytes, which the copy engine needs."""
     if triton.knobs.runtime.interpret:
         matrix = matrix.float()  # exact; the interpreter multiplies bf16 as if its bits were integers
     aligned = matrix.data_ptr() % 16 == 0 and matrix.stride(0) * matrix.element_size() % 16 == 0

@@ -119,7 +119,7 @@ def fused_gradient_kernel(
 ):
     """Writes `out` [tokens, cols]: dL/d logits of the columns [first_col, first_col + cols), 0 where padding.
 
-    What belongs to a row is loaded before the product, which hides its latency. The epilogue takes the tile in
+    The numbers of a row are loaded before the product, which hides the latency. The epilogue takes the tile in
     quarters: its temporaries would not fit in the registers beside the accumulator.
     """
     QUARTER: tl.constexpr = COLUMNS // 4

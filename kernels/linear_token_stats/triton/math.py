@@ -25,7 +25,7 @@ LAUNCH_OPTIONS = {"enable_fp_fusion": False}
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
-    """Launches inside go to the GPU that holds `tensor`; nothing to do for tensors of the CPU (interpreter)."""
+    """Send launches inside to the GPU that holds `tensor`; does nothing for tensors of the CPU (interpreter)."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 

@@ -47,7 +47,7 @@ def matmul_pair(
     COLUMNS: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Both products, in one loop as far as the widths go together."""
+    """Both products, in one loop up to the smaller width."""
     logits = tl.zeros((ROWS, COLUMNS), tl.float32)
     ref_logits = tl.zeros((ROWS, COLUMNS), tl.float32)
     shared = min(width, ref_width) // BLOCK_D * BLOCK_D

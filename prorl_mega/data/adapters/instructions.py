@@ -10,7 +10,7 @@ from prorl_mega.data.rows import BadRowError
 
 
 def _constraints(kinds: Any, parameters: Any) -> list[Fields]:
-    """Kinds with their parameters; parameters that are null are not given."""
+    """The constraints of kinds with their parameters; null parameters are left out."""
     if not isinstance(kinds, list) or not kinds or not all(isinstance(kind, str) for kind in kinds):
         raise BadRowError("wrong constraints", "instruction_id_list must be a list of names")
     parameters = [{}] * len(kinds) if parameters is None else parameters
@@ -26,7 +26,7 @@ def _constraints(kinds: Any, parameters: Any) -> list[Fields]:
 
 
 def _whole(value: Any) -> Any:
-    """20.0 as 20: columns of counts with gaps are stored as floats."""
+    """`value` with 20.0 as 20: columns of counts with gaps are stored as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -24,11 +24,11 @@ numpy.allclose = allclose
 numpy.ndarray, numpy.float64, numpy.float32 = (type(name, (), {}) for name in ("ndarray", "float64", "float32"))
 sys.modules["numpy"] = numpy
 """
-"""What the tests of EvalPlus use of numpy, which sandboxes do not have: they compare numbers and lists of them."""
+"""A stand-in for numpy, which sandboxes lack: the tests of EvalPlus compare numbers and lists of them."""
 
 
 def tests_of(pairs: Any, name: str) -> list[Fields]:
-    """{"inputs": [...], "outputs": [...], "fn_name": name} as APPS writes it, also as JSON text."""
+    """The tests in {"inputs": [...], "outputs": [...], "fn_name": name}, as APPS writes it, also as JSON text."""
     pairs = decoded(pairs, name)
     if not isinstance(pairs, dict):
         raise BadRowError("no tests", f"field {name!r} holds no tests")
@@ -47,14 +47,14 @@ def tests_of(pairs: Any, name: str) -> list[Fields]:
 
 
 def _lines(value: Any) -> str:
-    """Text, or a list of lines."""
+    """The text of a value that is text or a list of lines."""
     if isinstance(value, list):
         return "\n".join(_lines(each) for each in value)
     return value if isinstance(value, str) else str(value)
 
 
 def _call(function: str, arguments: Any, expected: Any) -> Fields:
-    """Arguments may be written as text with one JSON value per line, and then what is expected is JSON as well."""
+    """One call; arguments may be text with one JSON value per line, and then the expected value is JSON as well."""
     if isinstance(arguments, str):
         arguments = [decoded(line, "inputs") for line in arguments.split("\n") if line.strip()]
         expected = decoded(expected, "outputs")
@@ -70,7 +70,7 @@ def _fenced(source: Any) -> str | None:
 
 
 def _asked(text: str, starter: Any, tests: list[Fields]) -> str:
-    """The problem with what an answer must be called, where that is tested."""
+    """The problem with the name that an answer must have, where that is tested."""
     if isinstance(starter, str) and starter.strip():
         return f"{text}\n\nStart from this code:\n```python\n{starter.strip()}\n```"
     if "function" in tests[0]:

@@ -56,7 +56,7 @@ def needed(fields: Fields, *names: str) -> Any:
 
 
 def decoded(value: Any, name: str) -> Any:
-    """JSON that is stored as text inside of a field."""
+    """The value of JSON that is stored as text in a field."""
     if not isinstance(value, str):
         return value
     try:
@@ -66,7 +66,7 @@ def decoded(value: Any, name: str) -> Any:
 
 
 def eurus_model(fields: Fields, ability: str) -> Fields:
-    """What rewards a row of Eurus-2-RL-Data, whose rows are of several abilities."""
+    """The reward model of a row of Eurus-2-RL-Data, whose rows are of several abilities."""
     if fields.get("ability") != ability:
         raise OtherDomainError(str(fields.get("ability")))
     model = fields.get("reward_model")
@@ -76,7 +76,7 @@ def eurus_model(fields: Fields, ability: str) -> Fields:
 
 
 def number_text(value: Any) -> Any:
-    """142.0 as "142": answers that are whole numbers are often stored as floats."""
+    """A number as text, 142.0 as "142": whole answers are often stored as floats."""
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
         return str(int(value))
     return value
@@ -88,7 +88,7 @@ def with_known(**fields: Any) -> Fields:
 
 
 def boxed(text: Any) -> str | None:
-    r"""What the last \boxed{...} or \fbox{...} of a text holds; None without a complete one."""
+    r"""The content of the last \boxed{...} or \fbox{...} in a text; None without a complete one."""
     if not isinstance(text, str):
         return None
     start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
@@ -103,7 +103,7 @@ def boxed(text: Any) -> str | None:
 
 
 def message(messages: Any, name: str) -> str:
-    """The user's text of a conversation with one turn. System messages are left out: a run has a prompt of its own."""
+    """The user's text in a conversation of one turn. System messages are left out: a run has a prompt of its own."""
     if isinstance(messages, str):
         return messages
     if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):

@@ -56,5 +56,5 @@ def _same(option: str, text: str) -> bool:
 
 
 def listed(options: list[str]) -> str:
-    """The options as they stand in a prompt."""
+    """The options as text for a prompt."""
     return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))

@@ -95,7 +95,7 @@ def _normal(tree: Tree) -> Tree:
 
 
 def _flat(kind: str, items: list[Tree]) -> Tree:
-    """Lists in lists are one list, as plus-minus makes them; conditions joined by "or" are a union."""
+    """The items without nesting, as plus-minus makes it; conditions joined by "or" are a union."""
     found: list[Tree] = []
     for item in items:
         normal = _normal(item)
@@ -167,7 +167,7 @@ def _as_interval(tree: Tree) -> Tree:
 
 
 def _same_values(gold: Tree, answer: Tree) -> bool:
-    """Values are equal, and the answer leaves no function of numbers to calculate where the gold has none."""
+    """Whether values are equal, and the answer has no function of numbers to calculate where the gold has none."""
     if _calculates(answer) and not _calculates(gold):
         return False
     if literal(gold) and not literal(answer):
@@ -216,7 +216,7 @@ def _same_many(gold: Tree, answer: Tree) -> bool:
 
 
 def _matched(gold: list[Tree], answer: list[Tree]) -> bool:
-    """Every item of one side has a partner of its own on the other."""
+    """Whether every item of one side has a partner of its own on the other."""
     if len(gold) != len(answer) or len(gold) > MAX_ITEMS:
         return False
     left = list(answer)

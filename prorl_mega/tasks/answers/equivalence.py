@@ -40,7 +40,7 @@ _COUNTED = frozenset(
 
 
 def equivalent(reference: str, answer: str) -> bool:
-    """Whether `answer` means the same as `reference`. What cannot be understood is False and never an exception."""
+    """Whether `answer` means the same as `reference`; False, never an exception, if it cannot be understood."""
     if len(answer) > MAX_LENGTH or not answer.strip():
         return False
     gold = _gold(reference)
@@ -74,7 +74,7 @@ def prepare() -> None:
 
 
 def complaint(reference: str) -> str | None:
-    """What is wrong with a reference that no answer could match; None for a good one."""
+    """The fault of a reference that no answer could match; None for a good one."""
     if not bare(reference).strip("$ "):
         return "the answer is empty"
     if len(reference) > MAX_LENGTH:
@@ -92,7 +92,7 @@ class _Gold:
     unit: str
 
 
-@lru_cache(maxsize=1024)  # one reference meets many samples
+@lru_cache(maxsize=1024)  # many samples have the same reference
 def _gold(reference: str) -> _Gold:
     text = bare(reference)
     core, unit = _split_unit(text) or (text, "")
@@ -123,7 +123,7 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
 
 
 def _readings(gold: _Gold, candidate: str) -> list[tuple[str, str]]:
-    """The answer as it stands; then without a unit, if the reference is constant."""
+    """The answer as given; then without a unit, if the reference is constant."""
     found = [(_option(candidate) or candidate, "")]
     if gold.tree is None or not values.symbols(gold.tree):
         if split := _split_unit(candidate):

@@ -1,6 +1,6 @@
 r"""A reader that turns an answer, in LaTeX or as typed on a keyboard, into a tree in linear time and bounded depth.
 
-A tree is a tuple whose first item says what it is:
+A tree is a tuple whose first item is its kind:
 
     ("number", Fraction)  ("symbol", name)  ("text", words)  ("infinity",)  ("name", set such as R)
     ("+", [terms])  ("*", [factors])  ("/", a, b)  ("^", a, b)  ("-", a)  ("pm", a, b): a plus or minus b
@@ -100,7 +100,7 @@ class _Reader(Operators):
         return ("symbol", name)
 
     def _word(self, words: str) -> Tree:
-        """Text is one atom; a single letter in it is a symbol."""
+        """The atom of a text; a single letter in it is a symbol."""
         if re.fullmatch(r"[A-Za-z]", words):
             return self._symbol(words)
         return ("text", words)

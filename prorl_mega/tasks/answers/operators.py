@@ -107,11 +107,11 @@ class Operators(Cursor, ABC):
                 return value
 
     def factor(self) -> Tree:
-        """After an explicit operator a sign may stand: 2*-3."""
+        """A factor after an explicit operator, which may have a sign: 2*-3."""
         return ("-", self.power()) if self.take("-") else self.power()
 
     def beside(self, left: Tree) -> Tree:
-        """Two things side by side: a product, or a mixed number."""
+        """The tree of two parts side by side: a product, or a mixed number."""
         kind = self.kind()
         if kind in ("number", "thousands", "repeating"):
             raise UnreadableError("a number behind something else without a sign")
@@ -145,7 +145,7 @@ class Operators(Cursor, ABC):
         if self.take(r"\circ") or self.take_all("{", r"\circ", "}"):
             return ("degree", value)
         exponent = self.exponent()
-        return self.postfix(("^", value, exponent))  # and no second one: who reads a tower is not agreed on
+        return self.postfix(("^", value, exponent))  # and no second one: towers are read in two ways
 
     def exponent(self) -> Tree:
         if self.peek() == "{":

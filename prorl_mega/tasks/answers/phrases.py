@@ -63,7 +63,7 @@ def phrase(text: str) -> str:
 
 
 def same_phrase(gold: str, answer: str) -> bool:
-    """Whether two short texts say the same."""
+    """Whether two short texts mean the same."""
     wanted = phrase(gold)
     if len(answer) > MAX_LENGTH or not wanted:
         return False

@@ -47,7 +47,7 @@ class Quantity:
 
 @lru_cache(maxsize=2048)
 def quantity(text: str) -> Quantity | None:
-    """A number with or without a unit; None if the text is anything else or says more."""
+    """A number with or without a unit; None if the text is anything else or has more words."""
     if len(text) > MAX_LENGTH:
         return None
     text = text.strip().rstrip(".").strip()
@@ -121,13 +121,13 @@ def matches(gold: Quantity, answer: Quantity, tolerance: float) -> bool:
 
 
 _SHARES = (unit("%"), unit("ppm"), unit("ppb"))
-"""A reference in per cent may be answered with the sign, without it, or as a share of one."""
+"""Units of shares: a reference in per cent may be answered with the sign, without it, or as a share of one."""
 
 _EXACT = Fraction(1, 10**9)
 """Relative error that an exact reference allows, for factors such as pi/180 that are no short decimals."""
 
 
 def with_unit(text: str, name: str) -> str:
-    """A reference whose unit stands in a field of its own."""
+    """A reference with the unit from a field of its own."""
     found = quantity(text)
     return f"{text.strip()} {name}" if found is not None and found.unit in (None, ONE) else text

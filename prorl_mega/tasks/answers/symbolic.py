@@ -60,7 +60,7 @@ class _OutOfTimeError(BaseException):
 
 @contextmanager
 def _bounded(seconds: float) -> Iterator[None]:
-    """Raises _OutOfTimeError after `seconds` of processor time; only the main thread can be interrupted."""
+    """Raise _OutOfTimeError after `seconds` of processor time; only the main thread can be interrupted."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise _OutOfTimeError
@@ -81,7 +81,7 @@ def _verified(reference: str, answer: str) -> bool:
     from math_verify import verify
 
     try:
-        # Its own time-out counts wall-clock time. What cannot be interrupted is killed from outside.
+        # Its own time-out counts wall-clock time. The pool kills code that cannot be interrupted.
         with _bounded(MATH_VERIFY_S):
             gold = _parsed(reference)
             return bool(gold) and bool(verify(gold, _parse(answer), timeout_seconds=None))

@@ -72,7 +72,7 @@ def tidy(text: str) -> str:
 
 
 def tokens(text: str) -> list[Token]:
-    """Raises UnreadableError for a character that no formula has."""
+    """The tokens of a formula. Raises UnreadableError for a character that no formula has."""
     if re.search("[\x00-\x08]", text):
         raise UnreadableError("control characters")
     text = text.replace("\\\\", "\x05")  # the end of a matrix row, before "\\ " is taken for a blank
@@ -104,7 +104,7 @@ def tokens(text: str) -> list[Token]:
 
 
 def repeating(token: str) -> Fraction:
-    r"""0.1\overline{6} as a fraction."""
+    r"""A repeating decimal such as 0.1\overline{6} as a fraction."""
     whole, _, rest = token.partition(".")
     fixed, _, cycle = rest.partition(r"\overline{")
     cycle = cycle.rstrip("}")
@@ -156,7 +156,7 @@ class Cursor:
         return self.tokens[start : self.place - 1]
 
     def split_thousands(self, closings: tuple[str, ...]) -> None:
-        """Between brackets a comma separates: (1,234) is a pair."""
+        """Split numbers at commas, which separate items between brackets: (1,234) is a pair."""
         place = self.place
         while place < len(self.tokens) and self.tokens[place][1] not in closings:
             kind, token = self.tokens[place]

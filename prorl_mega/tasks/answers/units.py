@@ -1,4 +1,4 @@
-"""Units of measurement: what `kJ mol^{-1}` is in metres, kilograms, seconds, amperes, kelvins, moles and candelas.
+"""Units of measurement in SI base units: `kJ mol^{-1}` in metres, kilograms, seconds, moles and so on.
 
 A table of our own and not sympy.physics.units, which knows no spelling of a unit, converts with floating point and
 takes milliseconds for what a look-up and a few products do here. Factors are exact (SI brochure, 9th edition, 2019,
@@ -24,7 +24,7 @@ _NONE: Dimensions = (0, 0, 0, 0, 0, 0, 0)
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Unit:
-    """`value * factor + offset` is in SI base units."""
+    """A unit: `value * factor + offset` is in SI base units."""
 
     factor: Fraction
     dimensions: Dimensions

@@ -25,8 +25,8 @@ MAX_BITS = 30_000  # longest whole number that is calculated exactly
 MAX_FACTORIAL = 500
 MIN_POINTS, TRIES = 3, 8
 PRECISIONS = ((120, 30), (2000, 600))
-"""Digits to calculate with, and the power of ten that no value, nor its inverse, may exceed: so that a difference is
-never lost in the rounding of the rest. Then once more with larger bounds."""
+"""Digits to calculate with, and the power of ten that no value, nor its inverse, may exceed, so that rounding hides no
+difference; the second pair is tried after the first."""
 
 _PRIMES = (1009, 1013, 1019, 1021, 1031, 1033, 1039, 1049, 1051, 1061, 1063, 1069, 1087, 1091, 1093, 1097, 1103, 1109)
 _CONSTANTS = {"pi", "e", "i"}
@@ -52,7 +52,7 @@ def equal(a: Tree, b: Tree) -> bool:
 
 
 def proportional(a: Tree, b: Tree) -> bool:
-    """Whether a is b times a number other than zero: then the equations a = 0 and b = 0 say the same."""
+    """Whether a is b times a number other than zero: then the equations a = 0 and b = 0 are the same."""
     ratios = []
     for pair in _pairs(a, b):
         if pair is None or any(_close(value, Fraction(0)) for value in pair):
@@ -281,7 +281,7 @@ class _Calculator:
             return Fraction(value.__floor__() if name == "floor" else value.__ceil__())
         if name == "ln":
             return self._logarithm(value)
-        if name == "log":  # the common one: what is meant without a base is not known, but it is meant on both sides
+        if name == "log":  # the common one: without a base it is ambiguous, but the same on both sides
             return self._quotient(self._logarithm(value), self._logarithm(Fraction(10)))
         if name not in _CIRCULAR:
             raise UnknownError(f"no function {name}")

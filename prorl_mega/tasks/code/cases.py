@@ -25,7 +25,7 @@ FORMS = "{input, output}, {function, arguments, expected} or {function, code}"
 
 
 class Runner(Protocol):
-    """A sandbox, or another process's."""
+    """A sandbox, or the client of one in another process."""
 
     def run(self, runs: Sequence[ProgramRun]) -> list[ProgramResult]: ...
 
@@ -43,7 +43,7 @@ class Judgement:
 
 
 def check(test: Any) -> None:
-    """Raises ValueError that says what is wrong with one element of a row's `tests`."""
+    """Raise ValueError if one element of a row's `tests` is invalid, with the mistake."""
     if not isinstance(test, dict):
         raise ValueError(f"must be an object, {FORMS}")
     names = set(test)
@@ -114,9 +114,9 @@ def _converse(test: dict[str, Any], program: str, runner: Runner, limits: Limits
 
 
 def same_output(expected: str, got: str, tolerance: float) -> bool:
-    """Equal line by line and word by word; blanks between words and at the end do not count.
+    """Whether outputs are equal line by line and word by word; blanks between words and at the end do not count.
 
-    A word that is expected to have a decimal point or an exponent may differ by `tolerance`, relative or absolute.
+    An expected word with a decimal point or an exponent may differ by `tolerance`, relative or absolute.
     """
     wanted, given = _lines(expected), _lines(got)
     if len(wanted) != len(given):
@@ -150,7 +150,7 @@ def returned(result: ProgramResult) -> Any:
 
 
 def same_value(expected: Any, got: Any, tolerance: float) -> bool:
-    """Equal as the JSON of `guest.plain`: builtin types only, nothing of the program's is called.
+    """Whether values are equal as the JSON of `guest.plain`: builtin types only, no code of the program is called.
 
     Numbers compare as in Python, except that a truth value equals no number, and floats within `tolerance`; a tuple
     equals a list, because JSON cannot expect one.

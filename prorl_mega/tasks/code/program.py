@@ -47,7 +47,7 @@ class Language(Enum):
 
 
 class ScoringRule(Enum):
-    """What the share of tests that a program passes is worth."""
+    """The reward for the share of tests that a program passes."""
 
     all = "all"  # 1 when all are passed, else 0; stops at the first failure
     fraction = "fraction"

@@ -1,9 +1,9 @@
 """Prompts from files with instructions about form that a program can check: the data of IFEval and its kind.
 
 A row has a prompt, which contains the instructions in words, and the same instructions for the machine:
-`{"kind": "punctuation:no_comma"}`, by the names in `check_registry.py`. Only what follows `</think>` is judged, and it
-is judged as it is: there is no second look at the answer without its first line or without its asterisks ("loose" in
-the paper), neither in training nor in evaluation.
+`{"kind": "punctuation:no_comma"}`, by the names in `check_registry.py`. Only what follows `</think>` is judged, and
+only strictly: never a second time without its first line or its asterisks ("loose" in the paper), neither in training
+nor in evaluation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prorl_mega.types import Problem, Verdict
 
 
 class InstructionReward(Enum):
-    """What several instructions are worth together."""
+    """The reward for several instructions together."""
 
     fraction = "fraction"  # the share of them that was followed
     all = "all"  # 1 if every one was followed, otherwise 0
@@ -31,7 +31,7 @@ class InstructionReward(Enum):
 
 class IFEvalOptions(RowOptions, kw_only=True):
     reward: InstructionReward = InstructionReward.fraction
-    # An answer with fewer words follows nothing: "do not use commas" is no reason to say nothing.
+    # An answer with fewer words follows nothing: an empty text would satisfy "do not use commas".
     min_words: Annotated[int, Meta(ge=1)] = 1
 
 

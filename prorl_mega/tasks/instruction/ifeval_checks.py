@@ -62,13 +62,13 @@ def _no_nth_paragraph(num_paragraphs: int, nth_paragraph: int, first_word: str) 
 
 
 def _placeholders(text: str, num_placeholders: int) -> bool:
-    """Square brackets around letters; neither links nor boxes to tick."""
+    """Whether there are enough square brackets around letters; links and boxes to tick do not count."""
     found = [name for name in _PLACEHOLDER.findall(text) if any(map(str.isalpha, name)) and name.casefold() != "x"]
     return len(found) >= num_placeholders
 
 
 def _postscript(text: str, postscript_marker: str) -> bool:
-    """The marker begins a line, text follows it, and more text comes before it than after."""
+    """Whether the marker begins a line, text follows it, and more text comes before it than after."""
     letters = [re.escape(part.strip()) for part in postscript_marker.rstrip(".").split(".") if part.strip()]
     pattern = r"^[ \t>*_]{0,8}" + r"\.[ ]?".join(letters) + r"(?!\w)[.:*_]{0,4}(.*)"
     *_, last = (None, *re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE))
@@ -79,7 +79,7 @@ def _postscript(text: str, postscript_marker: str) -> bool:
 
 
 def _constrained(text: str) -> bool:
-    """Exactly one of the responses, as a sentence of its own."""
+    """Whether there is exactly one of the responses, as a sentence of its own."""
     found = [response for response in RESPONSES if response in text]
     return len(found) == 1 and bool(re.search(rf"(?:^|[.!?:\"'*\n]\s{{0,4}}){re.escape(found[0])}(?!\w)", text))
 
@@ -90,7 +90,7 @@ def _highlights(text: str, num_highlights: int) -> bool:
 
 
 def _sections(text: str, section_spliter: str, num_sections: int) -> bool:
-    """Headings "<splitter> <number>" at the start of lines, with different numbers and something after each."""
+    """Whether headings "<splitter> <number>" begin lines, with different numbers and something after each."""
     pattern = r"^[ \t#*_>]{0,8}" + re.escape(section_spliter) + r"[ \t]{0,4}(\d{1,4})\b[ \t*_:.)-]{0,8}"
     found = list(re.finditer(pattern, text, re.MULTILINE))
     ends = [*(each.start() for each in found), len(text)][1:]
@@ -118,20 +118,20 @@ def _two_responses(text: str) -> bool:
 
 
 def _repeats_prompt(text: str, prompt_to_repeat: str) -> bool:
-    """The prompt first, word for word, then something else; case and the number of blanks do not count."""
+    """Whether the prompt is first, word for word, and more follows; case and the number of blanks do not count."""
     wanted, given = (" ".join(each.split()) for each in (prompt_to_repeat, text))
     return given[: len(wanted)].casefold() == wanted.casefold() and _has_words(given[len(wanted) :])
 
 
 def _ends(text: str, end_phrase: str) -> bool:
-    """The phrase is the end, apart from quotation marks around the whole answer; case does not count."""
+    """Whether the phrase is the end, apart from quotation marks around the whole answer; case does not count."""
     end, wanted = text.rstrip('"').rstrip().casefold(), end_phrase.casefold()
     before = end[: -len(wanted)][-1:]
     return end.endswith(wanted) and not (wanted[0].isalnum() and before.isalnum())
 
 
 def _quoted(text: str) -> bool:
-    """Quotation marks around all of it: no mark inside closes the first one."""
+    """Whether quotation marks enclose all of it: no mark inside closes the first one."""
     if len(text) < 3 or not text[0] == text[-1] == '"' or not _has_words(text):
         return False
     depth = 1

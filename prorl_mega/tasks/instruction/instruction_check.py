@@ -1,4 +1,4 @@
-"""What a kind of instruction consists of."""
+"""The parts of a kind of instruction."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which language a text is written in: the same answer for the same text, always, and "undecided" when it is not clear.
+"""The language of a text, deterministically, and "undecided" when it is not clear.
 
 The script decides where it can: Greek letters are Greek, Thai letters are Thai, however short the text is. Among
 languages that share a script, the n-gram profiles of langdetect decide. Its detector draws n-grams at random; here all
-of them count, so there is no seed and no luck. A text that is too short, or for which the likeliest language does not
+of them count, so there is no seed. A text that is too short, or for which the likeliest language does not
 lead clearly, is in no language. Nor is one that mixes languages: the letters of other scripts must be few, and no
 stretch of the text may be in another language.
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-MIN_LETTERS = 12  # below that many letters statistics know nothing
+MIN_LETTERS = 12  # fewer letters are too few for statistics
 LEAD = 8.0  # nats by which the likeliest language must lead the next one
 FAMILIAR = 0.5  # share of the trigrams that must occur in the language at all
 SMOOTHING = 5e-5  # probability of an n-gram that a profile does not have
@@ -149,7 +149,7 @@ def _places(language: str) -> tuple[int, list[int]]:
 
 
 def _letters(text: str) -> str:
-    """Letters and single blanks, in lower case where a text shouts: statistics know no other capitals."""
+    """Letters and single blanks, in lower case if the text is in capitals, which the statistics lack."""
     shown = "".join(each if each.isalpha() or unicodedata.combining(each) or _is_mark(each) else " " for each in text)
     shown = re.sub(r"\s+", " ", shown)[:MAX_LETTERS].strip()
     return shown.lower() if sum(map(str.isupper, shown)) > sum(map(str.islower, shown)) else shown
@@ -161,7 +161,7 @@ def _is_mark(character: str) -> bool:
 
 @functools.lru_cache(maxsize=1 << 13)
 def _word(word: str) -> np.ndarray:
-    """What a word says, `[2 * languages + 2]`.
+    """The evidence of a word, `[2 * languages + 2]`.
 
     The logarithm of its likelihood by language, the number of its trigrams that the language has, and the numbers of
     trigrams and letters.

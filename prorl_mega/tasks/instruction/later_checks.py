@@ -33,13 +33,13 @@ def _every_sentence(text: str, follows: Callable[[str], bool]) -> bool:
 
 
 def _different(text: str, percent: int, min_words: int) -> bool:
-    """At least so many of a hundred words are different ones."""
+    """Whether at least `percent` of the words are different ones."""
     found = prose.lowered(text)
     return len(found) >= min_words and 100 * len(set(found)) >= percent * len(found)
 
 
 def _table(text: str, min_rows: int) -> bool:
-    """A Markdown table: a row of names, a rule, and at least so many rows of contents."""
+    """Whether there is a Markdown table: a row of names, a rule, and at least `min_rows` rows of contents."""
     rule = _TABLE_RULE.search(text)
     if rule is None:
         return False

@@ -1,4 +1,4 @@
-"""Rules for the parameters of instructions in files: each returns the value as it is used, or says what it must be."""
+"""Rules for the parameters of instructions in files: each returns the value as it is used, or raises ValueError."""
 
 from __future__ import annotations
 

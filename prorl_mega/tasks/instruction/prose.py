@@ -46,13 +46,13 @@ def paragraphs(text: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """See the top of the file; stripped, without those that hold no letter and no digit."""
+    """The sentences by the rules above; stripped, without those that have no letter and no digit."""
     found = (part.strip() for block in _blocks(text) for part in _split(block))
     return [part for part in found if any(character.isalnum() for character in part)]
 
 
 def occurrences(text: str, keyword: str) -> int:
-    """How often a word or phrase (not blank) occurs as a whole (not inside a longer word), regardless of case.
+    """The number of times a word or phrase (not blank) occurs as a whole (not inside a longer word), in any case.
 
     In scripts without blanks between words any occurrence counts. Occurrences do not overlap.
     """
@@ -63,7 +63,7 @@ def occurrences(text: str, keyword: str) -> int:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """Stretches of text over whose borders no sentence goes."""
+    """Parts of the text that no sentence crosses."""
     block: list[str] = []
     for line in text.splitlines():
         if not line.strip() or _ITEM.match(line):

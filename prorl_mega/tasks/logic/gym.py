@@ -40,7 +40,7 @@ from prorl_mega.types import Outcome, Problem, Verdict
 
 BLOCK = 512  # problems per data set object; some data sets prepare a pool of this size
 CACHED_BLOCKS, CACHED_ITEMS = 4, 128
-ATTEMPTS = 1024  # seeds for one problem; of propositional_logic one in ten is fit
+ATTEMPTS = 1024  # seeds for one problem; one in ten works for propositional_logic
 
 _INTERNALS = re.compile(
     r"__|\blambda\b|\b(?:eval|exec|compile|open|input|globals|locals|vars|getattr|setattr|breakpoint|exit|quit)\s{0,8}\("
@@ -60,7 +60,7 @@ class ReasoningGymOptions(Struct, kw_only=True):
     dataset: str = ""
     level: Annotated[int, Meta(ge=-1)] = -1  # level of the data set's curriculum, from 0; -1: its default settings
     config: dict[str, Any] = {}
-    credit: Credit = Credit.progress  # what an answer is worth that is not a full solution
+    credit: Credit = Credit.progress  # the reward of partial solutions
     style: Style = Style.full
     answer: extract.Form = extract.Form.tags
 

@@ -31,14 +31,14 @@ EXCLUDED = {
     "time_intervals": "makes other problems every day: its intervals begin today",
 }
 HASH_DEPENDENT = ("isomorphic_strings", "knight_swap", "polynomial_multiplication", "ransom_note", "word_ladder")
-"""Their problems depend on the hash seed of the interpreter: they iterate over sets."""
+"""Data sets whose problems depend on the hash seed of the interpreter: they iterate over sets."""
 
 ENDLESS_LEVELS = {"jugs": (3,), "sokoban": (0,)}
 """Levels of a curriculum at which one problem takes minutes to make."""
 
 
 class Credit(Enum):
-    """What an answer is worth that is not a full solution."""
+    """The reward of an answer that is not a full solution."""
 
     none = "none"  # nothing
     progress = "progress"  # reasoning-gym's partial score where it measures progress, otherwise nothing
@@ -76,11 +76,11 @@ ALPHABET = {
     "spiral_matrix": _NESTED,
     "string_insertion": r"[\[\]A-Z,'\" ]*",
 }
-"""What an answer may consist of, where the scorer gives it to `eval` or a parser that calls functions, repeats moves as
-often as it is told, or reads the letters that it knows out of any text."""
+"""The allowed parts of an answer, where the scorer passes it to `eval` or a parser that calls functions, repeats moves
+without a limit, or picks the letters that it knows from any text."""
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "sec", "csc", "cot", "exp", "log", "ln", "sqrt", "asin", "acos", "atan",
                         "sinh", "cosh", "tanh"))  # fmt: skip
-"""Functions of sympy; not Integral, whose derivative is whatever stands in it, nor expand."""
+"""Functions of sympy; not Integral, whose derivative is its integrand, nor expand."""
 FUNCTIONS = {
     "intermediate_integration": _FUNCTIONS,
     "simple_integration": _FUNCTIONS,
@@ -90,7 +90,7 @@ _NAME = re.compile(r"[A-Za-z]{2,}")
 
 
 def allowed(dataset: str, answer: str) -> bool:
-    """Whether the data set's scorer may see this answer."""
+    """Whether this answer may be passed to the data set's scorer."""
     pattern = ALPHABET.get(dataset)
     if pattern is not None and not re.fullmatch(pattern, answer):
         return False
@@ -120,7 +120,7 @@ def deserved(dataset: str, answer: str, item: Item, scorer: Any) -> bool:
 
 
 def acceptable(item: Item, dataset: str, scorer: Any) -> bool:
-    """Whether a problem is fit to be posed: the others are passed over."""
+    """Whether a problem can be posed; the others are skipped."""
     if isinstance(item["answer"], str) and len(item["answer"]) > MAX_ANSWER:
         return False  # too long for any answer
     if dataset == "polynomial_equations":
@@ -171,13 +171,13 @@ _OPERATORS: dict[type, Callable[[Fraction, Fraction], Fraction]] = {
 
 
 def _makes(answer: str, item: Item, target: Any) -> bool:
-    """The numbers of the problem, each once, and the target exactly (published: 24.7 is 24, with other numbers)."""
+    """Whether it has the problem's numbers, each once, and exactly the target (published: 24.7 is 24, any numbers)."""
     result, numbers = calculate(answer)
     return result == target and sorted(numbers) == sorted(item["metadata"]["numbers"])
 
 
 def _probability(answer: str, item: Item, scorer: Any) -> bool:
-    """Within a thousandth of the probability (published: "0" is the beginning of "0.15", and full marks)."""
+    """Whether it is within a thousandth of the probability (published: "0" begins "0.15" and has full marks)."""
     if not re.fullmatch(r"[0-9./,\s]{1,60}(?:[eE]-?\d{1,3})?", answer):
         return False
     exact = Fraction(item["answer"])
@@ -185,37 +185,37 @@ def _probability(answer: str, item: Item, scorer: Any) -> bool:
 
 
 def _same_decimal(answer: str, item: Item, scorer: Any) -> bool:
-    """All decimals of the reference (published: off by one in a place that depends on the settings)."""
+    """Whether it has all decimals of the reference (published: off by one in a place that depends on the settings)."""
     right = Decimal(item["answer"])
     given = Decimal(answer.strip())
     return given == right or given.quantize(right) == right
 
 
 def _same_shape(answer: str, item: Item, scorer: Any) -> bool:
-    """The same rows and cells (published: those beyond the reference are ignored)."""
+    """Whether rows and cells are the same (published: those beyond the reference are ignored)."""
     return bool(json.loads(answer) == json.loads(item["answer"]))
 
 
 def _sorted_numbers(answer: str, item: Item, scorer: Any) -> bool:
-    """The same numbers (published: each may be off by one)."""
+    """Whether the numbers are the same (published: each may be off by one)."""
     given, right = (ast.literal_eval(text.strip()) for text in (answer, item["answer"]))
     return [float(number) for number in given] == [float(number) for number in right]
 
 
 def _one_number(answer: str, item: Item, scorer: Any) -> bool:
-    """Nothing but a number, perhaps with a currency (published: the first digits anywhere, without their sign)."""
+    """Whether it is a number, perhaps with a currency (published: the first digits anywhere, without their sign)."""
     found = re.fullmatch(r"[$\u20ac\u00a3]?\s?(-?[0-9][0-9,]*(?:\.[0-9]+)?)\s?%?\.?", answer.strip())
     return found is not None and float(found[1].replace(",", "")) == float(item["answer"])
 
 
 def _pooled(answer: str, item: Item, scorer: Any) -> bool:
-    """Correct to two decimals, as the problem asks (published: to a hundredth of the value)."""
+    """Whether it is correct to two decimals, as the problem asks (published: to a hundredth of the value)."""
     given, right = ([float(number) for number in text.split()] for text in (answer, item["answer"]))
     return len(given) == len(right) and all(abs(a - b) <= 0.00501 for a, b in zip(given, right, strict=True))
 
 
 def _concluded(answer: str, item: Item, scorer: Any) -> bool:
-    """Follows from the premises together and from none alone, and they do not contradict each other.
+    """Whether it follows from all premises but from none alone, and they do not contradict each other.
 
     Published: any premise, and any premise "or" something, has full marks.
     """
@@ -231,7 +231,7 @@ def _concluded(answer: str, item: Item, scorer: Any) -> bool:
 
 
 def _roots(answer: str, item: Item, scorer: Any) -> bool:
-    """A list of numbers (published: what cannot be read is left out, so that a doubled list is right)."""
+    """Whether it is a list of numbers (published: unreadable items are left out, so that a doubled list is right)."""
     return bool(re.fullmatch(r"-?[0-9.]{1,40}(?:\s*,\s*-?[0-9.]{1,40}){0,20}", answer.strip()))
 
 

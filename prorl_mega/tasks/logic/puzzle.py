@@ -27,11 +27,11 @@ EVALUATED = {
 }
 """The part of an entry that its scorer evaluates, and the characters that it may have."""
 TUPLES = ("arc_agi", "rearc")
-"""Their scorers compare with tuples of tuples, which JSON turns into lists."""
+"""Data sets whose scorers compare with tuples of tuples, which JSON turns into lists."""
 
 
 class LogicOptions(RowOptions, kw_only=True):
-    credit: gym_rules.Credit = gym_rules.Credit.progress  # what an answer is worth that is not a full solution
+    credit: gym_rules.Credit = gym_rules.Credit.progress  # the reward of partial solutions
     answer: extract.Form = extract.Form.tags
     request: bool = True  # whether to append the sentence that asks for the answer in this form
 

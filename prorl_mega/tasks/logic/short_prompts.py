@@ -15,7 +15,7 @@ from prorl_mega.tasks.logic.gym_rules import Item
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class ShortPrompt:
-    """How the prompt and the steps of a solution are made from an item; the scorer has to read the short answer."""
+    """The prompt and the steps of a solution for an item; the scorer has to read the short answer."""
 
     prompt: Callable[[Item], str]
     steps: Callable[[Item], str]
@@ -34,7 +34,7 @@ def _running_sums(item: Item) -> str:
 
 
 def _letter_counts(item: Item) -> str:
-    """How often the letter is in each word: `tree 2,the 1`."""
+    """The counts of the letter in each word: `tree 2,the 1`."""
     letter = item["metadata"]["target_letter"]
     return ",".join(f"{word} {word.lower().count(letter)}" for word in item["metadata"]["span"])
 

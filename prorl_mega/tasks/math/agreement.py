@@ -1,4 +1,4 @@
-"""How often the verifiers of mathematics agree, and where they do not.
+"""The agreement of the verifiers of mathematics, and the answers on which they differ.
 
     python -m prorl_mega.tasks agreement runs/x/samples/*.jsonl --data problems.jsonl   the answers of a run
     python -m prorl_mega.tasks agreement answers.jsonl                                  pairs from a file
@@ -71,7 +71,7 @@ def judge(pairs: Iterator[tuple[str, str]]) -> list[Judged]:
 
 
 def table(judged: list[Judged], one: str, other: str) -> Counter[str]:
-    """How many answers `both`, only one (its name) or `neither` of two judges accepts."""
+    """The numbers of answers that `both`, only one (its name) or `neither` of two judges accepts."""
     counts: Counter[str] = Counter()
     for each in judged:
         found = [name for name in (one, other) if name in each.accepted]

@@ -34,7 +34,7 @@ class SecondVerifier(Enum):
 
 class MathOptions(AnswerOptions, kw_only=True):
     verifier: Verifier = Verifier.math  # for rows that do not name their own
-    second: SecondVerifier = SecondVerifier.none  # what it accepts counts as well
+    second: SecondVerifier = SecondVerifier.none  # answers that it accepts are right as well
 
 
 @register("math")

@@ -1,9 +1,9 @@
-"""The client of reward servers: what `VerifierPool` does on this machine, several servers do elsewhere (`serve.py`).
+"""The client of reward servers (`serve.py`), which do the work of `VerifierPool` on other machines.
 
 One thread talks to all of them. The server with the most idle verifier processes gets the next answers. A server that
-cannot be reached, falls silent or sends what it must not is left alone for a while, longer each time, and is looked at
-anew before it gets work again; the answers that it had go to the others. An answer over which `tasks.retries` + 1
-servers failed, or that is left when all servers have failed again and again, is an infrastructure error that says why.
+cannot be reached, falls silent or sends an invalid message is paused, longer each time, and is probed before it gets
+work again; the answers that it had go to the others. An answer over which `tasks.retries` + 1 servers failed,
+or that is left when all servers have failed repeatedly, is an infrastructure error with the reason.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RemoteVerifiers:
     """Implements `protocols.Verifiers` with the reward servers of `tasks.servers`."""
 
     def __init__(self, tasks: TasksConfig) -> None:
-        """Raises ConfigError when no server can be reached, or when one refuses the token or scores something else."""
+        """Probe the servers. Raises ConfigError if none can be reached, or one refuses the token or has other tasks."""
         token, entries = read_token(tasks.token_file), digests(tasks)
         self.endpoints = [Endpoint(address, token, entries, tasks) for address in tasks.servers]
         self.attempts = max(tasks.retries + 1, min(2, len(tasks.servers)))
@@ -62,7 +62,7 @@ class RemoteVerifiers:
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[RemoteBatch]:
-        """Answers to be scored. One batch at a time."""
+        """A new batch; one at a time."""
         with self._lock:
             batch = RemoteBatch(self)
             try:
@@ -80,11 +80,11 @@ class RemoteVerifiers:
             self.loop.close()
 
     def call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        """Run it in the thread that talks to the servers."""
+        """Run `coroutine` in the thread that talks to the servers."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     async def _meet(self) -> None:
-        """Look at every server once, before a run depends on them."""
+        """Probe every server once, before a run depends on them."""
         outcomes = await asyncio.gather(*(each.look() for each in self.endpoints), return_exceptions=True)
         problems = []
         for endpoint, outcome in zip(self.endpoints, outcomes, strict=True):
@@ -111,7 +111,7 @@ class RemoteBatch(Answers):
         self._news = asyncio.Event()
         self._bug: BaseException | None = None
         for endpoint in self._endpoints:
-            endpoint.failures, endpoint.is_paused = 0, False  # a new chance
+            endpoint.failures, endpoint.is_paused = 0, False  # every batch tries again
 
     def add(self, problem: Problem, text: str) -> None:
         self._loop.call_soon_threadsafe(self._add, problem, text)
@@ -144,7 +144,7 @@ class RemoteBatch(Answers):
         return self.in_order()
 
     def _hand_out(self) -> None:
-        """Give servers as much as they can take; when none of them works any more, give up what is left."""
+        """Give servers as much as they can take; when all have failed, give up the remaining answers."""
         try:
             while endpoint := self._choose():
                 jobs, body = self._chunk(endpoint)
@@ -216,7 +216,7 @@ class RemoteBatch(Answers):
                     self.attempted(job, infra_error(f"{endpoint.address}: {describe(error)}"))
             else:
                 self.put_back(jobs)
-            if looks or endpoint.is_known:  # requests that were under way at the same time tell nothing new
+            if looks or endpoint.is_known:  # other requests of the same time fail for the same reason
                 self._failed(endpoint, describe(error))
         else:
             endpoint.failures = endpoint.busy = 0
@@ -248,7 +248,7 @@ class RemoteBatch(Answers):
 
 
 def describe(error: BaseException) -> str:
-    """The error in a few words."""
+    """The error in a few words, for messages."""
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         return os.strerror(error.os_error.errno)
     return str(error)[:200] or type(error).__name__

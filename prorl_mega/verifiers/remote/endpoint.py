@@ -22,7 +22,7 @@ from prorl_mega.verifiers.remote.protocol import (
 )
 
 CONNECT_S = 5.0
-SILENCE_S = 20.0  # the longest that a server may be silent while it works; it means to write every `protocol.BEAT_S`
+SILENCE_S = 20.0  # the longest that a server may be silent while it works; it writes every `protocol.BEAT_S`
 OFTEN = 5  # failures in a row
 _REPLY_BYTES = 1 << 22
 
@@ -32,18 +32,18 @@ class BusyError(Exception):
 
 
 class RefusedError(Exception):
-    """The server does not do what is asked of it, and will not do it later."""
+    """The server refuses the request, and will refuse it later."""
 
 
 class Endpoint:
-    """An address, what is known about the server there, and the two requests that it answers.
+    """The address and state of one server, and the two requests that it answers.
 
     The requests raise BusyError, RefusedError, BrokenMessageError and what aiohttp raises when a connection fails.
     """
 
     def __init__(self, address: str, token: str, entries: dict[str, str], tasks: TasksConfig) -> None:
         self.address = address
-        self.capacity, self.max_bytes = 1, 1 << 20  # until it has said so itself
+        self.capacity, self.max_bytes = 1, 1 << 20  # until the server has told its own
         self.is_known = False  # since its last failure
         self.is_paused = False
         self.working = 0  # requests under way
@@ -58,7 +58,7 @@ class Endpoint:
 
     @property
     def free(self) -> int:
-        """How many more requests it can take: one to look at it anew, and then as many as it has processes."""
+        """The number of further requests it can take: one to probe it, and then as many as it has processes."""
         return 0 if self.is_paused else (self.capacity if self.is_known else 1) - self.working
 
     @property
@@ -66,7 +66,7 @@ class Endpoint:
         return self.failures >= OFTEN
 
     async def look(self) -> None:
-        """Learn whether it scores the same tasks, and how much at a time."""
+        """Probe the server: whether it scores the same tasks, and how much at a time."""
         content = await self._ask("GET", "/tasks", b"", SILENCE_S)
         if difference := compare(self.entries, load(content, Claim).entries):
             raise RefusedError(f"it was not started with the tasks of this run: {difference}")
@@ -78,7 +78,7 @@ class Endpoint:
         return dump(ScoreRequest(summary(self.entries), [job.message for job in jobs]))
 
     async def score(self, ids: list[int], body: bytes) -> tuple[list[Verdict], Scoring]:
-        """A verdict for each answer of a request, whose ids these are, and what scoring them took."""
+        """A verdict for each answer of a request, by `ids`, and the counts of scoring them."""
         return read_reply(await self._ask("POST", "/score", body, STARTUP_S + len(ids) * self._longest_s), ids)
 
     async def close(self) -> None:

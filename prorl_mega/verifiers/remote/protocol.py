@@ -1,15 +1,15 @@
-"""What reward servers and their clients send to each other: JSON that is read into the types below, and nothing else.
+"""The protocol of reward servers and their clients: JSON that is read into the types below, and nothing else.
 
     GET /tasks    → TasksReply
     POST /score   ScoreRequest → ScoreReply
 
 Requests and replies are signed with the token, which itself never travels: a client without it is not served, and a
-program that has taken the place of a server is not believed. A request has the header
+program that impersonates a server is not believed. A request has the header
 
     Authorization: PRORL NONCE SHA256-OF-BODY HMAC
 
 and a reply is the HMAC of nonce and content, a line break, the content. While verifiers are at work, the reply to
-`POST /score` begins with a blank every `BEAT_S` seconds, so that silence means that the server is gone. An error is
+`POST /score` begins with a blank every `BEAT_S` seconds, so silence means that the server is gone. An error is
 `{"error": TEXT}`, unsigned. A request that is sent twice is scored twice, which changes nothing. Peers of another
 version have another digest of the code, which is compared before anything else is read.
 """
@@ -46,7 +46,7 @@ class Claim(Struct):
 
 
 class TasksReply(Struct, forbid_unknown_fields=True):
-    """What a server scores (digests by entry), and how much of it at a time."""
+    """The tasks of a server (digests by entry), and how much it takes at a time."""
 
     entries: dict[str, str]
     workers: _Positive
@@ -54,14 +54,14 @@ class TasksReply(Struct, forbid_unknown_fields=True):
 
 
 class ScoreRequest(Struct, forbid_unknown_fields=True):
-    """Answers to be scored; `entries` is the `summary` of what the client believes that the server has."""
+    """Answers to be scored; `entries` is the `summary` of the entries that the client expects."""
 
     entries: str
     answers: Annotated[list[AnswerMessage], Meta(min_length=1, max_length=MAX_ANSWERS)]
 
 
 class ScoringCounts(Struct, forbid_unknown_fields=True):
-    """What the client adds to its own `Scoring`."""
+    """The counts that the client adds to its own `Scoring`."""
 
     retries: _Count
     timeouts: _Count
@@ -77,7 +77,7 @@ class ScoreReply(Struct, forbid_unknown_fields=True):
 
 
 class ErrorReply(Struct):
-    """What the server says instead, unsigned."""
+    """An error in place of a reply, unsigned."""
 
     error: str
 
@@ -110,7 +110,7 @@ def unseal(token: str, nonce: str, reply: bytes) -> bytes:
 
 
 def digests(tasks: TasksConfig) -> dict[str, str]:
-    """What has to be equal on both sides for equal verdicts: digests of name and options by entry, and of the code.
+    """Digests that must agree on both sides for equal verdicts: of name and options by entry, and of the code.
 
     Raises ConfigError for a module of the user's that cannot be loaded.
     """
@@ -125,7 +125,7 @@ def digests(tasks: TasksConfig) -> dict[str, str]:
 
 
 def compare(ours: dict[str, str], theirs: object) -> str:
-    """What is different, in words; an empty string when nothing is."""
+    """The differences in words; an empty string when there are none."""
     if not isinstance(theirs, dict):
         return "it does not say what it scores"
     if theirs.get(CODE) != ours[CODE]:
@@ -139,12 +139,12 @@ def compare(ours: dict[str, str], theirs: object) -> str:
 
 
 def summary(entries: dict[str, str]) -> str:
-    """One digest of all."""
+    """One digest of all entries."""
     return _digest(entries)
 
 
 def read_request(body: bytes, digest: str, entries: dict[str, str]) -> ScoreRequest:
-    """Raises BrokenMessageError."""
+    """The request in `body`. Raises BrokenMessageError."""
     if not hmac.compare_digest(sha256(body).hexdigest(), digest):
         raise BrokenMessageError("the body is not the one that was signed")
     if load(body, Claim).entries != summary(entries):
@@ -167,7 +167,7 @@ def encode_reply(request: ScoreRequest, verdicts: list[Verdict], scoring: Scorin
 
 
 def read_reply(content: bytes, ids: list[int]) -> tuple[list[Verdict], Scoring]:
-    """The verdicts on the answers with these ids, in their order, and what they took. Raises BrokenMessageError."""
+    """The verdicts on the answers with these ids, in order, and the counts of scoring. Raises BrokenMessageError."""
     reply = load(content, ScoreReply)
     if [verdict.id for verdict in reply.verdicts] != ids:
         raise BrokenMessageError(f"{len(reply.verdicts)} verdicts that are not those about the {len(ids)} answers")

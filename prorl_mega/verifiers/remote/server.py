@@ -43,7 +43,7 @@ class RewardServer:
     def __init__(self, tasks: TasksConfig, token: str) -> None:
         self._entries = digests(tasks)
         for entry, each in tasks.mixture.items():
-            create(each.name, entry, each.options)  # wrong options are an error now, and not in every worker
+            create(each.name, entry, each.options)  # wrong options are an error here, not in every worker
         self._tasks = tasks
         self._serve = tasks.serve
         self._token = token
@@ -77,14 +77,14 @@ class RewardServer:
         return application
 
     def _connect(self, runner: web.AppRunner) -> asyncio.BaseProtocol:
-        """aiohttp closes connections that say nothing for `request_s`; this bounds how many may do that at a time."""
+        """Bound the number of connections that send nothing, each of which aiohttp closes after `request_s`."""
         server = runner.server
         assert server is not None
         return server() if len(server.connections) < _WAITING * self._serve.max_requests else _Refusal()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Check the signature before anything else, then how much there is to do already. Errors are JSON."""
+        """Check the signature before anything else, then the load. Errors are JSON."""
         signed = check_request(self._token, request.method, request.path, request.headers.get("Authorization", ""))
         if signed is None:
             return _error(401, "the request is not signed with the token of this server")
@@ -125,13 +125,13 @@ class RewardServer:
         except Exception as error:
             result.cancel()  # unless it is being worked on
             if request.transport is not None:
-                request.transport.abort()  # a reply has begun: a broken connection is all that can be said
+                request.transport.abort()  # a reply has begun, so only a broken connection can signal the error
             if not isinstance(error, (ConnectionError, TimeoutError)):  # of a client that has gone
                 print(f"error: {error!r}", file=sys.stderr, flush=True)
         return response
 
     def _verify(self) -> None:
-        """One thread, to the end of the program."""
+        """Score requests in one thread, to the end of the program."""
         pool = VerifierPool(dataclasses.replace(self._tasks, workers=1))
         while True:
             request, result = self._requests.get()
@@ -149,7 +149,7 @@ class RewardServer:
 
 
 class _Refusal(asyncio.Protocol):
-    """Closes a connection that is one too many."""
+    """Closes a connection beyond the limit."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()

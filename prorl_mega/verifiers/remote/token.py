@@ -15,7 +15,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,512}")
 
 
 def read_token(file: str | None) -> str:
-    """The token in `file`. Raises ConfigError, which never shows what the file holds."""
+    """The token in `file`. Raises ConfigError, which never shows the file's content."""
     if not file:
         raise ConfigError(
             "tasks.token_file must be set: reward servers work for those who have its token, and nobody else"
