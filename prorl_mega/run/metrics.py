@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import psutil
+
 from prorl_mega.run.jsonl import append_durably, cut_after
 from prorl_mega.types import Metrics
 
 METRICS = "metrics.jsonl"
+MEMORY_PREFIX = "memory/"  # like timings, not reproducible
 
 
 def append_metrics(path: Path, step: int, metrics: Metrics) -> None:
@@ -25,6 +28,12 @@ def cut_metrics(path: Path, step: int) -> Metrics:
     """Drop the rows beyond `step`, and a last line that a crash has left unfinished. Returns the last row kept."""
     last = cut_after(path, step)
     return {name: float(value) for name, value in last.items() if value is not None and name != "step"}
+
+
+def memory() -> Metrics:
+    """Resident memory of this rank's process, MiB; verifier processes are not counted. Shows a leak long before it
+    ends a run."""
+    return {f"{MEMORY_PREFIX}resident_mib": psutil.Process().memory_info().rss / 2**20}
 
 
 def mean_of_additions(additions: list[Metrics]) -> Metrics:

@@ -20,6 +20,7 @@ from prorl_mega.config.schema import Resume, RunConfig
 from prorl_mega.config.validate import name_problems
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.plugins import resolve
 from prorl_mega.run import evaluations
 from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.console import Console, counted, duration
@@ -27,9 +28,8 @@ from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import append_decisions
 from prorl_mega.run.jsonl import cut_after, to_lines
 from prorl_mega.run.lock import RunLock
-from prorl_mega.run.loggers import LoggerType, MetricsLogger, find_loggers
-from prorl_mega.run.memory import memory
-from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics
+from prorl_mega.run.loggers import LOGGERS, LoggerType, MetricsLogger
+from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
 from prorl_mega.run.progress import SAVE, RunProgress, due
 from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
 from prorl_mega.run.signals import StopSignals
@@ -64,7 +64,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         opening = f"opening {directory}"
         with ranks.raise_on_all_ranks(opening), storage_errors(f"creating {directory}"):
             if ranks.is_first:
-                self._logger_types = find_loggers(config)
+                self._logger_types = [resolve(each, LOGGERS, what="logger", key="loggers") for each in config.loggers]
                 for part in ("checkpoints", "samples", "evaluation"):
                     (directory / part).mkdir(parents=True, exist_ok=True)
                 self._lock.acquire()
@@ -189,7 +189,10 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             if self._ranks.is_first:
                 append_decisions(self.directory / DECISIONS, step, log.events)
                 append_metrics(self.directory / METRICS, step, metrics)
-                self._write_samples(step, log)
+                if log.rows:
+                    with storage_errors(f"writing {self.directory}"):
+                        text = to_lines(log.rows, readable=True)
+                        write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", text)
                 for logger in self._loggers:
                     logger.append(step, metrics)
         self._console.line(self._progress.line(step, metrics, seconds["step"]))
@@ -257,11 +260,6 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             closing.callback(self._console.close)
             while self._loggers:
                 closing.callback(self._loggers.pop().close)
-
-    def _write_samples(self, step: int, log: StepLog) -> None:
-        if log.rows:
-            with storage_errors(f"writing {self.directory}"):
-                write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", to_lines(log.rows, readable=True))
 
 
 def _check_resumable(config: RunConfig, newest: SavedCheckpoint, ranks: Ranks) -> None:

@@ -21,8 +21,7 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, ConfigError, ExitCode, RolloutError, StorageError
 from prorl_mega.run.decisions import read_decisions
 from prorl_mega.run.jsonl import read_rows
-from prorl_mega.run.memory import MEMORY_PREFIX
-from prorl_mega.run.metrics import append_metrics, cut_metrics
+from prorl_mega.run.metrics import MEMORY_PREFIX, append_metrics, cut_metrics
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.timers import TIMING_PREFIX
 from prorl_mega.types import Decision, Event
