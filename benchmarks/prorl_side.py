@@ -30,7 +30,7 @@ from prorl_mega.config.schema import (
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.run.jsonl import read_rows
-from prorl_mega.run.run_directory import open_run
+from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.timers import TIMING_PREFIX
 from prorl_mega.types import Problem, Scoring, Verdict
 
@@ -88,7 +88,7 @@ def main(workload: Workload, result: Path) -> None:
     with tempfile.TemporaryDirectory() as root:
         config = settings(workload, root)
         ranks = join_job(config)
-        with open_run(config, ranks) as run, build(config, run, ranks) as parts:
+        with TrainingRun(config, ranks) as run, build(config, run, ranks) as parts:
             collector = Collector(
                 rollout=parts.rollout,
                 verifiers=Rewards(),

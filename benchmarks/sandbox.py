@@ -16,7 +16,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prorl_mega.sandbox import IsolationTier, Limits, Sandbox, script, try_tier
+from prorl_mega.sandbox.isolation import IsolationTier
+from prorl_mega.sandbox.job import Limits, script
+from prorl_mega.sandbox.pool import Sandbox, try_tier
 from prorl_mega.sandbox.process import descendants
 
 PROGRAM = "a, b = map(int, input().split())\nprint(a + b)\n"

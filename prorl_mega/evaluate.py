@@ -15,7 +15,7 @@ from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
 from prorl_mega.evaluation.summary import problem_records, summarise
-from prorl_mega.run.run_directory import TrainingRun, open_run
+from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.types import Group, Metrics
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def main(config: RunConfig) -> ExitCode:
     from prorl_mega.build import build, join_job  # seconds of imports, after the settings have been checked
 
     ranks = join_job(config)
-    with open_run(config, ranks) as run, build(config, run, ranks) as parts:
+    with TrainingRun(config, ranks) as run, build(config, run, ranks) as parts:
         parts.sync.update_weights(version=run.resume(parts.restore))
         evaluate_as("policy", 0, parts, config, run)
     return ExitCode.FINISHED

@@ -23,7 +23,7 @@ from prorl_mega.evaluate import evaluate, evaluate_as
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
-from prorl_mega.run.run_directory import TrainingRun, open_run
+from prorl_mega.run.run_directory import TrainingRun
 
 if TYPE_CHECKING:
     from prorl_mega.build import Parts
@@ -91,7 +91,7 @@ def main(config: RunConfig) -> ExitCode:
     from prorl_mega.build import build, join_job  # seconds of imports, after the settings have been checked
 
     ranks = join_job(config)
-    with open_run(config, ranks) as run:
+    with TrainingRun(config, ranks) as run:
         with build(config, run, ranks) as parts:
             code = train(config, run, parts)
         if ranks.is_first:

@@ -15,9 +15,9 @@ from prorl_mega.config.schedule import ResetConfig, ScheduleConfig
 from prorl_mega.config.schema import ModelConfig, RunConfig
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.recipe.control import ProRLController
-from prorl_mega.run.decisions import DecisionsFile, read_decisions
+from prorl_mega.run.decisions import append_decisions, read_decisions
 from prorl_mega.run.jsonl import read_rows
-from prorl_mega.run.metrics import MetricsFile
+from prorl_mega.run.metrics import append_metrics
 from prorl_mega.run.settings import write_settings
 from prorl_mega.types import Event
 
@@ -32,11 +32,10 @@ def run(tmp_path: Path) -> Path:
     config = RunConfig(name="x", model=ModelConfig(path="absent"), schedule=schedule)
     controller = ProRLController(config)
     write_settings(tmp_path / "config.yaml", config)
-    metrics, decisions = MetricsFile(tmp_path / "metrics.jsonl"), DecisionsFile(tmp_path / "decisions.jsonl")
     for step, each in enumerate(HISTORY, 1):
         decision = controller.observe(step, each)
-        decisions.append(step, decision.events)
-        metrics.append(step, each | decision.metrics)
+        append_decisions(tmp_path / "decisions.jsonl", step, decision.events)
+        append_metrics(tmp_path / "metrics.jsonl", step, each | decision.metrics)
     return tmp_path
 
 

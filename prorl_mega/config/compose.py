@@ -34,6 +34,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import prorl_mega
+from prorl_mega.config.keys import Branch
 from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.renamed import RENAMED
 from prorl_mega.config.schema import RunConfig, TasksConfig, WarmstartConfig
@@ -79,24 +80,13 @@ def to_config(settings: DictConfig, schema: type[Settings], world_size: int) -> 
 
 
 def to_objects(settings: DictConfig, schema: type[Settings]) -> Settings:
-    """Settings objects that may still contradict each other; `to_config` checks them as well."""
-    _refuse_unknown(settings, schema, "")
-    try:
-        config = OmegaConf.to_object(settings)
-    except OmegaConfBaseException as error:
-        raise ConfigError(explain(error, schema)) from None
-    assert isinstance(config, schema)
-    return config
+    """Objects that may contradict each other still; `to_config` checks them as well."""
+    return _to_object(settings, settings, schema, schema)
 
 
 def to_tasks(settings: DictConfig) -> TasksConfig:
-    """The tasks of a run alone, checked; other settings may be missing. Raises only `ConfigError`."""
-    _refuse_unknown(settings, RunConfig, "")
-    try:
-        tasks = OmegaConf.to_object(settings.tasks)
-    except OmegaConfBaseException as error:
-        raise ConfigError(explain(error, RunConfig)) from None
-    assert isinstance(tasks, TasksConfig)
+    """The tasks of a run alone, checked. What else the run needs may be missing. Raises only `ConfigError`."""
+    tasks = _to_object(settings, settings.tasks, RunConfig, TasksConfig)
     validate_tasks(tasks)
     return tasks
 
@@ -132,7 +122,7 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
         try:
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 _name_sweep_job(settings, schema, swept)
-                if _launched_locally():
+                if str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher"):
                     codes.append(_run_in_own_process(settings, schema, debug))
                     return
             codes.append(main(settings))
@@ -215,10 +205,6 @@ def _former(override: str) -> str:
     return override.replace(_key(override), former.get(_key(override), _key(override)), 1)
 
 
-def _launched_locally() -> bool:
-    return str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher")
-
-
 def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> ExitCode:
     """Run one job of a local sweep in a process of its own: Hydra's one process would keep memory and groups.
 
@@ -236,6 +222,17 @@ def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> Exit
         print(f"error: the sweep stops, {key}={settings[key]} failed", file=sys.stderr, flush=True)
         sys.exit(code if code > 0 else 128 - code)
     return ExitCode.FINISHED
+
+
+def _to_object(settings: DictConfig, branch: DictConfig, schema: type, kind: type[Branch]) -> Branch:
+    """The object of one branch of `settings`, none of which may be unknown."""
+    _refuse_unknown(settings, schema, "")
+    try:
+        found = OmegaConf.to_object(branch)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error, schema)) from None
+    assert isinstance(found, kind)
+    return found
 
 
 def _refuse_unknown(settings: DictConfig, schema: type, prefix: str) -> None:

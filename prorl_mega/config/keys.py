@@ -21,6 +21,17 @@ def setting_keys(schema: type, prefix: str = "") -> dict[str, object]:
     return keys
 
 
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys, as they are given on the command line."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def get_setting(settings: object, key: str) -> Any:
     """The value of a dotted key: `get_setting(config, "recipe.kl.coef")`."""
     return attrgetter(key)(settings)

@@ -66,13 +66,8 @@ def unknown_key(key: str, schema: type) -> str:
     return f"{key}: no such setting; these exist: {', '.join(siblings)}"
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    links: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None:
-        links.append(link)
-        link = link.__cause__
-    return links
+def _chain(error: BaseException | None) -> list[BaseException]:
+    return [] if error is None else [error, *_chain(error.__cause__)]
 
 
 def _where(text: str) -> str:

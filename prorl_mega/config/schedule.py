@@ -27,20 +27,15 @@ class EntropyAction(Enum):
 class Knob(Enum):
     """A setting that the controller may move to bring entropy back into its band: up raises entropy."""
 
-    entropy_coef = "entropy_coef"
-    temperature = "temperature"  # of sampling; the learner follows
-    clip_high = "clip_high"
-    kl_coef = "kl_coef"
+    entropy_coef = "recipe.loss.entropy_coef"
+    temperature = "rollout.temperature"  # of sampling; the learner follows
+    clip_high = "recipe.policy_loss.clip_high"
+    kl_coef = "recipe.kl.coef"
 
     @property
     def key(self) -> str:
         """The dotted setting."""
-        return {
-            Knob.entropy_coef: "recipe.loss.entropy_coef",
-            Knob.temperature: "rollout.temperature",
-            Knob.clip_high: "recipe.policy_loss.clip_high",
-            Knob.kl_coef: "recipe.kl.coef",
-        }[self]
+        return self.value
 
 
 class StageEnd(Enum):

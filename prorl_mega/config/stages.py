@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from prorl_mega.config.keys import setting_keys
+from prorl_mega.config.keys import Branch, flatten, setting_keys
 from prorl_mega.config.messages import explain, unknown_key
-from prorl_mega.config.schedule import StageConfig
 from prorl_mega.config.schema import RunConfig, TasksConfig
 from prorl_mega.errors import ConfigError
 
@@ -25,8 +23,6 @@ MAY_CHANGE = {
     "optimizer": ("learning_rate", "warmup_steps"),
 }
 """The only keys of these groups that a stage may set; in `recipe` all but `curriculum`, in `tasks` entries' weights."""
-
-Branch = TypeVar("Branch")
 
 
 def stage_settings(config: RunConfig) -> list[RunConfig]:
@@ -39,7 +35,13 @@ def stage_settings(config: RunConfig) -> list[RunConfig]:
     current = config
     for index, stage in enumerate(config.schedule.stages):
         try:
-            current = _overlaid(current, stage)
+            current = dataclasses.replace(
+                current,
+                recipe=_changed("recipe", current.recipe, stage.recipe),
+                rollout=_changed("rollout", current.rollout, stage.rollout),
+                optimizer=_changed("optimizer", current.optimizer, stage.optimizer),
+                tasks=_reweighed(current.tasks, stage.tasks),
+            )
         except ConfigError as error:
             raise ConfigError(f"schedule.stages[{index}].{error}") from None
         settings.append(_scaled(current, config) if stage.sqrt_batch else current)
@@ -51,23 +53,13 @@ def longest_response(config: RunConfig) -> int:
     return max(each.rollout.max_response_tokens for each in (config, *stage_settings(config)))
 
 
-def _overlaid(config: RunConfig, stage: StageConfig) -> RunConfig:
-    return dataclasses.replace(
-        config,
-        recipe=_changed("recipe", config.recipe, stage.recipe),
-        rollout=_changed("rollout", config.rollout, stage.rollout),
-        optimizer=_changed("optimizer", config.optimizer, stage.optimizer),
-        tasks=_reweighed(config.tasks, stage.tasks),
-    )
-
-
 def _changed(group: str, branch: Branch, changes: dict[str, Any]) -> Branch:
     """A copy of a settings object with some keys set, each checked for existence and type."""
     if not changes:
         return branch
     tree = OmegaConf.create({group: OmegaConf.structured(branch)})
     known = setting_keys(RunConfig)
-    for key, value in _leaves(changes):
+    for key, value in flatten(changes).items():
         name = f"{group}.{key}"
         if name not in known:
             raise ConfigError(unknown_key(name, RunConfig))
@@ -90,7 +82,7 @@ def _changed(group: str, branch: Branch, changes: dict[str, Any]) -> Branch:
 
 def _reweighed(tasks: TasksConfig, changes: dict[str, Any]) -> TasksConfig:
     mixture = dict(tasks.mixture)
-    for key, weight in _leaves(changes):
+    for key, weight in flatten(changes).items():
         group, _, rest = key.partition(".")
         entry, _, setting = rest.rpartition(".")
         if group != "mixture" or setting != "weight":
@@ -116,11 +108,3 @@ def _scaled(settings: RunConfig, outside: RunConfig) -> RunConfig:
 
 def _samples_per_update(config: RunConfig) -> int:
     return max(1, config.recipe.prompts_per_update * config.recipe.samples_per_prompt)
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -35,7 +35,7 @@ def validate(config: RunConfig, world_size: int) -> None:
     _raise_all(
         [
             *out_of_bounds(config),
-            *_name(config.name),
+            *name_problems(config.name),
             *_parallel(config.parallel, world_size),
             *_rollout(config, world_size),
             *_batches(config, world_size),
@@ -89,7 +89,8 @@ def _raise_all(problems: list[str]) -> None:
         raise ConfigError(f"{len(problems)} settings cannot work:\n" + "\n".join(f"  - {line}" for line in problems))
 
 
-def _name(name: str) -> list[str]:
+def name_problems(name: str) -> list[str]:
+    """Why a run cannot have this name, which becomes a directory."""
     if _NAME.fullmatch(name):
         return []
     return [f"name={name!r} becomes a directory: letters, digits, '.', '_' and '-' work, the first one no sign"]

@@ -9,7 +9,6 @@ import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 
 from prorl_mega.config.schema import ParallelConfig
-from prorl_mega.errors import ConfigError
 from prorl_mega.types import ParallelLayout
 
 
@@ -25,13 +24,9 @@ def initialize_parallel(config: ParallelConfig, *, seed: int) -> ParallelLayout:
     """Split the ranks into tensor-, pipeline- and data-parallel groups and seed every generator.
 
     Needs `backend.initialize_distributed` first. Ranks that hold the same pipeline stage draw the same initial
-    weights, which tensor-parallel ranks then slice. Raises `ConfigError` if the ranks do not come out even. Groups of
-    an earlier call are kept if they split the ranks alike and are closed otherwise.
+    weights, which tensor-parallel ranks then slice. Groups of an earlier call are kept if they split the ranks alike
+    and are closed otherwise.
     """
-    world_size = dist.get_world_size()
-    check_world_size(config, world_size)
-    if config.sequence and config.tensor == 1:
-        raise ConfigError("parallel.sequence=true needs parallel.tensor > 1: it splits tokens between those ranks")
     if not _is_split_like(config):
         _leave_groups()
         parallel_state.initialize_model_parallel(
@@ -41,7 +36,7 @@ def initialize_parallel(config: ParallelConfig, *, seed: int) -> ParallelLayout:
             distributed_timeout_minutes=_world_timeout_minutes(),
         )
     layout = ParallelLayout(
-        world_size=world_size,
+        world_size=dist.get_world_size(),
         rank=dist.get_rank(),
         tensor_size=config.tensor,
         tensor_rank=parallel_state.get_tensor_model_parallel_rank(),
@@ -52,22 +47,6 @@ def initialize_parallel(config: ParallelConfig, *, seed: int) -> ParallelLayout:
     )
     _seed(seed, layout)
     return layout
-
-
-def check_world_size(config: ParallelConfig, world_size: int) -> None:
-    """Raise `ConfigError` unless `world_size` ranks hold a whole number of copies of the model."""
-    if config.tensor < 1 or config.pipeline < 1:
-        raise ConfigError(
-            f"parallel.tensor={config.tensor} and parallel.pipeline={config.pipeline} must both be at least 1"
-        )
-    per_copy = config.tensor * config.pipeline
-    if world_size % per_copy:
-        lower = world_size // per_copy * per_copy
-        works = [str(count) for count in (lower, lower + per_copy) if count > 0]
-        raise ConfigError(
-            f"{world_size} ranks cannot hold copies of parallel.tensor={config.tensor} × "
-            f"parallel.pipeline={config.pipeline}; start {' or '.join(works)} ranks, or change the two settings"
-        )
 
 
 def process_groups() -> ProcessGroups:

@@ -156,7 +156,7 @@ class Checkpoints:
         """Keep the newest `keep` up to and including the one that was just verified; damaged ones do not count."""
         earlier = [name for name in self._names() if _number(name) < _number(newest)]
         sound = [name for name in earlier if name not in self._rejected]
-        kept = sound[len(sound) - (self._keep - 1) :] if self._keep > 1 else []
+        kept = sound[max(0, len(sound) - (self._keep - 1)) :]
         for name in earlier:
             if name not in kept:
                 remove_tree(self.directory / name)

@@ -13,26 +13,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prorl_mega.run.jsonl import append_durably, cut_after, read_rows
+from prorl_mega.run.jsonl import append_durably, read_rows
 from prorl_mega.types import Event
 
 NAME = "decisions.jsonl"
 
 
-class DecisionsFile:
-    """`decisions.jsonl` of a run. Only rank 0 has one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def append(self, step: int, events: tuple[Event, ...]) -> None:
-        """Write the events of a step and force them to disk."""
-        if events:
-            append_durably(self._path, [to_row(step, event) for event in events])
-
-    def cut(self, step: int) -> None:
-        """Drop events beyond `step`, and a last line that a crash has left unfinished."""
-        cut_after(self._path, step)
+def append_decisions(path: Path, step: int, events: tuple[Event, ...]) -> None:
+    """Write the events of a step and force them to disk. Rank 0 only."""
+    if events:
+        append_durably(path, [to_row(step, event) for event in events])
 
 
 def to_row(step: int, event: Event) -> dict[str, Any]:

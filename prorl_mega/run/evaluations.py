@@ -33,7 +33,10 @@ def write_evaluation(
         "label": label,
         "step": step,
         "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
-        "problems": [_bounded(problem) for problem in problems],
+        "problems": [
+            {name: shortened(value) if isinstance(value, str) else value for name, value in problem.items()}
+            for problem in problems
+        ],
     }
     write_durably(
         directory / f"{label}.json", json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -61,7 +64,3 @@ def remove_after(directory: Path, step: int, *, is_last: bool) -> None:
         content = read_evaluation(path)
         if content is None or content["step"] > step or (path.stem == FINAL and not is_last):
             path.unlink()
-
-
-def _bounded(problem: dict[str, Any]) -> dict[str, Any]:
-    return {name: shortened(value) if isinstance(value, str) else value for name, value in problem.items()}

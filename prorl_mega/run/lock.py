@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from prorl_mega.errors import ConfigError
 
@@ -56,7 +57,7 @@ class RunLock:
                     f"{self._path.parent} is in use by {holder}. Wait for it, choose another name, or delete "
                     f"{self._path} if you are sure that it has ended."
                 )
-            self._write(descriptor, json.dumps(asdict(self._me)).encode())
+            self._write(descriptor, msgspec.json.encode(self._me))
 
     def release(self) -> None:
         """Free the lock, unless another process has taken it over in the meantime."""
@@ -87,11 +88,8 @@ class RunLock:
 def _parse(content: bytes) -> Holder | None:
     """The holder; None when the file is free or was left half-written by a crash."""
     try:
-        fields = json.loads(content)
-        return Holder(
-            host=str(fields["host"]), pid=int(fields["pid"]), started=int(fields["started"]), job=str(fields["job"])
-        )
-    except (ValueError, KeyError, TypeError):
+        return msgspec.json.decode(content, type=Holder)
+    except ValueError:
         return None
 
 

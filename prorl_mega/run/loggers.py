@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from prorl_mega.config.schema import RunConfig
-from prorl_mega.plugins import resolve
 from prorl_mega.run.tensorboard import TensorBoard
 from prorl_mega.types import Metrics
 
@@ -28,8 +26,3 @@ class MetricsLogger(Protocol):
 
 LoggerType = Callable[..., MetricsLogger]
 LOGGERS: dict[str, LoggerType] = {"tensorboard": TensorBoard}
-
-
-def find_loggers(config: RunConfig) -> list[LoggerType]:
-    """The loggers that the setting names. Raises ConfigError for a name or an import path that does not exist."""
-    return [resolve(name, LOGGERS, what="logger", key="loggers") for name in config.loggers]

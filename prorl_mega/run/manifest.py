@@ -11,6 +11,8 @@ import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from prorl_mega.run.storage import content_hash, forget_cached, fsync_path
 
 NAME = "MANIFEST.json"
@@ -72,16 +74,10 @@ def read(directory: Path) -> Manifest:
         content = json.loads(path.read_bytes())
         if content["format"] != FORMAT:
             raise BrokenManifestError(f"{NAME} has format {content['format']}; this version reads {FORMAT}")
-        files = {
-            _contained(name): FileEntry(bytes=int(entry["bytes"]), blake3=str(entry["blake3"]))
-            for name, entry in content["files"].items()
-        }
-        return Manifest(
-            step=int(content["step"]),
-            world_size=int(content["world_size"]),
-            settings=str(content["settings"]),
-            files=files,
-        )
+        manifest = msgspec.convert(content, Manifest)
+        for name in manifest.files:
+            _refuse_outside(name)
+        return manifest
     except BrokenManifestError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -110,9 +106,8 @@ def _fault(directory: Path, name: str, entry: FileEntry) -> str:
     return ""
 
 
-def _contained(name: str) -> str:
-    """`name`, if it is a path inside the checkpoint; else BrokenManifestError."""
+def _refuse_outside(name: str) -> None:
+    """Raise BrokenManifestError unless `name` is a path inside the checkpoint."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\0" in name or PurePosixPath(name).as_posix() != name:
         raise BrokenManifestError(f"{NAME} names {name!r}, which is not a path inside the checkpoint")
-    return name

@@ -9,25 +9,31 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import psutil
+
 from prorl_mega.run.jsonl import append_durably, cut_after
 from prorl_mega.types import Metrics
 
+METRICS = "metrics.jsonl"
+MEMORY_PREFIX = "memory/"  # like timings, not reproducible
 
-class MetricsFile:
-    """`metrics.jsonl` of a run. Only rank 0 has one."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+def append_metrics(path: Path, step: int, metrics: Metrics) -> None:
+    """Add the row of a step and force it to the disk. Rank 0 only."""
+    row = {name: float(value) if math.isfinite(value) else None for name, value in sorted(metrics.items())}
+    append_durably(path, [{"step": step} | row])
 
-    def append(self, step: int, metrics: Metrics) -> None:
-        """Add the row of a step and force it to the disk."""
-        row = {name: float(value) if math.isfinite(value) else None for name, value in sorted(metrics.items())}
-        append_durably(self._path, [{"step": step} | row])
 
-    def cut(self, step: int) -> Metrics:
-        """Drop the rows beyond `step`, and a last line that a crash has left unfinished. Returns the last row kept."""
-        last = cut_after(self._path, step)
-        return {name: float(value) for name, value in last.items() if value is not None and name != "step"}
+def cut_metrics(path: Path, step: int) -> Metrics:
+    """Drop the rows beyond `step`, and a last line that a crash has left unfinished. Returns the last row kept."""
+    last = cut_after(path, step)
+    return {name: float(value) for name, value in last.items() if value is not None and name != "step"}
+
+
+def memory() -> Metrics:
+    """Resident memory of this rank's process, MiB; verifier processes are not counted. Shows a leak long before it
+    ends a run."""
+    return {f"{MEMORY_PREFIX}resident_mib": psutil.Process().memory_info().rss / 2**20}
 
 
 def mean_of_additions(additions: list[Metrics]) -> Metrics:

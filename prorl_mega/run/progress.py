@@ -33,32 +33,27 @@ class RunProgress:
 
     def __init__(self, schedule: ScheduleConfig) -> None:
         self._schedule = schedule
-        self._plain: deque[float] = deque(maxlen=RECENT)
-        self._evaluations: deque[float] = deque(maxlen=RECENT)
-        self._saves: deque[float] = deque(maxlen=RECENT)
+        self._seconds: dict[str, deque[float]] = {name: deque(maxlen=RECENT) for name in ("step", EVALUATE, SAVE)}
 
     def step_done(self, seconds: Mapping[str, float]) -> None:
         """Take in `seconds` per phase and "step" for their sum, as the phase timer gives them."""
         evaluating = seconds.get(EVALUATE, 0.0)
-        self._plain.append(seconds["step"] - evaluating)
+        self._seconds["step"].append(seconds["step"] - evaluating)
         if evaluating > 0:
-            self._evaluations.append(evaluating)
+            self._seconds[EVALUATE].append(evaluating)
 
     def save_done(self, seconds: float) -> None:
-        self._saves.append(seconds)
+        self._seconds[SAVE].append(seconds)
 
     def seconds_left(self, step: int) -> float | None:
         """Seconds until the last step is done and saved; None before anything is known."""
-        if not self._plain:
+        if not self._seconds["step"]:
             return None
         steps = self._schedule.steps
         coming = range(step + 1, steps + 1)
-        left = len(coming) * fmean(self._plain)
-        for known, every in (
-            (self._evaluations, self._schedule.evaluate_every),
-            (self._saves, self._schedule.save_every),
-        ):
-            if known:
+        left = len(coming) * fmean(self._seconds["step"])
+        for name, every in ((EVALUATE, self._schedule.evaluate_every), (SAVE, self._schedule.save_every)):
+            if known := self._seconds[name]:
                 left += fmean(known) * sum(due(each, every, steps) for each in coming)
         return left
 

@@ -11,26 +11,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from prorl_mega.config.schema import Resume, RunConfig
+from prorl_mega.config.validate import name_problems
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.plugins import resolve
 from prorl_mega.run import evaluations
 from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
-from prorl_mega.run.decisions import DecisionsFile
-from prorl_mega.run.jsonl import to_lines
+from prorl_mega.run.decisions import append_decisions
+from prorl_mega.run.jsonl import cut_after, to_lines
 from prorl_mega.run.lock import RunLock
-from prorl_mega.run.loggers import LoggerType, MetricsLogger, find_loggers
-from prorl_mega.run.memory import memory
-from prorl_mega.run.metrics import MetricsFile
+from prorl_mega.run.loggers import LOGGERS, LoggerType, MetricsLogger
+from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
 from prorl_mega.run.progress import SAVE, RunProgress, due
 from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
 from prorl_mega.run.signals import StopSignals
@@ -38,110 +37,71 @@ from prorl_mega.run.step import StepLog
 from prorl_mega.run.storage import remove_unfinished, storage_errors, write_durably
 from prorl_mega.types import Decision, Metrics
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]*")
 
-
-def open_run(config: RunConfig, ranks: Ranks) -> TrainingRun:
-    """Open the run's directory, or create it. All ranks call it together, before anything expensive is built.
-
-    Raises ConfigError when the directory is in use, when fixed settings changed, or when `resume=never` meets
-    checkpoints; CheckpointError when there are checkpoints but none is intact.
-    """
-    if not _NAME.fullmatch(config.name):
-        raise ConfigError(f"name={config.name!r} cannot be a directory; use letters, digits and . _ - = , + @")
-    directory = Path(config.root) / config.name
-    lock = RunLock(directory / "LOCK")
-    loggers: list[LoggerType] = []
-    with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}"):
-        if ranks.is_first:
-            loggers = find_loggers(config)
-            for part in ("checkpoints", "samples", "evaluation"):
-                (directory / part).mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-    console = Console(directory / "console.log" if ranks.is_first else None)
-    try:
-        checkpoints = Checkpoints(
-            directory / "checkpoints",
-            ranks=ranks,
-            settings=fingerprint(config),
-            keep=config.schedule.keep_checkpoints,
-            report=console.line,
-        )
-        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"tidying {directory}"):
-            if ranks.is_first:
-                checkpoints.sweep()
-                remove_unfinished(directory)
-        newest = checkpoints.newest_valid()
-        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"writing {directory}"):
-            if newest is not None:
-                _check_resumable(config, newest, ranks)
-            if ranks.is_first:
-                path = directory / "config.yaml"
-                for change in changes_on_resume(path, config) if newest is not None and path.exists() else []:
-                    console.line(f"changed setting: {change}")
-                write_settings(path, config)
-    except BaseException:
-        console.close()
-        if ranks.is_first:
-            lock.release()
-        raise
-    return TrainingRun(
-        config,
-        directory,
-        ranks=ranks,
-        console=console,
-        lock=lock,
-        checkpoints=checkpoints,
-        newest=newest,
-        loggers=loggers,
-    )
-
-
-class TrainingRun:
-    """A run, through which the loop writes everything. A context manager: leaving it frees the directory.
+class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
+    """A run, through which the loop writes everything. A context manager: leaving it frees the directory for the next
+    process.
 
     Steps count from 1; checkpoint N holds the state after step N. Methods marked collective are called by all ranks
     together; the others do their work on rank 0 and nothing elsewhere.
     """
 
-    def __init__(
-        self,
-        config: RunConfig,
-        directory: Path,
-        *,
-        ranks: Ranks,
-        console: Console,
-        lock: RunLock,
-        checkpoints: Checkpoints,
-        newest: SavedCheckpoint | None,
-        loggers: list[LoggerType],
-    ) -> None:
-        self.directory = directory
+    def __init__(self, config: RunConfig, ranks: Ranks) -> None:
+        """Open the run's directory, or create it. Collective, before anything expensive is built.
+
+        Raises ConfigError when the directory is in use, when settings changed that must not, or when `resume=never`
+        meets checkpoints; CheckpointError when there are checkpoints but none is intact.
+        """
+        for problem in name_problems(config.name):  # also of a run that nobody has validated: no path leads elsewhere
+            raise ConfigError(problem)
+        self.directory = directory = Path(config.root) / config.name
         self.exit_code = ExitCode.FINISHED
         self._schedule = config.schedule
         self._ranks = ranks
-        self._console = console
-        self._lock = lock
-        self._checkpoints = checkpoints
-        self._newest = newest
-        self._metrics = MetricsFile(directory / "metrics.jsonl")
-        self._decisions = DecisionsFile(directory / DECISIONS)
-        self._logger_types = loggers
+        self._lock = RunLock(directory / "LOCK")
+        self._logger_types: list[LoggerType] = []
         self._loggers: list[MetricsLogger] = []
-        self._progress = RunProgress(config.schedule)
+        opening = f"opening {directory}"
+        with ranks.raise_on_all_ranks(opening), storage_errors(f"creating {directory}"):
+            if ranks.is_first:
+                self._logger_types = [resolve(each, LOGGERS, what="logger", key="loggers") for each in config.loggers]
+                for part in ("checkpoints", "samples", "evaluation"):
+                    (directory / part).mkdir(parents=True, exist_ok=True)
+                self._lock.acquire()
+        self._console = Console(directory / "console.log" if ranks.is_first else None)
         self._signals = StopSignals(announce=ranks.is_first)
+        try:
+            self._checkpoints = Checkpoints(
+                directory / "checkpoints",
+                ranks=ranks,
+                settings=fingerprint(config),
+                keep=config.schedule.keep_checkpoints,
+                report=self.message,
+            )
+            with ranks.raise_on_all_ranks(opening), storage_errors(f"tidying {directory}"):
+                if ranks.is_first:
+                    self._checkpoints.sweep()
+                    remove_unfinished(directory)
+            self._newest = self._checkpoints.newest_valid()
+            with ranks.raise_on_all_ranks(opening), storage_errors(f"writing {directory}"):
+                if self._newest is not None:
+                    _check_resumable(config, self._newest, ranks)
+                if ranks.is_first:
+                    path = directory / "config.yaml"
+                    for change in changes_on_resume(path, config) if self._newest and path.exists() else []:
+                        self.message(f"changed setting: {change}")
+                    write_settings(path, config)
+        except BaseException:
+            self.close()
+            raise
+        self._progress = RunProgress(config.schedule)
         self._signals.install()
         self._opened = time.monotonic()
-        self._saved_step = 0 if newest is None else newest.step
+        self._saved_step = 0 if self._newest is None else self._newest.step
         self._save_seconds: dict[str, float] = {}
         self._resets = 0
 
-    def __enter__(self) -> TrainingRun:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def message(self, text: str) -> None:
@@ -172,8 +132,8 @@ class TrainingRun:
         last: Metrics = {}
         with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
-                last = self._metrics.cut(step)
-                self._decisions.cut(step)
+                last = cut_metrics(self.directory / METRICS, step)
+                cut_after(self.directory / DECISIONS, step)
                 done = -1 if self._newest is None else step  # a fresh start keeps nothing, not even step 0
                 last_step = self._schedule.steps
                 evaluations.remove_after(self.directory / "evaluation", done, is_last=step >= last_step)
@@ -227,9 +187,12 @@ class TrainingRun:
         self._save_seconds = {}
         with self._ranks.raise_on_all_ranks(f"recording step {step}"):
             if self._ranks.is_first:
-                self._decisions.append(step, log.events)
-                self._metrics.append(step, metrics)
-                self._write_samples(step, log)
+                append_decisions(self.directory / DECISIONS, step, log.events)
+                append_metrics(self.directory / METRICS, step, metrics)
+                if log.rows:
+                    with storage_errors(f"writing {self.directory}"):
+                        text = to_lines(log.rows, readable=True)
+                        write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", text)
                 for logger in self._loggers:
                     logger.append(step, metrics)
         self._console.line(self._progress.line(step, metrics, seconds["step"]))
@@ -297,11 +260,6 @@ class TrainingRun:
             closing.callback(self._console.close)
             while self._loggers:
                 closing.callback(self._loggers.pop().close)
-
-    def _write_samples(self, step: int, log: StepLog) -> None:
-        if log.rows:
-            with storage_errors(f"writing {self.directory}"):
-                write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", to_lines(log.rows, readable=True))
 
 
 def _check_resumable(config: RunConfig, newest: SavedCheckpoint, ranks: Ranks) -> None:

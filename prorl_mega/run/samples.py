@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from prorl_mega.run.console import printable
@@ -42,13 +43,12 @@ def shortened(text: str) -> str:
 
 def _spread(groups: list[Group]) -> list[Group]:
     """The first GROUPS problems in the order first of each task, second of each task, and so on."""
-    seen: dict[str, int] = {}
+    turns: Counter[str] = Counter()
     ranked = []
-    for position, group in enumerate(groups):
-        turn = seen.get(group.problem.task, 0)
-        seen[group.problem.task] = turn + 1
-        ranked.append((turn, position, group))
-    return [group for _, _, group in sorted(ranked, key=lambda each: each[:2])[:GROUPS]]
+    for group in groups:
+        ranked.append((turns[group.problem.task], group))
+        turns[group.problem.task] += 1
+    return [group for _, group in sorted(ranked, key=lambda each: each[0])[:GROUPS]]
 
 
 def _extremes(samples: list[Sample]) -> list[Sample]:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from blake3 import blake3
 
+from prorl_mega.config.keys import flatten
 from prorl_mega.config.renamed import translated
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ConfigError
@@ -57,17 +58,6 @@ _ABSENT = "(absent)"
 def to_plain(config: RunConfig) -> dict[str, Any]:
     """Nested dicts of plain values, enums by name; values of options that look like secrets are hidden."""
     return _plain(dataclasses.asdict(config))
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a tree by dotted keys, as they are given on the command line."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def fingerprint(config: RunConfig) -> str:

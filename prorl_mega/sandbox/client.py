@@ -45,11 +45,8 @@ class SandboxClient:
 
     def close(self) -> None:
         """End the server and its sandboxes."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        self._process.kill()
-        self._process.wait()
+        with self._process:  # closes its pipes and reaps it
+            self._process.kill()
 
     def _ask(self, request: SandboxRequest) -> list[ProgramResult]:
         assert self._process.stdin is not None

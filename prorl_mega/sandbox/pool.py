@@ -7,6 +7,7 @@ one, and is an INFRA_ERROR if that fails as well: never a verdict about the prog
 
 from __future__ import annotations
 
+import contextlib
 import math
 import select
 import time
@@ -40,15 +41,13 @@ class _Job:
 class SandboxCounters:
     """Totals since the pool was made."""
 
-    runs: int = 0
-    started: int = 0  # sandboxes
     killed: int = 0  # runs that did not end by themselves
     failures: int = 0  # of sandboxes
     infra_errors: int = 0
 
 
-class Sandbox:
-    """A pool for at most `size` programs at a time, each isolated by `spec`. Belongs to one thread."""
+class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
+    """At most `size` programs at a time, each isolated as `spec` says. Belongs to one thread."""
 
     def __init__(self, spec: SandboxSpec, *, size: int = 1) -> None:
         assert size >= 1
@@ -57,9 +56,6 @@ class Sandbox:
         self._failed_starts = 0  # in a row
         self.counters = SandboxCounters()
         self.waiting: Callable[[], None] = lambda: None  # called about every `BEAT_S` while programs run
-
-    def __enter__(self) -> Sandbox:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
@@ -88,7 +84,6 @@ class Sandbox:
 
     def _run(self, jobs: list[_Job]) -> list[_Job]:
         queue, working = deque(jobs), dict[SandboxWorker, tuple[_Job, int]]()
-        self.counters.runs += sum(len(job.runs) for job in jobs)
         try:
             while queue or working:
                 self._hand_out(queue, working)
@@ -118,7 +113,6 @@ class Sandbox:
                 break
             try:
                 self._workers.append(SandboxWorker(self.spec))
-                self.counters.started += 1
                 starting += 1
             except SandboxError as error:
                 self._fail(queue, _infra_error(str(error)))

@@ -147,10 +147,8 @@ class SandboxWorker:
         for pid in (*descendants(self.process.pid), self.process.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-        if self.process.stderr is not None:
-            self.process.stderr.close()
-        self.control.close()
+        with self.process:  # closes its standard error and reaps it
+            self.control.close()
         self._forget_run()
         self.ready = False
 
@@ -273,12 +271,13 @@ def usage(guest: int) -> tuple[float, bool]:
     used, runnable = 0.0, not programs
     for pid in programs:
         with contextlib.suppress(OSError):
-            used += sum(map(int, _stat(f"/proc/{pid}/stat")[11:15])) / os.sysconf("SC_CLK_TCK")  # and ended children's
+            used += sum(map(int, read_stat(f"{pid}")[11:15])) / os.sysconf("SC_CLK_TCK")  # and ended children's
             threads = os.listdir(f"/proc/{pid}/task")
-            runnable = runnable or any(_stat(f"/proc/{pid}/task/{each}/stat")[0] in (b"R", b"D") for each in threads)
+            runnable = runnable or any(read_stat(f"{pid}/task/{each}")[0] in (b"R", b"D") for each in threads)
     return used, runnable
 
 
-def _stat(path: str) -> list[bytes]:
-    with open(path, "rb") as file:
+def read_stat(process: str) -> list[bytes]:
+    """The fields of /proc/PROCESS/stat from the state on; the name before it may contain anything."""
+    with open(f"/proc/{process}/stat", "rb") as file:
         return file.read().rpartition(b")")[2].split()

@@ -57,7 +57,8 @@ _COMPILER = {
 }  # fmt: skip
 
 # Allowed when the (masked) argument is one of the values: (numbers, index of the argument, mask, values).
-_CHECKED: tuple[tuple[tuple[int, int], int, int, tuple[int, ...]], ...] = (
+_Rules = tuple[tuple[tuple[int, int], int, int, tuple[int, ...]], ...]
+_CHECKED: _Rules = (
     ((56, 220), 0, _CLONE_THREAD | _NEW_NAMESPACES, (_CLONE_THREAD,)),  # clone: threads only
     ((62, 129), 0, 0xFFFF_FFFF, (OWN_PID,)),  # kill
     ((234, 131), 0, 0xFFFF_FFFF, (OWN_PID,)),  # tgkill
@@ -87,9 +88,7 @@ def compiler_filter() -> bytes:
     return _assemble([*_PLAIN.values(), *_COMPILER.values()], checked)
 
 
-def _assemble(
-    plain: list[tuple[int, int]], checked: tuple[tuple[tuple[int, int], int, int, tuple[int, ...]], ...]
-) -> bytes:
+def _assemble(plain: list[tuple[int, int]], checked: _Rules) -> bytes:
     machine = os.uname().machine
     which = list(_ARCHITECTURES).index(machine)
     code = [

@@ -55,7 +55,7 @@ class PoolBatch(Answers):
         return self.in_order()
 
 
-class VerifierPool:
+class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
     """Implements `protocols.Verifiers`. Workers start with the first answers, at most `tasks.workers` of them."""
 
     def __init__(self, tasks: TasksConfig) -> None:
@@ -75,9 +75,6 @@ class VerifierPool:
         self._lock = threading.Lock()
         self.counters = Scoring()
         """The sum over all batches so far."""
-
-    def __enter__(self) -> VerifierPool:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()

@@ -10,6 +10,7 @@ import time
 from collections import deque
 
 from prorl_mega.sandbox.channel import Inbox, start_child
+from prorl_mega.sandbox.process import read_stat
 from prorl_mega.verifiers.batch import Job
 from prorl_mega.verifiers.messages import WorkerReply
 
@@ -74,11 +75,9 @@ class VerifierWorker:
 
     def stop(self) -> str:
         """Kill and reap it. Returns the last line of its standard error, or how it ended."""
-        self.process.kill()
-        code = self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                stream.close()
+        with self.process:  # closes its pipes and reaps it
+            self.process.kill()
+        code = self.process.returncode
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 300))
         line = self._log.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
         self._log.close()
@@ -88,10 +87,7 @@ class VerifierWorker:
 def _processor_time(pid: int) -> float | None:
     """Seconds of processor time of a process that is running or ready to; None when it sleeps, or cannot be seen."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = read_stat(f"{pid}")
     except OSError:
         return None
-    if fields[0] != b"R":
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return None if fields[0] != b"R" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

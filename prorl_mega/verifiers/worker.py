@@ -34,10 +34,6 @@ _FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn",
               "subprocess.Popen", "socket.", "pty.spawn", "signal.pthread_kill", "ctypes.dlopen")  # fmt: skip
 
 
-def main() -> None:
-    serve(*pipes_to_parent())
-
-
 def serve(source: int, sink: int) -> None:
     """Answer requests until the other end of the pipe is closed."""
     inbox = Inbox(WorkerRequest)
@@ -110,4 +106,4 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(*pipes_to_parent())

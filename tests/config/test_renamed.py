@@ -12,12 +12,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from prorl_mega.config.compose import sweep_name, to_objects
-from prorl_mega.config.keys import setting_keys
+from prorl_mega.config.keys import flatten, setting_keys
 from prorl_mega.config.messages import explain
 from prorl_mega.config.renamed import RENAMED, translated
 from prorl_mega.config.schema import ModelConfig, RunConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.run.settings import changes_on_resume, flatten, read_settings, to_plain
+from prorl_mega.run.settings import changes_on_resume, read_settings, to_plain
 
 OLD = Path(__file__).with_name("version_0_1.yaml")
 """config.yaml as version 0.1 wrote it; everything under `recipe` and `schedule.entropy` differs from its default."""

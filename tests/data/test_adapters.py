@@ -12,7 +12,7 @@ from prorl_mega.data.adapters import SCHEMAS
 from prorl_mega.data.canonical import Domain
 from prorl_mega.data.schemas import detect, read
 from prorl_mega.errors import DataError
-from prorl_mega.sandbox import IsolationTier
+from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import create
 
 MATH, STEM, CODE, INSTRUCTION, LOGIC = Domain

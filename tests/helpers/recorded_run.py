@@ -8,7 +8,7 @@ import numpy as np
 from prorl_mega.config.schema import ModelConfig, RunConfig, ScheduleConfig, TaskConfig, TasksConfig
 from prorl_mega.run.evaluations import write_evaluation
 from prorl_mega.run.jsonl import to_lines
-from prorl_mega.run.metrics import MetricsFile
+from prorl_mega.run.metrics import append_metrics
 from prorl_mega.run.settings import write_settings
 from prorl_mega.types import Metrics
 
@@ -26,9 +26,8 @@ def record_run(directory: Path, steps: int) -> None:
     )
     write_settings(directory / "config.yaml", config)
     dice = np.random.default_rng(0)
-    file = MetricsFile(directory / "metrics.jsonl")
     for step in range(1, steps + 1):
-        file.append(step, metrics_of(step, steps, dice))
+        append_metrics(directory / "metrics.jsonl", step, metrics_of(step, steps, dice))
     for label, step, ability in (("base", 0, 0.2), ("final", steps, 0.7)):
         write_evaluation(
             directory / "evaluation",

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from prorl_mega.sandbox import IsolationTier, Sandbox, SandboxSpec, try_tier
+from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
+from prorl_mega.sandbox.pool import Sandbox, try_tier
 
 
 @functools.cache

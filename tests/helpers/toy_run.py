@@ -12,7 +12,7 @@ from typing import Any
 from prorl_mega.config.schema import RunConfig, ScheduleConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ExitCode, ProRLError
-from prorl_mega.run.run_directory import open_run
+from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.types import Decision, Event
 
 
@@ -42,7 +42,7 @@ class Toy:
 
 def toy_train(config: RunConfig, ranks: Ranks, pause: float = 0.0) -> ExitCode:
     toy = Toy(ranks.rank)
-    with open_run(config, ranks) as run:
+    with TrainingRun(config, ranks) as run:
         step = run.resume(toy.restore)
         assert run.saved_state == ({"controller": {"value": toy.value}} if step else None)
         while step < config.schedule.steps and not run.should_stop():

@@ -13,7 +13,6 @@ import pytest
 import torch
 from helpers.distributed import run_ranks
 
-from prorl_mega.errors import ConfigError
 from prorl_mega.learner.backend import respell_method, respell_module
 
 MOVED = """
@@ -98,10 +97,6 @@ def activate_everything(variables: dict[str, list[str]]) -> dict[str, object]:
     dist.all_reduce(total)
     found["launch"] = (launch.rank, launch.world_size, int(total))
     found["exported"] = [os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
-    try:
-        parallel.initialize_parallel(ParallelConfig(tensor=3), seed=1)
-    except ConfigError as error:
-        found["uneven"] = str(error)
     layout = parallel.initialize_parallel(ParallelConfig(pipeline=2), seed=1)
     timeout = parallel.process_groups().pipeline._get_backend(torch.device("cpu")).options._timeout
     found["layout"] = (layout.pipeline_rank, layout.data_size, timeout.total_seconds())
@@ -125,8 +120,6 @@ def test_binds_megatron_and_starts_under_srun() -> None:
         assert "torch.cuda.memory_allocated" in str(found["unknown call"])
         assert found["launch"] == (rank, 2, 2)
         assert found["exported"] == [str(rank), "2", "0"]
-        assert "2 ranks cannot hold copies of parallel.tensor=3" in str(found["uneven"])
-        assert "start 3 ranks" in str(found["uneven"])
         assert found["layout"] == (rank, 1, 60.0)
 
 

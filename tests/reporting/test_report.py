@@ -14,7 +14,7 @@ from prorl_mega.report import main, write_report
 from prorl_mega.reporting.charts import MOST_POINTS, Chart, moving_average, tidied
 from prorl_mega.reporting.drawing import svg
 from prorl_mega.reporting.history import read_history
-from prorl_mega.run.metrics import MetricsFile
+from prorl_mega.run.metrics import append_metrics
 
 VOID = {"meta", "line", "path", "circle", "br"}
 
@@ -187,9 +187,8 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     ],
 )
 def test_strange_numbers_do_not_break_it(tmp_path: Path, rows: list[dict[str, float]]) -> None:
-    file = MetricsFile(tmp_path / "metrics.jsonl")
     for step, row in enumerate(rows, 1):
-        file.append(step, row)
+        append_metrics(tmp_path / "metrics.jsonl", step, row)
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "base.json").write_text('{"label": "base"')
     page = write_report(tmp_path).read_text()

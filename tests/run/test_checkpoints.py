@@ -61,6 +61,14 @@ def test_a_checkpoint_is_found_again_and_old_ones_are_pruned(tmp_path: Path) -> 
     assert assert_consistent(checkpoints.newest_valid()) == 3
 
 
+@pytest.mark.parametrize("keep", [1, 4, 5])
+def test_as_many_are_kept_as_the_setting_says(tmp_path: Path, keep: int) -> None:
+    checkpoints = checkpoints_in(tmp_path, keep=keep)
+    for step in range(1, 8):
+        write_step(checkpoints, step)
+        assert names_in(tmp_path)[1:] == [f"step_{each:06d}" for each in range(max(1, step - keep + 1), step + 1)]
+
+
 def test_steps_beyond_six_digits_sort_by_number(tmp_path: Path) -> None:
     checkpoints = checkpoints_in(tmp_path)
     for step in (999_999, 1_000_000):

@@ -15,7 +15,7 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.loggers import LOGGERS
-from prorl_mega.run.run_directory import open_run
+from prorl_mega.run.run_directory import TrainingRun
 
 EXAMPLE = f"{Path(__file__).parents[2] / 'examples' / 'my_logger.py'}:CsvLogger"
 FAILING = """
@@ -57,7 +57,7 @@ def test_a_logger_gets_every_step_once_also_when_the_run_fails_and_resumes(tmp_p
         config = toy_config(tmp_path, 5)
         config.loggers = [logger]
         toy = Toy(ranks.rank)
-        with open_run(config, ranks) as run:
+        with TrainingRun(config, ranks) as run:
             done = run.resume(toy.restore)
             for step in range(done + 1, done + 3):
                 with run.step(step) as log:
@@ -79,7 +79,7 @@ def test_a_logger_that_fails_ends_the_run_after_the_row_is_on_disk(tmp_path: Pat
     config.loggers = ["tensorboard", f"{tmp_path}/failing_logger.py:Failing"]
 
     def attempt(ranks: Ranks) -> None:
-        with open_run(config, ranks) as run:
+        with TrainingRun(config, ranks) as run:
             run.resume(Toy().restore)
             with run.step(1) as log:
                 log.add({"reward/mean": 0.5})
@@ -95,7 +95,7 @@ def test_a_logger_that_fails_ends_the_run_after_the_row_is_on_disk(tmp_path: Pat
 def test_no_loggers_at_all(tmp_path: Path) -> None:
     config = toy_config(tmp_path, 1)
     config.loggers = []
-    with open_run(config, Ranks.alone()) as run:
+    with TrainingRun(config, Ranks.alone()) as run:
         run.resume(Toy().restore)
         with run.step(1) as log:
             log.add({"reward/mean": 0.5})
@@ -106,10 +106,10 @@ def test_a_logger_that_is_none_is_named_before_the_directory_is_made(tmp_path: P
     config = toy_config(tmp_path, 1)
     config.loggers = ["tensorbord"]
     with pytest.raises(ConfigError, match=r"loggers=tensorbord: no such logger; did you mean tensorboard\?"):
-        open_run(config, Ranks.alone())
+        TrainingRun(config, Ranks.alone())
     config.loggers = [f"{EXAMPLE}r"]
     with pytest.raises(ConfigError, match=r"my_logger\.py has no 'CsvLoggerr'; did you mean CsvLogger\?"):
-        open_run(config, Ranks.alone())
+        TrainingRun(config, Ranks.alone())
     assert not (tmp_path / "toy").exists()
 
 

@@ -21,9 +21,8 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, ConfigError, ExitCode, RolloutError, StorageError
 from prorl_mega.run.decisions import read_decisions
 from prorl_mega.run.jsonl import read_rows
-from prorl_mega.run.memory import MEMORY_PREFIX
-from prorl_mega.run.metrics import MetricsFile
-from prorl_mega.run.run_directory import open_run
+from prorl_mega.run.metrics import MEMORY_PREFIX, append_metrics, cut_metrics
+from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.timers import TIMING_PREFIX
 from prorl_mega.types import Decision, Event
 
@@ -104,7 +103,7 @@ def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
 def test_the_controller_can_end_it(tmp_path: Path) -> None:
     toy = Toy()
     event = Event(trigger="entropy_low", action="stop", numbers={"entropy": 0.1}, text="entropy fell")
-    with open_run(toy_config(tmp_path, 5), Ranks.alone()) as run:
+    with TrainingRun(toy_config(tmp_path, 5), Ranks.alone()) as run:
         run.resume(toy.restore)
         with run.step(1) as log:
             log.decide(Decision(stop=True, events=(event,)))
@@ -136,7 +135,7 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(tmp_path: Path, uninte
 
 
 def test_a_step_that_fails_leaves_no_row(tmp_path: Path) -> None:
-    with open_run(toy_config(tmp_path, 5), Ranks.alone()) as run:
+    with TrainingRun(toy_config(tmp_path, 5), Ranks.alone()) as run:
         run.resume(Toy().restore)
         with contextlib.suppress(RolloutError), run.step(1) as log:
             log.add({"reward/mean": 1.0})
@@ -181,7 +180,7 @@ def test_the_time_limit_stops_it_with_a_checkpoint(tmp_path: Path) -> None:
 
 def test_a_signal_on_one_rank_stops_all_of_them(tmp_path: Path) -> None:
     def work(ranks: Ranks) -> tuple[list[bool], ExitCode]:
-        with open_run(toy_config(tmp_path, 5), ranks) as run:
+        with TrainingRun(toy_config(tmp_path, 5), ranks) as run:
             answers = [run.should_stop()]
             if ranks.rank == 1:
                 run._signals.received = signal.SIGTERM
@@ -222,7 +221,7 @@ def test_what_one_rank_refuses_all_refuse(tmp_path: Path) -> None:
     toy_train(toy_config(tmp_path, 3), Ranks.alone())
     changed = toy_config(tmp_path, 3)
     changed.seed = 99
-    found = run_ranks(2, lambda ranks: open_run(changed, ranks))
+    found = run_ranks(2, lambda ranks: TrainingRun(changed, ranks))
     assert all(isinstance(each, ConfigError) for each in found)
 
 
@@ -231,22 +230,22 @@ def test_a_changed_setting_is_refused_and_the_directory_freed(tmp_path: Path) ->
     changed = toy_config(tmp_path, 3)
     changed.recipe.kl.coef = 0.5
     with pytest.raises(ConfigError, match=r"recipe.kl.coef: 0.0001 before, 0.5 now"):
-        open_run(changed, Ranks.alone())
+        TrainingRun(changed, Ranks.alone())
     assert (tmp_path / "toy" / "LOCK").read_text() == ""
     (tmp_path / "toy" / "config.yaml").unlink()
     with pytest.raises(ConfigError, match=r"config\.yaml, which would say which, is missing"):
-        open_run(changed, Ranks.alone())
+        TrainingRun(changed, Ranks.alone())
 
 
 def test_without_a_checkpoint_other_settings_start_afresh(tmp_path: Path) -> None:
-    with open_run(toy_config(tmp_path, 5), Ranks.alone()) as run:
+    with TrainingRun(toy_config(tmp_path, 5), Ranks.alone()) as run:
         run.resume(Toy().restore)
         with run.step(1) as log:
             log.add({"reward/mean": 0.5})
         run.evaluation("base", step=0, metrics={}, problems=[])
     changed = toy_config(tmp_path, 5)
     changed.seed = 99
-    with open_run(changed, Ranks.alone()) as run:
+    with TrainingRun(changed, Ranks.alone()) as run:
         assert run.resume(Toy().restore) == 0
         assert not run.evaluated("base")
     assert reproducible_rows(tmp_path) == []
@@ -289,13 +288,13 @@ def test_a_second_process_is_told_who_is_there(tmp_path: Path) -> None:
 def test_names_that_are_no_directory_are_refused(tmp_path: Path, name: str) -> None:
     config = toy_config(tmp_path, 3)
     config.name = name
-    with pytest.raises(ConfigError, match="cannot be a directory"):
-        open_run(config, Ranks.alone())
+    with pytest.raises(ConfigError, match="becomes a directory"):
+        TrainingRun(config, Ranks.alone())
 
 
 def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path: Path) -> None:
     toy_train(toy_config(tmp_path, 10, save_every=0), Ranks.alone())
-    with open_run(toy_config(tmp_path, 20, save_every=0), Ranks.alone()) as run:
+    with TrainingRun(toy_config(tmp_path, 20, save_every=0), Ranks.alone()) as run:
         run.resume(Toy().restore)
         for step in (11, 12):  # these are lost: nothing is saved
             with run.step(step) as log:
@@ -311,20 +310,19 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path: Path) -> None
 
 def test_not_a_number_is_null_and_broken_lines_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    metrics = MetricsFile(path)
-    metrics.append(1, {"b": float("nan"), "a": float("inf"), "c": 0.1 + 0.2})
+    append_metrics(path, 1, {"b": float("nan"), "a": float("inf"), "c": 0.1 + 0.2})
     assert path.read_text() == '{"step": 1, "a": null, "b": null, "c": 0.30000000000000004}\n'
-    metrics.append(2, {"c": 1.0})
+    append_metrics(path, 2, {"c": 1.0})
     with path.open("a") as file:
         file.write('[1]\n{"step": "x"}\n\xff\n{"step": 3, "c": 0.')
     assert [row["step"] for row in read_rows(path)] == [1, 2]
-    assert metrics.cut(1) == {"c": 0.1 + 0.2}
+    assert cut_metrics(path, 1) == {"c": 0.1 + 0.2}
     assert path.read_text() == '{"step": 1, "a": null, "b": null, "c": 0.30000000000000004}\n'
 
 
 def test_evaluations_are_bounded_and_found_again(tmp_path: Path) -> None:
     problem = {"key": "a/1", "task": "a", "samples": 4, "solved": 1, "mean_reward": 0.25, "completion": "x\x1b" * 9000}
-    with open_run(toy_config(tmp_path, 3), Ranks.alone()) as run:
+    with TrainingRun(toy_config(tmp_path, 3), Ranks.alone()) as run:
         run.resume(Toy().restore)
         assert not run.evaluated("base")
         run.evaluation("base", step=0, metrics={"evaluation/pass@1": float("nan")}, problems=[problem])
@@ -337,19 +335,19 @@ def test_evaluations_are_bounded_and_found_again(tmp_path: Path) -> None:
 
 def test_a_final_evaluation_is_not_final_when_the_run_goes_on(tmp_path: Path) -> None:
     toy_train(toy_config(tmp_path, 3), Ranks.alone())
-    with open_run(toy_config(tmp_path, 3), Ranks.alone()) as run:
+    with TrainingRun(toy_config(tmp_path, 3), Ranks.alone()) as run:
         run.resume(Toy().restore)
         for label, step in (("base", 0), ("final", 3)):
             run.evaluation(label, step=step, metrics={}, problems=[])
     for steps, remain in ((3, True), (6, False)):
-        with open_run(toy_config(tmp_path, steps), Ranks.alone()) as run:
+        with TrainingRun(toy_config(tmp_path, steps), Ranks.alone()) as run:
             run.resume(Toy().restore)
             assert run.evaluated("base")
             assert run.evaluated("final") is remain
 
 
 def test_metrics_that_cannot_be_written_are_a_storage_error(tmp_path: Path) -> None:
-    with open_run(toy_config(tmp_path, 3), Ranks.alone()) as run:
+    with TrainingRun(toy_config(tmp_path, 3), Ranks.alone()) as run:
         run.resume(Toy().restore)
         path = tmp_path / "toy" / "metrics.jsonl"
         path.unlink()

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from prorl_mega.config.keys import flatten
 from prorl_mega.config.recipe import KLEstimator
 from prorl_mega.config.schema import Recompute, RunConfig, TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.run.settings import MAY_CHANGE, changes_on_resume, fingerprint, flatten, to_plain, write_settings
+from prorl_mega.run.settings import MAY_CHANGE, changes_on_resume, fingerprint, to_plain, write_settings
 
 
 def config() -> RunConfig:

@@ -16,7 +16,9 @@ from helpers.hostile_programs import FUNCTIONS, NATIVE, PRELUDE, SCRIPTS
 from helpers.sandboxes import needs, sandbox_of
 from msgspec import structs
 
-from prorl_mega.sandbox import Ending, IsolationTier, Limits, Sandbox, compilation, native, script
+from prorl_mega.sandbox.isolation import IsolationTier
+from prorl_mega.sandbox.job import Ending, Limits, compilation, native, script
+from prorl_mega.sandbox.pool import Sandbox
 from prorl_mega.sandbox.process import descendants
 from prorl_mega.tasks.code import cases, program
 

@@ -13,7 +13,9 @@ from helpers.honest_programs import HONEST
 from helpers.hostile_programs import FUNCTIONS
 from helpers.sandboxes import sandbox_of
 
-from prorl_mega.sandbox import Ending, IsolationTier, Limits, ProgramRun, Sandbox, call, script
+from prorl_mega.sandbox.isolation import IsolationTier
+from prorl_mega.sandbox.job import Ending, Limits, ProgramRun, call, script
+from prorl_mega.sandbox.pool import Sandbox
 from prorl_mega.sandbox.process import descendants
 
 pytestmark = pytest.mark.faults

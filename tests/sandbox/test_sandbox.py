@@ -18,23 +18,13 @@ from helpers.honest_programs import HONEST
 from helpers.sandboxes import needs, sandbox_of, tier_here
 
 from prorl_mega.errors import ConfigError
-from prorl_mega.sandbox import (
-    Ending,
-    IsolationTier,
-    Limits,
-    ProgramKind,
-    ProgramRun,
-    Sandbox,
-    SandboxClient,
-    SandboxSpec,
-    call,
-    doctor,
-    find,
-    pool,
-    script,
-)
+from prorl_mega.sandbox import doctor, pool
 from prorl_mega.sandbox.__main__ import main as command
+from prorl_mega.sandbox.client import SandboxClient
 from prorl_mega.sandbox.guest import plain, unplain
+from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
+from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramRun, call, script
+from prorl_mega.sandbox.pool import Sandbox, find
 from prorl_mega.sandbox.process import descendants
 
 ECHO = script("print(input())", "42\n", Limits())
@@ -250,7 +240,8 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     mark = f"orphan-{os.getpid()}-{time.time_ns()}"
     parent = tmp_path / "parent.py"
     parent.write_text(
-        "from prorl_mega.sandbox import *\n"
+        "from prorl_mega.sandbox.job import *\n"
+        "from prorl_mega.sandbox.pool import Sandbox, find\n"
         "sandbox = Sandbox(find())\n"
         "sandbox.warm()\n"
         "print(*sandbox.processes(), flush=True)\n"

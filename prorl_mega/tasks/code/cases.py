@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from prorl_mega.sandbox import Ending, Limits, ProgramKind, ProgramResult, ProgramRun, call, native, script
 from prorl_mega.sandbox.guest import plain
+from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramResult, ProgramRun, call, native, script
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)

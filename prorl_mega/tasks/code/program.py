@@ -20,7 +20,10 @@ from msgspec import Meta
 
 from prorl_mega.data.canonical import Domain
 from prorl_mega.errors import ConfigError
-from prorl_mega.sandbox import Ending, IsolationTier, Limits, Sandbox, SandboxClient, compilation, find, script
+from prorl_mega.sandbox.client import SandboxClient
+from prorl_mega.sandbox.isolation import IsolationTier
+from prorl_mega.sandbox.job import Ending, Limits, compilation, script
+from prorl_mega.sandbox.pool import Sandbox, find
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.code import cases
 from prorl_mega.tasks.registry import register

@@ -34,7 +34,7 @@ _ERRORS = (aiohttp.ClientError, OSError, TimeoutError, BrokenMessageError)
 _Result = TypeVar("_Result")
 
 
-class RemoteVerifiers:
+class RemoteVerifiers(contextlib.AbstractContextManager["RemoteVerifiers"]):
     """Implements `protocols.Verifiers` with the reward servers of `tasks.servers`."""
 
     def __init__(self, tasks: TasksConfig) -> None:
@@ -53,9 +53,6 @@ class RemoteVerifiers:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> RemoteVerifiers:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
