@@ -121,10 +121,14 @@ def _read_lines(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
             _skip_line(file)
             yield Fault(place, "too long", f"the line is longer than {LONGEST_ROW} bytes")
             continue
-        try:
-            yield DataRow(place, parse_object(line, is_first=number == 1), str(number))
-        except BadRowError as error:
-            yield Fault(place, error.reason, str(error))
+        yield _row(place, number, _parse_object, line, number == 1)
+
+
+def _row(place: str, number: int, parse: Callable[..., dict[str, Any]], *content: Any) -> DataRow | Fault:
+    try:
+        return DataRow(place, parse(*content), str(number))
+    except BadRowError as error:
+        return Fault(place, error.reason, str(error))
 
 
 def _skip_line(file: IO[bytes]) -> None:
@@ -132,22 +136,29 @@ def _skip_line(file: IO[bytes]) -> None:
         pass
 
 
-def parse_object(line: bytes, *, is_first: bool) -> dict[str, Any]:
+def _parse_object(line: bytes, is_first: bool) -> dict[str, Any]:
     """One line as a JSON object. Raises BadRowError."""
     if is_first and line.startswith(_BOM):
         raise BadRowError("byte order mark", "starts with a byte order mark; not JSON: save it as plain UTF-8")
     if b"\0" in line:
         raise BadRowError("NUL bytes", "not JSON: contains NUL bytes, as files do that were cut off by a crash")
+    return _object(_parsed(line, may_be_cut=not line.endswith(b"\n")))
+
+
+def _parsed(content: bytes, *, may_be_cut: bool) -> Any:
     try:
-        data = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(content.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise BadRowError("invalid UTF-8", f"invalid UTF-8 at byte {error.start + 1}") from None
     except BadRowError:
         raise
     except (ValueError, RecursionError) as error:
-        if not line.endswith(b"\n"):
+        if may_be_cut:
             raise BadRowError("truncated", f"not JSON, and the file ends here: it may be cut off ({error})") from None
         raise BadRowError("not JSON", f"not JSON: {error}") from None
+
+
+def _object(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadRowError("not an object", f"must be a JSON object, not {type(data).__name__}")
     return data
@@ -168,19 +179,11 @@ def _read_json(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
     if len(content) > LARGEST_ARRAY:
         raise DataError(f"{path}: an array of more than {LARGEST_ARRAY >> 30} GiB; JSON Lines can be of any size")
     try:
-        elements = json.loads(content.removeprefix(_BOM).decode("utf-8"), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: invalid UTF-8 at byte {error.start + 1}") from None
+        elements = _parsed(content.removeprefix(_BOM), may_be_cut=False)
     except BadRowError as error:
         raise DataError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
     for number, data in enumerate(elements, start=1):
-        place = f"{path}, row {number}"
-        if not isinstance(data, dict):
-            yield Fault(place, "not an object", f"must be a JSON object, not {type(data).__name__}")
-        else:
-            yield DataRow(place, data, str(number))
+        yield _row(f"{path}, row {number}", number, _object, data)
 
 
 def _read_csv(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
