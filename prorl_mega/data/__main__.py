@@ -28,7 +28,7 @@ from prorl_mega.data.duplicates import Duplicates
 from prorl_mega.data.inspection import Columns, Lengths, example
 from prorl_mega.data.output import rows_to
 from prorl_mega.data.overlap import COMMON, RUN, EvaluationSet
-from prorl_mega.data.rows import DataRow, Fault, Tolerance
+from prorl_mega.data.rows import DataRow, Fault, Tolerance, listed
 from prorl_mega.data.schemas import AUTO, Reading, parse, raw_rows
 from prorl_mega.errors import DataError, exit_status
 
@@ -128,7 +128,7 @@ def _good(path: str, given: argparse.Namespace, schema: str) -> Iterator[DataRow
     with _opened(path, given, schema) as reading:
         yield from tolerance.sift(reading.items)
     if tolerance.skipped:
-        print(f"{path}: left out {_listed(tolerance.skipped)}")
+        print(f"{path}: left out {listed(tolerance.skipped)}")
 
 
 def _named(rows: Callable[[str], Iterator[DataRow]], paths: list[str]) -> Iterator[DataRow]:
@@ -138,10 +138,6 @@ def _named(rows: Callable[[str], Iterator[DataRow]], paths: list[str]) -> Iterat
             if len(paths) > 1:
                 row.fields["id"] = f"{number}-{Path(path).stem}/{row.fields['id']}"
             yield row
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
 
 
 def _inspect(given: argparse.Namespace) -> None:
@@ -162,7 +158,7 @@ def _inspect(given: argparse.Namespace) -> None:
 
 
 def _reasons(tolerance: Tolerance) -> str:
-    broken = f" ({_listed(tolerance.skipped)})" if tolerance.skipped else ""
+    broken = f" ({listed(tolerance.skipped)})" if tolerance.skipped else ""
     return broken + (f", of another domain: {tolerance.left_out}" if tolerance.left_out else "")
 
 

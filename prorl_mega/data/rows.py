@@ -97,11 +97,15 @@ class Tolerance:
     def check(self) -> None:
         bad = self.skipped.total()
         if self._first is not None and bad > self._share * self.rows:
-            counts = ", ".join(f"{reason}: {count}" for reason, count in self.skipped.most_common())
             raise DataError(
-                f"{bad} of {self.rows} rows are broken, more than the bound of {self._share:g} ({counts}); "
-                f"the first is {self._first.place}: {self._first.detail}"
+                f"{bad} of {self.rows} rows are broken, more than the bound of {self._share:g} "
+                f"({listed(self.skipped)}); the first is {self._first.place}: {self._first.detail}"
             )
+
+
+def listed(counts: Counter[str]) -> str:
+    """Reasons with their counts, for people."""
+    return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
 
 
 def read_file(file: IO[bytes], path: str, kind: str) -> Iterator[DataRow | Fault]:
@@ -210,50 +214,42 @@ def _decoded_lines(file: IO[bytes], path: str) -> Iterator[str]:
 
 
 def _read_parquet(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
-    import pyarrow
     from pyarrow import parquet
 
-    try:
-        batches = parquet.ParquetFile(file).iter_batches(batch_size=BATCH)
-        yield from _from_batches(batches, path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read: {str(error)[:200]}") from None
+    return _from_batches(lambda: parquet.ParquetFile(file).iter_batches(batch_size=BATCH), path, "a Parquet file")
 
 
 def _read_arrow(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
     """What `save_to_disk` of Hugging Face datasets writes."""
     import pyarrow
 
-    try:
-        yield from _from_batches(pyarrow.ipc.open_stream(file), path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not an Arrow stream that can be read: {str(error)[:200]}") from None
+    return _from_batches(lambda: pyarrow.ipc.open_stream(file), path, "an Arrow stream")
 
 
-def _from_batches(batches: Iterable[Any], path: str) -> Iterator[DataRow | Fault]:
+def _from_batches(batches: Callable[[], Iterable[Any]], path: str, what: str) -> Iterator[DataRow | Fault]:
+    import pyarrow
+
     number = 0
-    for batch in batches:
-        for start in range(0, batch.num_rows, BATCH):
-            part = batch.slice(start, BATCH)
-            try:
-                rows: list[Any] = part.to_pylist()
-            except UnicodeDecodeError:  # one broken text: find the row that has it
-                rows = [_one(part.slice(i, 1)) for i in range(part.num_rows)]
-            for fields in rows:
-                number += 1
-                place = f"{path}, row {number}"
-                if fields is None:
-                    yield Fault(place, "invalid UTF-8", "invalid UTF-8 in a text")
-                    continue
-                known = {name: value for name, value in fields.items() if value is not None}
-                yield DataRow(place, known, str(number))
-
-
-def _one(part: Any) -> dict[str, Any] | None:
     try:
-        return dict(part.to_pylist()[0])
+        parts = (batch.slice(start, BATCH) for batch in batches() for start in range(0, batch.num_rows, BATCH))
+        for fields in (fields for part in parts for fields in _rows_of(part)):
+            number += 1
+            place = f"{path}, row {number}"
+            if fields is None:
+                yield Fault(place, "invalid UTF-8", "invalid UTF-8 in a text")
+                continue
+            known = {name: value for name, value in fields.items() if value is not None}
+            yield DataRow(place, known, str(number))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not {what} that can be read: {str(error)[:200]}") from None
+
+
+def _rows_of(part: Any) -> list[dict[str, Any] | None]:
+    """The rows of a part of a table; None for a row with a broken text."""
+    try:
+        return list(part.to_pylist())
     except UnicodeDecodeError:
-        return None
+        return [None] if part.num_rows == 1 else [_rows_of(part.slice(i, 1))[0] for i in range(part.num_rows)]
 
 
 READERS: dict[str, Callable[[IO[bytes], str], Iterator[DataRow | Fault]]] = {

@@ -109,10 +109,9 @@ def _at(trees: list[Tree], number: int) -> list[Value]:
                 with contextlib.suppress(UndefinedError):
                     values.append(calculator.value(tree))
             return values
-        except UnknownError:
-            if (digits, limit) == PRECISIONS[-1]:
-                raise
-    raise AssertionError("the last precision returns or raises")
+        except UnknownError as error:
+            unknown = error
+    raise unknown
 
 
 _CONTEXT = MPContext()
@@ -189,9 +188,7 @@ class _Calculator:
 
     def _real(self, value: Value) -> Value:
         """A fraction as a number of the context."""
-        if isinstance(value, Fraction):
-            return self._checked(_CONTEXT.mpf(value.numerator) / value.denominator)
-        return value
+        return self._checked(_inexact(value)) if isinstance(value, Fraction) else value
 
     def _sum(self, terms: list[Value]) -> Value:
         exact = sum((term for term in terms if isinstance(term, Fraction)), Fraction(0))
@@ -200,16 +197,12 @@ class _Calculator:
         return sum(others, self._real(exact)) if others else exact
 
     def _product(self, factors: list[Value]) -> Value:
-        if all(isinstance(factor, Fraction) for factor in factors):
-            value: Value = Fraction(1)
-            for factor in factors:
-                value = self._checked(value * factor)
-            return value
-        value = _CONTEXT.mpf(1)
+        exact = all(isinstance(factor, Fraction) for factor in factors)
+        value: Value = Fraction(1) if exact else _CONTEXT.mpf(1)
         for factor in factors:
             if factor == 0:
                 return Fraction(0)
-            value = self._checked(value * self._real(factor))
+            value = self._checked(value * (factor if exact else self._real(factor)))
         return value
 
     def _quotient(self, above: Value, below: Value) -> Value:
