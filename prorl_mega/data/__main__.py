@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,11 +26,12 @@ from prorl_mega.data import files
 from prorl_mega.data.adapters import SCHEMAS
 from prorl_mega.data.canonical import Domain
 from prorl_mega.data.duplicates import Duplicates
-from prorl_mega.data.inspection import Columns, Lengths, example
+from prorl_mega.data.inspection import Columns, example, histogram
 from prorl_mega.data.output import rows_to
 from prorl_mega.data.overlap import COMMON, RUN, EvaluationSet
-from prorl_mega.data.rows import DataRow, Fault, Tolerance
+from prorl_mega.data.rows import DataRow, Fault, Tolerance, listed
 from prorl_mega.data.schemas import AUTO, Reading, parse, raw_rows
+from prorl_mega.data.words import words
 from prorl_mega.errors import DataError, exit_status
 
 
@@ -128,20 +130,7 @@ def _good(path: str, given: argparse.Namespace, schema: str) -> Iterator[DataRow
     with _opened(path, given, schema) as reading:
         yield from tolerance.sift(reading.items)
     if tolerance.skipped:
-        print(f"{path}: left out {_listed(tolerance.skipped)}")
-
-
-def _named(rows: Callable[[str], Iterator[DataRow]], paths: list[str]) -> Iterator[DataRow]:
-    """Rows of all data sets; with several, ids begin with the name of theirs, so that they stay unique."""
-    for number, path in enumerate(paths, start=1):
-        for row in rows(path):
-            if len(paths) > 1:
-                row.fields["id"] = f"{number}-{Path(path).stem}/{row.fields['id']}"
-            yield row
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
+        print(f"{path}: left out {listed(tolerance.skipped)}")
 
 
 def _inspect(given: argparse.Namespace) -> None:
@@ -149,21 +138,18 @@ def _inspect(given: argparse.Namespace) -> None:
         sources = files.find(path)
         size = sum(source.size() for source in sources)
         print(f"{path}: {len(sources)} file{'s' * (len(sources) > 1)}, {size / 1e6:.1f} MB")
-        columns, lengths, tolerance = Columns(), Lengths(), Tolerance(1.0)
+        columns, lengths, tolerance = Columns(), array("L"), Tolerance(1.0)
         shown: list[str] = []
         with _opened(path, given, given.schema, columns) as reading:
             for row in tolerance.sift(reading.items):
-                lengths.add(row.fields["prompt"])
+                lengths.append(len(words(row.fields["prompt"])))
                 shown = shown or example(row)
         where = f", {SCHEMAS[reading.schema].source}" if reading.schema in SCHEMAS else ""
         print(f"schema: {reading.schema} ({reading.domain}{where})")
-        print(f"rows: {tolerance.rows}, broken: {tolerance.skipped.total()}" + _reasons(tolerance))
-        print("\n".join(["", *columns.table(), "", *lengths.histogram(), "", *shown, ""]))
-
-
-def _reasons(tolerance: Tolerance) -> str:
-    broken = f" ({_listed(tolerance.skipped)})" if tolerance.skipped else ""
-    return broken + (f", of another domain: {tolerance.left_out}" if tolerance.left_out else "")
+        reasons = f" ({listed(tolerance.skipped)})" if tolerance.skipped else ""
+        others = f", of another domain: {tolerance.left_out}" if tolerance.left_out else ""
+        print(f"rows: {tolerance.rows}, broken: {tolerance.skipped.total()}{reasons}{others}")
+        print("\n".join(["", *columns.table(), "", *histogram(lengths), "", *shown, ""]))
 
 
 def _validate(given: argparse.Namespace) -> None:
@@ -218,9 +204,12 @@ def _decontaminate(given: argparse.Namespace) -> None:
 
 def _filter(given: argparse.Namespace, objection: Callable[[DataRow], tuple[str, str] | None], what: str) -> None:
     """Write the rows without an objection (its kind and an example) and print how many others there are."""
-    findings, kept = Findings(given.show), 0
+    findings, kept, several = Findings(given.show), 0, len(given.paths) > 1
+    read = ((i, Path(path), row) for i, path in enumerate(given.paths, 1) for row in _good(path, given, given.schema))
     with rows_to(given.output) as write:
-        for row in _named(lambda path: _good(path, given, given.schema), given.paths):
+        for number, path, row in read:
+            if several:  # ids begin with the name of their data set, so that they stay unique
+                row.fields["id"] = f"{number}-{path.stem}/{row.fields['id']}"
             if found := objection(row):
                 findings.add(*found)
             else:

@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from prorl_mega.data.rows import BadRowError
@@ -47,15 +48,12 @@ KNOWN = {domain: set(names.replace("?", "").split()) for domain, names in _COLUM
 
 def canonical(fields: Fields, domain: Domain) -> Fields:
     """The known fields of a row, checked; others are left out. Raises BadRowError."""
-    row: Fields = {"prompt": text(fields, "prompt")}
-    for name in ("answer", "id"):
-        if name in fields or name in REQUIRED[domain]:
-            row[name] = text(fields, name, number=True)
-    if fields.get("solution") is not None:
-        row["solution"] = text(fields, "solution")
-    if "level" in KNOWN[domain] and fields.get("level") is not None:
-        row["level"] = text(fields, "level", number=True)  # how hard the row is, in the words of the file
-    row |= _OF_DOMAIN[domain](fields)
+    row: Fields = {}
+    for name, read in _READERS.items():
+        is_known = name in KNOWN[domain] or name == "answer"
+        is_given = name in fields and (fields[name] is not None or name in _NEVER_NULL)
+        if name in REQUIRED[domain] or (is_known and is_given):
+            row[name] = read(fields, name)
     _need_plain(row)
     return row
 
@@ -100,12 +98,13 @@ def text(fields: Fields, name: str, *, number: bool = False) -> str:
 
 def items(fields: Fields, name: str, kind: type) -> list[Any]:
     """A field that must be a list with at least one element, all of one type."""
-    if name not in fields:
-        raise BadRowError(f"no {name}", f"field {name!r} is missing")
-    value = fields[name]
     one = name.removesuffix("s")
+    needed = f"must be a list with at least one {one}"
+    if name not in fields:
+        raise BadRowError(f"no {name}", f"field {name!r} is missing: it {needed}")
+    value = fields[name]
     if not isinstance(value, list) or not value:
-        raise BadRowError(f"wrong {name}", f"field {name!r} must be a list with at least one {one}")
+        raise BadRowError(f"wrong {name}", f"field {name!r} {needed}")
     for number, element in enumerate(value, start=1):
         if not isinstance(element, kind):
             needed = "an object" if kind is dict else "text"
@@ -113,56 +112,42 @@ def items(fields: Fields, name: str, kind: type) -> list[Any]:
     return value
 
 
-def _math(fields: Fields) -> Fields:
-    return {"verifier": text(fields, "verifier")} if "verifier" in fields else {}
+def _choices(fields: Fields, name: str) -> list[Any]:
+    choices = items(fields, name, str)
+    if len(set(choices)) < len(choices) or len(choices) < 2:
+        raise BadRowError("wrong choices", "field 'choices' must be at least two different texts")
+    if fields["answer"] not in choices:
+        raise BadRowError("wrong answer", f"field 'answer' must be one of the choices, not {fields['answer']!r}")
+    return choices
 
 
-def _stem(fields: Fields) -> Fields:
-    row: Fields = {}
-    if fields.get("choices") is not None:
-        row["choices"] = items(fields, "choices", str)
-        if len(set(row["choices"])) < len(row["choices"]) or len(row["choices"]) < 2:
-            raise BadRowError("wrong choices", "field 'choices' must be at least two different texts")
-        if fields["answer"] not in row["choices"]:
-            raise BadRowError("wrong answer", f"field 'answer' must be one of the choices, not {fields['answer']!r}")
-    if fields.get("unit") is not None:
-        row["unit"] = text(fields, "unit")
-    if fields.get("tolerance") is not None:
-        value = fields["tolerance"]
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-            raise BadRowError("wrong tolerance", f"field 'tolerance' must be a number >= 0, not {value!r}")
-        row["tolerance"] = float(value)
-    return row
+def _tolerance(fields: Fields, name: str) -> float:
+    value = fields[name]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise BadRowError("wrong tolerance", f"field 'tolerance' must be a number >= 0, not {value!r}")
+    return float(value)
 
 
-def _code(fields: Fields) -> Fields:
-    if "tests" not in fields:
-        raise BadRowError("no tests", "field 'tests' is missing: it must be a list with at least one test")
-    row: Fields = {"tests": items(fields, "tests", dict)}
-    if "language" in fields:
-        row["language"] = text(fields, "language")
-    return row
-
-
-def _instruction(fields: Fields) -> Fields:
-    constraints = items(fields, "constraints", dict)
+def _constraints(fields: Fields, name: str) -> list[Any]:
+    constraints = items(fields, name, dict)
     for constraint in constraints:
         text(constraint, "kind")
-    return {"constraints": constraints}
+    return constraints
 
 
-def _logic(fields: Fields) -> Fields:
-    entry = fields.get("entry")
+def _entry(fields: Fields, name: str) -> Any:
+    entry = fields.get(name)
     metadata = entry.get("metadata") if isinstance(entry, dict) else None
     if not isinstance(metadata, dict) or not isinstance(metadata.get("source_dataset"), str):
         raise BadRowError("wrong entry", "field 'entry' must be an object whose metadata names its source_dataset")
-    return {"entry": entry}
+    return entry
 
 
-_OF_DOMAIN: dict[Domain, Callable[[Fields], Fields]] = {
-    Domain.math: _math,
-    Domain.stem: _stem,
-    Domain.code: _code,
-    Domain.instruction: _instruction,
-    Domain.logic: _logic,
-}
+_short = partial(text, number=True)
+_READERS: dict[str, Callable[[Fields, str], Any]] = {
+    "prompt": text, "answer": _short, "id": _short, "solution": text, "level": _short, "verifier": text,
+    "choices": _choices, "unit": text, "tolerance": _tolerance, "tests": partial(items, kind=dict), "language": text,
+    "constraints": _constraints, "entry": _entry,
+}  # fmt: skip
+"""In the order in which a row has them; `level` is how hard the row is, in the words of the file."""
+_NEVER_NULL = ("answer", "id", "verifier", "language")  # null in another field is the same as no such field

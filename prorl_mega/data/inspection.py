@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from prorl_mega.data.rows import DataRow, Fault
-from prorl_mega.data.words import words
 
 QUANTILES = (0.0, 0.5, 0.95, 1.0)
 BAR = 40  # characters of the longest bar
@@ -52,28 +51,19 @@ class Columns:
         return ["  ".join(cells).format(*line).rstrip() for line in lines]
 
 
-class Lengths:
-    """Numbers of words of prompts."""
-
-    def __init__(self) -> None:
-        self._counts: array[int] = array("L")
-
-    def add(self, prompt: str) -> None:
-        self._counts.append(len(words(prompt)))
-
-    def histogram(self) -> list[str]:
-        """The histogram as bars; each range is twice the one before."""
-        if not self._counts:
-            return []
-        bins = Counter(count.bit_length() for count in self._counts)
-        most = max(bins.values())
-        lines = []
-        for size in range(min(bins), max(bins) + 1):
-            low, high = (1 << size >> 1), (1 << size) - 1
-            bar = "#" * round(BAR * bins[size] / most)
-            lines.append(f"{f'{low}-{high}':>12}  {bar:<{BAR}}  {bins[size]}")
-        least, half, nearly, top = quantiles(self._counts)
-        return [f"words of a prompt: least {least}, half {half}, 95 % {nearly}, most {top}", *lines]
+def histogram(counts: array[int]) -> list[str]:
+    """Bars over ranges of numbers of words that double."""
+    if not counts:
+        return []
+    bins = Counter(count.bit_length() for count in counts)
+    most = max(bins.values())
+    lines = []
+    for size in range(min(bins), max(bins) + 1):
+        low, high = (1 << size >> 1), (1 << size) - 1
+        bar = "#" * round(BAR * bins[size] / most)
+        lines.append(f"{f'{low}-{high}':>12}  {bar:<{BAR}}  {bins[size]}")
+    least, half, nearly, top = quantiles(counts)
+    return [f"words of a prompt: least {least}, half {half}, 95 % {nearly}, most {top}", *lines]
 
 
 def quantiles(values: array[int]) -> list[int]:

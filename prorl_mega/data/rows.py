@@ -97,11 +97,15 @@ class Tolerance:
     def check(self) -> None:
         bad = self.skipped.total()
         if self._first is not None and bad > self._share * self.rows:
-            counts = ", ".join(f"{reason}: {count}" for reason, count in self.skipped.most_common())
             raise DataError(
-                f"{bad} of {self.rows} rows are broken, more than the bound of {self._share:g} ({counts}); "
-                f"the first is {self._first.place}: {self._first.detail}"
+                f"{bad} of {self.rows} rows are broken, more than the bound of {self._share:g} "
+                f"({listed(self.skipped)}); the first is {self._first.place}: {self._first.detail}"
             )
+
+
+def listed(counts: Counter[str]) -> str:
+    """Reasons with their counts, for people."""
+    return ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
 
 
 def read_file(file: IO[bytes], path: str, kind: str) -> Iterator[DataRow | Fault]:
@@ -121,10 +125,14 @@ def _read_lines(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
             _skip_line(file)
             yield Fault(place, "too long", f"the line is longer than {LONGEST_ROW} bytes")
             continue
-        try:
-            yield DataRow(place, parse_object(line, is_first=number == 1), str(number))
-        except BadRowError as error:
-            yield Fault(place, error.reason, str(error))
+        yield _row(place, number, _parse_object, line, number == 1)
+
+
+def _row(place: str, number: int, parse: Callable[..., dict[str, Any]], *content: Any) -> DataRow | Fault:
+    try:
+        return DataRow(place, parse(*content), str(number))
+    except BadRowError as error:
+        return Fault(place, error.reason, str(error))
 
 
 def _skip_line(file: IO[bytes]) -> None:
@@ -132,22 +140,29 @@ def _skip_line(file: IO[bytes]) -> None:
         pass
 
 
-def parse_object(line: bytes, *, is_first: bool) -> dict[str, Any]:
+def _parse_object(line: bytes, is_first: bool) -> dict[str, Any]:
     """One line as a JSON object. Raises BadRowError."""
     if is_first and line.startswith(_BOM):
         raise BadRowError("byte order mark", "starts with a byte order mark; not JSON: save it as plain UTF-8")
     if b"\0" in line:
         raise BadRowError("NUL bytes", "not JSON: contains NUL bytes, as in files that a crash truncated")
+    return _object(_parsed(line, may_be_truncated=not line.endswith(b"\n")))
+
+
+def _parsed(content: bytes, *, may_be_truncated: bool) -> Any:
     try:
-        data = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(content.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise BadRowError("invalid UTF-8", f"invalid UTF-8 at byte {error.start + 1}") from None
     except BadRowError:
         raise
     except (ValueError, RecursionError) as error:
-        if not line.endswith(b"\n"):
+        if may_be_truncated:
             raise BadRowError("truncated", f"not JSON, and the file ends here: it may be truncated ({error})") from None
         raise BadRowError("not JSON", f"not JSON: {error}") from None
+
+
+def _object(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadRowError("not an object", f"must be a JSON object, not {type(data).__name__}")
     return data
@@ -168,19 +183,11 @@ def _read_json(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
     if len(content) > LARGEST_ARRAY:
         raise DataError(f"{path}: an array of more than {LARGEST_ARRAY >> 30} GiB; JSON Lines can be of any size")
     try:
-        elements = json.loads(content.removeprefix(_BOM).decode("utf-8"), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: invalid UTF-8 at byte {error.start + 1}") from None
+        elements = _parsed(content.removeprefix(_BOM), may_be_truncated=False)
     except BadRowError as error:
         raise DataError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
     for number, data in enumerate(elements, start=1):
-        place = f"{path}, row {number}"
-        if not isinstance(data, dict):
-            yield Fault(place, "not an object", f"must be a JSON object, not {type(data).__name__}")
-        else:
-            yield DataRow(place, data, str(number))
+        yield _row(f"{path}, row {number}", number, _object, data)
 
 
 def _read_csv(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
@@ -207,50 +214,42 @@ def _decoded_lines(file: IO[bytes], path: str) -> Iterator[str]:
 
 
 def _read_parquet(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
-    import pyarrow
     from pyarrow import parquet
 
-    try:
-        batches = parquet.ParquetFile(file).iter_batches(batch_size=BATCH)
-        yield from _from_batches(batches, path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read: {str(error)[:200]}") from None
+    return _from_batches(lambda: parquet.ParquetFile(file).iter_batches(batch_size=BATCH), path, "a Parquet file")
 
 
 def _read_arrow(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
     """The Arrow files that `save_to_disk` of Hugging Face datasets writes."""
     import pyarrow
 
-    try:
-        yield from _from_batches(pyarrow.ipc.open_stream(file), path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not an Arrow stream that can be read: {str(error)[:200]}") from None
+    return _from_batches(lambda: pyarrow.ipc.open_stream(file), path, "an Arrow stream")
 
 
-def _from_batches(batches: Iterable[Any], path: str) -> Iterator[DataRow | Fault]:
+def _from_batches(batches: Callable[[], Iterable[Any]], path: str, what: str) -> Iterator[DataRow | Fault]:
+    import pyarrow
+
     number = 0
-    for batch in batches:
-        for start in range(0, batch.num_rows, BATCH):
-            part = batch.slice(start, BATCH)
-            try:
-                rows: list[Any] = part.to_pylist()
-            except UnicodeDecodeError:  # one broken text: find the row that has it
-                rows = [_one(part.slice(i, 1)) for i in range(part.num_rows)]
-            for fields in rows:
-                number += 1
-                place = f"{path}, row {number}"
-                if fields is None:
-                    yield Fault(place, "invalid UTF-8", "invalid UTF-8 in a text")
-                    continue
-                known = {name: value for name, value in fields.items() if value is not None}
-                yield DataRow(place, known, str(number))
-
-
-def _one(part: Any) -> dict[str, Any] | None:
     try:
-        return dict(part.to_pylist()[0])
+        parts = (batch.slice(start, BATCH) for batch in batches() for start in range(0, batch.num_rows, BATCH))
+        for fields in (fields for part in parts for fields in _rows_of(part)):
+            number += 1
+            place = f"{path}, row {number}"
+            if fields is None:
+                yield Fault(place, "invalid UTF-8", "invalid UTF-8 in a text")
+                continue
+            known = {name: value for name, value in fields.items() if value is not None}
+            yield DataRow(place, known, str(number))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not {what} that can be read: {str(error)[:200]}") from None
+
+
+def _rows_of(part: Any) -> list[dict[str, Any] | None]:
+    """The rows of a part of a table; None for a row with a broken text."""
+    try:
+        return list(part.to_pylist())
     except UnicodeDecodeError:
-        return None
+        return [None] if part.num_rows == 1 else [_rows_of(part.slice(i, 1))[0] for i in range(part.num_rows)]
 
 
 READERS: dict[str, Callable[[IO[bytes], str], Iterator[DataRow | Fault]]] = {

@@ -7,7 +7,6 @@ rows anew for every pass, the same way after a restart.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,7 @@ from msgspec import Meta, Struct
 
 from prorl_mega.data import files, schemas
 from prorl_mega.data.canonical import Domain
-from prorl_mega.data.rows import Dataset, Fault, OtherDomainError, Tolerance
+from prorl_mega.data.rows import Dataset, Fault, OtherDomainError, Tolerance, listed
 from prorl_mega.errors import DataError
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.registry import Contents, Task, digest
@@ -62,6 +61,7 @@ class RowTask(Task):
     """Rows of files, shuffled anew (from the seed) for every pass over them."""
 
     domain: ClassVar[Domain]
+    scored_fields: ClassVar[tuple[str, ...]] = ()  # what `score` needs of a row, where `pose` does not say it
     options: RowOptions
 
     def __init__(self, entry: str, options: RowOptions) -> None:
@@ -76,13 +76,14 @@ class RowTask(Task):
         """
         return fields
 
-    @abstractmethod
     def pose(self, fields: dict[str, Any], random: Random) -> Posed:
-        """The problem of a row that has passed `check`; the suffix is added to its prompt.
+        """The problem of a row that has passed `check`: `scored_fields` as they are; the suffix is added to its prompt.
 
         `random` is the same for a row in every pass and in every run, and so must be the prompt: its text decides
         whether the problem is held out.
         """
+        entry = {name: fields[name] for name in self.scored_fields}
+        return Posed(prompt=fields["prompt"], entry=entry, solution=fields.get("solution"))
 
     def load(self) -> None:
         path, schema, skip = self.options.path, self.options.schema, self.options.skip
@@ -124,8 +125,7 @@ class RowTask(Task):
         dataset = self._dataset
         lines = [f"{self.options.path}: {len(dataset.rows)} problems ({dataset.schema})"] if dataset.rows else []
         if dataset.skipped:
-            counts = ", ".join(f"{reason}: {count}" for reason, count in dataset.skipped.most_common())
-            lines.append(f"broken rows left out: {dataset.skipped.total()} ({counts})")
+            lines.append(f"broken rows left out: {dataset.skipped.total()} ({listed(dataset.skipped)})")
         if dataset.left_out:
             lines.append(f"rows of other kinds left out: {dataset.left_out}")
         return "; ".join(lines)

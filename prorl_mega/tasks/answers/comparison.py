@@ -6,10 +6,8 @@ is the interval that it describes. An answer is not right because it contains th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prorl_mega.tasks.answers import values
-from prorl_mega.tasks.answers.formula import Tree
+from prorl_mega.tasks.answers.operators import Tree, children
 
 MAX_ITEMS = 64  # longest list: in the worst case every item is compared with every other
 
@@ -127,13 +125,11 @@ def _sign(tree: Tree, upper: bool) -> Tree:
         first, second = _sign(tree[1], upper), _sign(tree[2], upper)
         signed = second if upper == (tree[0] == "pm") else ("-", second)
         return signed if first == ("number", 0) else ("+", [first, signed])
-    parts: list[object] = [tree[0]]
-    for part in tree[1:]:
-        if isinstance(part, list):
-            parts.append([_sign(each, upper) if isinstance(each, tuple) else each for each in part])
-        else:
-            parts.append(_sign(part, upper) if isinstance(part, tuple) else part)
-    return tuple(parts)
+
+    def inside(part: object) -> object:
+        return _sign(part, upper) if isinstance(part, tuple) else part
+
+    return tuple([*map(inside, part)] if isinstance(part, list) else inside(part) for part in tree)
 
 
 def _condition(tree: Tree) -> Tree:
@@ -142,12 +138,10 @@ def _condition(tree: Tree) -> Tree:
     sides = [_normal(side) for side in sides]
     if len(operators) == 1 and sides[0][0] in _SCALARS | {"infinity"} and sides[1][0] == "symbol":
         operators, sides = [_MIRRORED[operators[0]]], sides[::-1]
-    if len(operators) == 1 and sides[0][0] == "symbol" and operators[0] in ("<", "<=", ">", ">="):
-        name, bound, closed = sides[0][1], sides[1], operators[0].endswith("=")
-        if name not in values.symbols(bound):
-            if operators[0].startswith("<"):
-                return ("interval", name, "(", _MINUS_INFINITY, bound, "]" if closed else ")")
-            return ("interval", name, "[" if closed else "(", bound, _INFINITY, ")")
+    inequality = len(operators) == 1 and sides[0][0] == "symbol" and operators[0][0] in "<>"
+    if inequality and sides[0][1] not in values.symbols(sides[1]):  # -infinity < x < 3, or infinity > x > 3
+        operators = [operators[0][0], *operators]
+        sides = [_MINUS_INFINITY if operators[0] == "<" else _INFINITY, *sides]
     if len(operators) == 2 and sides[1][0] == "symbol":
         if all(sign.startswith(">") for sign in operators):
             operators, sides = [_MIRRORED[sign] for sign in operators[::-1]], sides[::-1]
@@ -182,13 +176,7 @@ def _same_values(gold: Tree, answer: Tree) -> bool:
 
 def _calculates(tree: Tree) -> bool:
     """Whether a formula has a function of numbers, such as a sine or a factorial."""
-    if tree[0] in _CALCULATED and not values.symbols(tree):
-        return True
-    return any(
-        isinstance(each, tuple) and _calculates(each)
-        for part in tree[1:]
-        for each in (part if isinstance(part, list) else [part])
-    )
+    return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(_calculates, children(tree)))
 
 
 def _without_constant(tree: Tree) -> Tree | None:
@@ -221,18 +209,16 @@ def _matched(gold: list[Tree], answer: list[Tree]) -> bool:
         return False
     left = list(answer)
     for item in gold:
-        for place, other in enumerate(left):
-            if _told(lambda a=item, b=other: _same(a, b)):  # type: ignore[misc]
-                del left[place]
-                break
-        else:
+        place = next((place for place, other in enumerate(left) if _told(item, other)), None)
+        if place is None:
             return False
+        del left[place]
     return True
 
 
-def _told(compare: Callable[[], bool]) -> bool:
+def _told(gold: Tree, answer: Tree) -> bool:
     try:
-        return compare()
+        return _same(gold, answer)
     except values.UnknownError:
         return False
 

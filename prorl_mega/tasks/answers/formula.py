@@ -63,8 +63,8 @@ class _Reader(Operators):
             return ("number", repeating(token))
         if kind == "letter":
             return self._symbol(token)
-        if kind == "text":
-            return self._word(token[1:-1])
+        if kind == "text":  # one atom; a single letter in it is a symbol
+            return self._symbol(token[1:-1]) if re.fullmatch(r"[A-Za-z]", token[1:-1]) else ("text", token[1:-1])
         if kind == "word":
             return self._command("\\" + token)
         if kind == "command":
@@ -76,15 +76,13 @@ class _Reader(Operators):
             return self.braced()
         if token == "|":
             self.bars += 1
-            inside = self.sum()
-            self.need("|")
+            inside = self._between("abs", "|")
             self.bars -= 1
-            return ("call", "abs", inside)
+            return inside
         raise UnreadableError(f"unexpected {token!r}")
 
     def _number(self, token: str) -> Tree:
-        if self.peek() == "_":
-            self.place += 1
+        if self.take("_"):
             base = self.exponent() if self.peek() == "{" else self.atom()
             return ("based", token, base)
         if len(token) > 320:
@@ -99,12 +97,6 @@ class _Reader(Operators):
             name += "'"
         return ("symbol", name)
 
-    def _word(self, words: str) -> Tree:
-        """The atom of a text; a single letter in it is a symbol."""
-        if re.fullmatch(r"[A-Za-z]", words):
-            return self._symbol(words)
-        return ("text", words)
-
     def _bracket(self, opening: str) -> Tree:
         items, closing = self._items((")", "]"))
         if len(items) == 1 and opening == "(" and closing == ")":
@@ -117,10 +109,9 @@ class _Reader(Operators):
         items = [self.relation()]
         while self.take(",") or self.take(";"):
             items.append(self.relation())
-        closing = self.peek()
-        if closing not in closings:
+        closing = self.take_any(*closings)
+        if not closing:
             raise UnreadableError(f"{closings[0]!r} is missing")
-        self.place += 1
         self.bars = bars
         return items, closing
 
@@ -133,26 +124,20 @@ class _Reader(Operators):
         if name == "binom":
             return ("binom", self.argument(), self.argument())
         if name == "log":
-            base = self._subscript()
+            base = self.argument() if self.take("_") else None
             return ("log", base, self._applied(name)) if base else self._function(name)
         if name == "exp":
             return ("^", ("symbol", "e"), self._applied(name))
         if name in FUNCTIONS:
             return self._function(name)
         if name == "{":
-            if self.take(r"\}"):
-                return ("set", [])
-            return ("set", self._items((r"\}",))[0])
+            return ("set", [] if self.take(r"\}") else self._items((r"\}",))[0])
         if name == "langle":
             return ("tuple", "(", self._items((r"\rangle",))[0], ")")
         if name in ("lfloor", "lceil"):
-            inside = self.sum()
-            self.need(rf"\r{name[1:]}")
-            return ("call", name[1:], inside)
+            return self._between(name[1:], rf"\r{name[1:]}")
         if name in ("|", "lvert"):
-            inside = self.sum()
-            self.need(r"\|" if name == "|" else r"\rvert")
-            return ("call", "abs", inside)
+            return self._between("abs", r"\|" if name == "|" else r"\rvert")
         if name.startswith("matrix"):
             return self._matrix(name.removeprefix("matrix"))
         if name in ("infty", "emptyset", "varnothing"):
@@ -165,27 +150,21 @@ class _Reader(Operators):
             return self._symbol(name)
         raise UnreadableError(f"unknown \\{name}")
 
+    def _between(self, function: str, closing: str) -> Tree:
+        """The call of a function that is written as a pair of signs around its argument."""
+        inside = self.sum()
+        self.need(closing)
+        return ("call", function, inside)
+
     def _root(self) -> Tree:
         degree: Tree = ("number", Fraction(2))
         if self.take("["):
             degree = self.sum()
             self.need("]")
-        if self.peek() == "(":
-            self.place += 1
-            inside = self.sum()
-            self.need(")")
-            return ("root", degree, inside)
-        return ("root", degree, self.argument())
-
-    def _subscript(self) -> Tree | None:
-        if not self.take("_"):
-            return None
-        return self.argument()
+        return ("root", degree, self._between("", ")")[2] if self.take("(") else self.argument())
 
     def _function(self, name: str) -> Tree:
-        exponent = None
-        if self.take("^"):
-            exponent = self.exponent()
+        exponent = self.exponent() if self.take("^") else None
         if exponent == ("-", ("number", Fraction(1))):
             if name not in ("sin", "cos", "tan"):
                 raise UnreadableError("an inverse, or a reciprocal?")
@@ -195,22 +174,16 @@ class _Reader(Operators):
 
     def _applied(self, name: str) -> Tree:
         """The argument of a function, as in sin(x+1) and sin 2x; an explicit sign or another function ends it."""
-        if self.peek() == "(":
-            self.place += 1
+        if self.take("("):
             items, _ = self._items((")",))
-            if len(items) > 1:
-                return ("list", items)
-            return self._raised(items[0])
+            if len(items) == 1 and self.peek() == "^":
+                raise UnreadableError("power of the argument, or of the function?")
+            return items[0] if len(items) == 1 else ("list", items)
         sign = self.take("-")
         value = self.power()
         while self.starts() and self.kind() in ("letter", "command") and self.peek()[1:] not in {*FUNCTIONS, "log"}:
             value = ("*", [value, self.power()])
         return ("-", value) if sign else value
-
-    def _raised(self, inside: Tree) -> Tree:
-        if self.peek() == "^":
-            raise UnreadableError("power of the argument, or of the function?")
-        return inside
 
     def _matrix(self, style: str) -> Tree:
         rows: list[list[Tree]] = [[]]

@@ -6,6 +6,7 @@ Trees are as in `formula.py`, which reads the parts themselves.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +15,12 @@ from prorl_mega.tasks.answers.tokens import ENDS, RELATIONS, Cursor, UnreadableE
 Tree = tuple[Any, ...]
 
 MAX_DEPTH = 24
+
+
+def children(tree: Tree) -> Iterator[Tree]:
+    """The trees that a tree is made of."""
+    for part in tree[1:]:
+        yield from (each for each in (part if isinstance(part, list) else [part]) if isinstance(each, tuple))
 
 
 class Operators(Cursor, ABC):
@@ -40,9 +47,7 @@ class Operators(Cursor, ABC):
 
     def relation(self) -> Tree:
         sides, operators = [self.union()], []
-        while self.peek() in RELATIONS or self.peek() in ("<=", ">=", "!="):
-            sign = self.peek()
-            self.place += 1
+        while sign := self.take_any(*RELATIONS, "<=", ">=", "!="):
             operators.append(RELATIONS.get(sign, sign))
             sides.append(self.union())
         if operators:
@@ -61,16 +66,9 @@ class Operators(Cursor, ABC):
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise UnreadableError("nested too deeply")
-        total = None
-        if self.peek() in (r"\pm", "+-"):
-            self.place += 1
-            total = ("pm", ("number", Fraction(0)), self.product())
-        terms: list[Tree] = [] if total is None else [total]
-        if total is None:
-            terms.append(self.signed())
-        while self.peek() in ("+", "-", r"\pm", r"\mp"):
-            sign = self.peek()
-            self.place += 1
+        leads = self.take_any(r"\pm", "+-")
+        terms: list[Tree] = [("pm", ("number", Fraction(0)), self.product()) if leads else self.signed()]
+        while sign := self.take_any("+", "-", r"\pm", r"\mp"):
             if sign == "+":
                 terms.append(self.signed())
             elif sign == "-":
@@ -82,24 +80,18 @@ class Operators(Cursor, ABC):
         return terms[0] if len(terms) == 1 else ("+", terms)
 
     def signed(self) -> Tree:
-        if self.take("-"):
-            return ("-", self.signed_once())
-        self.take("+")
-        return self.product()
-
-    def signed_once(self) -> Tree:
+        if self.take_any("-", "+") != "-":
+            return self.product()
         if self.peek() in ("-", "+"):
             raise UnreadableError("two signs in a row")
-        return self.product()
+        return ("-", self.product())
 
     def product(self) -> Tree:
         value = self.power()
         while True:
-            if self.peek() in ("*", r"\cdot", r"\times"):
-                self.place += 1
+            if self.take_any("*", r"\cdot", r"\times"):
                 value = ("*", [value, self.factor()])
-            elif self.peek() in ("/", r"\div"):
-                self.place += 1
+            elif self.take_any("/", r"\div"):
                 value = ("/", value, self.factor())
             elif self.starts():
                 value = self.beside(value)
@@ -163,8 +155,7 @@ class Operators(Cursor, ABC):
         while True:
             if self.take("!"):
                 value = ("!", value)
-            elif self.peek() in ("%", r"\%"):
-                self.place += 1
+            elif self.take_any("%", r"\%"):
                 value = ("%", value)
             else:
                 return value

@@ -11,20 +11,15 @@ import unicodedata
 from functools import lru_cache
 
 from prorl_mega.tasks.answers.fonts import unwrapped
+from prorl_mega.tasks.answers.tokens import GREEK_LETTERS
 
 MAX_LENGTH = 400
 
-_LETTERS = "αβγδεζηθικλμνξοπρστυφχψω"
-_LETTER_NAMES = """
-alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau
-upsilon phi chi psi omega
-"""
-_GREEK = dict(zip(_LETTERS, _LETTER_NAMES.split(), strict=True))
-_CAPITALS = {letter.upper(): f"capital{name}" for letter, name in _GREEK.items()}
-_GREEK_NAMES = {**_GREEK, **_CAPITALS, "ς": "sigma", "ϵ": "epsilon", "ϕ": "phi", "µ": "mu"}
+_CAPITALS = {letter.upper(): f"capital{name}" for letter, name in GREEK_LETTERS.items()}
+_GREEK_NAMES = {**GREEK_LETTERS, **_CAPITALS, "ς": "sigma", "ϵ": "epsilon", "ϕ": "phi", "µ": "mu"}
 _COMMANDS = {
-    **{rf"\{name}": name for name in _GREEK.values()},
-    **{rf"\{name.capitalize()}": f"capital{name}" for name in _GREEK.values()},
+    **{rf"\{name}": name for name in GREEK_LETTERS.values()},
+    **{rf"\{name.capitalize()}": f"capital{name}" for name in GREEK_LETTERS.values()},
     r"\varepsilon": "epsilon",
     r"\vartheta": "theta",
     r"\varphi": "phi",

@@ -11,10 +11,12 @@ Token = tuple[str, str]  # kind and text
 
 FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh",
                        "ln", "exp"))  # fmt: skip
-GREEK = frozenset(("alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta",
-                   "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi",
-                   "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma",
-                   "Phi", "Psi", "Omega", "ell", "hbar"))  # fmt: skip
+_LETTER_NAMES = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau
+upsilon phi chi psi omega"""
+GREEK_LETTERS = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", _LETTER_NAMES.split(), strict=True))
+_CAPITALS = {each.upper(): name.capitalize() for each, name in GREEK_LETTERS.items() if each.upper() in "ΓΔΘΛΞΠΣΦΨΩ"}
+_VARIANTS = ("varepsilon", "vartheta", "varphi", "ell", "hbar")
+GREEK = frozenset((*GREEK_LETTERS.values(), *_CAPITALS.values(), *_VARIANTS)) - {"omicron"}
 RELATIONS = {"=": "=", "<": "<", ">": ">", r"\le": "<=", r"\leq": "<=", r"\leqslant": "<=", r"\ge": ">=",
              r"\geq": ">=", r"\geqslant": ">=", r"\lt": "<", r"\gt": ">", r"\ne": "!=", r"\neq": "!="}  # fmt: skip
 ENDS = frozenset((r"\cup", r"\cap", r"\in", r"\pm", r"\mp", r"\}", r"\|", r"\&", r"\%", r"\$", r"\rangle", r"\cdot",
@@ -28,16 +30,10 @@ _UNICODE = {
     "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "°": r"^\circ ", "∪": r"\cup ", "∩": r"\cap ",
     "∈": r"\in ", "±": r"\pm ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}",
     "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¹": "^{1}", "²": "^{2}", "³": "^{3}", "⁴": "^{4}",
-    "⁵": "^{5}", "⁶": "^{6}", "⁷": "^{7}", "⁸": "^{8}", "⁹": "^{9}", "⁰": "^{0}", "α": r"\alpha ", "β": r"\beta ",
-    "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "\xa0": " ",
+    "⁵": "^{5}", "⁶": "^{6}", "⁷": "^{7}", "⁸": "^{8}", "⁹": "^{9}", "⁰": "^{0}", "\xa0": " ",
     "⟨": r"\langle ", "⟩": r"\rangle ",
 }  # fmt: skip
-_UNICODE |= {
-    letter: rf"\{name} "
-    for letter, name in zip("δεζηικνξρστυχψΓΔΘΛΞΠΣΦΨΩ", (
-        "delta", "epsilon", "zeta", "eta", "iota", "kappa", "nu", "xi", "rho", "sigma", "tau", "upsilon", "chi", "psi",
-        "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega"), strict=True)
-}  # fmt: skip
+_UNICODE |= {each: rf"\{name} " for each, name in (GREEK_LETTERS | _CAPITALS).items() if name in GREEK}
 _UNICODE_TABLE = str.maketrans(_UNICODE)
 _SPACING = re.compile(
     r"\\[,!;: ]|\\(?:left|right|[bB]igg?[lr]?)(?![a-z])\.?"
@@ -130,10 +126,13 @@ class Cursor:
         return self.tokens[self.place][0] if self.place < len(self.tokens) else ""
 
     def take(self, wanted: str) -> bool:
-        if self.peek() == wanted:
-            self.place += 1
-            return True
-        return False
+        return bool(self.take_any(wanted))
+
+    def take_any(self, *wanted: str) -> str:
+        """The next token if it is one of these; empty otherwise."""
+        token = self.peek()
+        self.place += token in wanted
+        return token if token in wanted else ""
 
     def need(self, wanted: str) -> None:
         if not self.take(wanted):

@@ -72,7 +72,11 @@ D debye|3.33564095198152e-30|1 0 1 1                    Nm|1|2 1 -2             
 B byte|8|0               kB|8000|0                      MB|8e6|0                 GB|8e9|0
 Ah|3600|0 0 1 1          mAh|3.6|0 0 1 1                TB|8e12|0                bpm|1/60|0 0 -1
 """
-_TEMPERATURES = {"°C": (Fraction(1), Fraction("273.15")), "°F": (Fraction(5, 9), Fraction("459.67") * Fraction(5, 9))}
+_KELVIN: Dimensions = (0, 0, 0, 0, 1, 0, 0)
+_TEMPERATURES = {
+    "°C": Unit(factor=Fraction(1), dimensions=_KELVIN, offset=Fraction("273.15")),
+    "°F": Unit(factor=Fraction(5, 9), dimensions=_KELVIN, offset=Fraction("459.67") * Fraction(5, 9)),
+}
 _DEGREE = Unit(factor=Fraction(math.pi) / 180, dimensions=_NONE)
 _PLURALS = re.compile(r"(?<=[a-z]{2})s$")
 
@@ -123,10 +127,7 @@ def unit(text: str) -> Unit | None:
     if len(text) > MAX_LENGTH:
         return None
     plain = plain_spelling(text)
-    if plain in _TEMPERATURES:
-        factor, offset = _TEMPERATURES[plain]
-        return Unit(factor=factor, dimensions=(0, 0, 0, 0, 1, 0, 0), offset=offset)
-    return _product(plain) if plain else ONE
+    return _TEMPERATURES.get(plain) or (_product(plain) if plain else ONE)
 
 
 def plain_spelling(text: str) -> str:
@@ -171,7 +172,7 @@ def _single(name: str) -> Unit | None:
     if name == "°":
         return _DEGREE
     if name in ("°C", "°F"):  # in a product, a difference of temperatures
-        return Unit(factor=_TEMPERATURES[name][0], dimensions=(0, 0, 0, 0, 1, 0, 0))
+        return ONE.times(_TEMPERATURES[name], 1)
     for known in (_WHOLE, _PREFIXABLE):
         if name in known:
             return known[name]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import operator
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -19,7 +20,7 @@ from typing import Any
 
 from mpmath import MPContext
 
-from prorl_mega.tasks.answers.formula import Tree
+from prorl_mega.tasks.answers.operators import Tree, children
 
 MAX_BITS = 30_000  # longest whole number that is calculated exactly
 MAX_FACTORIAL = 500
@@ -52,37 +53,29 @@ def equal(a: Tree, b: Tree) -> bool:
 
 
 def proportional(a: Tree, b: Tree) -> bool:
-    """Whether a is b times a number other than zero: then the equations a = 0 and b = 0 are the same."""
-    ratios = []
-    for pair in _pairs(a, b):
-        if pair is None or any(_close(value, Fraction(0)) for value in pair):
-            return False
-        x, y = _alike(*pair)
-        ratios.append(x / y)
-    return all(_close(ratio, ratios[0]) for ratio in ratios)
+    """Whether a is b times a number other than zero: then the equations a = 0 and b = 0 say the same."""
+    return _constant(operator.truediv, a, b)
 
 
 def shifted(a: Tree, b: Tree) -> bool:
     """Whether a and b differ by a number only: then they are antiderivatives of the same function."""
-    differences = []
+    return _constant(operator.sub, a, b)
+
+
+def _constant(combine: Callable[[Value, Value], Value], a: Tree, b: Tree) -> bool:
+    found: list[Value] = []
     for pair in _pairs(a, b):
-        if pair is None:
+        if pair is None or (combine is operator.truediv and any(_close(value, Fraction(0)) for value in pair)):
             return False
-        x, y = _alike(*pair)
-        differences.append(x - y)
-    return all(_close(difference, differences[0]) for difference in differences)
+        found.append(combine(*_alike(*pair)))
+    return all(_close(each, found[0]) for each in found)
 
 
 def symbols(tree: Tree) -> frozenset[str]:
     """Names of the variables of a formula."""
     if tree[0] == "symbol":
-        return frozenset() if tree[1] in _CONSTANTS else frozenset((tree[1],))
-    found: frozenset[str] = frozenset()
-    for part in tree[1:]:
-        for each in part if isinstance(part, list) else [part]:
-            if isinstance(each, tuple):
-                found |= symbols(each)
-    return found
+        return frozenset((tree[1],)) - _CONSTANTS
+    return frozenset[str]().union(*map(symbols, children(tree)))
 
 
 @lru_cache(maxsize=4096)
@@ -116,10 +109,9 @@ def _at(trees: list[Tree], number: int) -> list[Value]:
                 with contextlib.suppress(UndefinedError):
                     values.append(calculator.value(tree))
             return values
-        except UnknownError:
-            if (digits, limit) == PRECISIONS[-1]:
-                raise
-    raise AssertionError("the last precision returns or raises")
+        except UnknownError as error:
+            unknown = error
+    raise unknown
 
 
 _CONTEXT = MPContext()
@@ -150,37 +142,29 @@ class _Calculator:
     def __init__(self, digits: int, limit: int, point: Point) -> None:
         self.limit = _CONTEXT.mpf(10) ** limit
         self.point = point
+        self._operations: dict[str, Callable[..., Value]] = {
+            "-": operator.neg, "/": self._quotient, "^": self._power, "root": self._root,
+            "%": lambda value: self._quotient(value, Fraction(100)),
+            "degree": lambda value: self._checked(self._real(value) * _CONTEXT.pi / 180),
+            "!": self._factorial, "binom": self._binomial,
+        }  # fmt: skip
         _CONTEXT.dps = digits
 
     def value(self, tree: Tree) -> Value:
-        kind = tree[0]
+        kind, *parts = tree
         if kind == "number":
-            return tree[1]
+            return parts[0]
         if kind == "symbol":
-            return self._symbol(tree[1])
-        if kind == "+":
-            return self._sum([self.value(term) for term in tree[1]])
-        if kind == "*":
-            return self._product([self.value(factor) for factor in tree[1]])
-        if kind == "-":
-            return -self.value(tree[1])
-        if kind == "/":
-            return self._quotient(self.value(tree[1]), self.value(tree[2]))
-        if kind == "^":
-            return self._power(self.value(tree[1]), self.value(tree[2]))
-        if kind == "root":
-            return self._root(self.value(tree[1]), self.value(tree[2]))
+            return self._symbol(parts[0])
+        if kind in ("+", "*"):
+            return (self._sum if kind == "+" else self._product)([self.value(part) for part in parts[0]])
         if kind == "call":
-            return self._call(tree[1], self.value(tree[2]))
+            return self._call(parts[0], self.value(parts[1]))
         if kind == "log":
-            return self._quotient(self._logarithm(self.value(tree[2])), self._logarithm(self.value(tree[1])))
-        if kind == "%":
-            return self._quotient(self.value(tree[1]), Fraction(100))
-        if kind == "degree":
-            return self._checked(self._real(self.value(tree[1])) * _CONTEXT.pi / 180)
-        if kind in ("!", "binom"):
-            return self._count(kind, [self.value(part) for part in tree[1:]])
-        raise UnknownError(f"{kind} has no value")
+            return self._quotient(self._logarithm(self.value(parts[1])), self._logarithm(self.value(parts[0])))
+        if kind not in self._operations:
+            raise UnknownError(f"{kind} has no value")
+        return self._operations[kind](*map(self.value, parts))
 
     def _symbol(self, name: str) -> Value:
         if name == "pi":
@@ -204,9 +188,7 @@ class _Calculator:
 
     def _real(self, value: Value) -> Value:
         """A fraction as a number of the context."""
-        if isinstance(value, Fraction):
-            return self._checked(_CONTEXT.mpf(value.numerator) / value.denominator)
-        return value
+        return self._checked(_inexact(value)) if isinstance(value, Fraction) else value
 
     def _sum(self, terms: list[Value]) -> Value:
         exact = sum((term for term in terms if isinstance(term, Fraction)), Fraction(0))
@@ -215,16 +197,12 @@ class _Calculator:
         return sum(others, self._real(exact)) if others else exact
 
     def _product(self, factors: list[Value]) -> Value:
-        if all(isinstance(factor, Fraction) for factor in factors):
-            value: Value = Fraction(1)
-            for factor in factors:
-                value = self._checked(value * factor)
-            return value
-        value = _CONTEXT.mpf(1)
+        exact = all(isinstance(factor, Fraction) for factor in factors)
+        value: Value = Fraction(1) if exact else _CONTEXT.mpf(1)
         for factor in factors:
             if factor == 0:
                 return Fraction(0)
-            value = self._checked(value * self._real(factor))
+            value = self._checked(value * (factor if exact else self._real(factor)))
         return value
 
     def _quotient(self, above: Value, below: Value) -> Value:
@@ -260,9 +238,9 @@ class _Calculator:
         if value == 0:
             return Fraction(0)
         if isinstance(value, Fraction):
-            exact = [_whole_root(abs(part), count) for part in (value.numerator, value.denominator)]
-            if exact[0] and exact[1] and (value > 0 or count % 2):
-                return Fraction(exact[0], exact[1]) * (1 if value > 0 else -1)
+            above, below = (_whole_root(abs(part), count) for part in (value.numerator, value.denominator))
+            if above and below and (value > 0 or count % 2):
+                return Fraction(above, below) * (1 if value > 0 else -1)
         number = self._real(value)
         negative = count % 2 and _CONTEXT.im(number) == 0 and _CONTEXT.re(number) < 0
         return -_CONTEXT.root(-number, count) if negative else self._checked(_CONTEXT.root(number, count))
@@ -293,29 +271,28 @@ class _Calculator:
         result = getattr(_CONTEXT, _CIRCULAR[name])(number)
         return Fraction(0) if _close(result, Fraction(0)) else self._checked(result)
 
-    def _count(self, kind: str, values: list[Value]) -> Value:
-        """A factorial, or a binomial coefficient whose upper number may be any fraction."""
-        last = values[-1]
-        if not (isinstance(last, Fraction) and last.denominator == 1 and 0 <= last <= MAX_FACTORIAL):
-            raise UnknownError("counts of small whole numbers only")
-        if kind == "!":
-            return Fraction(factorial(int(last)))
-        if not isinstance(values[0], Fraction) or abs(values[0]) > MAX_FACTORIAL:
+    def _factorial(self, number: Value) -> Value:
+        return Fraction(factorial(_counted(number)))
+
+    def _binomial(self, upper: Value, lower: Value) -> Value:
+        """The upper number may be any fraction."""
+        lower = _counted(lower)
+        if not isinstance(upper, Fraction) or abs(upper) > MAX_FACTORIAL:
             raise UnknownError("counts of small numbers only")
         result = Fraction(1)
-        for number in range(int(last)):
-            result = self._checked(result * (values[0] - number) / (number + 1))
+        for number in range(lower):
+            result = self._checked(result * (upper - number) / (number + 1))
         return result
 
 
+def _counted(number: Value) -> int:
+    if not (isinstance(number, Fraction) and number.denominator == 1 and 0 <= number <= MAX_FACTORIAL):
+        raise UnknownError("counts of small whole numbers only")
+    return int(number)
+
+
 def _whole_root(number: int, degree: int) -> int | None:
-    if number.bit_length() > 4000:
-        return None
-    low, high = 0, 1 << (number.bit_length() // degree + 1)
-    while low < high:
-        middle = (low + high) // 2
-        if middle**degree < number:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low**degree == number else None
+    from sympy import integer_nthroot
+
+    root, is_exact = integer_nthroot(number, degree) if number.bit_length() <= 4000 else (0, False)
+    return int(root) if is_exact else None

@@ -13,7 +13,6 @@ import shutil
 import sys
 import time
 from enum import Enum
-from random import Random
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -27,7 +26,7 @@ from prorl_mega.sandbox.pool import Sandbox, find
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.code import cases
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.row_task import Posed, RowOptions, RowTask, Share
+from prorl_mega.tasks.row_task import RowOptions, RowTask, Share
 from prorl_mega.types import Outcome, Problem, Verdict
 
 IDLE = 4  # wall-clock time that one answer may take, in units of `total_s`
@@ -77,6 +76,7 @@ class Code(RowTask):
     """Programs in Python or C++, judged by tests in a sandbox; rows of files, shuffled for every pass."""
 
     domain = Domain.code
+    scored_fields = ("tests", "language")
     options_type = CodeOptions
     options: CodeOptions
 
@@ -117,10 +117,6 @@ class Code(RowTask):
 
     def describe(self) -> str:
         return SHOUT if self.options.allow_unconfined else ""
-
-    def pose(self, fields: dict[str, Any], random: Random) -> Posed:
-        entry = {"tests": fields["tests"], "language": fields["language"]}
-        return Posed(prompt=fields["prompt"], entry=entry, solution=fields.get("solution"))
 
     def start(self) -> None:
         self._runner = SandboxClient(lambda: self.progress(), allow_unconfined=self.options.allow_unconfined)

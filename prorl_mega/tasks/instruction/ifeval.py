@@ -9,7 +9,6 @@ nor in evaluation.
 from __future__ import annotations
 
 from enum import Enum
-from random import Random
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -18,7 +17,7 @@ from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks.instruction import language, prose
 from prorl_mega.tasks.instruction.check_registry import CHECKS, checked, final_text, judged
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.row_task import Posed, RowOptions, RowTask
+from prorl_mega.tasks.row_task import RowOptions, RowTask
 from prorl_mega.types import Problem, Verdict
 
 
@@ -43,6 +42,7 @@ class IFEval(RowTask):
     options: IFEvalOptions
     judges_form = True
     domain = Domain.instruction
+    scored_fields = ("constraints",)
 
     def warm_up(self) -> None:
         language.prepare()
@@ -53,10 +53,6 @@ class IFEval(RowTask):
 
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
         return {**fields, "constraints": [checked(constraint) for constraint in fields["constraints"]]}
-
-    def pose(self, fields: dict[str, Any], random: Random) -> Posed:
-        entry = {"constraints": fields["constraints"]}
-        return Posed(prompt=fields["prompt"], entry=entry, solution=fields.get("solution"))
 
     def score(self, problem: Problem, answer: str) -> Verdict:
         text = final_text(answer)

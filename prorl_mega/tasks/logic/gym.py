@@ -102,8 +102,7 @@ class ReasoningGym(Task):
 
     def describe(self) -> str:
         name = self.options.dataset
-        settings = [item for item in dataclasses.fields(datasets()[name]) if item.name not in ("seed", "size")]
-        defaults = "\n".join(f"  {item.name} = {_default(item)}" for item in settings)
+        defaults = "\n".join(f"  {key} = {_default(item)}" for key, item in _settings(datasets()[name]).items())
         partial = f"partial credit: {PROGRESS.get(name, 'none, unless options.credit is all')}"
         return (
             f"settings of {name} (options.config) and their defaults:\n{defaults}\n"
@@ -183,7 +182,7 @@ class ReasoningGym(Task):
         if config_type is None:
             close = nearest(name, list(datasets()))
             raise ConfigError(f"{where}.dataset: reasoning-gym has no {name!r}{close}. {', '.join(datasets())}")
-        known = {item.name: item for item in dataclasses.fields(config_type) if item.name not in ("seed", "size")}
+        known = _settings(config_type)
         settings = self._settings_of_level(f"{where}.level")
         for key, value in self.options.config.items():
             if key not in known:
@@ -214,8 +213,7 @@ class ReasoningGym(Task):
         for attribute in curriculum.attributes.values():
             curriculum.set_attr_level(attribute.name, min(level, len(attribute.levels) - 1))
         config = curriculum.generate_configuration({"seed": 0, "size": BLOCK})
-        chosen = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
-        return {key: value for key, value in chosen.items() if key not in ("seed", "size")}
+        return {key: getattr(config, key) for key in _settings(type(config))}
 
     def _check_reproducible(self) -> None:
         name = self.options.dataset
@@ -258,6 +256,11 @@ def _levels(dataset: str) -> int:
     if not has_curriculum(dataset):
         return 0
     return max(len(attribute.levels) for attribute in create_curriculum(dataset).attributes.values())
+
+
+def _settings(config_type: type) -> dict[str, dataclasses.Field[Any]]:
+    """What can be set of a data set: `seed` and `size` belong to the mixture."""
+    return {item.name: item for item in dataclasses.fields(config_type) if item.name not in ("seed", "size")}
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:

@@ -107,14 +107,14 @@ def reward(dataset: str, raw: Any, answer: str, item: Item, scorer: Any, credit:
     if credit is Credit.all:
         return value
     counts = credit is Credit.progress and dataset in PROGRESS and value > CONSOLATION
-    return value if counts and (dataset not in _PARTS or _as_many_parts(dataset, answer, item)) else 0.0
+    return value if counts and _as_many_parts(dataset, answer, item) else 0.0
 
 
 def deserved(dataset: str, answer: str, item: Item, scorer: Any) -> bool:
     """Whether an answer that the scorer gives full marks is a solution."""
     rule = _CONDITIONS.get(dataset)
     try:
-        return rule is None or bool(rule(answer, item, scorer))
+        return _as_many_parts(dataset, answer, item) and (rule is None or bool(rule(answer, item, scorer)))
     except (ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, RecursionError):
         return False
 
@@ -191,15 +191,8 @@ def _same_decimal(answer: str, item: Item, scorer: Any) -> bool:
     return given == right or given.quantize(right) == right
 
 
-def _same_shape(answer: str, item: Item, scorer: Any) -> bool:
-    """Whether rows and cells are the same (published: those beyond the reference are ignored)."""
-    return bool(json.loads(answer) == json.loads(item["answer"]))
-
-
-def _sorted_numbers(answer: str, item: Item, scorer: Any) -> bool:
-    """Whether the numbers are the same (published: each may be off by one)."""
-    given, right = (ast.literal_eval(text.strip()) for text in (answer, item["answer"]))
-    return [float(number) for number in given] == [float(number) for number in right]
+def _number_list(text: str) -> list[float]:
+    return [float(number) for number in ast.literal_eval(text.strip())]
 
 
 def _one_number(answer: str, item: Item, scorer: Any) -> bool:
@@ -230,11 +223,6 @@ def _concluded(answer: str, item: Item, scorer: Any) -> bool:
     return scorer._is_valid_conclusion(premises, conclusion) and not scorer._is_valid_conclusion(premises, nonsense)
 
 
-def _roots(answer: str, item: Item, scorer: Any) -> bool:
-    """Whether it is a list of numbers (published: unreadable items are left out, so that a doubled list is right)."""
-    return bool(re.fullmatch(r"-?[0-9.]{1,40}(?:\s*,\s*-?[0-9.]{1,40}){0,20}", answer.strip()))
-
-
 _PARTS: dict[str, Callable[[str], int]] = {
     "letter_jumble": lambda text: len(text.split()),
     "spell_backward": len,
@@ -244,29 +232,33 @@ _PARTS: dict[str, Callable[[str], int]] = {
 
 
 def _as_many_parts(dataset: str, answer: str, item: Item) -> bool:
-    return _PARTS[dataset](answer.strip()) == _PARTS[dataset](item["answer"].strip())
+    count = _PARTS.get(dataset)
+    return count is None or count(answer.strip()) == count(item["answer"].strip())
 
 
-_CONDITIONS: dict[str, Callable[[str, Item, Any], bool]] = {
+_CONDITIONS: dict[str, Callable[[str, Item, Any], Any]] = {
     "calendar_arithmetic": lambda answer, item, scorer: answer.strip().lower() == item["answer"].strip().lower(),
     "coin_flip": _probability,
     "complex_arithmetic": lambda answer, item, scorer: "n" not in answer.lower(),  # NaN is at no distance
     "countdown": lambda answer, item, scorer: _makes(answer, item, item["metadata"]["target"]),
     "decimal_arithmetic": _same_decimal,
     "figlet_font": lambda answer, item, scorer: answer.replace(" ", "").lower() == item["answer"].lower(),
-    "game_of_life": _same_shape,
+    # The same rows and cells (published: those beyond the reference are ignored).
+    "game_of_life": lambda answer, item, scorer: json.loads(answer) == json.loads(item["answer"]),
     "game_of_life_halting": lambda answer, item, scorer: answer.strip().lower() == item["answer"].lower(),
     "gsm_symbolic": _one_number,
-    "letter_jumble": lambda answer, item, scorer: _as_many_parts("letter_jumble", answer, item),
     "number_format": lambda answer, item, scorer: math.isclose(
         float(answer.replace(",", "")), float(item["answer"]), rel_tol=1e-12
     ),
-    "number_sorting": _sorted_numbers,
-    "polynomial_equations": _roots,
+    # The same numbers (published: each may be off by one).
+    "number_sorting": lambda answer, item, scorer: _number_list(answer) == _number_list(item["answer"]),
+    # A list of numbers (published: what cannot be read is left out, so that a doubled list is right).
+    "polynomial_equations": lambda answer, item, scorer: re.fullmatch(
+        r"-?[0-9.]{1,40}(?:\s*,\s*-?[0-9.]{1,40}){0,20}", answer.strip()
+    ),
     "pool_matrix": _pooled,
     "propositional_logic": _concluded,
     "puzzle24": lambda answer, item, scorer: _makes(answer, item, 24),
     "spell_backward": lambda answer, item, scorer: answer.lower() == item["answer"].lower(),
-    "word_sorting": lambda answer, item, scorer: _as_many_parts("word_sorting", answer, item),
 }
 """Further conditions for full marks, where the published scorer gives them to wrong answers."""

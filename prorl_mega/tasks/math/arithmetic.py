@@ -129,30 +129,23 @@ def _sum(a: int, b: int, steps: list[str], whole: bool) -> int:
     """Digit by digit with carries or borrows when two numbers stand alone (`whole` false), else in one step."""
     if whole or min(abs(a), abs(b)) < 10 > max(abs(a), abs(b)):
         steps.append(f"{a}{'+' if b >= 0 else '-'}{abs(b)}={a + b}")
-    elif b >= 0:
-        steps.extend(_carrying(a, b))
-    elif a >= -b:
-        steps.extend(_borrowing(a, -b))
+    elif b >= 0 or a >= -b:
+        steps.extend(_by_digits(a, abs(b), "+" if b >= 0 else "-"))
     else:
-        steps.extend([f"{a}<{-b}", *_borrowing(-b, a)])
+        steps.extend([f"{a}<{-b}", *_by_digits(-b, a, "-")])
     return a + b
 
 
-def _carrying(a: int, b: int) -> list[str]:
+def _by_digits(a: int, b: int, sign: str) -> list[str]:
+    """The steps of a + b or, for a >= b, of a - b: a digit that is too small borrows ten, `13-8=5,4-1-3=0`."""
     steps, carry = [], 0
     for place in range(max(len(str(a)), len(str(b)))):
         x, y = a // 10**place % 10, b // 10**place % 10
-        steps.append(f"{'1+' if carry else ''}{x}+{y}={x + y + carry}")
-        carry = (x + y + carry) // 10
-    return steps
-
-
-def _borrowing(a: int, b: int) -> list[str]:
-    """The steps of a - b for a >= b: a digit that is too small borrows ten from the next one, `13-8=5,4-1-3=0`."""
-    steps, borrow = [], 0
-    for place in range(len(str(a))):
-        x, y = a // 10**place % 10, b // 10**place % 10
-        lent = 10 if x - borrow < y else 0
-        steps.append(f"{x + lent}{'-1' if borrow else ''}-{y}={x + lent - borrow - y}")
-        borrow = lent // 10
+        if sign == "+":
+            steps.append(f"{'1+' if carry else ''}{x}+{y}={x + y + carry}")
+            carry = (x + y + carry) // 10
+        else:
+            lent = 10 if x - carry < y else 0
+            steps.append(f"{x + lent}{'-1' if carry else ''}-{y}={x + lent - carry - y}")
+            carry = lent // 10
     return steps

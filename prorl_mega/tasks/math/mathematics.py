@@ -11,14 +11,13 @@ when they differ; `python -m prorl_mega.tasks agreement` counts it.
 from __future__ import annotations
 
 from enum import Enum
-from random import Random
 from typing import Any
 
 from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.answers import equivalence, plain
 from prorl_mega.tasks.registry import register
-from prorl_mega.tasks.row_task import AnswerOptions, Posed, RowTask
+from prorl_mega.tasks.row_task import AnswerOptions, RowTask
 from prorl_mega.types import Problem, Verdict
 
 
@@ -42,6 +41,7 @@ class Math(RowTask):
     """Mathematics from data files, judged as mathematics: rows with a prompt and an answer."""
 
     domain = Domain.math
+    scored_fields = ("answer", "verifier")
     options_type = MathOptions
     options: MathOptions
 
@@ -53,13 +53,6 @@ class Math(RowTask):
             raise ValueError(wrong)
         self.options.check_level(fields)
         return fields
-
-    def pose(self, fields: dict[str, Any], random: Random) -> Posed:
-        return Posed(
-            prompt=fields["prompt"],
-            entry={"answer": fields["answer"], "verifier": fields["verifier"]},
-            solution=fields.get("solution"),
-        )
 
     def warm_up(self) -> None:
         equivalence.prepare()
