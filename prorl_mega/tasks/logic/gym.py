@@ -259,7 +259,7 @@ def _levels(dataset: str) -> int:
 
 
 def _settings(config_type: type) -> dict[str, dataclasses.Field[Any]]:
-    """What can be set of a data set: `seed` and `size` belong to the mixture."""
+    """The settings of a data set; `seed` and `size` belong to the mixture."""
     return {item.name: item for item in dataclasses.fields(config_type) if item.name not in ("seed", "size")}
 
 
