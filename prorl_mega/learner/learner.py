@@ -33,7 +33,7 @@ from prorl_mega.learner.model import build_model, global_names
 from prorl_mega.learner.optimizer import Optimizer, with_gradient_buffers
 from prorl_mega.learner.optimizer_kinds import find_kind
 from prorl_mega.learner.parallel import initialize_parallel, process_groups
-from prorl_mega.learner.reduction import all_gather_rows, reduce_metrics, to_metrics
+from prorl_mega.learner.reduction import all_gather_rows, reduce_metrics
 from prorl_mega.learner.weight_store import WeightStore
 from prorl_mega.recipe.importance_sampling import resolve_auto, rollout_mismatch
 from prorl_mega.recipe.kl import EXACT
@@ -268,9 +268,7 @@ class MegatronLearner:
                 total.sums[key] = total.sums[key] + value
             for key, value in each.maxima.items():
                 total.maxima[key] = torch.maximum(total.maxima[key], value)
-        return to_metrics(
-            [*total.sums, *total.maxima], reduce_metrics(total.sums, total.maxima, self.layout, self.device)
-        )
+        return reduce_metrics(total.sums, total.maxima, self.layout, self.device)
 
     def _fill(
         self, field: str, samples: list[TrainSample], batches: list[PackedBatch], rows: list[torch.Tensor]
@@ -286,12 +284,12 @@ def loss_inputs(stats: TokenStats, batch: PackedBatch, recipe: RecipeConfig) -> 
     """What the policy loss sees of a micro-batch. Log-probs that were not computed are taken to be the current ones."""
     current = stats.logprob.detach()
     exact = getattr(stats, EXACT[recipe.kl.estimator]) if recipe.kl.estimator in EXACT else None
-    on_policy = recipe.policy_loss.force_on_policy or batch.old_logprobs is None
+    old = None if recipe.policy_loss.force_on_policy else batch.old_logprobs
     return LossInputs(
         logprobs=stats.logprob,
         entropy=stats.entropy,
         exact_kl=torch.zeros_like(current) if exact is None else exact,
-        old_logprobs=current if on_policy or batch.old_logprobs is None else batch.old_logprobs,
+        old_logprobs=current if old is None else old,
         reference_logprobs=current if batch.reference_logprobs is None else batch.reference_logprobs,
         rollout_logprobs=batch.rollout_logprobs,
         advantages=batch.advantages,
