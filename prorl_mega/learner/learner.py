@@ -144,7 +144,8 @@ class MegatronLearner:
         for sample in samples:
             sample.old_logprobs = sample.reference_logprobs = None
         batches = self._pack(samples, recipe.loss.aggregation)
-        if recipe.prompts_per_update < recipe.prompts_per_step or self._penalises_rewards():
+        in_reward = self._has_kl_penalty() and recipe.kl.placement is KLPlacement.reward
+        if recipe.prompts_per_update < recipe.prompts_per_step or in_reward:
             self._fill("old_logprobs", samples, batches, self._forward_backward.log_probs(batches))
         if self._has_kl_penalty() and not self._has_exact_kl():
             with self._weights.active(REFERENCE):
@@ -236,9 +237,6 @@ class MegatronLearner:
 
     def _has_exact_kl(self) -> bool:
         return self._has_kl_penalty() and self._recipe.kl.estimator in EXACT
-
-    def _penalises_rewards(self) -> bool:
-        return self._has_kl_penalty() and self._recipe.kl.placement is KLPlacement.reward
 
     def _pack(self, samples: list[TrainSample], aggregation: LossAggregation) -> list[PackedBatch]:
         lengths = [sample.completion_length for sample in samples]

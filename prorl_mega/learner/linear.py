@@ -86,18 +86,16 @@ class _HostForward:
         allreduce_dgrad: bool,
         sequence_parallel: bool,
         tp_group: ProcessGroup | None,
-        **for_gpus: Any,
+        gradient_accumulation_fusion: bool = False,
+        grad_output_buffer: Any = None,
+        wgrad_deferral_limit: Any = None,
     ) -> Tensor:
-        assert set(for_gpus) <= _NOT_ON_HOST, f"unknown to this layer: {set(for_gpus) - _NOT_ON_HOST}"
-        assert not any(for_gpus.values()), "settings for GPUs"
+        assert not any((gradient_accumulation_fusion, grad_output_buffer, wgrad_deferral_limit)), "settings for GPUs"
         if sequence_parallel:
             input = gather_from_sequence_parallel_region(input, tensor_parallel_output_grad=True, group=tp_group)  # noqa: A001
         elif allreduce_dgrad:
             input = copy_to_tensor_model_parallel_region(input, group=tp_group)  # noqa: A001
         return _HostLinear.apply(input, weight, bias)
-
-
-_NOT_ON_HOST = {"gradient_accumulation_fusion", "grad_output_buffer", "wgrad_deferral_limit"}
 
 
 class HostColumnParallelLinear(_HostForward, ColumnParallelLinear):
