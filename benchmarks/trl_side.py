@@ -22,11 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from benchmarks.workload import Workload, reward, write_result
 from prorl_mega.run.timers import PhaseTimer
 
-PHASES = {
-    "_generate": "rollout",
-    "_calculate_rewards": "verify",
-    "training_step": "update",
-}
+PHASES = {"_generate": "rollout", "_calculate_rewards": "verify", "training_step": "update"}
 
 
 class TimedTrainer(trl.GRPOTrainer):
@@ -74,8 +70,8 @@ class Clock(TrainerCallback):
 
 
 def main(workload: Workload, micro_batch: int, result: Path) -> None:
-    for name in ("_generate", "_calculate_rewards", "training_step"):
-        timed(name, PHASES[name])
+    for name, phase in PHASES.items():
+        timed(name, phase)
     batch = workload.prompts * workload.samples
     arguments = trl.GRPOConfig(
         output_dir=str(result.parent / "trl_output"),

@@ -145,10 +145,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def _show(mark: str, step: int, event: Event) -> str:
-    return f"{mark} step {step:>6}  {event.action:<10}  {event.trigger:<12}  {event.text}"
-
-
 def main() -> int:
     arguments = _arguments()
     counts: Counter[str] = Counter()
@@ -165,7 +161,7 @@ def main() -> int:
         for mark, step, event in differences(logged, backtested):
             counts[mark] += 1
             if not arguments.json:
-                print(_show(mark, step, event))
+                print(f"{mark} step {step:>6}  {event.action:<10}  {event.trigger:<12}  {event.text}")
         if not arguments.json:
             print(f"{len(rows)} steps: {counts['=']} as logged, {counts['+']} only here, {counts['-']} only in the log")
 

@@ -116,7 +116,7 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
         yield Parts(
             learner=learner,
             rollout=rollout,
-            sync=WeightSync(learner, rollout, bucket_mib=config.rollout.sync_bucket_mib, ranks=ranks),
+            sync=WeightSync(learner=learner, rollout=rollout, bucket_mib=config.rollout.sync_bucket_mib, ranks=ranks),
             problems=problems,
             collector=Collector(
                 rollout=rollout,

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,50 +38,41 @@ class Sampling:
     stream: str
 
 
+@dataclass(kw_only=True, slots=True)
 class Collector:
     """Samples and scores groups with all engines of the job."""
 
-    def __init__(
-        self,
-        *,
-        rollout: Rollout,
-        verifiers: Verifiers,
-        tokenizer: Tokenizer,
-        layout: ParallelLayout,
-        engine_size: int,
-        seed: int,
-    ) -> None:
-        self._rollout = rollout
-        self._verifiers = verifiers
-        self._tokenizer = tokenizer
-        self._engine = layout.rank // engine_size
-        self._engines = layout.world_size // engine_size
-        self._is_leader = layout.rank % engine_size == 0
-        self._seed = seed
-        self.scoring: list[Scoring] = []
-        """The counts of scoring in the last `collect`, by engine; the same on every rank."""
+    rollout: Rollout
+    verifiers: Verifiers
+    tokenizer: Tokenizer
+    layout: ParallelLayout
+    engine_size: int  # ranks
+    seed: int
+    scoring: list[Scoring] = field(default_factory=list, init=False)
+    """The counts of scoring in the last `collect`, by engine; the same on every rank."""
 
     def collect(self, problems: list[Problem], sampling: Sampling) -> list[Group]:
         """One scored group per problem, in order, identical on every rank but for the texts (see `Sample`)."""
-        shares = exchange_shares(self._sample_and_score(problems[self._engine :: self._engines], sampling))
+        engines, engine = self.layout.world_size // self.engine_size, self.layout.rank // self.engine_size
+        shares = exchange_shares(self._sample_and_score(problems[engine::engines], sampling))
         self.scoring = [share.scoring for share in shares]
         groups = {
             position: Group(problem=problems[position], prompt_tokens=prompt, samples=samples)
-            for engine, share in enumerate(shares)
+            for first, share in enumerate(shares)
             for position, prompt, samples in zip(
-                range(engine, len(problems), self._engines), share.prompts, share.samples, strict=True
+                range(first, len(problems), engines), share.prompts, share.samples, strict=True
             )
         }
         return [groups[position] for position in range(len(problems))]
 
     def _sample_and_score(self, problems: list[Problem], sampling: Sampling) -> Share | None:
         """This engine's share, on its first rank; its other ranks only drive it."""
-        prompts = [self._tokenizer.encode_prompt(problem.prompt) for problem in problems]
+        prompts = [self.tokenizer.encode_prompt(problem.prompt) for problem in problems]
         seeds = [
-            [sample_seed(self._seed, sampling.stream, problem.key, index) for index in range(sampling.samples)]
+            [sample_seed(self.seed, sampling.stream, problem.key, index) for index in range(sampling.samples)]
             for problem in problems
         ]
-        steps = self._rollout.generate(
+        steps = self.rollout.generate(
             prompts,
             samples=sampling.samples,
             seeds=seeds,
@@ -90,7 +81,7 @@ class Collector:
             max_tokens=sampling.max_tokens,
         )
         with closing(steps):
-            if self._is_leader:
+            if self.layout.rank % self.engine_size == 0:
                 samples, scoring = self._score(steps, problems, sampling.samples)
                 return Share(prompts=prompts, samples=samples, scoring=scoring)
             for _ in steps:
@@ -102,9 +93,9 @@ class Collector:
     ) -> tuple[list[list[Sample]], Scoring]:
         """`count` samples of each problem, each judged as soon as it has ended, while the engine goes on."""
         ended: dict[int, Sample] = {}
-        with self._verifiers.batch() as batch:
+        with self.verifiers.batch() as batch:
             for finished in steps:
-                texts = self._tokenizer.decode_batch([completion.tokens for _, completion in finished])
+                texts = self.tokenizer.decode_batch([completion.tokens for _, completion in finished])
                 for (index, completion), text in zip(finished, texts, strict=True):
                     batch.add(problems[index // count], text)
                     ended[index] = Sample(completion=completion, text=text)

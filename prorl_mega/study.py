@@ -69,11 +69,8 @@ def read_study(path: Path) -> Study:
 def _read_arm(path: Path, name: str, arm: Any) -> Arm:
     if not isinstance(arm, dict) or not {"title"} <= set(arm) <= {"title", "overrides"}:
         raise ConfigError(f"{path}: arms.{name} must have a title and may have overrides, nothing else")
-    return Arm(
-        name=name,
-        title=str(arm["title"]),
-        overrides=_strings(path, f"arms.{name}.overrides", arm.get("overrides", [])),
-    )
+    overrides = _strings(path, f"arms.{name}.overrides", arm.get("overrides", []))
+    return Arm(title=str(arm["title"]), overrides=overrides)
 
 
 def _strings(path: Path, key: str, value: Any) -> list[str]:

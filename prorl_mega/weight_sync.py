@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -26,6 +27,7 @@ def policy_stream(learner: MegatronLearner, *, bucket_mib: int) -> Iterator[tupl
     )
 
 
+@dataclass(kw_only=True, slots=True)
 class WeightSync:
     """Hands weights from any TP×PP×DP of the learner to the engines that live in the same ranks.
 
@@ -33,25 +35,17 @@ class WeightSync:
     engines hold the same version, or WeightSyncError is raised on every rank and nothing may be sampled.
     """
 
-    def __init__(
-        self,
-        learner: MegatronLearner,
-        rollout: Rollout,
-        *,
-        bucket_mib: int,
-        ranks: Ranks,
-    ) -> None:
-        self._learner = learner
-        self._rollout = rollout
-        self._bucket_mib = bucket_mib
-        self._ranks = ranks
+    learner: MegatronLearner
+    rollout: Rollout
+    bucket_mib: int
+    ranks: Ranks
 
     def update_weights(self, version: int) -> str:
         """Hand over the current weights as `version`; returns their checksum, equal on all ranks."""
-        stream = policy_stream(self._learner, bucket_mib=self._bucket_mib)
+        stream = policy_stream(self.learner, bucket_mib=self.bucket_mib)
         sent = Checksum()
-        received = self._rollout.update_weights(sent.observe(stream), version)
-        digests = set(self._ranks.gather(sent.hexdigest())) | set(self._ranks.gather(received))
+        received = self.rollout.update_weights(sent.observe(stream), version)
+        digests = set(self.ranks.gather(sent.hexdigest())) | set(self.ranks.gather(received))
         if len(digests) != 1:
             raise WeightSyncError(
                 f"weights of version {version} did not arrive as they were sent (checksums: "

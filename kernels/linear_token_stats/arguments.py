@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from prorl_kernels.linear_token_stats.shard import Shard
-from prorl_kernels.linear_token_stats.stats import accumulation_dtype
 
-CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}  # for tiles alive at once: cache-sized, and enough to fill a GPU
+# For tiles alive at once: cache-sized on a CPU, and enough to fill a GPU.
+CPU_CHUNK_BYTES, GPU_CHUNK_BYTES = 16 << 20, 256 << 20
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """The tensors of a call."""
 
     hidden: Tensor  # [tokens, d]; under sequence parallelism [tokens / ranks, d]
@@ -27,25 +26,12 @@ class Inputs:
     ref_hidden: Tensor | None  # like hidden, of another width
     ref_weight: Tensor | None
 
-    @property
-    def tensors(self) -> tuple[Tensor | None, ...]:
-        return self.hidden, self.weight, self.targets, self.inverse_temperature, self.ref_hidden, self.ref_weight
-
-    @classmethod
-    def of_tensors(cls, tensors: tuple[Any, ...]) -> Inputs:
-        return cls(**dict(zip(cls.__dataclass_fields__, tensors, strict=True)))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of accumulation and of the results."""
-        return accumulation_dtype(self.hidden, self.weight, self.ref_hidden, self.ref_weight)
-
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Options:
-    """The arguments that are not tensors, and values derived from them."""
+    """The arguments that are not tensors, and what follows from them. Raises ValueError for those out of range."""
 
-    dtype: torch.dtype
+    dtype: torch.dtype  # of accumulation and of the results
     shard: Shard
     softcap: float | None
     ignore_index: int | None
@@ -54,6 +40,16 @@ class Options:
     keeps_logits: bool  # false when no gradient will be asked for
     cache_bytes: int
     chunk_bytes: int
+
+    def __post_init__(self) -> None:
+        if self.sequence_parallel and self.shard.group is None:
+            raise ValueError("sequence_parallel needs the tensor_group whose ranks hold the other tokens")
+        if self.softcap is not None and not (self.softcap > 0 and math.isfinite(self.softcap)):
+            raise ValueError(f"softcap must be positive and finite, or None; got {self.softcap}")
+        if self.chunk_bytes <= 0:
+            raise ValueError(f"chunk_bytes must be positive, got {self.chunk_bytes}")
+        if self.cache_bytes < 0:
+            raise ValueError(f"cache_bytes must not be negative, got {self.cache_bytes}")
 
 
 def check_projections(hidden: Tensor, weight: Tensor, ref_hidden: Tensor | None, ref_weight: Tensor | None) -> None:
@@ -166,56 +162,16 @@ def new_inputs(
     temperature: float | Tensor,
     ref_hidden: Tensor | None,
     ref_weight: Tensor | None,
-    shard: Shard,
-    ignore_index: int | None,
-    sequence_parallel: bool,
+    options: Options,
 ) -> Inputs:
-    """The checked inputs of a call, whose projections have been checked before."""
-    if sequence_parallel and shard.group is None:
-        raise ValueError("sequence_parallel needs the tensor_group whose ranks hold the other tokens")
-    tokens = len(hidden) * (shard.ranks if sequence_parallel else 1)
-    _check_targets(targets, tokens, shard, ignore_index, hidden.device)
-    dtype = accumulation_dtype(hidden, weight, ref_hidden, ref_weight)
-    return Inputs(
-        hidden=hidden,
-        weight=weight,
-        targets=targets,
-        inverse_temperature=_inverse_temperature(temperature, tokens, dtype, hidden.device),
-        ref_hidden=None if ref_hidden is None else ref_hidden.detach(),
-        ref_weight=None if ref_weight is None else ref_weight.detach(),
-    )
-
-
-def new_options(
-    inputs: Inputs,
-    shard: Shard,
-    softcap: float | None,
-    ignore_index: int | None,
-    sequence_parallel: bool,
-    accumulate_main_grad: bool,
-    cache_bytes: int,
-    chunk_bytes: int | None,
-) -> Options:
-    if softcap is not None and not (softcap > 0 and math.isfinite(softcap)):
-        raise ValueError(f"softcap must be positive and finite, or None; got {softcap}")
-    chunk = CHUNK_BYTES.get(inputs.hidden.device.type, CHUNK_BYTES["cuda"]) if chunk_bytes is None else chunk_bytes
-    if chunk <= 0:
-        raise ValueError(f"chunk_bytes must be positive, got {chunk}")
-    if cache_bytes < 0:
-        raise ValueError(f"cache_bytes must not be negative, got {cache_bytes}")
-    if accumulate_main_grad:
-        _check_main_grad(inputs.weight)
-    return Options(
-        dtype=inputs.dtype,
-        shard=shard,
-        softcap=softcap,
-        ignore_index=ignore_index,
-        sequence_parallel=sequence_parallel,
-        accumulate_main_grad=accumulate_main_grad,
-        keeps_logits=torch.is_grad_enabled() and (inputs.hidden.requires_grad or inputs.weight.requires_grad),
-        cache_bytes=cache_bytes,
-        chunk_bytes=chunk,
-    )
+    """Projections have been checked."""
+    tokens = len(hidden) * (options.shard.ranks if options.sequence_parallel else 1)
+    _check_targets(targets, tokens, options.shard, options.ignore_index, hidden.device)
+    if options.accumulate_main_grad:
+        _check_main_grad(weight)
+    inverse_temperature = _inverse_temperature(temperature, tokens, options.dtype, hidden.device)
+    reference = (None if tensor is None else tensor.detach() for tensor in (ref_hidden, ref_weight))
+    return Inputs(hidden, weight, targets, inverse_temperature, *reference)
 
 
 def _check_main_grad(weight: Tensor) -> None:

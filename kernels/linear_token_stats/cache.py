@@ -51,9 +51,8 @@ class CachedLogits:
 def _codec(tensor: Tensor) -> ModuleType:
     if not tensor.is_cuda:
         return fixed_point
-    from prorl_kernels.linear_token_stats.triton import (
-        fixed_point as triton_fixed_point,  # Triton is not needed on a CPU
-    )
+    # Triton is not needed on a CPU.
+    from prorl_kernels.linear_token_stats.triton import fixed_point as triton_fixed_point
 
     return triton_fixed_point
 

@@ -14,6 +14,7 @@ from prorl_kernels.linear_token_stats import tiles as torch_tiles
 from prorl_kernels.linear_token_stats.cache import Cache
 from prorl_kernels.linear_token_stats.matmul import matmul
 from prorl_kernels.linear_token_stats.problem import TiledProblem, TileSize
+from prorl_kernels.linear_token_stats.rows import Active
 from prorl_kernels.linear_token_stats.stats import PLAIN, WITH_REFERENCE, empty_statistics, merge
 
 keeps_logits = True
@@ -70,22 +71,20 @@ def logits_gradient(
     inputs: Tensor,
     weight: Tensor,
     ref_weight: Tensor | None,
-    scalars: Tensor,
+    active: Active,
     cache: Cache,
-    index: Tensor | None,
 ) -> Tensor:
     """dz of one tile in the operands' dtype. `inputs` are its rows of hidden, `weight` its columns, as operands.
 
-    Rows before `cache.rows` come from the cache, where they have the numbers `index` (None: the same numbers).
+    Rows before `active.cached` come from the cache, where they have the numbers `active.index` (None: the same).
     """
     operations = tile_operations(problem.hidden.device, problem.dtype)
-    ref_logits = None
-    if rows.stop <= cache.rows:
+    if rows.stop <= active.cached:
         assert cache.policy is not None
-        logits = cache.policy.load(problem, rows, columns, index)
+        logits, ref_logits = cache.policy.load(problem, rows, columns, active.index), None
         if ref_weight is not None:
             assert cache.reference is not None
-            ref_logits = cache.reference.load(problem, rows, columns, index)
+            ref_logits = cache.reference.load(problem, rows, columns, active.index)
     else:
         logits = matmul(inputs, weight.t(), problem.dtype)
         ref_logits = _ref_logits(problem, rows, ref_weight)
@@ -96,7 +95,7 @@ def logits_gradient(
         problem.softcap,
         ref_logits,
         logits.shape[1],
-        scalars[:, rows].contiguous(),
+        active.scalars[:, rows].contiguous(),
         logits if problem.operand == logits.dtype else torch.empty_like(logits, dtype=problem.operand),
     )
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,28 +11,11 @@ from torch.autograd.function import once_differentiable
 
 from prorl_kernels.linear_token_stats.arguments import Inputs, Options
 from prorl_kernels.linear_token_stats.cache import EMPTY_CACHE, Cache, new_cache
-from prorl_kernels.linear_token_stats.gradient import LogitsGradient, multiply_gradients
-from prorl_kernels.linear_token_stats.problem import TiledProblem, TileSize
+from prorl_kernels.linear_token_stats.gradient import Implementation, multiply_gradients
+from prorl_kernels.linear_token_stats.problem import TiledProblem
 from prorl_kernels.linear_token_stats.rows import Active, active_rows, kept_rows, row_scalars, scatter_rows
-from prorl_kernels.linear_token_stats.shard import gather_tokens, merge_over_group, start_sum, start_sum_of_part
+from prorl_kernels.linear_token_stats.shard import gather_tokens, merge_over_group, start_sum
 from prorl_kernels.linear_token_stats.stats import results
-
-
-class Implementation(Protocol):
-    """`chunked` or `fused`."""
-
-    @property
-    def keeps_logits(self) -> bool:
-        """Whether `statistics` fills in the cache."""
-
-    @property
-    def tile_size(self) -> Callable[..., TileSize]: ...
-
-    @property
-    def statistics(self) -> Callable[[TiledProblem, Cache], Tensor]: ...
-
-    @property
-    def logits_gradient(self) -> LogitsGradient: ...
 
 
 class LinearTokenStats(torch.autograd.Function):
@@ -43,7 +25,7 @@ class LinearTokenStats(torch.autograd.Function):
     def forward(
         ctx: Any, implementation: Implementation, options: Options, *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
-        inputs = Inputs.of_tensors(tensors)
+        inputs = Inputs(*tensors)
         kept = kept_rows(inputs.targets, options.ignore_index)
         with torch.autocast(inputs.hidden.device.type, enabled=False):
             problem = _problem(implementation, inputs, options, kept)
@@ -63,7 +45,7 @@ class LinearTokenStats(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
         kept, scalars, *tensors = ctx.saved_tensors
-        cache, inputs = Cache.of_tensors(tensors[:4]), Inputs.of_tensors(tuple(tensors[4:]))
+        cache, inputs = Cache.of_tensors(tensors[:4]), Inputs(*tensors[4:])
         with torch.autocast(inputs.hidden.device.type, enabled=False):
             active = active_rows(upstream, len(inputs.targets), kept, scalars, cache.rows)
             d_hidden, d_weight = _gradients(ctx, inputs, kept, cache, active)
@@ -83,23 +65,22 @@ def _gradients(
         return torch.zeros_like(inputs.hidden) if needs_hidden else None, _for_autograd(ctx, inputs.weight, target)
     index = kept if active.index is None else active.index if kept is None else kept[active.index]
     if len(active.scalars) == 5:
-        inputs = replace(inputs, ref_hidden=None, ref_weight=None)
+        inputs = inputs._replace(ref_hidden=None, ref_weight=None)
     problem = _problem(ctx.implementation, inputs, options, index)
     partial = torch.empty_like(problem.hidden, dtype=problem.dtype) if needs_hidden else None
     finish: list[Callable[[], Tensor]] = []
 
     def start() -> None:
-        if partial is not None and options.sequence_parallel:
-            finish.append(start_sum_of_part(scatter_rows(partial, index, len(inputs.targets)), options.shard))
-        elif partial is not None:
-            finish.append(start_sum(partial, options.shard))
+        if partial is not None:
+            scatter = options.sequence_parallel
+            whole = scatter_rows(partial, index, len(inputs.targets)) if scatter else partial
+            finish.append(start_sum(whole, options.shard, scatter=scatter))
 
     multiply_gradients(
         problem,
-        ctx.implementation.logits_gradient,
-        active.scalars,
-        replace(cache, rows=active.cached),
-        active.index,
+        ctx.implementation,
+        active,
+        cache,
         partial,
         target[: options.shard.size] if needs_weight else None,
         add_to_d_weight=ctx.main_grad is not None,

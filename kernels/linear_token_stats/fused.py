@@ -7,6 +7,7 @@ from torch import Tensor
 
 from prorl_kernels.linear_token_stats.cache import Cache
 from prorl_kernels.linear_token_stats.problem import TiledProblem, TileSize
+from prorl_kernels.linear_token_stats.rows import Active
 from prorl_kernels.linear_token_stats.triton.fused import fused_logits_gradient, fused_statistics
 
 keeps_logits = False
@@ -19,16 +20,7 @@ def tile_size(*, dtype: torch.dtype, has_reference: bool, has_softcap: bool) -> 
 
 def statistics(problem: TiledProblem, cache: Cache) -> Tensor:
     """`[4, rows]`, with a reference `[9, rows]`, of all columns of this rank."""
-    return fused_statistics(
-        problem.hidden,
-        problem.weight,
-        problem.targets.contiguous(),
-        problem.inverse_temperature,
-        problem.softcap,
-        problem.ref_hidden,
-        problem.ref_weight,
-        len(problem.weight),
-    )
+    return fused_statistics(problem)
 
 
 def logits_gradient(
@@ -38,21 +30,10 @@ def logits_gradient(
     inputs: Tensor,
     weight: Tensor,
     ref_weight: Tensor | None,
-    scalars: Tensor,
+    active: Active,
     cache: Cache,
-    index: Tensor | None,
 ) -> Tensor:
     """dz of one tile in the operands' dtype."""
-    return fused_logits_gradient(
-        problem.hidden[rows],
-        problem.weight,
-        problem.targets[rows].contiguous(),
-        problem.inverse_temperature_of(rows),
-        problem.softcap,
-        None if problem.ref_hidden is None else problem.ref_hidden[rows],
-        problem.ref_weight,
-        len(problem.weight),
-        scalars[:, rows].contiguous(),
-        columns.start,
-        weight.new_empty(rows.stop - rows.start, columns.stop - columns.start, dtype=problem.operand),
-    )
+    out = weight.new_empty(rows.stop - rows.start, columns.stop - columns.start, dtype=problem.operand)
+    tile = problem.of_rows(lambda tensor: tensor[rows])
+    return fused_logits_gradient(tile, active.scalars[:, rows].contiguous(), columns.start, out)

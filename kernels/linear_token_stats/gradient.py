@@ -10,13 +10,21 @@ from torch import Tensor
 
 from prorl_kernels.linear_token_stats.cache import Cache
 from prorl_kernels.linear_token_stats.matmul import matmul_into
-from prorl_kernels.linear_token_stats.problem import TiledProblem
+from prorl_kernels.linear_token_stats.problem import TiledProblem, TileSize
+from prorl_kernels.linear_token_stats.rows import Active
 
 
-class LogitsGradient(Protocol):
-    """`chunked.logits_gradient` or `fused.logits_gradient`."""
+class Implementation(Protocol):
+    """`chunked` or `fused`."""
 
-    def __call__(
+    keeps_logits: bool
+    """Whether `statistics` fills in the cache."""
+
+    def tile_size(self, *, dtype: torch.dtype, has_reference: bool, has_softcap: bool) -> TileSize: ...
+
+    def statistics(self, problem: TiledProblem, cache: Cache) -> Tensor: ...
+
+    def logits_gradient(
         self,
         problem: TiledProblem,
         rows: slice,
@@ -24,31 +32,29 @@ class LogitsGradient(Protocol):
         inputs: Tensor,
         weight: Tensor,
         ref_weight: Tensor | None,
-        scalars: Tensor,
+        active: Active,
         cache: Cache,
-        index: Tensor | None,
     ) -> Tensor: ...
 
 
 def multiply_gradients(
     problem: TiledProblem,
-    logits_gradient: LogitsGradient,
-    scalars: Tensor,
+    implementation: Implementation,
+    active: Active,
     cache: Cache,
-    index: Tensor | None,
     d_hidden: Tensor | None,
     d_weight: Tensor | None,
     *,
     add_to_d_weight: bool,
     when_d_hidden_is_done: Callable[[], None],
 ) -> None:
-    """Fill in `hidden_grad` `[rows, d]` (accumulation dtype), and fill in or add to `weight_grad` `[columns, d]`.
+    """Fill in `d_hidden` `[rows, d]` (accumulation dtype), and fill in or add to `d_weight` `[columns, d]`.
 
     `when_d_hidden_is_done` is called before the last product of the weight's gradient, which then hides what it starts.
     """
-    if not len(problem.weight) and d_hidden is not None:  # a rank with padding only
-        d_hidden.zero_()
-    if not len(problem.weight):
+    if not len(problem.weight):  # a rank with padding only
+        if d_hidden is not None:
+            d_hidden.zero_()
         when_d_hidden_is_done()
     last_row = len(problem.hidden)
     for columns in problem.columns():
@@ -58,9 +64,9 @@ def multiply_gradients(
         total = block
         if block is not None and block.dtype != problem.dtype:
             total = torch.empty_like(block, dtype=problem.dtype)
-        for rows in problem.rows(cache.rows):
+        for rows in problem.rows(active.cached):
             inputs = problem.hidden[rows].to(problem.operand)
-            gradient = logits_gradient(problem, rows, columns, inputs, weight, ref_weight, scalars, cache, index)
+            gradient = implementation.logits_gradient(problem, rows, columns, inputs, weight, ref_weight, active, cache)
             if d_hidden is not None:
                 matmul_into(d_hidden[rows], gradient, weight, accumulate=columns.start > 0)
             if columns.stop == len(problem.weight) and rows.stop == last_row:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from prorl_kernels.linear_token_stats import arguments, chunked
-from prorl_kernels.linear_token_stats.arguments import Inputs, Options
-from prorl_kernels.linear_token_stats.function import Implementation, LinearTokenStats
+from prorl_kernels.linear_token_stats.arguments import CPU_CHUNK_BYTES, GPU_CHUNK_BYTES, Inputs, Options
+from prorl_kernels.linear_token_stats.function import LinearTokenStats
+from prorl_kernels.linear_token_stats.gradient import Implementation
 from prorl_kernels.linear_token_stats.reference import reference_token_stats
-from prorl_kernels.linear_token_stats.stats import TokenStats
+from prorl_kernels.linear_token_stats.stats import TokenStats, accumulation_dtype
 
 IMPLEMENTATIONS = ["chunked", "fused", "reference"]
 
@@ -53,24 +55,33 @@ def linear_token_stats(
         chunk_bytes: bound on the tiles alive at once; by default 16 MiB on a CPU and 256 MiB on a GPU.
 
     Returns:
-        `[tokens]` each, fp32 (fp64 when an input is fp64). Products accumulate in it, also of 16-bit inputs.
+        `[tokens]` each, fp32 (fp64 when an input is fp64); so are accumulators, also of 16-bit inputs.
 
     Raises:
-        ValueError: an argument does not fit; the message names it. Values of `targets` and `temperature` are checked
-            on a CPU only (a GPU would have to synchronise); there a target that no shard holds has log-prob −inf.
+        ValueError: an argument does not fit; the message names it. A GPU, which would have to synchronise, does not
+            look at values: there a target that no shard holds has log-prob −inf.
     """
     arguments.check_projections(hidden, weight, ref_hidden, ref_weight)
-    shard = arguments.new_shard(weight, vocab_start, valid_vocab, tensor_group)
-    inputs = arguments.new_inputs(
-        hidden, weight, targets, temperature, ref_hidden, ref_weight, shard, ignore_index, sequence_parallel
+    default_chunk = CPU_CHUNK_BYTES if hidden.device.type == "cpu" else GPU_CHUNK_BYTES
+    options = Options(
+        dtype=accumulation_dtype(hidden, weight, ref_hidden, ref_weight),
+        shard=arguments.new_shard(weight, vocab_start, valid_vocab, tensor_group),
+        softcap=softcap,
+        ignore_index=ignore_index,
+        sequence_parallel=sequence_parallel,
+        accumulate_main_grad=accumulate_main_grad,
+        keeps_logits=torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad),
+        cache_bytes=cache_bytes,
+        chunk_bytes=default_chunk if chunk_bytes is None else chunk_bytes,
     )
-    options = arguments.new_options(
-        inputs, shard, softcap, ignore_index, sequence_parallel, accumulate_main_grad, cache_bytes, chunk_bytes
-    )
-    name = _fastest(inputs, options) if implementation is None else implementation
+    inputs = arguments.new_inputs(hidden, weight, targets, temperature, ref_hidden, ref_weight, options)
+    return _run(_fastest(inputs, options) if implementation is None else implementation, inputs, options)
+
+
+def _run(name: str, inputs: Inputs, options: Options) -> TokenStats:
     if name == "reference":
-        return _reference(inputs, options)
-    return TokenStats(*LinearTokenStats.apply(_tiled(name, inputs), options, *inputs.tensors))
+        return reference_token_stats(inputs, options)
+    return TokenStats(*LinearTokenStats.apply(_tiled(name), options, *inputs))
 
 
 def _fastest(inputs: Inputs, options: Options) -> str:
@@ -79,47 +90,18 @@ def _fastest(inputs: Inputs, options: Options) -> str:
     They keep no logits, so they are slower where there is room for them, or with a reference, which halves tiles.
     """
     keeps = options.keeps_logits and options.cache_bytes
-    if inputs.hidden.is_cuda and not keeps and inputs.ref_weight is None and not _why_not_fused(inputs):
-        return "fused"
+    if inputs.hidden.is_cuda and not keeps and inputs.ref_weight is None:
+        from prorl_kernels.linear_token_stats.triton.fused import why_not_fused  # Triton is not needed on a CPU
+
+        return "chunked" if why_not_fused(inputs.hidden, inputs.weight) else "fused"
     return "chunked"
 
 
-def _why_not_fused(inputs: Inputs) -> str | None:
-    from prorl_kernels.linear_token_stats.triton.fused import why_not_fused  # Triton is not needed on a CPU
-
-    return why_not_fused(inputs.hidden, inputs.weight, inputs.ref_hidden, inputs.ref_weight)
-
-
-def _tiled(name: str, inputs: Inputs) -> Implementation:
+def _tiled(name: str) -> Implementation:
     if name == "chunked":
         return chunked
     if name != "fused":
         raise ValueError(f"implementation={name!r} is unknown; choose from {IMPLEMENTATIONS}")
-    reason = _why_not_fused(inputs)
-    if reason is not None:
-        raise ValueError(f"implementation='fused' does not take these tensors: {reason}")
     from prorl_kernels.linear_token_stats import fused
 
     return fused
-
-
-def _reference(inputs: Inputs, options: Options) -> TokenStats:
-    """One rank holds everything; autograd does the backward pass."""
-    if options.shard.ranks > 1:
-        raise ValueError("implementation='reference' needs the whole vocabulary on one rank; use 'chunked'")
-    if options.accumulate_main_grad:
-        raise ValueError("implementation='reference' leaves d_weight to autograd, not to main_grad; use 'chunked'")
-
-    def logits(hidden: Tensor, weight: Tensor) -> Tensor:
-        return hidden.to(options.dtype) @ weight[: options.shard.size].to(options.dtype).t()
-
-    return reference_token_stats(
-        logits(inputs.hidden, inputs.weight),
-        inputs.targets,
-        inputs.inverse_temperature,
-        options.softcap,
-        None
-        if inputs.ref_weight is None or inputs.ref_hidden is None
-        else logits(inputs.ref_hidden, inputs.ref_weight),
-        options.ignore_index,
-    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -18,16 +19,28 @@ class TileSize:
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class TiledProblem:
-    """Input of the implementations. Rows that need nothing and columns that are padding have been left out."""
+class Projection:
+    """The tensors that make logits, and the statistics of them."""
 
     hidden: Tensor  # [rows, d]
     weight: Tensor  # [columns, d]
     targets: Tensor  # [rows], relative to the first column
-    inverse_temperature: Tensor | None  # [rows]
-    softcap: float | None
-    ref_hidden: Tensor | None  # [rows, d_ref]
-    ref_weight: Tensor | None  # [columns, d_ref]
+    inverse_temperature: Tensor | None = None  # [rows]
+    softcap: float | None = None
+    ref_hidden: Tensor | None = None  # [rows, d_ref]
+    ref_weight: Tensor | None = None  # [columns, d_ref]
+
+    def of_rows(self, pick: Callable[[Tensor], Tensor]) -> Self:
+        """The same for some rows: `pick` takes them from a tensor whose first dimension is rows."""
+        names = ("hidden", "targets", "inverse_temperature", "ref_hidden")
+        found = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: pick(each) for name, each in found.items() if each is not None})
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class TiledProblem(Projection):
+    """Input of the implementations. Rows that need nothing and columns that are padding have been left out."""
+
     dtype: torch.dtype  # for accumulation
     tile: TileSize
     chunk_bytes: int
@@ -73,14 +86,7 @@ class TiledProblem:
 
     def select(self, index: Tensor) -> TiledProblem:
         """The rows `index`, copied; the same problem when these are all."""
-        if len(index) == len(self.hidden):
-            return self
-        rows = {
-            name: tensor.index_select(0, index)
-            for name in ("hidden", "targets", "inverse_temperature", "ref_hidden")
-            if (tensor := getattr(self, name)) is not None
-        }
-        return replace(self, **rows)
+        return self if len(index) == len(self.hidden) else self.of_rows(lambda tensor: tensor.index_select(0, index))
 
 
 def _slices(start: int, stop: int, step: int) -> Iterator[slice]:

@@ -8,43 +8,44 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from prorl_kernels.linear_token_stats.arguments import Inputs, Options
 from prorl_kernels.linear_token_stats.stats import TokenStats
 
 
-def reference_token_stats(
-    logits: Tensor,
-    targets: Tensor,
-    inverse_temperature: Tensor | None,
-    softcap: float | None,
-    ref_logits: Tensor | None,
-    ignore_index: int | None,
-) -> TokenStats:
-    """The statistics of raw logits `[tokens, vocab]` in the accumulation dtype; takes several times their memory."""
-    ignored = torch.zeros_like(targets, dtype=torch.bool) if ignore_index is None else targets == ignore_index
-    index = targets.masked_fill(ignored, 0)[:, None].long()
-    logprobs = torch.log_softmax(_scaled(logits, inverse_temperature, softcap), dim=-1)
+def reference_token_stats(inputs: Inputs, options: Options) -> TokenStats:
+    """Takes several times the memory of the logits `[tokens, vocab]`."""
+    if options.shard.ranks > 1:
+        raise ValueError("implementation='reference' needs the whole vocabulary on one rank; use 'chunked'")
+    if options.accumulate_main_grad:
+        raise ValueError("implementation='reference' leaves d_weight to autograd, not to main_grad; use 'chunked'")
+    ignored = torch.zeros_like(inputs.targets, dtype=torch.bool)
+    if options.ignore_index is not None:
+        ignored = inputs.targets == options.ignore_index
+    index = inputs.targets.masked_fill(ignored, 0)[:, None].long()
+    logprobs = _logprobs(inputs.hidden, inputs.weight, inputs.inverse_temperature, options)
     probabilities = logprobs.exp()
     logprob = logprobs.gather(1, index).squeeze(1)
     entropy = -(probabilities * _where(probabilities, logprobs)).sum(-1)
-    if ref_logits is None:
+    if inputs.ref_hidden is None or inputs.ref_weight is None:
         return TokenStats(*(each.masked_fill(ignored, 0.0) for each in (logprob, entropy)))
-    ref_logprobs = torch.log_softmax(_scaled(ref_logits.detach(), inverse_temperature, softcap), dim=-1)
+    ref_logprobs = _logprobs(inputs.ref_hidden, inputs.ref_weight, inputs.inverse_temperature, options)
     ref_probabilities = ref_logprobs.exp()
     ratio = logprobs - ref_logprobs
-    results = TokenStats(
+    results = (
         logprob,
         entropy,
-        ref_logprob=ref_logprobs.gather(1, index).squeeze(1),
-        kl_reverse=(probabilities * _where(probabilities, ratio)).sum(-1),
-        kl_forward=-(ref_probabilities * _where(ref_probabilities, ratio)).sum(-1),
+        ref_logprobs.gather(1, index).squeeze(1),
+        (probabilities * _where(probabilities, ratio)).sum(-1),
+        -(ref_probabilities * _where(ref_probabilities, ratio)).sum(-1),
     )
-    return TokenStats(*(each.masked_fill(ignored, 0.0) for each in results if each is not None))
+    return TokenStats(*(each.masked_fill(ignored, 0.0) for each in results))
 
 
-def _scaled(logits: Tensor, inverse_temperature: Tensor | None, softcap: float | None) -> Tensor:
-    if softcap is not None:
-        logits = softcap * torch.tanh(logits / softcap)
-    return logits if inverse_temperature is None else logits * inverse_temperature[:, None]
+def _logprobs(hidden: Tensor, weight: Tensor, inverse_temperature: Tensor | None, options: Options) -> Tensor:
+    logits = hidden.to(options.dtype) @ weight[: options.shard.size].to(options.dtype).t()
+    if options.softcap is not None:
+        logits = options.softcap * torch.tanh(logits / options.softcap)
+    return torch.log_softmax(logits if inverse_temperature is None else logits * inverse_temperature[:, None], dim=-1)
 
 
 def _where(probabilities: Tensor, values: Tensor) -> Tensor:

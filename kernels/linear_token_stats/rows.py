@@ -70,10 +70,5 @@ def active_rows(
     parts = [scalars[:3], packed[:2]]
     if with_reference:
         parts += [scalars[3:], packed[2:]]
-    joined = torch.cat(parts)
-    return Active(
-        index=index,
-        rows=rows,
-        cached=first,
-        scalars=joined if index is None else joined.index_select(1, index),
-    )
+    joined = torch.cat(parts) if index is None else torch.cat(parts).index_select(1, index)
+    return Active(index=index, rows=rows, cached=first, scalars=joined)

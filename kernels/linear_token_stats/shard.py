@@ -93,28 +93,22 @@ def gather_tokens(part: Tensor, shard: Shard) -> Tensor:
     return whole
 
 
-def start_sum(partial: Tensor, shard: Shard) -> Callable[[], Tensor]:
-    """Begin to sum `partial` over the ranks, in place; the result waits for it."""
+def start_sum(partial: Tensor, shard: Shard, *, scatter: bool) -> Callable[[], Tensor]:
+    """Begin to sum `partial` `[rows, d]` over the ranks; the result waits for the sum.
+
+    The sum is made in place, or with `scatter` every rank gets its own `[rows / ranks, d]` of it.
+    """
     if shard.ranks == 1 or not len(partial):  # ranks agree on the rows: a part without rows needs no message
         return lambda: partial
-    work = torch.distributed.all_reduce(partial, group=shard.group, async_op=True)
+    total = partial
+    if scatter:
+        total = partial.new_empty(len(partial) // shard.ranks, partial.shape[1])
+        work = torch.distributed.reduce_scatter_tensor(total, partial, group=shard.group, async_op=True)
+    else:
+        work = torch.distributed.all_reduce(partial, group=shard.group, async_op=True)
 
     def finish() -> Tensor:
         work.wait()
-        return partial
-
-    return finish
-
-
-def start_sum_of_part(partial: Tensor, shard: Shard) -> Callable[[], Tensor]:
-    """Begin to sum `partial` `[tokens, d]` over the ranks; the result waits for this rank's `[tokens / ranks, d]`."""
-    if shard.ranks == 1:
-        return lambda: partial
-    mine = partial.new_empty(len(partial) // shard.ranks, partial.shape[1])
-    work = torch.distributed.reduce_scatter_tensor(mine, partial, group=shard.group, async_op=True)
-
-    def finish() -> Tensor:
-        work.wait()
-        return mine
+        return total
 
     return finish

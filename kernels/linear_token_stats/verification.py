@@ -17,15 +17,7 @@ from prorl_kernels.linear_token_stats.op import linear_token_stats
 
 CANDIDATES = (None, "chunked")  # the operation's own choice, then the one that depends least on the compiler
 TOKENS, VOCAB, VALID = 200, 1100, 1000  # not multiples of any tile size
-FACTORS = (
-    1.0,
-    0.1,
-    1.0,
-    0.1,
-    0.0,
-    -0.5,
-    0.2,
-)  # logprob, entropy; logprob, entropy, ref_logprob, both KLs
+FACTORS = (1.0, 0.1, 1.0, 0.1, 0.0, -0.5, 0.2)  # logprob, entropy; logprob, entropy, ref_logprob, both KLs
 MOST_ERROR = 2e-3  # nats, at logits of standard deviation 4; sums of 4,096 products in fp32 are off by 2e-4
 MOST_GRADIENT_ERROR = 2e-2  # relative, Frobenius; rounding to bf16 makes 4e-3
 

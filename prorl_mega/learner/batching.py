@@ -7,7 +7,7 @@ all ranks is the objective itself, whatever the packing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -34,8 +34,8 @@ class PackedBatch:
     metric_weights: torch.Tensor  # [R] float32, of each token in metrics
     advantages: torch.Tensor  # [R] float32
     rollout_logprobs: torch.Tensor  # [R] float32
-    old_logprobs: torch.Tensor | None  # [R] float32; None: the current ones
-    reference_logprobs: torch.Tensor | None  # [R] float32; None: no reference was evaluated
+    old_logprobs: torch.Tensor | None = None  # [R] float32; None: the current ones
+    reference_logprobs: torch.Tensor | None = None  # [R] float32; None: no reference was evaluated
     global_rows: torch.Tensor  # [R] int64, where each row belongs when the completions of all samples lie end to end
     reference_hidden: torch.Tensor | None = None  # [R, d], final hidden states of the reference policy, for exact KL
     reference_head: torch.Tensor | None = None  # [V / TP, d], this rank's rows of the reference policy's LM head
@@ -43,11 +43,8 @@ class PackedBatch:
     def to(self, device: torch.device) -> PackedBatch:
         """The same batch with all tensors on `device`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {
-            name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-            for name, value in values.items()
-        }
-        return PackedBatch(**moved)
+        tensors = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()})
 
 
 def share_out(lengths: list[int], ranks: int) -> list[list[int]]:
@@ -118,26 +115,25 @@ class Packer:
         self._check(sequences)
         starts = completion_offsets(sequences)
         plan = plan_microbatches(
-            [len(sequence.tokens) - 1 for sequence in sequences],
-            ranks=self.data_size,
-            capacity=self.capacity - self.capacity % self.multiple,
+            [len(sequence.tokens) - 1 for sequence in sequences], ranks=self.data_size, capacity=self._usable
         )
-        annotated = {
-            "old_logprobs": all(sequence.old_logprobs is not None for sequence in sequences),
-            "reference_logprobs": all(sequence.reference_logprobs is not None for sequence in sequences),
-        }
+        optional = ("old_logprobs", "reference_logprobs")
+        annotated = [name for name in optional if all(getattr(each, name) is not None for each in sequences)]
         return [self._pack_one(sequences, indices, weights, starts, annotated) for indices in plan[self.data_rank]]
 
     def empty(self) -> PackedBatch:
         """A micro-batch of padding only."""
-        absent = {"old_logprobs": False, "reference_logprobs": False}
         nothing = np.empty(0)
-        return self._pack_one([], [], TokenWeights(loss=nothing, metric_weights=nothing), nothing, absent)
+        return self._pack_one([], [], TokenWeights(loss=nothing, metric_weights=nothing), nothing, [])
+
+    @property
+    def _usable(self) -> int:
+        """The longest pack."""
+        return self.capacity - self.capacity % self.multiple
 
     def _check(self, sequences: list[TrainSample]) -> None:
         longest = max(len(sequence.tokens) - 1 for sequence in sequences)
-        usable = self.capacity - self.capacity % self.multiple
-        if longest > usable:
+        if longest > self._usable:
             raise ConfigError(
                 f"parallel.max_tokens_per_microbatch={self.capacity} is too small for a sequence of {longest + 1} "
                 f"tokens; set it to at least {longest + self.multiple} or shorten prompts and responses"
@@ -158,7 +154,7 @@ class Packer:
         indices: list[int],
         weights: TokenWeights,
         starts: np.ndarray,
-        annotated: dict[str, bool],
+        annotated: list[str],
     ) -> PackedBatch:
         chosen = [sequences[index] for index in indices]
         counts = np.array([sequence.completion_length for sequence in chosen], dtype=np.int64)
@@ -168,10 +164,7 @@ class Packer:
             lengths.append(tail)
         ends = np.cumsum([0, *lengths])
         first_rows = [end - count for end, count in zip(ends[1:], counts, strict=False)]
-        optional = {
-            name: _joined([getattr(sequence, name) for sequence in chosen], np.float32) if present else None
-            for name, present in annotated.items()
-        }
+        optional = {name: _joined([getattr(each, name) for each in chosen], np.float32) for name in annotated}
         return PackedBatch(
             lengths=tuple(lengths),
             tokens=_joined([*(sequence.tokens[:-1] for sequence in chosen), np.zeros(tail)], np.int64),

@@ -33,7 +33,7 @@ from prorl_mega.learner.model import build_model, global_names
 from prorl_mega.learner.optimizer import Optimizer, with_gradient_buffers
 from prorl_mega.learner.optimizer_kinds import find_kind
 from prorl_mega.learner.parallel import initialize_parallel, process_groups
-from prorl_mega.learner.reduction import all_gather_rows, reduce_metrics, to_metrics
+from prorl_mega.learner.reduction import all_gather_rows, reduce_metrics
 from prorl_mega.learner.weight_store import WeightStore
 from prorl_mega.recipe.importance_sampling import resolve_auto, rollout_mismatch
 from prorl_mega.recipe.kl import EXACT
@@ -144,7 +144,8 @@ class MegatronLearner:
         for sample in samples:
             sample.old_logprobs = sample.reference_logprobs = None
         batches = self._pack(samples, recipe.loss.aggregation)
-        if recipe.prompts_per_update < recipe.prompts_per_step or self._penalises_rewards():
+        in_reward = self._has_kl_penalty() and recipe.kl.placement is KLPlacement.reward
+        if recipe.prompts_per_update < recipe.prompts_per_step or in_reward:
             self._fill("old_logprobs", samples, batches, self._forward_backward.log_probs(batches))
         if self._has_kl_penalty() and not self._has_exact_kl():
             with self._weights.active(REFERENCE):
@@ -237,9 +238,6 @@ class MegatronLearner:
     def _has_exact_kl(self) -> bool:
         return self._has_kl_penalty() and self._recipe.kl.estimator in EXACT
 
-    def _penalises_rewards(self) -> bool:
-        return self._has_kl_penalty() and self._recipe.kl.placement is KLPlacement.reward
-
     def _pack(self, samples: list[TrainSample], aggregation: LossAggregation) -> list[PackedBatch]:
         lengths = [sample.completion_length for sample in samples]
         return self._packer.pack(samples, token_weights(lengths, aggregation, self._recipe.loss.fixed_length))
@@ -268,9 +266,7 @@ class MegatronLearner:
                 total.sums[key] = total.sums[key] + value
             for key, value in each.maxima.items():
                 total.maxima[key] = torch.maximum(total.maxima[key], value)
-        return to_metrics(
-            [*total.sums, *total.maxima], reduce_metrics(total.sums, total.maxima, self.layout, self.device)
-        )
+        return reduce_metrics(total.sums, total.maxima, self.layout, self.device)
 
     def _fill(
         self, field: str, samples: list[TrainSample], batches: list[PackedBatch], rows: list[torch.Tensor]
@@ -286,12 +282,12 @@ def loss_inputs(stats: TokenStats, batch: PackedBatch, recipe: RecipeConfig) -> 
     """The policy loss's inputs of a micro-batch. Log-probs that were not computed are taken to be the current ones."""
     current = stats.logprob.detach()
     exact = getattr(stats, EXACT[recipe.kl.estimator]) if recipe.kl.estimator in EXACT else None
-    on_policy = recipe.policy_loss.force_on_policy or batch.old_logprobs is None
+    old = None if recipe.policy_loss.force_on_policy else batch.old_logprobs
     return LossInputs(
         logprobs=stats.logprob,
         entropy=stats.entropy,
         exact_kl=torch.zeros_like(current) if exact is None else exact,
-        old_logprobs=current if on_policy or batch.old_logprobs is None else batch.old_logprobs,
+        old_logprobs=current if old is None else old,
         reference_logprobs=current if batch.reference_logprobs is None else batch.reference_logprobs,
         rollout_logprobs=batch.rollout_logprobs,
         advantages=batch.advantages,

@@ -74,39 +74,33 @@ class _HostLinear(torch.autograd.Function):
         return inputs_grad, weight_grad, bias_grad
 
 
-def _forward(
-    input: Tensor,  # noqa: A002 - Megatron's name
-    weight: Tensor,
-    *,
-    bias: Tensor | None,
-    allreduce_dgrad: bool,
-    sequence_parallel: bool,
-    tp_group: ProcessGroup | None,
-) -> Tensor:
-    if sequence_parallel:
-        input = gather_from_sequence_parallel_region(input, tensor_parallel_output_grad=True, group=tp_group)  # noqa: A001
-    elif allreduce_dgrad:
-        input = copy_to_tensor_model_parallel_region(input, group=tp_group)  # noqa: A001
-    return _HostLinear.apply(input, weight, bias)
+class _HostForward:
+    """The local product of a parallel layer of Megatron's, whose keywords these are."""
+
+    def _forward_impl(
+        self,
+        input: Tensor,  # noqa: A002
+        weight: Tensor,
+        *,
+        bias: Tensor | None,
+        allreduce_dgrad: bool,
+        sequence_parallel: bool,
+        tp_group: ProcessGroup | None,
+        gradient_accumulation_fusion: bool = False,
+        grad_output_buffer: Any = None,
+        wgrad_deferral_limit: Any = None,
+    ) -> Tensor:
+        assert not any((gradient_accumulation_fusion, grad_output_buffer, wgrad_deferral_limit)), "settings for GPUs"
+        if sequence_parallel:
+            input = gather_from_sequence_parallel_region(input, tensor_parallel_output_grad=True, group=tp_group)  # noqa: A001
+        elif allreduce_dgrad:
+            input = copy_to_tensor_model_parallel_region(input, group=tp_group)  # noqa: A001
+        return _HostLinear.apply(input, weight, bias)
 
 
-_NOT_ON_HOST = ("gradient_accumulation_fusion", "grad_output_buffer", "wgrad_deferral_limit")
-
-
-class HostColumnParallelLinear(ColumnParallelLinear):
+class HostColumnParallelLinear(_HostForward, ColumnParallelLinear):
     """Column-parallel: this rank's part of the outputs from all inputs."""
 
-    def _forward_impl(self, input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:  # noqa: A002
-        return _forward(input, weight, **_supported(arguments))
 
-
-class HostRowParallelLinear(RowParallelLinear):
+class HostRowParallelLinear(_HostForward, RowParallelLinear):
     """Row-parallel: this rank's share of the sum over all inputs."""
-
-    def _forward_impl(self, input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:  # noqa: A002
-        return _forward(input, weight, **_supported(arguments))
-
-
-def _supported(arguments: dict[str, Any]) -> dict[str, Any]:
-    assert not any(arguments.get(name) for name in _NOT_ON_HOST), "settings for GPUs"
-    return {name: value for name, value in arguments.items() if name not in _NOT_ON_HOST}

@@ -146,14 +146,9 @@ def _transformer_config(
     device: torch.device,
 ) -> TransformerConfig:
     gpu = device.type == "cuda"
-    checkpointing: dict[str, Any] = {
-        Recompute.none: {},
-        Recompute.full: {
-            "recompute_granularity": "full",
-            "recompute_method": "uniform",
-            "recompute_num_layers": 1,
-        },
-    }[recompute]
+    checkpointing: dict[str, Any] = {}
+    if recompute is Recompute.full:
+        checkpointing = {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
     return TransformerConfig(
         num_layers=description.layers,
         hidden_size=description.hidden_size,

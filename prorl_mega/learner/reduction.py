@@ -31,8 +31,8 @@ def all_gather_rows(
 
 def reduce_metrics(
     sums: dict[str, torch.Tensor], maxima: dict[str, torch.Tensor], layout: ParallelLayout, device: torch.device
-) -> torch.Tensor:
-    """Sums and maxima over the job, `[sums + maxima]` float64, still on the device.
+) -> Metrics:
+    """Sums and maxima over the job, on the host: the one place where values are waited for.
 
     Keys are equal on all ranks; maxima are not negative.
     """
@@ -44,9 +44,4 @@ def reduce_metrics(
         torch.distributed.all_reduce(added)
         if maxima:
             torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
-    return torch.cat([added, largest])
-
-
-def to_metrics(keys: list[str], values: torch.Tensor) -> Metrics:
-    """Metrics on the host: the one place that synchronises with the device."""
-    return dict(zip(keys, values.tolist(), strict=True))
+    return dict(zip([*sums, *maxima], torch.cat([added, largest]).tolist(), strict=True))

@@ -23,7 +23,6 @@ RESAMPLES = 2000
 class Arm:
     """One variant of the method."""
 
-    name: str
     title: str
     overrides: list[str] = field(default_factory=list)
 

@@ -128,6 +128,7 @@ def test_a_common_offset_of_all_logits_changes_nothing(offset: float, implementa
 @pytest.mark.parametrize("ref_width", [None, 256])
 def test_shards_of_the_vocabulary_merge_to_the_whole(ranks: int, ref_width: int | None) -> None:
     """Tensor parallelism on one GPU: every rank's statistics, and the merge in rank order that follows the gather."""
+    from prorl_kernels.linear_token_stats.problem import Projection
     from prorl_kernels.linear_token_stats.triton.fused import fused_statistics
 
     made = new_example(333, 256, 18992, ref_width=ref_width)
@@ -137,18 +138,15 @@ def test_shards_of_the_vocabulary_merge_to_the_whole(ranks: int, ref_width: int 
     parts = []
     for start, stop in zip(cuts, [*cuts[1:], len(made.weight)], strict=True):
         reference = None if made.ref_weight is None else made.ref_weight[start:stop]
-        parts.append(
-            fused_statistics(
-                made.hidden.detach(),
-                made.weight.detach()[start:stop],
-                made.targets - start,
-                inverse,
-                None,
-                made.ref_hidden,
-                reference,
-                stop - start,
-            )
+        shard = Projection(
+            hidden=made.hidden.detach(),
+            weight=made.weight.detach()[start:stop],
+            targets=made.targets - start,
+            inverse_temperature=inverse,
+            ref_hidden=made.ref_hidden,
+            ref_weight=reference,
         )
+        parts.append(fused_statistics(shard))
     total, *others = parts
     for part in others:
         total = merge(total, part)

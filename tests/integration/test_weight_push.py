@@ -51,7 +51,7 @@ def _push(rollout: Any, ranks: Any, checkpoint: str, layout: tuple[int, int], ve
 
     learner = _learner(checkpoint, *layout)
     with held_weights(rollout) as held:
-        WeightSync(learner, rollout, bucket_mib=1, ranks=ranks).update_weights(version)
+        WeightSync(learner=learner, rollout=rollout, bucket_mib=1, ranks=ranks).update_weights(version)
     prompts = some_prompts(3)
     groups = by_prompt(steps_of(rollout, prompts, some_seeds(3, SAMPLES)), 3)
     sequences = [

@@ -13,6 +13,7 @@ import torch
 import triton
 from helpers.ahead_of_time import Compiled, Launches, compiled
 
+from prorl_kernels.linear_token_stats.problem import Projection
 from prorl_kernels.linear_token_stats.triton import fixed_point, fused, tiles
 
 SHARED_BYTES = 227 * 1024  # of a multiprocessor, for one program
@@ -53,16 +54,15 @@ def fake(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
     return torch.empty(shape, dtype=dtype, device="meta").as_subclass(Fake)
 
 
-def fused_arguments(reference: bool, temperature: bool, softcap: float | None) -> tuple[Any, ...]:
-    return (
-        fake(TOKENS, WIDTH),
-        fake(VOCAB, WIDTH),
-        fake(TOKENS, dtype=torch.int64),
-        fake(TOKENS, dtype=torch.float32) if temperature else None,
-        softcap,
-        fake(TOKENS, WIDTH) if reference else None,
-        fake(VOCAB, WIDTH) if reference else None,
-        VOCAB,
+def fused_problem(reference: bool, temperature: bool, softcap: float | None) -> Projection:
+    return Projection(
+        hidden=fake(TOKENS, WIDTH),
+        weight=fake(VOCAB, WIDTH),
+        targets=fake(TOKENS, dtype=torch.int64),
+        inverse_temperature=fake(TOKENS, dtype=torch.float32) if temperature else None,
+        softcap=softcap,
+        ref_hidden=fake(TOKENS, WIDTH) if reference else None,
+        ref_weight=fake(VOCAB, WIDTH) if reference else None,
     )
 
 
@@ -94,7 +94,7 @@ def test_fused_statistics(
     name = "fused_statistics_with_reference_kernel" if options["reference"] else "fused_statistics_kernel"
     merge = Launches(fused.merge_kernel)
     monkeypatch.setattr(fused, "merge_kernel", merge)
-    call = lambda: fused.fused_statistics(*fused_arguments(**options))  # noqa: E731
+    call = lambda: fused.fused_statistics(fused_problem(**options))  # noqa: E731
     result = compiled(*launched(monkeypatch, fused, name, call), tmp_path)
     fits(result, spilled_bytes=spilled_bytes, fused=True)
     fits(compiled(merge.kernel, merge.arguments[0], tmp_path), spilled_bytes=0, fused=False)
@@ -106,7 +106,7 @@ def test_fused_logits_gradient(
 ) -> None:
     scalars = fake(10 if options["reference"] else 5, TOKENS, dtype=torch.float32)
     out = fake(TOKENS, 16_384)
-    call = lambda: fused.fused_logits_gradient(*fused_arguments(**options), scalars, 16_384, out)  # noqa: E731
+    call = lambda: fused.fused_logits_gradient(fused_problem(**options), scalars, 16_384, out)  # noqa: E731
     result = compiled(*launched(monkeypatch, fused, "fused_gradient_kernel", call), tmp_path)
     fits(result, spilled_bytes=spilled_bytes, fused=True)
     assert "st.global.v4" in result.ptx

@@ -10,7 +10,7 @@ from helpers.recorded_run import record_run
 
 from prorl_mega.reporting.arms import Arm, FinishedRun, compare_arms, read_finished_run, resample, table
 
-ARMS = {name: Arm(name=name, title=f"the arm {name}") for name in ("full", "less", "empty")}
+ARMS = {name: Arm(title=f"the arm {name}") for name in ("full", "less", "empty")}
 
 
 def outcome(seed: int, keys: str, final: list[float]) -> FinishedRun:
@@ -29,7 +29,7 @@ def test_differences_are_paired_by_seed_and_by_problem() -> None:
     # Problems in another order, one that the other has not, and a seed that the other has not.
     less = [outcome(1, "cbx", [0.5, 0.4, 1.0]), outcome(3, "abc", [1.0, 1.0, 1.0])]
     results = compare_arms(ARMS, {"full": full, "less": less}, "full")
-    assert [each.arm.name for each in results] == ["full", "less"]
+    assert [each.arm.title for each in results] == ["the arm full", "the arm less"]
     assert results[0].difference is None
     assert results[0].final[1].mean == pytest.approx((0.6 + 0.1) / 2)
     difference = results[1].difference

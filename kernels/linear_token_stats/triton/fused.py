@@ -11,12 +11,14 @@ other tokens, on the number of multiprocessors or on the run: the bits are the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from prorl_kernels.linear_token_stats.problem import Projection
 from prorl_kernels.linear_token_stats.triton.fused_gradient import fused_gradient_kernel
 from prorl_kernels.linear_token_stats.triton.fused_statistics import (
     fused_statistics_kernel,
@@ -40,18 +42,6 @@ class TileShape:
     stages: int  # steps in flight
     warps: int
     group: int  # row blocks that share the columns in the L2 cache
-
-    def constants(self) -> dict[str, int]:
-        """Keyword arguments of a kernel launch."""
-        return {
-            "ROWS": self.rows,
-            "COLUMNS": self.columns,
-            "BLOCK_D": self.depth,
-            "GROUP": self.group,
-            "num_warps": self.warps,
-            "num_stages": self.stages,
-            **LAUNCH_OPTIONS,
-        }
 
 
 POLICY_TILE = TileShape(rows=128, columns=256, depth=64, stages=4, warps=8, group=16)
@@ -79,27 +69,11 @@ def why_not_fused(
     return None if triton.knobs.runtime.interpret else f"it needs a GPU; the tensors are on {hidden.device}"
 
 
-def fused_statistics(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    inverse_temperature: Tensor | None,
-    softcap: float | None,
-    ref_hidden: Tensor | None,
-    ref_weight: Tensor | None,
-    valid_cols: int,
-) -> Tensor:
+def fused_statistics(problem: Projection) -> Tensor:
     """Statistics of all columns of one shard, straight from hidden states.
 
-    Args:
-        hidden: `[tokens, d]` bf16 or fp16, d a multiple of 8; copied if not contiguous.
-        weight: `[columns, d]` of the same dtype.
-        targets: `[tokens]` int32 or int64, relative to the shard's first column; outside `[0, valid_cols)` means that
-            the target is on another shard.
-        inverse_temperature: `[tokens]` fp32, or None for 1.
-        softcap: logits become softcap · tanh(logits / softcap) before the temperature, the reference's too; or None.
-        ref_hidden: `[tokens, d_ref]`, with `ref_weight` `[columns, d_ref]`; or None.
-        valid_cols: rows of `weight` from here on are padding: never read, probability 0.
+    `problem` has bf16 or fp16 matrices whose widths are multiples of 8 (copied if not contiguous), targets that are
+    int32 or int64, outside of `[0, columns)` where they are on another shard, and fp32 inverse temperatures.
 
     Returns:
         fp32 `[4, tokens]`, or `[9, tokens]` with a reference, as `tile_statistics` does.
@@ -107,33 +81,26 @@ def fused_statistics(
     Raises:
         ValueError: dtype, width or device that this path does not take (`why_not_fused`).
     """
-    _check(hidden, weight, targets, inverse_temperature, ref_hidden, ref_weight, valid_cols)
-    tokens, numbers = len(hidden), 4 if ref_hidden is None else 9
+    _check(problem)
+    hidden, targets, inverse_temperature = problem.hidden, problem.targets, problem.inverse_temperature
+    tokens, valid_cols = len(hidden), len(problem.weight)
+    numbers, shape = (4, POLICY_TILE) if problem.ref_hidden is None else (9, PAIR_TILE)
     statistics = torch.empty(numbers, tokens, dtype=torch.float32, device=hidden.device)
     if tokens == 0 or valid_cols == 0:
         return _empty_statistics(statistics)
-    shape = POLICY_TILE if ref_hidden is None else PAIR_TILE
     tiles = triton.cdiv(valid_cols, shape.columns)
     segment_tiles = _segment_tiles(tiles)
     segments = triton.cdiv(tiles, segment_tiles)
     row_blocks = triton.cdiv(tokens, shape.rows)
     partials = torch.empty(segments, numbers, tokens, dtype=torch.float32, device=hidden.device)
     rows = (targets, targets if inverse_temperature is None else inverse_temperature, partials, tokens, valid_cols)
-    tail = (1.0 if softcap is None else softcap, row_blocks, segments, segment_tiles)
-    constants = {
-        "HAS_TEMPERATURE": inverse_temperature is not None,
-        "HAS_SOFTCAP": softcap is not None,
-        **shape.constants(),
-    }
-    grid = (min(_programs(hidden), row_blocks * segments),)
-    policy = _descriptors(hidden, weight, valid_cols, shape)
+    tail = (1.0 if problem.softcap is None else problem.softcap, row_blocks, segments, segment_tiles)
+    kernel = fused_statistics_kernel if numbers == 4 else fused_statistics_with_reference_kernel
+    matrices, widths = _matrices(problem, shape)
     with on_device_of(hidden):
-        if ref_hidden is None or ref_weight is None:
-            fused_statistics_kernel[grid](*policy, *rows, hidden.shape[1], *tail, **constants)
-        else:
-            reference = _descriptors(ref_hidden, ref_weight, valid_cols, shape)
-            widths = (hidden.shape[1], ref_hidden.shape[1])
-            fused_statistics_with_reference_kernel[grid](*policy, *reference, *rows, *widths, *tail, **constants)
+        kernel[(min(_programs(hidden), row_blocks * segments),)](
+            *matrices, *rows, *widths, *tail, **_constants(problem, shape)
+        )
         _merge(partials, statistics)
     return statistics
 
@@ -153,63 +120,46 @@ def _merge(partials: Tensor, statistics: Tensor) -> None:
     )
 
 
-def fused_logits_gradient(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    inverse_temperature: Tensor | None,
-    softcap: float | None,
-    ref_hidden: Tensor | None,
-    ref_weight: Tensor | None,
-    valid_cols: int,
-    scalars: Tensor,
-    first_col: int,
-    out: Tensor,
-) -> Tensor:
-    """Recompute the logits of some columns; write and return their gradient dL/d logits.
+def fused_logits_gradient(problem: Projection, scalars: Tensor, first_col: int, out: Tensor) -> Tensor:
+    """Recomputes the logits of some columns, and writes and returns their gradient dL/d logits.
 
-    The first eight arguments and the errors are those of `fused_statistics`.
+    `problem` and the errors are those of `fused_statistics`.
 
     Args:
         scalars: fp32 `[5, tokens]` or `[10, tokens]`, as in `tile_gradient`.
         first_col: of the shard, where `out` begins.
         out: `[tokens, cols]`, any floating dtype, contiguous within a row: fastest with rows that begin at multiples of
-            16 bytes. Columns `[first_col, first_col + cols)`; padding columns become 0.
+            16 bytes. Columns `[first_col, first_col + cols)`; those beyond the shard become 0.
     """
-    _check(hidden, weight, targets, inverse_temperature, ref_hidden, ref_weight, valid_cols)
-    _check_gradient(len(hidden), 5 if ref_hidden is None else 10, scalars, first_col, out)
+    _check(problem)
+    hidden, targets, valid_cols = problem.hidden, problem.targets, len(problem.weight)
+    shape = POLICY_TILE if problem.ref_hidden is None else PAIR_TILE
+    _check_gradient(len(hidden), 5 if problem.ref_hidden is None else 10, scalars, first_col, out)
     tokens, cols = out.shape
     if not out.numel() or first_col >= valid_cols:
         return out.zero_()
-    shape = POLICY_TILE if ref_hidden is None else PAIR_TILE
     row_blocks, column_blocks = triton.cdiv(tokens, shape.rows), triton.cdiv(cols, shape.columns)
-    inputs, projection = _descriptors(hidden, weight, valid_cols, shape)
-    reference = (inputs, projection)
-    if ref_hidden is not None and ref_weight is not None:
-        reference = _descriptors(ref_hidden, ref_weight, valid_cols, shape)
+    matrices, widths = _matrices(problem, shape)
+    if problem.ref_hidden is None:
+        matrices, widths = matrices * 2, widths * 2  # not read
     with on_device_of(hidden):
         fused_gradient_kernel[(min(_programs(hidden), row_blocks * column_blocks),)](
-            inputs,
-            projection,
-            *reference,
+            *matrices,
             targets,
-            targets if inverse_temperature is None else inverse_temperature,
+            targets if problem.inverse_temperature is None else problem.inverse_temperature,
             scalars,
             out,
             tokens,
             first_col,
             cols,
             valid_cols,
-            hidden.shape[1],
-            hidden.shape[1] if ref_hidden is None else ref_hidden.shape[1],
+            *widths,
             out.stride(0),
-            1.0 if softcap is None else softcap,
+            1.0 if problem.softcap is None else problem.softcap,
             row_blocks,
             column_blocks,
-            HAS_REFERENCE=ref_hidden is not None,
-            HAS_TEMPERATURE=inverse_temperature is not None,
-            HAS_SOFTCAP=softcap is not None,
-            **shape.constants(),
+            HAS_REFERENCE=problem.ref_hidden is not None,
+            **_constants(problem, shape),
         )
     return out
 
@@ -244,13 +194,32 @@ def _programs(tensor: Tensor) -> int:
     return torch.cuda.get_device_properties(tensor.device).multi_processor_count
 
 
-def _descriptors(
-    hidden: Tensor, weight: Tensor, valid_cols: int, shape: TileShape
-) -> tuple[TensorDescriptor, TensorDescriptor]:
-    return (
-        TensorDescriptor.from_tensor(_tma_compatible(hidden), [shape.rows, shape.depth]),
-        TensorDescriptor.from_tensor(_tma_compatible(weight[:valid_cols]), [shape.columns, shape.depth]),
+def _matrices(problem: Projection, shape: TileShape) -> tuple[tuple[TensorDescriptor, ...], tuple[int, ...]]:
+    """hidden, weight and, with a reference, ref_hidden and ref_weight, as kernels take them; and their widths."""
+    pairs = [(problem.hidden, problem.weight)]
+    if problem.ref_hidden is not None and problem.ref_weight is not None:
+        pairs.append((problem.ref_hidden, problem.ref_weight))
+    descriptors = (
+        TensorDescriptor.from_tensor(_tma_compatible(matrix), [rows, shape.depth])
+        for pair in pairs
+        for matrix, rows in zip(pair, (shape.rows, shape.columns), strict=True)
     )
+    return tuple(descriptors), tuple(hidden.shape[1] for hidden, _ in pairs)
+
+
+def _constants(problem: Projection, shape: TileShape) -> dict[str, Any]:
+    """Keyword arguments of a kernel launch."""
+    return {
+        "HAS_TEMPERATURE": problem.inverse_temperature is not None,
+        "HAS_SOFTCAP": problem.softcap is not None,
+        "ROWS": shape.rows,
+        "COLUMNS": shape.columns,
+        "BLOCK_D": shape.depth,
+        "GROUP": shape.group,
+        "num_warps": shape.warps,
+        "num_stages": shape.stages,
+        **LAUNCH_OPTIONS,
+    }
 
 
 def _tma_compatible(matrix: Tensor) -> Tensor:
@@ -261,30 +230,23 @@ def _tma_compatible(matrix: Tensor) -> Tensor:
     return matrix if aligned and matrix.stride(1) == 1 else matrix.clone(memory_format=torch.contiguous_format)
 
 
-def _check(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    inverse_temperature: Tensor | None,
-    ref_hidden: Tensor | None,
-    ref_weight: Tensor | None,
-    valid_cols: int,
-) -> None:
+def _check(problem: Projection) -> None:
+    hidden, weight, scale = problem.hidden, problem.weight, problem.inverse_temperature
+    ref_hidden, ref_weight = problem.ref_hidden, problem.ref_weight
     reason = why_not_fused(hidden, weight, ref_hidden, ref_weight)
     if reason is not None:
         raise ValueError(f"implementation='fused' does not take these tensors: {reason}")
     assert hidden.shape[1] == weight.shape[1]
-    assert 0 <= valid_cols <= len(weight), f"valid_cols={valid_cols} of {len(weight)}"
-    assert targets.shape == (len(hidden),)
-    assert targets.is_contiguous()
+    assert problem.targets.shape == (len(hidden),)
+    assert problem.targets.is_contiguous()
     assert (ref_hidden is None) == (ref_weight is None)
     if ref_hidden is not None and ref_weight is not None:
         assert len(ref_hidden) == len(hidden)
         assert ref_weight.shape == (len(weight), ref_hidden.shape[1])
-    if inverse_temperature is not None:
-        assert inverse_temperature.shape == (len(hidden),)
-        assert inverse_temperature.dtype == torch.float32
-        assert inverse_temperature.is_contiguous()
+    if scale is not None:
+        assert scale.shape == (len(hidden),)
+        assert scale.dtype == torch.float32
+        assert scale.is_contiguous()
 
 
 def _check_gradient(tokens: int, numbers: int, scalars: Tensor, first_col: int, out: Tensor) -> None:

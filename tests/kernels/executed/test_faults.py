@@ -8,6 +8,7 @@ import torch
 from helpers.sm90.driver import Launcher
 from helpers.sm90.memory import MachineError
 
+from prorl_kernels.linear_token_stats.problem import Projection
 from prorl_kernels.linear_token_stats.triton.fused import fused_logits_gradient, fused_statistics
 
 TOKENS, WIDTH, VOCAB = 130, 456, 700  # two blocks of rows; more steps of the product than stages; three tiles
@@ -15,19 +16,22 @@ STATISTICS, GRADIENT = "fused_statistics_kernel", "fused_gradient_kernel"
 RUN = {STATISTICS: lambda: statistics(), GRADIENT: lambda: gradient()}
 
 
-def inputs() -> tuple[torch.Tensor, ...]:
+def inputs() -> Projection:
     torch.manual_seed(0)
-    hidden = torch.randn(TOKENS, WIDTH).to(torch.bfloat16)
-    return hidden, torch.randn(VOCAB, WIDTH).to(torch.bfloat16), torch.randint(0, VOCAB, (TOKENS,))
+    return Projection(
+        hidden=torch.randn(TOKENS, WIDTH).to(torch.bfloat16),
+        weight=torch.randn(VOCAB, WIDTH).to(torch.bfloat16),
+        targets=torch.randint(0, VOCAB, (TOKENS,)),
+    )
 
 
 def statistics() -> torch.Tensor:
-    return fused_statistics(*inputs(), None, None, None, None, VOCAB)
+    return fused_statistics(inputs())
 
 
 def gradient() -> torch.Tensor:
     out = torch.full((TOKENS, 512), torch.nan, dtype=torch.bfloat16)
-    return fused_logits_gradient(*inputs(), None, None, None, None, VOCAB, torch.ones(5, TOKENS), 0, out)
+    return fused_logits_gradient(inputs(), torch.ones(5, TOKENS), 0, out)
 
 
 def broken(name: str, edit: Callable[[str], str]) -> Callable[[str, str], str]:

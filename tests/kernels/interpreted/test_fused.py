@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.token_statistics import DEVICE, Case, finished, scalars
 
+from prorl_kernels.linear_token_stats.problem import Projection
 from prorl_kernels.linear_token_stats.stats import merge
 from prorl_kernels.linear_token_stats.triton import fused
 from prorl_kernels.linear_token_stats.triton.fused import (
@@ -26,26 +27,26 @@ class Problem:
     ref_weight: torch.Tensor | None = None
 
     def statistics(self, rows: slice = slice(None)) -> torch.Tensor:
-        return fused_statistics(*self.arguments(rows))
+        return fused_statistics(self.of_rows(rows))
 
     def gradient(
         self, upstream: torch.Tensor, first_col: int, out: torch.Tensor, rows: slice = slice(None)
     ) -> torch.Tensor:
         row_scalars = scalars(self.statistics(), upstream)[:, rows].contiguous()
-        return fused_logits_gradient(*self.arguments(rows), row_scalars, first_col, out)
+        return fused_logits_gradient(self.of_rows(rows), row_scalars, first_col, out)
 
-    def arguments(self, rows: slice) -> tuple:
+    def of_rows(self, rows: slice) -> Projection:
+        """The arguments, without padding columns."""
         case = self.case
-        return (
-            self.hidden[rows],
-            self.weight,
-            case.targets[rows],
-            None if case.inverse_temperature is None else case.inverse_temperature[rows],
-            case.softcap,
-            None if self.ref_hidden is None else self.ref_hidden[rows],
-            self.ref_weight,
-            case.valid_cols,
-        )
+        return Projection(
+            hidden=self.hidden,
+            weight=self.weight[: case.valid_cols],
+            targets=case.targets,
+            inverse_temperature=case.inverse_temperature,
+            softcap=case.softcap,
+            ref_hidden=self.ref_hidden,
+            ref_weight=None if self.ref_weight is None else self.ref_weight[: case.valid_cols],
+        ).of_rows(lambda tensor: tensor[rows])
 
 
 def make(
