@@ -75,10 +75,7 @@ def linear_token_stats(
         chunk_bytes=default_chunk if chunk_bytes is None else chunk_bytes,
     )
     inputs = arguments.new_inputs(hidden, weight, targets, temperature, ref_hidden, ref_weight, options)
-    name = _fastest(inputs, options) if implementation is None else implementation
-    if name == "reference":
-        return reference_token_stats(inputs, options)
-    return TokenStats(*LinearTokenStats.apply(_tiled(name), options, *inputs))
+    return _computed(_fastest(inputs, options) if implementation is None else implementation, inputs, options)
 
 
 def _fastest(inputs: Inputs, options: Options) -> str:
@@ -94,11 +91,14 @@ def _fastest(inputs: Inputs, options: Options) -> str:
     return "chunked"
 
 
-def _tiled(name: str) -> Implementation:
-    if name == "chunked":
-        return chunked
-    if name != "fused":
+def _computed(name: str, inputs: Inputs, options: Options) -> TokenStats:
+    if name == "reference":
+        return reference_token_stats(inputs, options)
+    if name not in IMPLEMENTATIONS:
         raise ValueError(f"implementation={name!r} is unknown; choose from {IMPLEMENTATIONS}")
-    from prorl_kernels.linear_token_stats import fused
+    implementation: Implementation = chunked
+    if name == "fused":
+        from prorl_kernels.linear_token_stats import fused
 
-    return fused
+        implementation = fused
+    return TokenStats(*LinearTokenStats.apply(implementation, options, *inputs))
