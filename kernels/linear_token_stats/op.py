@@ -55,11 +55,11 @@ def linear_token_stats(
         chunk_bytes: bound on the tiles alive at once; by default 16 MiB on a CPU and 256 MiB on a GPU.
 
     Returns:
-        `[tokens]` each, fp32 (fp64 when an input is fp64); so are accumulators, also of 16-bit inputs.
+        `[tokens]` each, fp32 (fp64 when an input is fp64). Products accumulate in it, also of 16-bit inputs.
 
     Raises:
-        ValueError: an argument does not fit; the message names it. A GPU, which would have to synchronise, does not
-            look at values: there a target that no shard holds has log-prob −inf.
+        ValueError: an argument does not fit; the message names it. Values of `targets` and `temperature` are looked at
+            on a CPU only (a GPU would have to synchronise); there a target that no shard holds has log-prob −inf.
     """
     arguments.check_projections(hidden, weight, ref_hidden, ref_weight)
     default_chunk = CPU_CHUNK_BYTES if hidden.device.type == "cpu" else GPU_CHUNK_BYTES
@@ -75,19 +75,13 @@ def linear_token_stats(
         chunk_bytes=default_chunk if chunk_bytes is None else chunk_bytes,
     )
     inputs = arguments.new_inputs(hidden, weight, targets, temperature, ref_hidden, ref_weight, options)
-    return _run(_fastest(inputs, options) if implementation is None else implementation, inputs, options)
-
-
-def _run(name: str, inputs: Inputs, options: Options) -> TokenStats:
-    if name == "reference":
-        return reference_token_stats(inputs, options)
-    return TokenStats(*LinearTokenStats.apply(_tiled(name), options, *inputs))
+    return _computed(_fastest(inputs, options) if implementation is None else implementation, inputs, options)
 
 
 def _fastest(inputs: Inputs, options: Options) -> str:
     """The fused kernels where they run and are expected to be fastest (TRITON.md has the estimates).
 
-    They keep no logits, so they are slower where there is room for them, or with a reference, which halves tiles.
+    With room to keep logits they are not, because they keep none; nor with a reference, which halves their tiles.
     """
     keeps = options.keeps_logits and options.cache_bytes
     if inputs.hidden.is_cuda and not keeps and inputs.ref_weight is None:
@@ -97,11 +91,14 @@ def _fastest(inputs: Inputs, options: Options) -> str:
     return "chunked"
 
 
-def _tiled(name: str) -> Implementation:
-    if name == "chunked":
-        return chunked
-    if name != "fused":
+def _computed(name: str, inputs: Inputs, options: Options) -> TokenStats:
+    if name == "reference":
+        return reference_token_stats(inputs, options)
+    if name not in IMPLEMENTATIONS:
         raise ValueError(f"implementation={name!r} is unknown; choose from {IMPLEMENTATIONS}")
-    from prorl_kernels.linear_token_stats import fused
+    implementation: Implementation = chunked
+    if name == "fused":
+        from prorl_kernels.linear_token_stats import fused
 
-    return fused
+        implementation = fused
+    return TokenStats(*LinearTokenStats.apply(implementation, options, *inputs))
