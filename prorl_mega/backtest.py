@@ -100,8 +100,7 @@ def read_config(metrics: Path, overrides: list[str]) -> RunConfig:
         config = to_objects(settings, RunConfig)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, RunConfig)) from None
-    stage_settings(config)  # raises for keys that a stage cannot set
-    if problems := schedule_problems(config):
+    if problems := schedule_problems(config, stage_settings(config)):
         raise ConfigError("; ".join(problems))
     return config
 

@@ -107,7 +107,7 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
         with run.phase("starting the inference engine"):
             rollout = VllmRollout(
                 Path(config.model.path),
-                dataclasses.replace(config.rollout, max_response_tokens=longest_response(config)),
+                dataclasses.replace(config.rollout, max_response_tokens=longest_response(config, controller.stages)),
                 precision=config.model.precision,
                 valid_vocab=len(tokenizer),
                 end_ids=tokenizer.end_ids,

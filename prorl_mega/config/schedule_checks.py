@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prorl_mega.config.keys import get_setting
-from prorl_mega.config.schedule import EntropyAction, EntropyConfig, Knob, ResetTarget, StageEnd
+from prorl_mega.config.schedule import EntropyAction, Knob, ResetTarget, StageEnd
 from prorl_mega.config.schema import RunConfig
-from prorl_mega.config.stages import stage_settings
 
 
-def schedule_problems(config: RunConfig) -> list[str]:
-    """All contradictions inside `schedule`, and between it and the recipe of every stage."""
-    return [*_resets(config), *_stages(config), *_entropy(config), *_kl(config)]
+def schedule_problems(config: RunConfig, stages: list[RunConfig]) -> list[str]:
+    """All contradictions inside `schedule`, and between it and `stages`, the settings of every stage."""
+    return [*_resets(config), *_stages(config), *_entropy(config, stages), *_kl(config, stages)]
 
 
 def _resets(config: RunConfig) -> Iterator[str]:
@@ -58,7 +57,7 @@ def _stages(config: RunConfig) -> Iterator[str]:
             )
 
 
-def _entropy(config: RunConfig) -> Iterator[str]:
+def _entropy(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
     entropy = config.schedule.entropy
     if 0 < entropy.high <= entropy.low:
         yield f"schedule.entropy.high={entropy.high:g} is not above schedule.entropy.low={entropy.low:g}"
@@ -75,10 +74,11 @@ def _entropy(config: RunConfig) -> Iterator[str]:
             "without them the coefficient never moves"
         )
     if EntropyAction.adjust in (entropy.on_low, entropy.on_high):
-        yield from _knob(config, entropy)
+        yield from _knob(config, stages)
 
 
-def _knob(config: RunConfig, entropy: EntropyConfig) -> Iterator[str]:
+def _knob(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
+    entropy = config.schedule.entropy
     knob = entropy.knob
     if entropy.knob_step <= 0:
         yield f"schedule.entropy.knob_step={entropy.knob_step:g} moves nothing; adjust needs more than 0"
@@ -90,7 +90,7 @@ def _knob(config: RunConfig, entropy: EntropyConfig) -> Iterator[str]:
         yield "schedule.entropy.knob=kl_coef and schedule.kl.target both move recipe.kl.coef; use one"
     if knob in (Knob.temperature, Knob.clip_high) and entropy.knob_min <= 0:
         yield f"schedule.entropy.knob_min={entropy.knob_min:g} must be more than 0 for {knob.name}"
-    for settings in stage_settings(config):
+    for settings in stages:
         value = get_setting(settings, knob.key)
         if not entropy.knob_min <= value <= entropy.knob_max:
             yield (
@@ -100,11 +100,11 @@ def _knob(config: RunConfig, entropy: EntropyConfig) -> Iterator[str]:
             return
 
 
-def _kl(config: RunConfig) -> Iterator[str]:
+def _kl(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
     schedule = config.schedule
     measured = {"schedule.kl.target": schedule.kl.target, "schedule.reset.kl_bound": schedule.reset.kl_bound}
     for key, value in measured.items():
-        if value and any(settings.recipe.kl.coef <= 0 for settings in stage_settings(config)):
+        if value and any(settings.recipe.kl.coef <= 0 for settings in stages):
             yield (
                 f"{key}={value:g} looks at the KL, which is not measured where recipe.kl.coef=0; set it above 0 in "
                 "every stage"

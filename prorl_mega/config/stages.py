@@ -48,9 +48,9 @@ def stage_settings(config: RunConfig) -> list[RunConfig]:
     return settings or [config]
 
 
-def longest_response(config: RunConfig) -> int:
+def longest_response(config: RunConfig, stages: list[RunConfig]) -> int:
     """`rollout.max_response_tokens` that an engine for all stages has to be built for."""
-    return max(each.rollout.max_response_tokens for each in (config, *stage_settings(config)))
+    return max(each.rollout.max_response_tokens for each in (config, *stages))
 
 
 def _changed(group: str, branch: Branch, changes: dict[str, Any]) -> Branch:

@@ -32,6 +32,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def validate(config: RunConfig, world_size: int) -> None:
     """Raise `ConfigError` (`ModelError` for the model directory) unless the run can start with `world_size` ranks."""
+    stages = stage_settings(config)
     _raise_all(
         [
             *out_of_bounds(config),
@@ -40,8 +41,8 @@ def validate(config: RunConfig, world_size: int) -> None:
             *_rollout(config, world_size),
             *_batches(config, world_size),
             *recipe_problems(config),
-            *schedule_problems(config),
-            *_stages(config, world_size),
+            *schedule_problems(config, stages),
+            *_stages(config, stages, world_size),
             *_tasks(config.tasks),
             *_cluster(config.cluster),
         ]
@@ -50,7 +51,7 @@ def validate(config: RunConfig, world_size: int) -> None:
     _raise_all(
         [
             *_engine_layout(config.rollout.tensor, description),
-            *_context(config, description),
+            *_context(config, stages, description),
             *_reference(config, description),
         ]
     )
@@ -153,11 +154,11 @@ def _batches(config: RunConfig, world_size: int) -> list[str]:
     return problems
 
 
-def _stages(config: RunConfig, world_size: int) -> list[str]:
+def _stages(config: RunConfig, stages: list[RunConfig], world_size: int) -> list[str]:
     """The mistakes of each stage that the settings outside of stages do not have already."""
     known = set(_stage_problems(config, world_size))
     problems = []
-    for index, settings in enumerate(stage_settings(config) if config.schedule.stages else []):
+    for index, settings in enumerate(stages if config.schedule.stages else []):
         found = [problem for problem in _stage_problems(settings, world_size) if problem not in known]
         known.update(found)
         problems += [f"schedule.stages[{index}].{problem}" for problem in found]
@@ -233,8 +234,8 @@ def _reference(config: RunConfig, description: ModelDescription) -> list[str]:
     ]
 
 
-def _context(config: RunConfig, description: ModelDescription) -> list[str]:
-    prompt, response = config.rollout.max_prompt_tokens, longest_response(config)
+def _context(config: RunConfig, stages: list[RunConfig], description: ModelDescription) -> list[str]:
+    prompt, response = config.rollout.max_prompt_tokens, longest_response(config, stages)
     if prompt + response <= description.max_positions:
         return []
     left = description.max_positions - prompt

@@ -51,7 +51,8 @@ class ProRLController:
     def __init__(self, config: RunConfig) -> None:
         schedule = config.schedule
         self._stages = schedule.stages or [StageConfig()]
-        self._settings = stage_settings(config)
+        self.stages = stage_settings(config)
+        """The settings of every stage, before adjustments."""
         self._reset = schedule.reset
         self._entropy = schedule.entropy
         self._kl = schedule.kl
@@ -62,7 +63,7 @@ class ProRLController:
     def settings(self) -> RunConfig:
         """The settings in force: those of the current stage with the controller's adjustments."""
         progress = self._progress
-        settings = self._settings[progress.stage]
+        settings = self.stages[progress.stage]
         changes: dict[str, float] = {}
         if progress.kl_factor != 1.0:
             changes[Knob.kl_coef.key] = settings.recipe.kl.coef * progress.kl_factor
@@ -202,7 +203,7 @@ class ProRLController:
         progress.kl_factor = next_kl_factor(progress.kl_factor, metrics.get(KL, math.nan), self._kl)
         entropy = metrics.get(ENTROPY, math.nan)
         if self._entropy.target and math.isfinite(entropy):
-            start = self._settings[progress.stage].recipe.loss.entropy_coef
+            start = self.stages[progress.stage].recipe.loss.entropy_coef
             progress.entropy_coef, progress.entropy_integral = next_entropy_coef(
                 start, progress.entropy_integral, entropy, self._entropy
             )

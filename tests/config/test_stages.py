@@ -54,8 +54,9 @@ def test_a_stage_inherits_from_the_one_before(model: Path) -> None:
 
 def test_an_engine_is_built_for_the_longest_answers(model: Path) -> None:
     stages = "schedule.stages=[{steps: 5, rollout: {max_response_tokens: 50}},{rollout: {max_response_tokens: 99}}]"
-    assert longest_response(run_config(model, stages)) == 99
-    assert longest_response(run_config(model)) == 64
+    staged, plain = run_config(model, stages), run_config(model)
+    assert longest_response(staged, stage_settings(staged)) == 99
+    assert longest_response(plain, stage_settings(plain)) == 64
 
 
 def test_learning_rate_by_the_root_of_the_batch(model: Path) -> None:
