@@ -40,7 +40,7 @@ smoke: setup lint ## a minute: the loop once on a small model, and the fast test
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(SMOKE)
 
 test: setup lint types ## lint, types and all tests that need neither a GPU nor Slurm
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not gpu and not slurm and not faults"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --durations=20 -m "not gpu and not slurm and not faults"
 
 test-faults: setup ## the sandbox for minutes: a thousand honest programs at full load, ten thousand runs without a leak
 	@$(PY) -m pytest -q -m faults tests/sandbox tests/tasks

@@ -74,9 +74,9 @@ def all_charts(history: History) -> list[Chart]:
         chart("Time per step", "Phases of the loop add up to the step", "seconds", phases, stacked=True),
         chart("Engine against learner", mismatch, "nats", gap, logarithmic=True),
         chart("Groups left out", "By reason, per step", "groups", dropped, stacked=True),
-        chart("Clipped tokens", "Share of tokens whose ratio hit a bound", "share", clipped),
+        chart("Clipped tokens", "Share of tokens whose ratio hit a bound", "share", clipped, bounds=FROM_ZERO),
         chart("Gradient norm", "Before clipping", "norm", columns(norm="optimizer/grad_norm")),
-        chart("Memory", "Of the first rank's process", "MiB", columns(resident="memory/resident_mib")),
+        chart("Memory", "Resident in the process of rank 0", "MiB", columns(resident="memory/resident_mib")),
         chart(
             "Speed", "Tokens through the whole loop", "tokens per second", columns(speed="seconds/tokens_per_second")
         ),

@@ -146,12 +146,11 @@ def write_picture(charts: list[Chart], path: Path) -> None:
             frame(panel, chart.title, chart.unit)
             if not chart.is_empty:
                 draw(panel, chart)
-            if chart.stacked and not chart.is_empty:
-                panel.set_ylim(0, 1.45 * panel.get_ylim()[1])  # room for the legend
+            at_top = chart.stacked or chart.names_resets
+            if at_top and not chart.is_empty:
+                panel.set_ylim(panel.get_ylim()[0], 1.45 * panel.get_ylim()[1])  # room for the legend
             if len(panel.get_legend_handles_labels()[1]) > 1:
-                panel.legend(
-                    ncols=3 if chart.stacked else 1, loc="upper left" if chart.stacked or chart.names_resets else "best"
-                )
+                panel.legend(ncols=3 if chart.stacked else 1, loc="upper left" if at_top else "best")
         with storage_errors(f"writing {path}"):
             figure.savefig(path)
 
