@@ -33,10 +33,13 @@ def write_checkpoint(directory: Path, family: str, *, tied: bool) -> Path:
     return tiny_checkpoint(directory, family, tie_word_embeddings=tied, **SIZES)
 
 
+def family_of(directory: Path) -> str | None:
+    """`model.family` of a tiny checkpoint: the example's for the family that is not built in."""
+    return MY_FAMILY if "MistralForCausalLM" in (directory / "config.json").read_text() else None
+
+
 def described(directory: Path) -> ModelDescription:
-    """What a tiny checkpoint is; one of a family that is not built in by the example for such families."""
-    is_own = "MistralForCausalLM" in (directory / "config.json").read_text()
-    return describe(directory, MY_FAMILY if is_own else None)
+    return describe(directory, family_of(directory))
 
 
 def read_checkpoint(directory: Path) -> dict[str, torch.Tensor]:

@@ -38,7 +38,7 @@ def test_arms_are_run_once_and_compared(setup: Path) -> None:
     assert "| without KL | 1 |" in first.stdout
     assert (setup / "runs" / "study" / "study.png").stat().st_size > 10_000
     kept = yaml.safe_load((setup / "runs" / "study" / "no_kl_seed1" / "config.yaml").read_text())
-    assert kept["recipe"]["kl_coef"] == 0
+    assert kept["recipe"]["kl"]["coef"] == 0
 
     (setup / "runs" / "study" / "all_seed1" / "evaluation" / "final.json").unlink()
     again = run(setup)

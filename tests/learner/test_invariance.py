@@ -31,7 +31,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 PACKINGS: dict[str, dict[str, Any]] = {
     "one pack": {"capacity": 10_000},
     "many packs": {"capacity": 40},
-    "sequence mean": {"capacity": 100, "recipe": {"aggregation": LossAggregation.sequence_mean}},
+    "sequence mean": {"capacity": 100, "recipe": {"loss.aggregation": LossAggregation.sequence_mean}},
 }
 
 
@@ -54,7 +54,7 @@ def test_every_cut_gives_what_hugging_face_and_autograd_give(
         expected: dict[LossAggregation, tuple[float, dict[str, torch.Tensor]]] = {}
         for name, settings in cases.items():
             where = f"{FAMILIES[index]}, {name}"
-            aggregation = settings.get("recipe", {}).get("aggregation", LossAggregation.token_mean)
+            aggregation = settings.get("recipe", {}).get("loss.aggregation", LossAggregation.token_mean)
             if aggregation not in expected:
                 expected[aggregation] = plain_step(
                     path, sequences, RecipeConfig(loss=LossConfig(aggregation=aggregation)), COEFFICIENTS

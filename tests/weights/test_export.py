@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers.shards import CHECKPOINTS, empty_shards, layouts, read_checkpoint, write_checkpoint
+from helpers.shards import CHECKPOINTS, described, empty_shards, family_of, layouts, read_checkpoint, write_checkpoint
 
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ExitCode
 from prorl_mega.export import main
-from prorl_mega.huggingface.config import describe
 from prorl_mega.learner.checkpoint import LearnerState, save_state
 from prorl_mega.run.checkpoints import STATE, Checkpoints
 from prorl_mega.weights.load import load_weights
@@ -21,13 +20,13 @@ from prorl_mega.weights.load import load_weights
 def write_run(run: Path, base: Path, tensor: int, pipeline: int) -> None:
     """Checkpoints after steps 1 and 2, as the ranks of a job write them; the second has all weights doubled."""
     run.mkdir(parents=True)
-    (run / "config.yaml").write_text(yaml.safe_dump({"model": {"path": str(base)}}))
+    (run / "config.yaml").write_text(yaml.safe_dump({"model": {"path": str(base), "family": family_of(base)}}))
     checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), settings="", keep=2, report=print)
     for step in (1, 2):
         with checkpoints.writing(step) as directory:
             for layout in layouts(tensor, pipeline, 2):
-                policy = empty_shards(describe(base), layout, fused_norms=layout.pipeline_rank == 1)
-                load_weights(base, policy, describe(base), layout)
+                policy = empty_shards(described(base), layout, fused_norms=layout.pipeline_rank == 1)
+                load_weights(base, policy, described(base), layout)
                 policy = {name: shard * step for name, shard in policy.items()}
                 state = LearnerState(policy=policy, reference={}, optimizer={}, random={}, optimizer_steps=step)
                 save_state(directory, layout, state)
@@ -45,7 +44,7 @@ def run(tmp_path: Path) -> Path:
     ("family", "tied", "tensor", "pipeline"),
     [
         (*checkpoint, *sizes)
-        for checkpoint, sizes in zip(CHECKPOINTS, [(2, 2), (1, 2), (4, 1), (2, 2), (1, 1), (2, 1)], strict=True)
+        for checkpoint, sizes in zip(CHECKPOINTS, [(2, 2), (1, 2), (4, 1), (2, 2), (1, 1), (2, 1), (2, 2)], strict=True)
     ],
 )
 def test_the_newest_checkpoint_is_exported(tmp_path: Path, family: str, tied: bool, tensor: int, pipeline: int) -> None:
@@ -55,7 +54,7 @@ def test_the_newest_checkpoint_is_exported(tmp_path: Path, family: str, tied: bo
     expected, written = read_checkpoint(base), read_checkpoint(tmp_path / "exported")
     assert written.keys() == expected.keys()
     assert all(torch.equal(written[name], expected[name] * 2) for name in expected)
-    assert describe(tmp_path / "exported") == describe(base)
+    assert described(tmp_path / "exported") == described(base)
 
 
 def test_a_checkpoint_that_is_named(run: Path, tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.shards import CHECKPOINTS, SIZES, empty_shards, layouts, read_checkpoint, write_checkpoint
+from helpers.shards import CHECKPOINTS, SIZES, described, empty_shards, layouts, read_checkpoint, write_checkpoint
 from safetensors.torch import save_file
 
 from prorl_mega.errors import ModelError
 from prorl_mega.families.llama import LLAMA
 from prorl_mega.families.mapping_registry import MappingRegistry
-from prorl_mega.huggingface.config import describe
 from prorl_mega.weights.directory import save_directory
 from prorl_mega.weights.load import load_weights
 
@@ -37,8 +36,8 @@ def broken(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 
 def load_one_rank(directory: Path) -> dict[str, torch.Tensor]:
     (layout,) = layouts(1, 1)
-    shards = empty_shards(describe(directory), layout)
-    load_weights(directory, shards, describe(directory), layout)
+    shards = empty_shards(described(directory), layout)
+    load_weights(directory, shards, described(directory), layout)
     return shards
 
 
@@ -47,7 +46,7 @@ def load_one_rank(directory: Path) -> dict[str, torch.Tensor]:
 def test_shards_join_to_the_checkpoint_bit_for_bit(
     checkpoint: Path, tensor: int, pipeline: int, dtype: torch.dtype
 ) -> None:
-    model = describe(checkpoint)
+    model = described(checkpoint)
     ranks = list(layouts(tensor, pipeline))
     shards = [empty_shards(model, layout, dtype, fused_norms=pipeline == 2) for layout in ranks]
     for layout, parameters in zip(ranks, shards, strict=True):
@@ -67,7 +66,7 @@ def test_shards_join_to_the_checkpoint_bit_for_bit(
 
 def test_query_groups_and_gate_up_lie_as_megatron_reads_them(checkpoint: Path) -> None:
     """Against slices written out by hand, for the second of two tensor ranks."""
-    model, full = describe(checkpoint), read_checkpoint(checkpoint)
+    model, full = described(checkpoint), read_checkpoint(checkpoint)
     layout = list(layouts(2, 1))[1]
     shards = empty_shards(model, layout)
     load_weights(checkpoint, shards, model, layout)
@@ -86,7 +85,7 @@ def test_query_groups_and_gate_up_lie_as_megatron_reads_them(checkpoint: Path) -
 
 
 def test_padded_rows_are_zero(checkpoint: Path) -> None:
-    model = describe(checkpoint)
+    model = described(checkpoint)
     for layout in layouts(4, 1):
         shards = empty_shards(model, layout)
         load_weights(checkpoint, shards, model, layout)
@@ -166,7 +165,7 @@ def test_index_that_leaves_the_directory(broken: tuple[Path, dict[str, torch.Ten
 
 
 def test_a_parameter_that_the_family_does_not_know(checkpoint: Path) -> None:
-    model = describe(checkpoint)
+    model = described(checkpoint)
     (layout,) = layouts(1, 1)
     shards = empty_shards(model, layout) | {"decoder.layers.0.self_attention.linear_qkv.gain": torch.zeros(1)}
     with pytest.raises(ModelError, match=r"no parameter 'decoder\.layers\.0\.self_attention\.linear_qkv\.gain'"):
@@ -174,7 +173,7 @@ def test_a_parameter_that_the_family_does_not_know(checkpoint: Path) -> None:
 
 
 def test_a_model_that_lacks_a_parameter(checkpoint: Path) -> None:
-    model = describe(checkpoint)
+    model = described(checkpoint)
     for layout in layouts(1, 2):
         for name in empty_shards(model, layout):
             shards = empty_shards(model, layout)
@@ -186,6 +185,6 @@ def test_a_model_that_lacks_a_parameter(checkpoint: Path) -> None:
 def test_a_config_of_another_family(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "qwen2", tied=False)
     (layout,) = layouts(1, 1)
-    llama = replace(describe(tmp_path), family=LLAMA)
+    llama = replace(described(tmp_path), family=LLAMA)
     with pytest.raises(ModelError, match=r"_proj\.bias' is not a part of the model"):
         load_weights(tmp_path, empty_shards(llama, layout), llama, layout)

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from helpers.distributed import run_ranks
-from helpers.shards import CHECKPOINTS, empty_shards, layouts, read_checkpoint, write_checkpoint
+from helpers.shards import CHECKPOINTS, described, empty_shards, layouts, read_checkpoint, write_checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prorl_mega.checksum import Checksum
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.mapping_registry import MappingRegistry
-from prorl_mega.huggingface.config import describe
 from prorl_mega.types import ParallelLayout
 from prorl_mega.weights.load import load_weights
 from prorl_mega.weights.reshard import stream_weights
@@ -82,7 +81,7 @@ def check_rank(checkpoints: list[Path]) -> None:
     for sizes in LAYOUTS:
         layout, tensor_group, pipeline_group = groups_of(*sizes)
         for checkpoint in checkpoints:
-            model = describe(checkpoint)
+            model = described(checkpoint)
             shards = empty_shards(model, layout, torch.bfloat16)
             load_weights(checkpoint, shards, model, layout)
 
