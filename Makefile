@@ -10,7 +10,7 @@ SMOKE := $(LOOP)::test_one_process_leaves_a_complete_run_directory $(LOOP)::test
 	tests/evaluation tests/huggingface tests/run tests/test_architecture.py tests/test_collect.py tests/test_plugins.py
 READY := .venv/.ready-$(VARIANT)-$(shell cat requirements/$(VARIANT).lock requirements/install.sh setup.py | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo study soak smoke test test-faults mutants test-slurm test-gpu bench lint types format clean
+.PHONY: help setup demo study soak smoke test test-slow test-faults mutants test-slurm test-gpu bench lint types format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,8 +39,11 @@ soak: setup runs/base/config.json ## two thousand steps with a controller that n
 smoke: setup lint ## a minute: the loop once on a small model, and the fast tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(SMOKE)
 
-test: setup lint types ## lint, types and all tests that need neither a GPU nor Slurm
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --durations=20 -m "not gpu and not slurm and not faults"
+test: setup lint types ## lint, types and all tests but those of the tiers below
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --durations=20 -m "not gpu and not slurm and not faults and not slow"
+
+test-slow: setup ## tests that take a minute and rarely break: the GPU script without a GPU, coverage of intervals
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) -m slow tests
 
 test-faults: setup ## the sandbox for minutes: a thousand honest programs at full load, ten thousand runs without a leak
 	@$(PY) -m pytest -q -m faults tests/sandbox tests/tasks

@@ -293,6 +293,7 @@ def test_root_configs_fit_on_a_screen() -> None:
         "demo",
         "smoke",
         "test",
+        "test-slow",
         "test-faults",
         "test-slurm",
         "test-gpu",

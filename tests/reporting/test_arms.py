@@ -48,6 +48,7 @@ def test_an_interval_covers_seeds_that_disagree() -> None:
     assert (apart.low, apart.high) == pytest.approx((0.2, 0.8))
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     dice = np.random.default_rng(1)
     hits = 0
