@@ -30,8 +30,8 @@ def recipe_problems(config: RunConfig) -> list[str]:
     """One sentence for each contradiction."""
     recipe = config.recipe
     return [
-        *_known(recipe.policy_loss.kind, PolicyLossKind, "policy loss", "recipe.policy_loss.kind"),
-        *_known(recipe.advantage.estimator, AdvantageEstimator, "advantage", "recipe.advantage.estimator"),
+        *known_or_own(recipe.policy_loss.kind, PolicyLossKind, "policy loss", "recipe.policy_loss.kind"),
+        *known_or_own(recipe.advantage.estimator, AdvantageEstimator, "advantage", "recipe.advantage.estimator"),
         *_samples(recipe),
         *_selection(recipe.selection),
         *_policy_loss(recipe),
@@ -42,7 +42,7 @@ def recipe_problems(config: RunConfig) -> list[str]:
     ]
 
 
-def _known(value: str, names: type[StrEnum], what: str, key: str) -> Iterator[str]:
+def known_or_own(value: str, names: type[StrEnum], what: str, key: str) -> Iterator[str]:
     """Check a name or import path; importing user code here finds its mistakes before anything is started."""
     try:
         resolve(value, {name.value: name for name in names}, what=what, key=key)

@@ -7,7 +7,7 @@ turned into these objects at once (`prorl_mega.config.compose`) and no `DictConf
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 from omegaconf import MISSING
@@ -75,11 +75,17 @@ class RolloutConfig:
     sync_bucket_mib: int = bounded(512, ge=1)  # most that a weight update holds beyond the learner's shard
 
 
+class OptimizerName(StrEnum):
+    adamw = "adamw"
+    sgd = "sgd"
+    muon = "muon"
+
+
 @dataclass(kw_only=True, slots=True)
 class OptimizerConfig:
     """The optimizer of the policy."""
 
-    kind: str = "adamw"  # adamw, sgd, muon, or one of your own: "my_file.py:Name"
+    kind: str = "adamw"  # an OptimizerName, or one of your own: "my_file.py:Name"
     learning_rate: float = bounded(2e-6, gt=0)
     warmup_steps: int = bounded(0, ge=0)  # linear from a tenth; again after a reset that clears the optimizer
     weight_decay: float = bounded(0.01, ge=0)

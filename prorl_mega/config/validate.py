@@ -10,11 +10,12 @@ import math
 import re
 
 from prorl_mega.config.bounds import out_of_bounds
-from prorl_mega.config.recipe_checks import recipe_problems
+from prorl_mega.config.recipe_checks import known_or_own, recipe_problems
 from prorl_mega.config.schedule_checks import schedule_problems
 from prorl_mega.config.schema import (
     ClusterConfig,
     ModelConfig,
+    OptimizerName,
     ParallelConfig,
     RunConfig,
     TasksConfig,
@@ -45,6 +46,7 @@ def validate(config: RunConfig, world_size: int) -> None:
             *_stages(config, stages, world_size),
             *_tasks(config.tasks),
             *_cluster(config.cluster),
+            *known_or_own(config.optimizer.kind, OptimizerName, "optimizer", "optimizer.kind"),
         ]
     )
     description = _model(config.model, config.parallel)
@@ -65,6 +67,7 @@ def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
         *_parallel(config.parallel, world_size),
         *_tasks(config.tasks),
         *_cluster(config.cluster),
+        *known_or_own(config.optimizer.kind, OptimizerName, "optimizer", "optimizer.kind"),
     ]
     if longest > fits:
         problems.append(

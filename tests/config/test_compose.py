@@ -185,6 +185,7 @@ def test_experiments_fit_both_clusters(experiment: str, cluster: str, ranks: int
             r"no such policy loss; did you mean gspo\?; it is one of cispo, .*path/to",
         ),
         (["recipe.advantage.estimator=nowhere.py:f"], r"recipe\.advantage\.estimator: .*nowhere\.py: no such file"),
+        (["optimizer.kind=moun"], r"no such optimizer; did you mean muon\?; it is one of adamw, muon, sgd, or yours"),
         (["model.weights=randm"], r"did you mean random\? These work: pretrained, random"),
         (["seed=1.5"], r"seed: .*'1\.5'.*; seed is a whole number"),
         (["recipe.kl.coef=abc"], r"recipe\.kl\.coef: .*'abc'.*; recipe\.kl\.coef is a number"),

@@ -11,6 +11,7 @@ from helpers.distributed import run_ranks
 from helpers.learning import bits, full_tensors, make_learner, make_sequences, same_bits
 from helpers.tiny import tiny_checkpoint
 
+from prorl_mega.config.schema import OptimizerName
 from prorl_mega.errors import ConfigError
 from prorl_mega.learner.muon import orthogonal
 from prorl_mega.learner.optimizer_kinds import KINDS, find_kind
@@ -93,7 +94,8 @@ def test_every_kind_resumes_to_the_bit_and_forgets(path: Path, tmp_path: Path) -
         assert found == {kind: [True, True] for kind in RATES}
 
 
-def test_kinds_that_nobody_knows() -> None:
+def test_kinds_are_known_by_name() -> None:
+    assert set(KINDS) == set(OptimizerName)
     assert find_kind("muon") is KINDS["muon"]
     with pytest.raises(ConfigError, match=r"optimizer\.kind=mun.* did you mean muon\?"):
         find_kind("mun")
