@@ -14,15 +14,11 @@ from typing import Any
 import numpy as np
 from jinja2 import TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from prorl_mega.errors import DataError, ModelError
 
 _MARK = "\ue000PROMPT\ue001"  # private-use characters: stands for the problem while a template is rendered
-PAD, END = "<pad>", "<end>"
-ALPHABET = "\n" + "".join(map(chr, (*range(0x20, 0x7F), *range(0xC0, 0x100))))
-"""Newline, printable ASCII and the letters of Latin-1: all that the short wordings of the tasks contain."""
 
 
 class Tokenizer:
@@ -171,28 +167,6 @@ class Tokenizer:
     def _content(token: Any) -> str | None:
         """The text of a special token, which is a string or an object with `content`."""
         return token.get("content") if isinstance(token, dict) else token
-
-
-def character_tokenizer(directory: str | Path, alphabet: str) -> Tokenizer:
-    """Write a tokenizer with one token per character of `alphabet`, and load it.
-
-    Ids: 0 padding, 1 end of sequence, then the characters in the order of `alphabet`. Other characters cannot be
-    encoded. The files can be loaded by transformers and vLLM as well.
-    """
-    assert alphabet, "an alphabet needs characters"
-    letters = list(dict.fromkeys(alphabet))
-    backend = Backend(models.WordLevel({PAD: 0, END: 1, **{letter: i for i, letter in enumerate(letters, start=2)}}))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    backend.decoder = decoders.Fuse()
-    backend.add_special_tokens([AddedToken(PAD, special=True), AddedToken(END, special=True)])
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    backend.save(str(directory / "tokenizer.json"))
-    named = {"pad_token": PAD, "eos_token": END}
-    settings = {**named, "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    (directory / "special_tokens_map.json").write_text(json.dumps(named, indent=2) + "\n")
-    return Tokenizer(directory)
 
 
 def _refuse(message: str) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.characters import ALPHABET as LATIN
+from helpers.characters import character_tokenizer
 
 from prorl_mega.errors import DataError, ModelError
-from prorl_mega.huggingface.tokenizer import ALPHABET as LATIN
-from prorl_mega.huggingface.tokenizer import Tokenizer, character_tokenizer
+from prorl_mega.huggingface.tokenizer import Tokenizer
 
 ALPHABET = string.printable.replace("\r\x0b\x0c", "") + "é→"
 TEMPLATE = (
