@@ -138,7 +138,9 @@ def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer:
         config.seed,
         ranks,
         lambda mixture: mixture.bound_prompts(
-            lambda prompt: len(tokenizer.encode_prompt(prompt)), most, "rollout.max_prompt_tokens"
+            lambda problem: len(tokenizer.encode_prompt(problem.prompt, problem.system)),
+            most,
+            "rollout.max_prompt_tokens",
         ),
     )
     for line in problems.loaded():

@@ -67,7 +67,7 @@ class Collector:
 
     def _sample_and_score(self, problems: list[Problem], sampling: Sampling) -> Share | None:
         """This engine's share, on its first rank; its other ranks only drive it."""
-        prompts = [self.tokenizer.encode_prompt(problem.prompt) for problem in problems]
+        prompts = [self.tokenizer.encode_prompt(problem.prompt, problem.system) for problem in problems]
         seeds = [
             [sample_seed(self.seed, sampling.stream, problem.key, index) for index in range(sampling.samples)]
             for problem in problems

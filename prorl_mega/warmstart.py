@@ -62,7 +62,7 @@ def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConf
         raise ConfigError(
             f"tasks.mixture: the task {problem.task!r} gives no worked solutions ({problem.key}); leave it out"
         )
-    prompt = tokenizer.encode_prompt(problem.prompt)
+    prompt = tokenizer.encode_prompt(problem.prompt, problem.system)
     random = Random(f"{config.seed}/{problem.key}")
     text = with_label_noise(problem.solution, random) if random.random() < config.label_noise else problem.solution
     solution = tokenizer.encode(text)

@@ -97,8 +97,8 @@ class Mixture:
             for index in range(task.size() or 0):
                 yield task.problem(index, self._seed)
 
-    def bound_prompts(self, tokens: Callable[[str], int], most: int, setting: str) -> None:
-        """Find the problems of files whose prompt has more than `most` tokens before a step draws one.
+    def bound_prompts(self, tokens: Callable[[Problem], int], most: int, setting: str) -> None:
+        """Find the problems of files whose prompt has more than `most` `tokens` before a step draws one.
 
         A task whose options let it skip rows leaves them out and counts them; otherwise DataError names the row.
         `setting` is the key that `most` comes from.
@@ -107,7 +107,7 @@ class Mixture:
             details: dict[str, str] = {}
             for index in range(task.size() or 0):
                 problem = task.problem(index, self._seed)
-                if (count := tokens(problem.prompt)) > most:
+                if (count := tokens(problem)) > most:
                     details[problem.key] = (
                         f"the prompt of {problem.key} has {count} tokens and {setting} is {most}; raise the setting, "
                         "leave the problem out"

@@ -11,12 +11,17 @@ from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import CheckpointError, ConfigError, DataError
 from prorl_mega.tasks import Mixture, create
 from prorl_mega.tasks.row_task import RowTask
+from prorl_mega.types import Problem
 
 
 def write(path: Path, count: int, **last: Any) -> Path:
     rows: list[dict[str, Any]] = [{"prompt": f"What is {i}+1?", "answer": i + 1} for i in range(count)]
     path.write_text("\n".join(map(json.dumps, [*rows, last] if last else rows)))
     return path
+
+
+def prompt_length(problem: Problem) -> int:
+    return len(problem.prompt)
 
 
 def task(path: Path, **options: Any) -> RowTask:
@@ -69,15 +74,15 @@ def test_prompts_over_the_context_are_an_error_or_left_out(tmp_path: Path) -> No
     path = write(tmp_path / "data.jsonl", 49, prompt="long " * 20, answer="1")
     message = r"data\.jsonl:50: the prompt of file/50 has 100 tokens and rollout\.max_prompt_tokens is 48; raise .*skip"
     with pytest.raises(DataError, match=message):
-        mixture(path).bound_prompts(len, 48, "rollout.max_prompt_tokens")
-    mixture(path).bound_prompts(len, 100, "rollout.max_prompt_tokens")
+        mixture(path).bound_prompts(prompt_length, 48, "rollout.max_prompt_tokens")
+    mixture(path).bound_prompts(prompt_length, 100, "rollout.max_prompt_tokens")
     some = mixture(path, skip=0.02)
-    some.bound_prompts(len, 48, "rollout.max_prompt_tokens")
+    some.bound_prompts(prompt_length, 48, "rollout.max_prompt_tokens")
     assert "prompt too long: 1" in some.loaded()[0]
     assert Counter(problem.task for problem in some.listed())["file"] == 49
     assert all(len(problem.prompt) <= 48 for problem in some.draw(200) if problem.task == "file")
     with pytest.raises(DataError, match=r"50 of 50 rows are broken, more than the bound of 0\.02"):
-        mixture(path, skip=0.02).bound_prompts(len, 3, "rollout.max_prompt_tokens")
+        mixture(path, skip=0.02).bound_prompts(prompt_length, 3, "rollout.max_prompt_tokens")
 
 
 def test_a_file_that_has_changed_is_named_when_a_run_goes_on(tmp_path: Path) -> None:
@@ -106,7 +111,7 @@ def test_other_rows_of_the_same_file_are_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "data.jsonl", 49, prompt="long " * 20, answer="1")
     state = mixture(path, skip=0.5).state_dict()
     shorter = mixture(path, skip=0.5)
-    shorter.bound_prompts(len, 48, "rollout.max_prompt_tokens")
+    shorter.bound_prompts(prompt_length, 48, "rollout.max_prompt_tokens")
     with pytest.raises(DataError, match="50 problems then, 49 now"):
         shorter.load_state_dict(state)
 

@@ -13,6 +13,7 @@ from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import Mixture
 from prorl_mega.tasks.row_task import RowTask
 from prorl_mega.tasks.shared_mixture import SharedMixture
+from prorl_mega.types import Problem
 
 
 def settings(path: Path, **options: Any) -> TasksConfig:
@@ -23,6 +24,10 @@ def settings(path: Path, **options: Any) -> TasksConfig:
 def write(path: Path, count: int) -> Path:
     path.write_text("\n".join(json.dumps({"prompt": f"What is {i}+1?", "answer": i + 1}) for i in range(count)))
     return path
+
+
+def prompt_length(problem: Problem) -> int:
+    return len(problem.prompt)
 
 
 def shared(tasks: TasksConfig, ranks: Ranks) -> SharedMixture:
@@ -93,7 +98,9 @@ def test_a_check_that_fails_stops_every_rank(tmp_path: Path) -> None:
     tasks = settings(write(tmp_path / "data.jsonl", 60))
 
     def work(ranks: Ranks) -> None:
-        SharedMixture(tasks, 1, ranks, lambda mixture: mixture.bound_prompts(len, 3, "rollout.max_prompt_tokens"))
+        SharedMixture(
+            tasks, 1, ranks, lambda mixture: mixture.bound_prompts(prompt_length, 3, "rollout.max_prompt_tokens")
+        )
 
     for error in run_ranks(2, work):
         assert isinstance(error, DataError)
