@@ -85,7 +85,9 @@ def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
 @contextlib.contextmanager
 def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
     """Everything for a run, with the policy's weights in the learner alone. Leaving it stops the workers."""
-    tokenizer = Tokenizer(config.model.path)
+    tokenizer = load_tokenizer(config.model)
+    for line in tokenizer.notes():
+        run.message(line)
     problems = build_problems(config, run, ranks, tokenizer)  # first, because it refuses bad data in seconds
     controller = ProRLController(config)
     if run.saved_state is not None:
@@ -130,6 +132,11 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
         )
 
 
+def load_tokenizer(model: ModelConfig) -> Tokenizer:
+    """The tokenizer of `model.path`, with the chat template as `model.chat` wants it."""
+    return Tokenizer(model.path, keep_special=model.keep_special_tokens, **dataclasses.asdict(model.chat))
+
+
 def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
     """The problems, from the run's position on. Data files that are broken or have changed are an error here."""
     most = config.rollout.max_prompt_tokens
@@ -138,9 +145,7 @@ def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer:
         config.seed,
         ranks,
         lambda mixture: mixture.bound_prompts(
-            lambda problem: len(tokenizer.encode_prompt(problem.prompt, problem.system)),
-            most,
-            "rollout.max_prompt_tokens",
+            lambda each: len(tokenizer.encode_prompt(each.prompt, each.system)), most, "rollout.max_prompt_tokens"
         ),
     )
     for line in problems.loaded():

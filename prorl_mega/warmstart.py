@@ -87,7 +87,11 @@ def learning_rate(step: int, config: WarmstartConfig) -> float:
 
 
 def main(config: WarmstartConfig) -> ExitCode:
-    from prorl_mega.build import build_learner, join_job  # seconds of imports, after the settings have been checked
+    from prorl_mega.build import (  # seconds of imports, after the settings have been checked
+        build_learner,
+        join_job,
+        load_tokenizer,
+    )
     from prorl_mega.weights.directory import check_target
 
     ranks = join_job(config)
@@ -96,7 +100,7 @@ def main(config: WarmstartConfig) -> ExitCode:
     with storage_errors(f"creating {output.parent}"):
         output.parent.mkdir(parents=True, exist_ok=True)
     console = Console(output.with_name(f"{output.name}.log") if ranks.is_first else None)
-    tokenizer = Tokenizer(config.model.path)
+    tokenizer = load_tokenizer(config.model)
 
     def check(mixture: Mixture) -> None:
         for problem in mixture.listed():  # errors are raised now and not at the step that draws the problem

@@ -39,6 +39,15 @@ class Resume(Enum):
 
 
 @dataclass(kw_only=True, slots=True)
+class ChatConfig:
+    """The turns and arguments of the model's chat template."""
+
+    system: str | None = None  # system turn of problems that bring none; None: no such turn, "": an empty one
+    arguments: dict[str, Any] = field(default_factory=dict)  # of the template: {enable_thinking: false}
+    today: str = "2024-07-26"  # for templates that write the date; fixed, so that a resumed run reads the same prompts
+
+
+@dataclass(kw_only=True, slots=True)
 class ModelConfig:
     """The policy. The base model is also the first reference policy."""
 
@@ -47,6 +56,8 @@ class ModelConfig:
     weights: WeightSource = WeightSource.pretrained
     precision: Precision = Precision.auto
     recompute: Recompute = Recompute.none
+    chat: ChatConfig = field(default_factory=ChatConfig)
+    keep_special_tokens: list[str] | None = None  # that verifiers see in answers; None: those named like <think>
 
 
 @dataclass(kw_only=True, slots=True)

@@ -25,7 +25,9 @@ from prorl_mega.config.schema import (
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.errors import ConfigError
 from prorl_mega.families.family import ModelDescription
+from prorl_mega.huggingface.chat_template import read_chat_template
 from prorl_mega.huggingface.config import check_layout, check_weights_complete, describe
+from prorl_mega.huggingface.tokenizer_files import TokenizerFiles
 
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[0-9]{1,5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -207,6 +209,7 @@ def _model(model: ModelConfig, parallel: ParallelConfig) -> ModelDescription:
     if model.weights is WeightSource.pretrained:
         check_weights_complete(model.path)
     check_layout(description, parallel.tensor, parallel.pipeline)
+    read_chat_template(TokenizerFiles(model.path), **dataclasses.asdict(model.chat))
     return description
 
 

@@ -21,43 +21,49 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from prorl_mega.errors import ConfigError, DataError, ModelError
 from prorl_mega.huggingface.tokenizer_files import TokenizerFiles
 
-TODAY = "2024-07-26"  # what Llama 3's template falls back to
+_DATE = "2024-07-26"  # the default of model.chat.today
 _SECONDS = 10.0  # for one prompt
 _LONGEST = 1 << 20  # characters of a template, and of what it writes around the messages
 _GIVEN = {"messages", "tools", "documents", "add_generation_prompt"}
 _OWN = {"strftime_now", "raise_exception", "chat_template", "conversations"}
 _OWN |= {"continue_final_message", "return_assistant_tokens_mask"}
-_GENERATION = re.compile(r"\{%([-+]?)\s*(?:end)?generation\s*([-+]?)%\}")
+_PROBE = "\ue000SYSTEM\ue001"  # private-use characters
+_GENERATION = re.compile(r"\{%[-+]?\s*(?:end)?generation\s*[-+]?%\}")  # tags that transformers adds to jinja's
 
 
 class ChatTemplate:
     """A chat template with the arguments that a run gives it."""
 
-    def __init__(self, files: TokenizerFiles, source: str, arguments: Mapping[str, Any], today: str) -> None:
+    def __init__(self, files: TokenizerFiles, source: str, arguments: Mapping[str, Any], today: datetime.date) -> None:
         """Parse `source`, the template of `files`.
 
-        Raises ModelError for a broken template, ConfigError for an argument that it does not have or another date
-        than one like 2024-07-26.
+        Raises ModelError for a broken template, ConfigError for an argument that it does not read.
         """
         self._directory = files.directory
         if len(source) > _LONGEST:
             raise ModelError(f"{files.directory}: the chat template has {len(source)} characters, more than {_LONGEST}")
         self._source = source
-        _check_arguments(arguments, self._variables() - set(files.special_tokens), files)
-        self._date = _parsed_date(today)
+        known = self._variables() - set(files.special_tokens)
+        for name in arguments:
+            if name not in known:
+                raise ConfigError(
+                    f"model.chat.arguments.{name}: the chat template of {files.directory} does not read it; "
+                    f"it reads {', '.join(sorted(known)) or 'no arguments'}"
+                )
+        self._date = datetime.datetime.combine(today, datetime.time())
         self._values = {**files.special_tokens, **arguments, "strftime_now": self._strftime}
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """`messages` (role and content each) and the opening of the assistant's answer.
+    def render(self, turns: Sequence[Mapping[str, str]]) -> str:
+        """`turns` (role and content each) and the opening of the assistant's answer.
 
-        Raises DataError where the template refuses the messages, ModelError where it fails otherwise.
+        Raises DataError where the template refuses the turns, ModelError where it fails otherwise.
         """
         from transformers.utils.chat_template_utils import render_jinja_template  # a second of imports
 
         try:
             with _at_most(_SECONDS):
                 rendered, _ = render_jinja_template(
-                    conversations=[[dict(each) for each in messages]],
+                    conversations=[[dict(each) for each in turns]],
                     chat_template=self._source,
                     add_generation_prompt=True,
                     **self._values,
@@ -68,15 +74,23 @@ class ChatTemplate:
             kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
             raise ModelError(f"{self._directory}: the chat template cannot be rendered: {kind}{error}") from None
         text = str(rendered[0])
-        if len(text) > _LONGEST + 2 * sum(len(each["content"]) for each in messages):
+        if len(text) > _LONGEST + 2 * sum(len(each["content"]) for each in turns):
             raise ModelError(f"{self._directory}: the chat template writes {len(text)} characters around a prompt")
         return text
+
+    def system_refusal(self) -> str:
+        """Why a prompt cannot have a system turn; empty if it can."""
+        try:
+            shown = _PROBE in self.render(messages(_PROBE, "?"))
+        except DataError as error:
+            return f"{error} (it was asked for a system turn and a turn of the user)"
+        return "" if shown else f"the chat template of {self._directory} leaves system turns out"
 
     def _variables(self) -> set[str]:
         """The variables that somebody may give to the template."""
         environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
         try:
-            tree = environment.parse(_GENERATION.sub(r"{%\1 if true \2%}{%\1 endif \2%}", self._source))
+            tree = environment.parse(_GENERATION.sub("", self._source))
         except TemplateSyntaxError as error:
             raise ModelError(f"{self._directory}: the chat template is broken, line {error.lineno}: {error}") from None
         return meta.find_undeclared_variables(tree) - set(environment.globals) - _GIVEN - _OWN
@@ -85,33 +99,33 @@ class ChatTemplate:
         return self._date.strftime(pattern)
 
 
-def read_chat_template(files: TokenizerFiles, arguments: Mapping[str, Any], today: str) -> ChatTemplate | None:
-    """The chat template of a directory, or None. Raises ConfigError for `arguments` that nothing would read."""
+def read_chat_template(
+    files: TokenizerFiles, *, system: str | None = None, arguments: Mapping[str, Any] | None = None, today: str = _DATE
+) -> ChatTemplate | None:
+    """The chat template of a directory for the settings of `model.chat`, or None if it has none.
+
+    Raises ConfigError for settings that it cannot take, ModelError for a broken template.
+    """
+    try:
+        date = datetime.date.fromisoformat(today)
+    except ValueError:
+        raise ConfigError(f"model.chat.today={today!r} is not a date such as {_DATE}") from None
     source = files.chat_template()
     if source is not None:
-        return ChatTemplate(files, source, arguments, today)
-    if arguments:
-        raise ConfigError(
-            f"model.chat.arguments: {', '.join(arguments)} would go to a chat template, and {files.directory} has "
-            "none; leave them out"
-        )
+        template = ChatTemplate(files, source, arguments or {}, date)
+        if system is not None and (refusal := template.system_refusal()):
+            raise ConfigError(f"model.chat.system: {refusal}; leave the setting out")
+        return template
+    for key, value in (("system", system), ("arguments", arguments)):
+        if value:
+            raise ConfigError(f"model.chat.{key} is for a chat template, and {files.directory} has none; leave it out")
     return None
 
 
-def _check_arguments(arguments: Mapping[str, Any], known: set[str], files: TokenizerFiles) -> None:
-    works = f"it reads {', '.join(sorted(known))}" if known else "it reads none"
-    for name in arguments:
-        if name not in known:
-            raise ConfigError(
-                f"model.chat.arguments.{name}: the chat template of {files.directory} does not read it; {works}"
-            )
-
-
-def _parsed_date(today: str) -> datetime.datetime:
-    try:
-        return datetime.datetime.combine(datetime.date.fromisoformat(today), datetime.time())
-    except ValueError:
-        raise ConfigError(f"model.chat.today={today!r} is not a date such as {TODAY}") from None
+def messages(*turns: str) -> list[dict[str, str]]:
+    """The turns with their roles: the user's, or the system's and the user's."""
+    roles = ("system", "user")[-len(turns) :]
+    return [{"role": role, "content": text} for role, text in zip(roles, turns, strict=True)]
 
 
 @contextmanager

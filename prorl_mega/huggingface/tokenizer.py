@@ -8,7 +8,8 @@ forge turns of the assistant. Only the chat template writes control tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +17,24 @@ import numpy as np
 from tokenizers import Tokenizer as Backend
 
 from prorl_mega.errors import ConfigError, DataError, ModelError
-from prorl_mega.huggingface.chat_template import TODAY, read_chat_template
+from prorl_mega.huggingface.chat_template import messages, read_chat_template
 from prorl_mega.huggingface.tokenizer_files import TokenizerFiles
 
 _MARKS = ("\ue000SYSTEM\ue001", "\ue000PROMPT\ue001")
 """Private-use characters that stand for the texts of the two turns while a template is rendered."""
 _MARK = re.compile(f"({'|'.join(_MARKS)})")
+_MARKER = re.compile(r"think|thought|reason|answer|solution|channel|^<\|message\|>$", re.IGNORECASE)
+"""Names of tokens around a thought or an answer: <think>, [THINK], <|begin_of_solution|>, <answer>, <|channel|>."""
 
 
 class Tokenizer:
     """`tokenizer.json` with the chat template and the end-of-sequence token that belong to it."""
 
-    def __init__(
-        self,
-        directory: str | Path,
-        *,
-        system: str | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        today: str = TODAY,
-    ) -> None:
+    def __init__(self, directory: str | Path, *, keep_special: Sequence[str] | None = None, **chat: Any) -> None:
         """Load the files of `directory`. Raises ModelError that names the missing or broken file.
 
-        `system` is the system turn of prompts that come without one (None: no such turn), `arguments` and `today` are
-        those of the chat template. Raises ConfigError if the template cannot take them.
+        `keep_special` is `model.keep_special_tokens`, and `chat` the settings of `model.chat`: `system`, `arguments`,
+        `today`. Raises ConfigError if the directory does not fit them.
         """
         self._files = TokenizerFiles(directory)
         path = self._files.directory / "tokenizer.json"
@@ -53,11 +49,12 @@ class Tokenizer:
         self.eos_id = self._find_eos()
         self.end_ids = tuple(dict.fromkeys([self.eos_id, *self._files.end_ids()]))
         added = self._backend.get_added_tokens_decoder()
-        self._control = [(token.content, index) for index, token in added.items() if token.special]
-        self._template = read_chat_template(self._files, arguments or {}, today)
-        self._system = system
-        if system is not None and (refusal := self._system_refusal()):
-            raise ConfigError(f"model.chat.system: {refusal}; leave the setting out")
+        self._control = {token.content: index for index, token in added.items() if token.special}
+        self.markers = self._find_markers()
+        self.kept = self.markers if keep_special is None else self._checked(keep_special)
+        self._hidden = [index for name, index in self._control.items() if name not in self.kept]
+        self._template = read_chat_template(self._files, **chat)
+        self._system: str | None = chat.get("system")
 
     def __len__(self) -> int:
         """Number of ids, added tokens included: every id below it can be decoded."""
@@ -75,18 +72,18 @@ class Tokenizer:
         tokenizer puts one. Raises DataError for text that the tokenizer cannot express, and for a system text where
         there is no place for one.
         """
-        if system and (refusal := self._system_refusal()):
+        if system and (refusal := self._system_refusal):
             raise DataError(f"a problem brings a system turn, {system[:80]!r}, but {refusal}; put it into the prompt")
         if self._template is None:
             return np.concatenate([self._opening(), self.encode(prompt)])
         turns = [prompt] if not system and self._system is None else [system or self._system or "", prompt]
         marked, texts = [], dict[str, str]()
         for turn, mark in zip(turns, _MARKS[-len(turns) :], strict=True):
-            if any(name in turn for name, _ in self._control):
+            if any(name in turn for name in self._control):
                 texts[mark] = turn.strip()  # templates may remove the white space around it
                 turn = turn.replace(texts[mark], mark)
             marked.append(turn)
-        rendered = self._template.render(_messages(*marked))
+        rendered = self._template.render(messages(*marked))
         if lost := [text for mark, text in texts.items() if rendered.count(mark) != 1]:
             raise DataError(
                 f"{self._files.directory}: the chat template does not repeat a message as it is; {lost[0][:80]!r}"
@@ -97,22 +94,48 @@ class Tokenizer:
         )
 
     def decode(self, ids: Sequence[int] | np.ndarray, skip_special: bool = True) -> str:
-        return self._backend.decode(np.asarray(ids, dtype=np.int64).tolist(), skip_special_tokens=skip_special)
+        """The text of one sequence; `skip_special`: as `decode_batch` gives it, or with every control token."""
+        if skip_special:
+            return self.decode_batch([ids])[0]
+        return self._backend.decode(np.asarray(ids, dtype=np.int64).tolist(), skip_special_tokens=False)
 
     def decode_batch(self, batch: Sequence[Sequence[int] | np.ndarray]) -> list[str]:
-        """The texts of many sequences, without control tokens."""
-        plain = [np.asarray(ids, dtype=np.int64).tolist() for ids in batch]
-        return self._backend.decode_batch(plain, skip_special_tokens=True)
+        """The texts of many sequences, for verifiers and for people: of the control tokens only those of `kept`."""
+        arrays = [np.asarray(ids, dtype=np.int64) for ids in batch]
+        shown = [ids[~np.isin(ids, self._hidden)].tolist() for ids in arrays]
+        return self._backend.decode_batch(shown, skip_special_tokens=False)
 
+    def notes(self) -> list[str]:
+        """Lines for people about the control tokens of answers that verifiers see, or do not and might look for."""
+        hidden = [name for name in self.markers if name not in self.kept]
+        seen = f"verifiers see these control tokens of an answer: {', '.join(self.kept)}"
+        unseen = f"verifiers do not see these control tokens of an answer: {', '.join(hidden)}"
+        return [f"{line} (model.keep_special_tokens)" for line, names in ((seen, self.kept), (unseen, hidden)) if names]
+
+    def _find_markers(self) -> list[str]:
+        """The control tokens that mark thoughts or answers, by their names; none that pads or ends."""
+        roles = {self._files.special_tokens.get(role) for role in ("bos_token", "eos_token", "pad_token", "unk_token")}
+        return [
+            name
+            for name, index in self._control.items()
+            if _MARKER.search(name) and name not in roles and index not in self.end_ids
+        ]
+
+    def _checked(self, names: Sequence[str]) -> list[str]:
+        for name in names:
+            if name not in self._control:
+                raise ConfigError(
+                    f"model.keep_special_tokens: {name!r} is not a special token of {self._files.directory}; "
+                    f"it has {', '.join(self._control)}"
+                )
+        return list(names)
+
+    @cached_property
     def _system_refusal(self) -> str:
         """Why a prompt of this model cannot have a system turn; empty if it can."""
         if self._template is None:
             return f"{self._files.directory} has no chat template that could show one"
-        try:
-            shown = _MARKS[0] in self._template.render(_messages(*_MARKS))
-        except DataError as error:
-            return f"{error} (it is asked for a system turn and one of the user)"
-        return "" if shown else f"the chat template of {self._files.directory} leaves system turns out"
+        return self._template.system_refusal()
 
     def _ids(self, text: str, control: bool) -> np.ndarray:
         """The ids of `text`; `control`: whether names of control tokens become those tokens."""
@@ -146,10 +169,3 @@ class Tokenizer:
             f"{self._files.directory}: no end-of-sequence token: none of tokenizer_config.json (eos_token), "
             "generation_config.json and config.json (eos_token_id) names one"
         )
-
-
-def _messages(*turns: str) -> list[dict[str, str]]:
-    """The turns with their roles: the user's, or the system's and the user's."""
-    return [
-        {"role": role, "content": text} for role, text in zip(("system", "user")[-len(turns) :], turns, strict=True)
-    ]
