@@ -3,10 +3,11 @@ r"""Finding the answer in what a model wrote. Linear in the length of the text, 
 Models write anything: unbalanced braces, a megabyte of backslashes, control characters, tags inside tags. Every
 function here looks at each character a bounded number of times and returns None if there is no answer.
 
-In every form only the text after the last `</think>` counts, and nothing if a `<think>` is still open. The last box is
-the answer; an outer box replaces those inside it; after a box that is never closed there is no answer at all. The
-paragraph of the last box and the text after it are the final statement. If it gives several different answers
-("\boxed{3} or \boxed{4}", "\boxed{3}. The answer is 4") or takes one back ("no wait"), there is no answer.
+In every form only the text after the last `</think>` counts, and nothing if a `<think>` is still open; other marks of
+thoughts (`_THOUGHTS`) are read alike. The last box is the answer; an outer box replaces those inside it; after a box
+that is never closed there is no answer at all. The paragraph of the last box and the text after it are the final
+statement. If it gives several different answers ("\boxed{3} or \boxed{4}", "\boxed{3}. The answer is 4") or takes one
+back ("no wait"), there is no answer.
 """
 
 from __future__ import annotations
@@ -42,6 +43,19 @@ MAX_ANSWERS = 16  # different answers in one final statement
 _LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?\s{0,8}[:=]?\s{1,8}|(?:final )?answer:", re.IGNORECASE)
 
 
+_THOUGHTS = {
+    "<think>": "</think>",
+    "[THINK]": "[/THINK]",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<seed:think>": "</seed:think>",
+    "◁think▷": "◁/think▷",
+    "<|channel>thought": "<channel|>",
+    "<|channel|>analysis": "<|channel|>final<|message|>",  # the answer has a channel of its own
+}
+"""Opening and closing marks of thoughts, as models write them; names that nobody writes for another reason."""
+
+
 class Form(Enum):
     """The marks of an answer in the text of a completion."""
 
@@ -58,7 +72,8 @@ def clean(text: str) -> str:
 
 def after_thinking(text: str) -> str:
     """The text after the last `</think>` and before an unfinished thought; the whole text if there is no thought."""
-    return text.rpartition("</think>")[2].partition("<think>")[0]
+    visible = text[max([0, *(text.rfind(mark) + len(mark) for mark in _THOUGHTS.values() if mark in text)]) :]
+    return visible[: min([len(visible), *(visible.find(mark) for mark in _THOUGHTS if mark in visible)])]
 
 
 def _boxes(text: str) -> tuple[list[tuple[int, int]], bool]:
