@@ -3,7 +3,8 @@
 DIRECTORY has one folder per model with the files that its repository has beside the weights: tokenizer_config.json,
 and chat_template.jinja, special_tokens_map.json, additional_chat_templates/ where it has them. A folder without
 tokenizer.json gets one of bytes and of the control tokens that its template names. Every combination of prompt, system
-turn and of what a template can be told about thinking is compared; a prompt that both refuse counts as equal.
+turn and of what a template can be told about thinking is compared. A prompt that both refuse counts as equal, and so
+does one whose system turn the template leaves out, which transformers does silently and we refuse.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
-import json
 import re
 import shutil
 import sys
@@ -19,10 +19,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
-from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from helpers.chat_models import byte_tokenizer
 
 from prorl_mega.errors import ConfigError, ProRLError
 from prorl_mega.huggingface.tokenizer import Tokenizer
@@ -30,12 +31,7 @@ from prorl_mega.huggingface.tokenizer_files import TokenizerFiles
 
 PROMPTS = ("What is 1+1?", "  Lines,\n\n  white space and é → 東.  \n", "{{ 7 * 7 }} {% raw %} \\boxed{\\frac{1}{2}}")
 SYSTEMS = (None, "", "You are terse.", " Reason\nin steps. ")
-ARGUMENTS: tuple[dict[str, Any], ...] = (
-    {},
-    {"enable_thinking": False},
-    {"thinking": True},
-    {"reasoning_effort": "high"},
-)
+ARGUMENTS: tuple[dict[str, Any], ...] = ({}, {"enable_thinking": False}, {"reasoning_effort": "high"})
 TODAY = "2025-02-03"
 CONTROL = re.compile(r"<\|[\w ./-]{1,40}\|>|<｜[\w▁]{1,40}｜>|</?[a-z_]{1,30}>|\[/?[A-Z_]{1,30}\]")
 
@@ -67,9 +63,10 @@ def compare(folder: Path) -> tuple[str, bool]:
     with tempfile.TemporaryDirectory() as scratch:
         directory = shutil.copytree(folder, Path(scratch) / "model")
         if not (directory / "tokenizer.json").exists():
-            byte_tokenizer(directory)
+            files = TokenizerFiles(directory)
+            byte_tokenizer(directory, {*CONTROL.findall(files.chat_template() or ""), *files.special_tokens.values()})
         theirs = PreTrainedTokenizerFast.from_pretrained(directory)
-        counts = {"equal": 0, "refused by both": 0, "different": 0}
+        counts = {"equal": 0, "refused by both": 0, "without their system turn (refused here)": 0, "different": 0}
         for arguments, system in itertools.product(ARGUMENTS, SYSTEMS):
             chat = {"arguments": arguments, "system": system, "today": TODAY}
             try:
@@ -101,24 +98,11 @@ def compared(
         return "refused by both"
     if found == expected:
         return "equal"
+    if isinstance(found, str) and "leaves system turns out" in found:
+        return "without their system turn (refused here)"
     shown = [each if isinstance(each, str) else theirs.decode(each) for each in (expected, found)]
     print(f"{theirs.name_or_path} {prompt!r} {system!r} {arguments}\n  {shown[0]!r}\n  {shown[1]!r}", file=sys.stderr)
     return "different"
-
-
-def byte_tokenizer(directory: Path) -> None:
-    """Write a tokenizer.json of bytes, whose control tokens are those that the directory's files name."""
-    files = TokenizerFiles(directory)
-    control = {*CONTROL.findall(files.chat_template() or ""), *files.special_tokens.values()}
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Backend(models.BPE({letter: index for index, letter in enumerate(alphabet)}, []))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(name, special=True) for name in sorted(control)])
-    backend.save(str(directory / "tokenizer.json"))
-    settings_file = directory / "tokenizer_config.json"
-    settings = json.loads(settings_file.read_text("utf-8")) if settings_file.exists() else {}
-    settings_file.write_text(json.dumps(settings | {"tokenizer_class": "PreTrainedTokenizerFast"}), "utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError, TemplateSyntaxError, meta
+from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from prorl_mega.errors import ConfigError, DataError, ModelError
@@ -44,6 +44,7 @@ class ChatTemplate:
             raise ModelError(f"{files.directory}: the chat template has {len(source)} characters, more than {_LONGEST}")
         self._source = source
         known = self._variables() - set(files.special_tokens)
+        known = {name for name in known if not name.endswith("_token")}
         for name in arguments:
             if name not in known:
                 raise ConfigError(
@@ -93,6 +94,8 @@ class ChatTemplate:
             tree = environment.parse(_GENERATION.sub("", self._source))
         except TemplateSyntaxError as error:
             raise ModelError(f"{self._directory}: the chat template is broken, line {error.lineno}: {error}") from None
+        if tree.find(nodes.Pow):
+            raise ModelError(f"{self._directory}: the chat template raises to a power, which could take for ever")
         return meta.find_undeclared_variables(tree) - set(environment.globals) - _GIVEN - _OWN
 
     def _strftime(self, pattern: str) -> str:

@@ -47,12 +47,12 @@ class Tokenizer:
         self._backend.no_padding()
         self._backend.no_truncation()
         self.eos_id = self._find_eos()
-        self.end_ids = tuple(dict.fromkeys([self.eos_id, *self._files.end_ids()]))
+        self.end_ids = self._find_ends()
         added = self._backend.get_added_tokens_decoder()
         self._control = {token.content: index for index, token in added.items() if token.special}
         self.markers = self._find_markers()
         self.kept = self.markers if keep_special is None else self._checked(keep_special)
-        self._hidden = [index for name, index in self._control.items() if name not in self.kept]
+        self._hidden = sorted({*self._control.values(), *self.end_ids} - {self._control[name] for name in self.kept})
         self._template = read_chat_template(self._files, **chat)
         self._system: str | None = chat.get("system")
 
@@ -163,9 +163,21 @@ class Tokenizer:
                     f"{self._files.directory}/tokenizer_config.json: eos_token {name!r} is not in tokenizer.json"
                 )
             return index
-        if ids := self._files.end_ids():
-            return ids[0]
+        for file in ("generation_config.json", "config.json"):
+            if ids := self._files.end_ids(file):
+                return ids[0]
         raise ModelError(
             f"{self._files.directory}: no end-of-sequence token: none of tokenizer_config.json (eos_token), "
             "generation_config.json and config.json (eos_token_id) names one"
         )
+
+    def _find_ends(self) -> tuple[int, ...]:
+        """All ids that end a completion: chat models have one token for a turn and another for a text.
+
+        A list in config.json stands in for those of generation_config.json. A single number there does not: it is often
+        the default of a model class and not a token of this tokenizer.
+        """
+        others = self._files.end_ids("generation_config.json")
+        if not others and len(listed := self._files.end_ids("config.json")) > 1:
+            others = listed
+        return tuple(dict.fromkeys([self.eos_id, *others]))

@@ -36,14 +36,11 @@ class TokenizerFiles:
         contents = {role: _content(token) for role, token in named.items() if role in _ROLES or role.endswith("_token")}
         return {role: content for role, content in contents.items() if isinstance(content, str)}
 
-    def end_ids(self) -> list[int]:
-        """The ids of `eos_token_id` in generation_config.json, or in config.json if that one names none."""
-        for name in ("generation_config.json", "config.json"):
-            value = self._read_json(name).get("eos_token_id")
-            listed = value if isinstance(value, list) else [value]
-            if found := [each for each in listed if isinstance(each, int) and not isinstance(each, bool)]:
-                return found
-        return []
+    def end_ids(self, name: str) -> list[int]:
+        """The ids of `eos_token_id`, a number or a list, in generation_config.json or config.json."""
+        value = self._read_json(name).get("eos_token_id")
+        listed = value if isinstance(value, list) else [value]
+        return [each for each in listed if isinstance(each, int) and not isinstance(each, bool)]
 
     def chat_template(self) -> str | None:
         """The source of the chat template: of the files if there are any, else of tokenizer_config.json.
