@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from helpers.characters import ALPHABET as LATIN
 from helpers.characters import character_tokenizer
+from helpers.chat_models import chat_model
 
-from prorl_mega.errors import DataError, ModelError
+from prorl_mega.errors import ConfigError, DataError, ModelError
 from prorl_mega.huggingface.tokenizer import Tokenizer
+from prorl_mega.tasks.extract import Form, answer
 
 ALPHABET = string.printable.replace("\r\x0b\x0c", "") + "é→"
 TEMPLATE = (
@@ -150,6 +152,70 @@ def test_completions_may_end_in_several_ways(chat_directory: Path) -> None:
     assert Tokenizer(chat_directory).end_ids == (eos, 7, 8)
     (chat_directory / "generation_config.json").write_text('{"eos_token_id": 9}')
     assert Tokenizer(chat_directory).end_ids == (eos, 9)
+    (chat_directory / "config.json").write_text('{"eos_token_id": [3, 4]}')
+    assert Tokenizer(chat_directory).end_ids == (eos, 9)
+    (chat_directory / "generation_config.json").unlink()
+    assert Tokenizer(chat_directory).end_ids == (eos, 3, 4)
+    (chat_directory / "config.json").write_text('{"eos_token_id": 2}')  # the default of many model classes
+    assert Tokenizer(chat_directory).end_ids == (eos,)
+
+
+def thinker(directory: Path) -> Path:
+    """A model whose marks of thoughts and answers are control tokens."""
+    marks = ["<think>", "</think>", "[THINK]", "<|begin_of_solution|>", "<answer>", "</answer>", "<|channel|>"]
+    names = {"bos_token": "<|begin|>", "pad_token": "<|pad|>", "think_token": "<think>"}
+    return chat_model(directory, chat_template=TEMPLATE, control=[*marks, "<|fim|>", "<|pad_answer|>"], **names)
+
+
+def ids_of(tokenizer: Tokenizer, text: str) -> list[int]:
+    return tokenizer._ids(text, control=True).tolist()
+
+
+def test_marks_of_thoughts_and_answers_reach_the_verifiers(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(thinker(tmp_path))
+    raw = r"<|begin|><think>\boxed{3}</think><|fim|><|im_start|>So \boxed{4}<|im_end|>"
+    (text,) = tokenizer.decode_batch([ids_of(tokenizer, raw + "<|pad|>")])
+    assert text == r"<think>\boxed{3}</think>So \boxed{4}"
+    assert answer(text, Form.boxed) == "4"
+    unmarked = text.replace("<think>", "").replace("</think>", "")
+    assert answer(unmarked, Form.boxed) is None, "what made a right answer worth nothing"
+    tagged = ids_of(tokenizer, "[THINK]x<answer>4</answer><|channel|><|im_end|>")
+    assert tokenizer.decode_batch([tagged]) == ["[THINK]x<answer>4</answer><|channel|>"]
+
+
+def test_which_control_tokens_verifiers_see_is_a_setting_and_said(tmp_path: Path) -> None:
+    directory = thinker(tmp_path)
+    (said,) = Tokenizer(directory).notes()
+    assert said.startswith("verifiers see these control tokens of an answer: <think>, </think>, [THINK], ")
+    assert said.endswith("(model.keep_special_tokens)")
+    some = Tokenizer(directory, keep_special=["<|fim|>", "<think>"])
+    assert some.decode(ids_of(some, "<think>a</think>b<|fim|><|im_end|>")) == "<think>ab<|fim|>"
+    assert [line[:23] for line in some.notes()] == ["verifiers see these con", "verifiers do not see th"]
+    assert "</think>" in some.notes()[1]
+    with pytest.raises(ConfigError, match=r"keep_special_tokens: '<thnk>' is not a special token .*it has .*<think>"):
+        Tokenizer(directory, keep_special=["<thnk>"])
+
+
+def test_without_such_marks_verifiers_see_what_the_library_shows(chat_directory: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Backend
+
+    generator = np.random.default_rng(1)
+    for directory in (chat_directory, thinker(tmp_path)):
+        keep = None if directory == chat_directory else []
+        tokenizer, backend = (
+            Tokenizer(directory, keep_special=keep),
+            Backend.from_file(str(directory / "tokenizer.json")),
+        )
+        batch = [generator.integers(0, len(tokenizer), 60).tolist() for _ in range(50)] + [[]]
+        assert tokenizer.decode_batch(batch) == backend.decode_batch(batch, skip_special_tokens=True)
+        assert bool(tokenizer.notes()) == (directory != chat_directory)
+
+
+def test_an_end_that_is_no_control_token_is_not_shown_either(chat_directory: Path) -> None:
+    plain = Tokenizer(chat_directory)
+    end = plain.encode("Q")[0]
+    (chat_directory / "generation_config.json").write_text(json.dumps({"eos_token_id": [int(end)]}))
+    assert Tokenizer(chat_directory).decode_batch([[*plain.encode("4"), end]]) == ["4"]
 
 
 def test_broken_directories_are_named(chat_directory: Path, tmp_path: Path) -> None:
