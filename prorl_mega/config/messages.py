@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import typing
 from enum import Enum
 
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -53,7 +54,11 @@ def unknown_key(key: str, schema: type) -> str:
             f"{key}: the mixture has no such entry; only entries of the selected task file can be changed here, "
             "new ones go into a file under configs/tasks/ (tasks=<file>)"
         )
-    keys = list(setting_keys(schema))
+    kinds = setting_keys(schema)
+    for name in (key, key.rpartition(".")[0]):
+        if typing.get_origin(kinds.get(name)) is dict:
+            return f"{name} has no such entry yet; a new one is added with '+': +{name}.NAME=VALUE"
+    keys = list(kinds)
     former = {old: new for old, new in RENAMED.items() if new in keys}
     near = [former.get(name, name) for name in difflib.get_close_matches(key, [*keys, *former], n=3, cutoff=0.6)]
     near = list(dict.fromkeys(near))

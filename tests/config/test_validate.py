@@ -142,6 +142,25 @@ def test_model_directory_problems(tmp_path: Path) -> None:
         run_config(directory)
 
 
+def test_chat_settings_fit_the_template(tmp_path: Path) -> None:
+    directory = model_directory(tmp_path / "model")
+    with pytest.raises(ConfigError, match=r"model\.chat\.arguments is for a chat template, and .* has none"):
+        run_config(directory, "+model.chat.arguments.enable_thinking=false")
+    template = directory / "chat_template.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}{{ enable_thinking }}{% endfor %}")
+    chat = run_config(
+        directory, "+model.chat.arguments.enable_thinking=false", "model.chat.today=2025-01-01"
+    ).model.chat
+    assert (chat.arguments, chat.today, chat.system) == ({"enable_thinking": False}, "2025-01-01", None)
+    with pytest.raises(ConfigError, match=r"arguments\.thinking: .* does not read it; it reads enable_thinking"):
+        run_config(directory, "+model.chat.arguments.thinking=false")
+    with pytest.raises(ConfigError, match=r"model\.chat\.today='soon' is not a date"):
+        run_config(directory, "model.chat.today=soon")
+    template.write_text("{% for m in messages %}")
+    with pytest.raises(ModelError, match=r"chat template is broken, line 1"):
+        run_config(directory)
+
+
 def test_warmstart_settings(model: Path) -> None:
     def config(*overrides: str) -> WarmstartConfig:
         from prorl_mega.config.compose import to_objects

@@ -164,7 +164,7 @@ def thinker(directory: Path) -> Path:
     """A model whose marks of thoughts and answers are control tokens."""
     marks = ["<think>", "</think>", "[THINK]", "<|begin_of_solution|>", "<answer>", "</answer>", "<|channel|>"]
     names = {"bos_token": "<|begin|>", "pad_token": "<|pad|>", "think_token": "<think>"}
-    return chat_model(directory, chat_template=TEMPLATE, control=[*marks, "<|fim|>", "<|pad_answer|>"], **names)
+    return chat_model(directory, chat_template=TEMPLATE, control=[*marks, "<|fim|>"], **names)
 
 
 def ids_of(tokenizer: Tokenizer, text: str) -> list[int]:
