@@ -86,7 +86,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "an argument about thinking, a system turn of its own": {"enable_thinking": False},
     "macros, JSON in every form, filters": {"reasoning_effort": "high"},
 }
-TOKENS = {"bos_token": "<|begin|>", "image_token": "<|pad|>"}
+TOKENS: dict[str, Any] = {"bos_token": "<|begin|>", "image_token": "<|pad|>"}
 
 
 class Stopped(datetime.datetime):

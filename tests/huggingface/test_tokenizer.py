@@ -6,6 +6,7 @@ import string
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,7 +164,7 @@ def test_completions_may_end_in_several_ways(chat_directory: Path) -> None:
 def thinker(directory: Path) -> Path:
     """A model whose marks of thoughts and answers are control tokens."""
     marks = ["<think>", "</think>", "[THINK]", "<|begin_of_solution|>", "<answer>", "</answer>", "<|channel|>"]
-    names = {"bos_token": "<|begin|>", "pad_token": "<|pad|>", "think_token": "<think>"}
+    names: dict[str, Any] = {"bos_token": "<|begin|>", "pad_token": "<|pad|>", "think_token": "<think>"}
     return chat_model(directory, chat_template=TEMPLATE, control=[*marks, "<|fim|>"], **names)
 
 
@@ -201,7 +202,7 @@ def test_without_such_marks_verifiers_see_what_the_library_shows(chat_directory:
 
     generator = np.random.default_rng(1)
     for directory in (chat_directory, thinker(tmp_path)):
-        keep = None if directory == chat_directory else []
+        keep: list[str] | None = None if directory == chat_directory else []
         tokenizer, backend = (
             Tokenizer(directory, keep_special=keep),
             Backend.from_file(str(directory / "tokenizer.json")),
