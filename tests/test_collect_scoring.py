@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.chat_models import chat_model
 from helpers.hostile_tasks import hostile_config
 from helpers.programs import TOKENIZER
 
@@ -100,6 +103,19 @@ def test_verdicts_are_those_of_scoring_afterwards(pool: VerifierPool) -> None:
         for group in groups
     ]
     assert group_metrics(groups) == group_metrics(copies)
+
+
+def test_prompts_have_the_system_turn_and_answers_their_marks(pool: VerifierPool, tmp_path: Path) -> None:
+    turns = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
+    tokenizer = Tokenizer(chat_model(tmp_path, chat_template=turns, control=["<think>", "</think>"]))
+    problem = Problem(key="bad/0", task="bad", prompt="+", system="Be brief.")
+    engine = Engine(["good"], [0])
+    marked = [len(tokenizer) - 2, *tokenizer.encode("x"), len(tokenizer) - 1, *tokenizer.encode("y"), tokenizer.eos_id]
+    engine.completions = [replace(engine.completions[0], tokens=np.array(marked), logprobs=np.zeros(len(marked)))]
+    collecting = replace(collector(engine, pool), tokenizer=tokenizer)
+    (group,) = collecting.collect([problem], replace(SAMPLING, samples=1))
+    assert tokenizer.decode(group.prompt_tokens) == "system:Be brief.;user:+;"
+    assert group.samples[0].text == "<think>x</think>y"
 
 
 def test_what_has_ended_is_scored_while_the_rest_is_sampled(pool: VerifierPool) -> None:
