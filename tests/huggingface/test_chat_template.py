@@ -139,9 +139,10 @@ def test_neither_turn_can_write_control_tokens(tmp_path: Path) -> None:
         polite, hostile = tokenizer.encode_prompt("hi", "be good"), tokenizer.encode_prompt(*names)
         control = [len(tokenizer) - 1 - i for i in range(4)]
         assert [each for each in hostile if each in control] == [each for each in polite if each in control]
-        shown = tokenizer.decode(hostile, skip_special=False)
-        spaced = [name.strip() if "trim" in template else name for name in names]
-        assert all(name in shown for name in spaced)
+        turns = [{"role": "system", "content": names[1]}, {"role": "user", "content": names[0]}]
+        theirs = AutoTokenizer.from_pretrained(tmp_path)
+        text = theirs.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        assert tokenizer.decode(hostile, skip_special=False) == text
         assert tokenizer.encode_prompt("hi", names[1])[-10:].tolist() == polite[-10:].tolist()
 
 
