@@ -63,6 +63,8 @@ def backtest(config: RunConfig, rows: Iterable[dict[str, Any]]) -> Iterator[tupl
     """Step and event, in order, of all events of a fresh controller on these rows of a metrics file."""
     controller = ProRLController(config)
     for row in rows:
+        if row["step"] == 0:  # the policy before training, which is not judged
+            continue
         for event in controller.observe(row["step"], _metrics(row)).events:
             yield row["step"], event
 
@@ -162,7 +164,8 @@ def main() -> int:
             if not arguments.json:
                 print(f"{mark} step {step:>6}  {event.action:<10}  {event.trigger:<12}  {event.text}")
         if not arguments.json:
-            print(f"{len(rows)} steps: {counts['=']} as logged, {counts['+']} only here, {counts['-']} only in the log")
+            steps = sum(row["step"] > 0 for row in rows)
+            print(f"{steps} steps: {counts['=']} as logged, {counts['+']} only here, {counts['-']} only in the log")
 
     status = exit_status(command)
     return DIFFERENT if not status and arguments.check and counts["+"] + counts["-"] else status

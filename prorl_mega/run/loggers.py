@@ -2,7 +2,7 @@
 
 A logger is any callable `(directory, *, after)` that returns an object with `append(step, metrics)` and `close()`, such
 as the class in examples/my_logger.py. Only rank 0 makes them. `directory` is the run's own; `after` is the step that
-the run continues from: 0, or that of the checkpoint it resumes from, so that points beyond it can be hidden.
+the run continues from, that of its checkpoint, so that points beyond it can be hidden; -1: it starts afresh.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ class MetricsLogger(Protocol):
     """Receives the numbers of a run, step by step. Its exceptions end the run."""
 
     def append(self, step: int, metrics: Metrics) -> None:
-        """Take the numbers of step `step`, once and in order; values may be infinite or NaN."""
+        """Take the numbers of step `step`, once and in order; values may be infinite or NaN. Step 0 has the held-out
+        results of the policy before training."""
 
     def close(self) -> None:
         """End the log, also after a failure. Called once."""

@@ -1,7 +1,7 @@
 """A run and its directory, `<root>/<name>/`; all files of a run are written through it.
 
 config.yaml       the resolved settings            samples/       a few answers per step
-metrics.jsonl     one row per step                 evaluation/    results on held-out problems
+metrics.jsonl     a row per step, 0: the base      evaluation/    results on held-out problems
 tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
 decisions.jsonl   the controller's decisions       LOCK           the process that writes here
 console.log       the lines of the console
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,16 +133,16 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         last: Metrics = {}
         with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
-                last = cut_metrics(self.directory / METRICS, step)
-                cut_after(self.directory / DECISIONS, step)
                 done = -1 if self._newest is None else step  # a fresh start keeps nothing, not even step 0
+                last = cut_metrics(self.directory / METRICS, done)
+                cut_after(self.directory / DECISIONS, step)
                 last_step = self._schedule.steps
                 evaluations.remove_after(self.directory / "evaluation", done, is_last=step >= last_step)
                 for path in (self.directory / "samples").glob("step_*.jsonl"):
                     if path.stem > f"step_{step:06d}":
                         path.unlink()
                 for make in self._logger_types:
-                    self._loggers.append(make(self.directory, after=step))
+                    self._loggers.append(make(self.directory, after=done))
         self._resets = int(self._ranks.broadcast(last.get("reference/resets", 0.0)))
         return step
 
@@ -238,18 +239,36 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
 
     # Held-out results
 
-    def evaluation(self, label: str, *, step: int, metrics: Metrics, problems: list[dict[str, Any]]) -> None:
+    def evaluation(
+        self, label: str, *, step: int, settings: dict[str, Any], metrics: Metrics, problems: list[dict[str, Any]]
+    ) -> None:
         """Write `evaluation/<label>.json`; see `prorl_mega.run.evaluations` for the fields of a problem."""
         if self._ranks.is_first:
             with storage_errors(f"writing {self.directory}"):
                 evaluations.write_evaluation(
-                    self.directory / "evaluation", label=label, step=step, metrics=metrics, problems=problems
+                    self.directory / "evaluation",
+                    label=label,
+                    step=step,
+                    settings=settings,
+                    metrics=metrics,
+                    problems=problems,
                 )
 
-    def evaluated(self, label: str) -> bool:
-        """Whether that evaluation exists already, from before the run was resumed. Collective."""
-        path = self.directory / "evaluation" / f"{label}.json"
-        return bool(self._ranks.broadcast(evaluations.read_evaluation(path) is not None))
+    def evaluated(self, label: str, *, step: int, settings: dict[str, Any]) -> Metrics | None:
+        """The metrics of that evaluation, if it exists already: of the same step, under the same settings. Collective."""
+        found = evaluations.read_evaluation(self.directory / "evaluation" / f"{label}.json")
+        is_same = found is not None and found["step"] == step and found["settings"] == settings
+        known = self._ranks.broadcast(found["metrics"] if found and is_same else None)
+        return known and {name: math.nan if value is None else float(value) for name, value in known.items()}
+
+    def before_training(self, metrics: Metrics) -> None:
+        """Record the numbers of the policy that training begins with, as those of step 0."""
+        with self._ranks.raise_on_all_ranks("recording step 0"):
+            if self._ranks.is_first:
+                cut_metrics(self.directory / METRICS, -1)  # of an attempt that ended before the first step
+                append_metrics(self.directory / METRICS, 0, metrics)
+                for logger in self._loggers:
+                    logger.append(0, metrics)
 
     def close(self) -> None:
         """Give signals, files and the directory back. May be called more than once."""
