@@ -1,4 +1,4 @@
-"""The lock files name every package once, gpu.lock is one that pip can install, and a setup says what it has installed."""
+"""The lock files name every package once, gpu.lock can be installed, and a setup for GPUs has CUDA's torch."""
 
 from __future__ import annotations
 
@@ -63,15 +63,14 @@ def test_gpu_lock_resolves_to_itself_from_the_public_index(tmp_path: Path) -> No
         pytest.skip("the public package index cannot be reached")
     assert done.returncode == 0, done.stderr
     wanted = json.loads(report.read_text())["install"]
-    installed = {
-        (re.sub(r"[-_.]+", "-", each["metadata"]["name"]).lower(), each["metadata"]["version"]) for each in wanted
-    }
+    named = [(each["metadata"]["name"], each["metadata"]["version"]) for each in wanted]
+    installed = {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in named}
     assert installed == set(pins(*files)), "a package without a pin may be another one tomorrow"
 
 
 @pytest.mark.parametrize(("variant", "cuda", "code"), [("gpu", "", 1), ("gpu", "13.0", 0), ("cpu", "", 0)])
 def test_a_setup_for_gpus_with_a_cpu_torch_fails(tmp_path: Path, variant: str, cuda: str, code: int) -> None:
-    """A directory of wheels that pip is configured to look into (PIP_FIND_LINKS) may offer a CPU torch of that version."""
+    """A directory of wheels that pip looks into (PIP_FIND_LINKS) may offer a CPU torch of the same version."""
     shutil.copytree(REQUIREMENTS, tmp_path / "requirements")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)

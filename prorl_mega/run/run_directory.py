@@ -255,7 +255,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 )
 
     def evaluated(self, label: str, *, step: int, settings: dict[str, Any]) -> Metrics | None:
-        """The metrics of that evaluation, if it exists already: of the same step, under the same settings. Collective."""
+        """The metrics of that evaluation if it exists already, of this step and under these settings. Collective."""
         found = evaluations.read_evaluation(self.directory / "evaluation" / f"{label}.json")
         is_same = found is not None and found["step"] == step and found["settings"] == settings
         known = self._ranks.broadcast(found["metrics"] if found and is_same else None)

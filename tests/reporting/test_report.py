@@ -137,9 +137,8 @@ def test_results_under_different_settings_are_not_compared(tmp_path: Path) -> No
     assert not re.search(r"[+-][\d.]+ points", text)
     assert "all tasks" not in text
     assert re.search(r"held-out problems\s+not compared\s+evaluation\.temperature: 0\.6 and 1\.0", text)
-    assert re.search(
-        r"Not compared\..* \(base and trained\): evaluation\.temperature: 0\.6 and 1\.0\. Set them back", text, re.S
-    )
+    said = r"Not compared\..* \(base and trained\): evaluation\.temperature: 0\.6 and 1\.0\. Set them back"
+    assert re.search(said, text, re.DOTALL)
     assert "trained (under other settings), " in text
 
 
