@@ -77,7 +77,7 @@ def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
             log.decide(decision)
         if decision.stop:
             run.stop(decision)
-        if run.due(step, config.schedule.save_every):
+        if run.due_to_save(step):
             run.save(step, parts.save)
 
     code = run.finish(step, parts.save)

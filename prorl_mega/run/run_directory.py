@@ -27,11 +27,12 @@ from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import append_decisions
-from prorl_mega.run.jsonl import cut_after, to_lines
+from prorl_mega.run.jsonl import cut_after, read_rows, to_lines
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.loggers import LOGGERS, LoggerType, MetricsLogger
 from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
 from prorl_mega.run.progress import SAVE, RunProgress, due
+from prorl_mega.run.retention import Retention
 from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
 from prorl_mega.run.signals import StopSignals
 from prorl_mega.run.step import StepLog
@@ -71,12 +72,13 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 self._lock.acquire()
         self._console = Console(directory / "console.log" if ranks.is_first else None)
         self._signals = StopSignals(announce=ranks.is_first)
+        self._retention = Retention.of(config.schedule)
         try:
             self._checkpoints = Checkpoints(
                 directory / "checkpoints",
                 ranks=ranks,
                 settings=fingerprint(config),
-                keep=config.schedule.keep_checkpoints,
+                retention=self._retention,
                 report=self.message,
             )
             with ranks.raise_on_all_ranks(opening), storage_errors(f"tidying {directory}"):
@@ -135,6 +137,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             if self._ranks.is_first:
                 done = -1 if self._newest is None else step  # a fresh start keeps nothing, not even step 0
                 last = cut_metrics(self.directory / METRICS, done)
+                for row in read_rows(self.directory / METRICS):
+                    self._retention.observe(row["step"], row)
                 cut_after(self.directory / DECISIONS, step)
                 last_step = self._schedule.steps
                 evaluations.remove_after(self.directory / "evaluation", done, is_last=step >= last_step)
@@ -185,6 +189,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         if "length/total" in log.metrics:  # sampled tokens over all that a step does, not over sampling alone
             seconds["tokens_per_second"] = log.metrics["length/total"] / seconds["step"]
         metrics = log.all_metrics(seconds | self._save_seconds) | memory()
+        self._retention.observe(step, metrics)
         self._save_seconds = {}
         with self._ranks.raise_on_all_ranks(f"recording step {step}"):
             if self._ranks.is_first:
@@ -201,6 +206,12 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     def due(self, step: int, every: int) -> bool:
         """Whether an action of every `every` steps (0: only at the end) is due after this one."""
         return due(step, every, self._schedule.steps)
+
+    def due_to_save(self, step: int) -> bool:
+        """Whether a checkpoint is due after this step: at its turn, or because its policy is the best so far."""
+        if self.due(step, self._schedule.save_every):
+            return True
+        return self._schedule.keep_best and bool(self._ranks.broadcast(self._retention.is_best(step)))
 
     def should_stop(self) -> bool:
         """Whether the loop must end before its last step: after a signal or at the time limit. Collective, once per

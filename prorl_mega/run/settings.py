@@ -36,6 +36,8 @@ MAY_CHANGE = (
     "schedule.evaluate_every",
     "schedule.save_every",
     "schedule.keep_checkpoints",
+    "schedule.keep_every",
+    "schedule.keep_best",
     "schedule.time_limit_minutes",
     "tasks.workers",
     "tasks.memory_mib",

@@ -353,6 +353,26 @@ def test_a_final_evaluation_is_not_final_when_the_run_goes_on(tmp_path: Path) ->
             assert (run.evaluated("final", step=3, settings=SETTINGS) is not None) is remain
 
 
+def test_the_best_is_saved_when_it_is_found_and_kept_after_a_resume(tmp_path: Path) -> None:
+    """By the numbers on disk: an interrupted run and an uninterrupted one keep the same checkpoints."""
+    settings = {"evaluate_every": 2, "save_every": 5, "keep_checkpoints": 1, "keep_best": True, "keep_every": 10}
+
+    def kept(root: Path) -> list[int]:
+        return sorted(int(path.name[5:]) for path in (root / "toy" / "checkpoints").glob("step_*"))
+
+    for steps in (9, 17, 24):
+        run_ranks(2, lambda ranks, steps=steps: toy_train(toy_config(tmp_path / "a", steps, **settings), ranks))
+    run_ranks(2, lambda ranks: toy_train(toy_config(tmp_path / "b", 24, **settings), ranks))
+    rows = read_rows(tmp_path / "b" / "toy" / "metrics.jsonl")
+    scores = {row["step"]: row["evaluation/pass@1"] for row in rows if "evaluation/pass@1" in row}
+    best = max(scores, key=lambda step: scores[step])
+    assert best % 5, "or nothing is shown"
+    assert kept(tmp_path / "b") == sorted({best, 10, 20, 24})
+    assert (tmp_path / "b" / "toy" / "checkpoints" / "BEST").read_text() == f"step_{best:06d}\n"
+    assert max(kept(tmp_path / "a")) == 24
+    assert {best, 10, 20} <= set(kept(tmp_path / "a"))
+
+
 def test_the_numbers_of_step_0_survive_a_resume_and_no_fresh_start(tmp_path: Path) -> None:
     path = tmp_path / "toy" / "metrics.jsonl"
     with TrainingRun(toy_config(tmp_path, 3), Ranks.alone()) as run:
