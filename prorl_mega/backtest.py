@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from prorl_mega.config.command_line import refuse_odd_choices
 from prorl_mega.config.compose import config_directory, register, root_config, to_objects
 from prorl_mega.config.messages import explain
 from prorl_mega.config.schedule_checks import schedule_problems
@@ -92,6 +93,7 @@ def read_config(metrics: Path, overrides: list[str]) -> RunConfig:
     """The settings to backtest with. Raises ConfigError for settings that do not exist or contradict each other."""
     try:
         if any(override.startswith("experiment=") for override in overrides):
+            refuse_odd_choices(overrides, config_directory())
             register()
             with initialize_config_dir(config_dir=str(config_directory()), version_base="1.3"):
                 settings = compose(root_config(RunConfig), overrides=[*overrides, "name=backtest", "model.path=none"])
