@@ -109,7 +109,8 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
         )
     if learner.kernels is not None:
         run.message(f"log-probs, entropy and KL by {learner.kernels}")
-    with RemoteVerifiers(config.tasks) if config.tasks.servers else VerifierPool(config.tasks) as verifiers:
+    say = run.message
+    with RemoteVerifiers(config.tasks, say) if config.tasks.servers else VerifierPool(config.tasks, say) as verifiers:
         with run.phase("starting the inference engine"):
             rollout = VllmRollout(
                 Path(config.model.path),

@@ -133,6 +133,7 @@ class TasksConfig:
     memory_mib: int = bounded(2048, ge=512)  # address space of each; more fails the answer, not the machine
     timeout_s: float = bounded(10.0, gt=0, le=86400)  # for one answer, then the worker is killed
     retries: int = bounded(1, ge=0)  # after a crash or time-out of a verifier
+    report_failures: float = bounded(0.05, ge=0, le=1)  # a larger share of answers without a verdict is said at once
     servers: list[str] = field(default_factory=list)  # host:port of reward servers; empty: processes of this machine
     token_file: str | None = None  # clients and servers sign with it; of mode 0600, a server makes it
     serve: ServeConfig = field(default_factory=ServeConfig)

@@ -193,4 +193,5 @@ def _scales(panel: Any, chart: Chart, steps: np.ndarray) -> None:
         for bound, is_fixed, own in zip(chart.bounds, fixed, (finite.min(), finite.max()), strict=True)
     )
     margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-    panel.set_ylim(low if fixed[0] else low - margin, high if fixed[1] and high > low else high + margin)
+    below = low - margin if low < 0 else max(0.0, low - margin)  # what is never negative is not drawn as if it were
+    panel.set_ylim(low if fixed[0] else below, high if fixed[1] and high > low else high + margin)

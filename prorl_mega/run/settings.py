@@ -43,6 +43,7 @@ MAY_CHANGE = (
     "tasks.memory_mib",
     "tasks.timeout_s",
     "tasks.retries",
+    "tasks.report_failures",
     "tasks.servers",
     "tasks.token_file",
     "tasks.serve",

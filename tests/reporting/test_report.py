@@ -271,6 +271,17 @@ def test_long_lines_are_averaged_not_sampled() -> None:
     assert svg(chart).count("&#34;2&#34;") == MOST_POINTS
 
 
+@pytest.mark.parametrize("title", ["Clipped tokens", "KL to the reference policy", "Engine against learner", "Entropy"])
+def test_a_line_of_zeros_lies_at_the_bottom(tmp_path: Path, title: str) -> None:
+    zeros = ("policy/clipped_low", "policy/clipped_high", "policy/kl", "sampler/logprob_gap", "policy/entropy")
+    for step in (1, 2, 3):
+        append_metrics(tmp_path / "metrics.jsonl", step, dict.fromkeys(zeros, 0.0))
+    chart = next(each for each in all_charts(read_history(tmp_path)) if each.title == title)
+    labels = re.findall(r">([−-]?[\d.]+)</text>", svg(chart))
+    assert "0.0" in labels
+    assert not [label for label in labels if label[0] in "−-"]
+
+
 def test_empty_charts_are_empty() -> None:
     nothing = np.full(3, np.nan)
     for stacked in (False, True):
