@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import typing
 from enum import Enum
 
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -74,7 +75,7 @@ def _not_empty(key: str, schema: type) -> str:
     if expected:
         return f"it cannot be empty; {expected}"
     kind = setting_keys(schema).get(key)
-    empty = {list: "[]", dict: "{}"}.get(getattr(kind, "__origin__", None))
+    empty = {list: "[]", dict: "{}"}.get(typing.get_origin(kind) or type(None))
     return f"it cannot be empty; {f'{key}={empty} has nothing in it' if empty else 'leave it out, or give it a value'}"
 
 

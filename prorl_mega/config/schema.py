@@ -172,7 +172,7 @@ class RunConfig:
     root: str = "runs"
     seed: int = bounded(1, ge=0, le=2**31 - 1)
     resume: Resume = Resume.auto
-    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])  # beside metrics.jsonl; or file.py:Name
+    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])  # beside metrics.jsonl; wandb, file.py:Name
     model: ModelConfig = field(default_factory=ModelConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

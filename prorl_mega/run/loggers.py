@@ -7,10 +7,15 @@ the run continues from, that of its checkpoint, so that points beyond it can be 
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from typing import Protocol
 
+from prorl_mega.errors import ConfigError
+from prorl_mega.plugins import resolve
 from prorl_mega.run.tensorboard import TensorBoard
+from prorl_mega.run.wandb import WandB
 from prorl_mega.types import Metrics
 
 
@@ -26,4 +31,17 @@ class MetricsLogger(Protocol):
 
 
 LoggerType = Callable[..., MetricsLogger]
-LOGGERS: dict[str, LoggerType] = {"tensorboard": TensorBoard}
+LOGGERS: dict[str, LoggerType] = {"tensorboard": TensorBoard, "wandb": WandB}
+_PACKAGES = {"wandb": "wandb"}  # that a logger needs and the requirements do not have
+
+
+def logger_types(names: list[str]) -> list[LoggerType]:
+    """The loggers of the setting `loggers`. Raises ConfigError for one that there is not or that cannot work here."""
+    for name in names:
+        package = _PACKAGES.get(name)
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"loggers={name} needs the package {package}, which is not installed: {sys.executable} -m pip install "
+                f"{package}"
+            )
+    return [resolve(name, LOGGERS, what="logger", key="loggers") for name in names]

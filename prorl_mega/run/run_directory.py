@@ -21,7 +21,6 @@ from prorl_mega.config.schema import Resume, RunConfig
 from prorl_mega.config.validate import name_problems
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, ExitCode
-from prorl_mega.plugins import resolve
 from prorl_mega.run import evaluations
 from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.console import Console, counted, duration
@@ -29,7 +28,7 @@ from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import append_decisions
 from prorl_mega.run.jsonl import cut_after, read_rows, to_lines
 from prorl_mega.run.lock import RunLock
-from prorl_mega.run.loggers import LOGGERS, LoggerType, MetricsLogger
+from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
 from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
 from prorl_mega.run.progress import SAVE, RunProgress, due
 from prorl_mega.run.retention import Retention
@@ -66,7 +65,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         opening = f"opening {directory}"
         with ranks.raise_on_all_ranks(opening), storage_errors(f"creating {directory}"):
             if ranks.is_first:
-                self._logger_types = [resolve(each, LOGGERS, what="logger", key="loggers") for each in config.loggers]
+                self._logger_types = logger_types(config.loggers)
                 for part in ("checkpoints", "samples", "evaluation"):
                     (directory / part).mkdir(parents=True, exist_ok=True)
                 self._lock.acquire()

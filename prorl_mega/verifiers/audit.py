@@ -66,7 +66,7 @@ def _range(name: str, entry: str) -> tuple[float, float]:
     low, high = cls.rewards
     if not -LARGEST_REWARD <= low <= 0 < 1 <= high <= LARGEST_REWARD:
         raise ConfigError(
-            f"tasks.mixture.{entry}: the task {name!r} declares rewards from {low:g} to {high:g}; a range has to contain "
-            f"0 (wrong) and 1 (right), and to end at {LARGEST_REWARD:g} at most"
+            f"tasks.mixture.{entry}: the task {name!r} declares rewards from {low:g} to {high:g}; a range has to "
+            f"contain 0 (wrong) and 1 (right), and to end at {LARGEST_REWARD:g} at most"
         )
     return float(low), float(high)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -332,7 +333,8 @@ def test_evaluations_are_bounded_and_found_again(tmp_path: Path) -> None:
         known = run.evaluated("base", **same)
         assert known is not None
         assert (str(known["evaluation/pass@1"]), known["x"]) == ("nan", 1.0)
-        for other in ({"step": 1}, {"settings": {"evaluation.temperature": 1.0}}, {"settings": {}}):
+        others: list[dict[str, Any]] = [{"step": 1}, {"settings": {"evaluation.temperature": 1.0}}, {"settings": {}}]
+        for other in others:
             assert run.evaluated("base", **(same | other)) is None, other
     content = json.loads((tmp_path / "toy" / "evaluation" / "base.json").read_text())
     assert content["metrics"] == {"evaluation/pass@1": None, "x": 1.0}
@@ -355,13 +357,20 @@ def test_a_final_evaluation_is_not_final_when_the_run_goes_on(tmp_path: Path) ->
 
 def test_the_best_is_saved_when_it_is_found_and_kept_after_a_resume(tmp_path: Path) -> None:
     """By the numbers on disk: an interrupted run and an uninterrupted one keep the same checkpoints."""
-    settings = {"evaluate_every": 2, "save_every": 5, "keep_checkpoints": 1, "keep_best": True, "keep_every": 10}
+    settings: dict[str, Any] = {
+        "evaluate_every": 2,
+        "save_every": 5,
+        "keep_checkpoints": 1,
+        "keep_best": True,
+        "keep_every": 10,
+    }
 
     def kept(root: Path) -> list[int]:
         return sorted(int(path.name[5:]) for path in (root / "toy" / "checkpoints").glob("step_*"))
 
     for steps in (9, 17, 24):
-        run_ranks(2, lambda ranks, steps=steps: toy_train(toy_config(tmp_path / "a", steps, **settings), ranks))
+        config = toy_config(tmp_path / "a", steps, **settings)
+        run_ranks(2, partial(toy_train, config))
     run_ranks(2, lambda ranks: toy_train(toy_config(tmp_path / "b", 24, **settings), ranks))
     rows = read_rows(tmp_path / "b" / "toy" / "metrics.jsonl")
     scores = {row["step"]: row["evaluation/pass@1"] for row in rows if "evaluation/pass@1" in row}
