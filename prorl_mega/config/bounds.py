@@ -19,7 +19,7 @@ _RULES = {
 
 
 LARGEST: dict[type, float] = {int: 2**31 - 1, float: 1e30}
-"""What a number without a bound of its own may have at most: the arithmetic behind it has 32 bits."""
+"""The bound of numbers without one of their own: the arithmetic behind them has 32 bits."""
 
 
 def bounded(default: Number, **bounds: float) -> Number:

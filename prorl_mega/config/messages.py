@@ -70,12 +70,13 @@ def unknown_key(key: str, schema: type) -> str:
 
 
 def _not_empty(key: str, schema: type) -> str:
-    """What a setting has to have where it was given nothing."""
+    """The rest of a message about a setting that was given nothing: what it has to have."""
     expected = _expected(key, schema).removeprefix("; ")
     if expected:
         return f"it cannot be empty; {expected}"
     kind = setting_keys(schema).get(key)
-    empty = {list: "[]", dict: "{}"}.get(typing.get_origin(kind) or type(None))
+    origin = typing.get_origin(kind)
+    empty = "[]" if origin is list else "{}" if origin is dict else ""
     return f"it cannot be empty; {f'{key}={empty} has nothing in it' if empty else 'leave it out, or give it a value'}"
 
 

@@ -30,7 +30,7 @@ samples, and where a file lies; problems are compared by their keys and pass@k i
 
 
 def conditions(config: RunConfig, *, problems_per_task: int, max_tokens: int | None) -> Conditions:
-    """What decides the result besides the weights. `max_tokens` None: the longest response of all stages."""
+    """The settings that decide the result, with the weights. `max_tokens` None: the longest response of all stages."""
     limit = longest_response(config, stage_settings(config)) if max_tokens is None else max_tokens
     found = {
         key: value
@@ -47,7 +47,7 @@ def incomparable(before: Conditions, after: Conditions) -> list[str]:
 
 
 def remarks(before: Conditions, after: Conditions) -> list[str]:
-    """What a reader of two results that can be compared should know: other counts, nothing recorded."""
+    """Sentences for the reader of two results that can be compared: other counts, nothing recorded."""
     if not before or not after:
         return ["The settings of these evaluations were not recorded; whether they were the same is not known."]
     lines = [line for key, line in _differences(before, after) if key in (PROBLEMS, "evaluation.samples")]

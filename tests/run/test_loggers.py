@@ -45,16 +45,22 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def wandb_steps(file: Path) -> list[int]:
-    """The steps in the file of an offline run that have "reward/mean"."""
-    store: Any = importlib.import_module("wandb.sdk.internal.datastore").DataStore()
+    """The steps in the file of an offline run that have "reward/mean": records in the blocks of a LevelDB log."""
     record_type: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record
-    store.open_for_scan(str(file))
-    steps = []
-    while (data := store.scan_data()) is not None:
-        record = record_type()
-        record.ParseFromString(data)
-        if any(item.key == "reward/mean" or item.nested_key == ["reward/mean"] for item in record.history.item):
-            steps.append(record.history.step.num)
+    content, block, steps, data = file.read_bytes(), 1 << 15, [], b""
+    at = 7  # after the file's own header
+    while at + 7 <= len(content):
+        if block - at % block < 7:
+            at += block - at % block  # padding
+            continue
+        size, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        data += content[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # a whole record, or its last part
+            history = record_type.FromString(data).history
+            if any("reward/mean" in (item.key, ".".join(item.nested_key)) for item in history.item):
+                steps.append(history.step.num)
+            data = b""
     return steps
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -353,58 +352,6 @@ def test_a_final_evaluation_is_not_final_when_the_run_goes_on(tmp_path: Path) ->
             run.resume(Toy().restore)
             assert run.evaluated("base", step=0, settings=SETTINGS)
             assert (run.evaluated("final", step=3, settings=SETTINGS) is not None) is remain
-
-
-def test_the_best_is_saved_when_it_is_found_and_kept_after_a_resume(tmp_path: Path) -> None:
-    """By the numbers on disk: an interrupted run and an uninterrupted one keep the same checkpoints."""
-    settings: dict[str, Any] = {
-        "evaluate_every": 2,
-        "save_every": 5,
-        "keep_checkpoints": 1,
-        "keep_best": True,
-        "keep_every": 10,
-    }
-
-    def kept(root: Path) -> list[int]:
-        return sorted(int(path.name[5:]) for path in (root / "toy" / "checkpoints").glob("step_*"))
-
-    for steps in (9, 17, 24):
-        config = toy_config(tmp_path / "a", steps, **settings)
-        run_ranks(2, partial(toy_train, config))
-    run_ranks(2, lambda ranks: toy_train(toy_config(tmp_path / "b", 24, **settings), ranks))
-    rows = read_rows(tmp_path / "b" / "toy" / "metrics.jsonl")
-    scores = {row["step"]: row["evaluation/pass@1"] for row in rows if "evaluation/pass@1" in row}
-    best = max(scores, key=lambda step: scores[step])
-    assert best % 5, "or nothing is shown"
-    assert kept(tmp_path / "b") == sorted({best, 10, 20, 24})
-    assert (tmp_path / "b" / "toy" / "checkpoints" / "BEST").read_text() == f"step_{best:06d}\n"
-    assert max(kept(tmp_path / "a")) == 24
-    assert {best, 10, 20} <= set(kept(tmp_path / "a"))
-
-
-def test_the_numbers_of_step_0_survive_a_resume_and_no_fresh_start(tmp_path: Path) -> None:
-    path = tmp_path / "toy" / "metrics.jsonl"
-    with TrainingRun(toy_config(tmp_path, 3), Ranks.alone()) as run:
-        run.resume(Toy().restore)
-        for score in (0.1, 0.2):  # an attempt that ended before the first step, and one more
-            run.before_training({"evaluation/pass@1": score})
-    toy_train(toy_config(tmp_path, 3), Ranks.alone())
-    assert [row["step"] for row in read_rows(path)] == [1, 2, 3]
-    with TrainingRun(toy_config(tmp_path, 6), Ranks.alone()) as run:
-        run.resume(Toy().restore)
-        run.before_training({"evaluation/pass@1": 0.2})
-    assert list(read_rows(path)) == [{"step": 0, "evaluation/pass@1": 0.2}]
-    toy_train(toy_config(tmp_path, 6), Ranks.alone())
-    assert [row["step"] for row in read_rows(path)] == [0, 4, 5, 6]
-    time.sleep(1.1)
-    (tmp_path / "toy" / "checkpoints").rename(tmp_path / "moved")
-    with TrainingRun(toy_config(tmp_path, 6), Ranks.alone()) as run:
-        run.resume(Toy().restore)
-        run.before_training({"evaluation/pass@1": 0.3})
-    accumulator = EventAccumulator(str(tmp_path / "toy" / "tensorboard"), purge_orphaned_data=True)
-    accumulator.Reload()
-    points = [(event.step, round(event.value, 3)) for event in accumulator.Scalars("evaluation/pass@1")]
-    assert points == [(0, 0.3)], "what an earlier start has left is hidden"
 
 
 def test_metrics_that_cannot_be_written_are_a_storage_error(tmp_path: Path) -> None:
