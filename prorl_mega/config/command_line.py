@@ -1,9 +1,11 @@
-"""Command lines as Hydra can read them: flags first, and no value for a group that Hydra has no words for."""
+"""Command lines as people write them: flags between overrides or paths, and groups that are given no file's name."""
 
 from __future__ import annotations
 
+import argparse
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -15,6 +17,21 @@ _WITH_VALUE = {
     "-i", "--experimental-rerun",
 }  # fmt: skip
 """Hydra's flags that take the argument behind them as their value."""
+
+
+class IntermixedParser(argparse.ArgumentParser):
+    """A parser, also of a subcommand, that takes flags between several positional arguments: `show x --count 1 y=2`."""
+
+    _is_parsing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._is_parsing:
+            return super().parse_known_args(args, namespace)
+        self._is_parsing = True  # the method below calls this one
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_parsing = False
 
 
 def flags_first(arguments: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ from prorl_mega.run import evaluations
 from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
-from prorl_mega.run.decisions import append_decisions
+from prorl_mega.run.decisions import append_decisions, to_row
 from prorl_mega.run.jsonl import cut_after, read_rows, to_lines
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
@@ -71,7 +71,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 self._lock.acquire()
         self._console = Console(directory / "console.log" if ranks.is_first else None)
         self._signals = StopSignals(announce=ranks.is_first)
-        self._retention = Retention.of(config.schedule)
+        self._retention = Retention.of(config)
         try:
             self._checkpoints = Checkpoints(
                 directory / "checkpoints",
@@ -136,9 +136,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             if self._ranks.is_first:
                 done = -1 if self._newest is None else step  # a fresh start keeps nothing, not even step 0
                 last = cut_metrics(self.directory / METRICS, done)
-                for row in read_rows(self.directory / METRICS):
-                    self._retention.observe(row["step"], row)
                 cut_after(self.directory / DECISIONS, step)
+                self._retention.resume(read_rows(self.directory / METRICS), read_rows(self.directory / DECISIONS))
                 last_step = self._schedule.steps
                 evaluations.remove_after(self.directory / "evaluation", done, is_last=step >= last_step)
                 for path in (self.directory / "samples").glob("step_*.jsonl"):
@@ -189,6 +188,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             seconds["tokens_per_second"] = log.metrics["length/total"] / seconds["step"]
         metrics = log.all_metrics(seconds | self._save_seconds) | memory()
         self._retention.observe(step, metrics)
+        for event in log.events:
+            self._retention.decide(to_row(step, event))
         self._save_seconds = {}
         with self._ranks.raise_on_all_ranks(f"recording step {step}"):
             if self._ranks.is_first:

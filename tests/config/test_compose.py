@@ -13,7 +13,6 @@ from helpers.settings import compose_settings, model_directory, run_config
 from omegaconf import DictConfig, OmegaConf
 
 from prorl_mega import train
-from prorl_mega.config.command_line import flags_first
 from prorl_mega.config.compose import config_directory, run_hydra, sweep_name, swept_keys, to_config, to_objects
 from prorl_mega.config.recipe import AdvantageEstimator, ImportanceSamplingKind, KLEstimator
 from prorl_mega.config.schema import RunConfig, WarmstartConfig
@@ -297,19 +296,6 @@ def test_a_sweep_ends_with_a_job_that_was_told_to_stop(tmp_path: Path, model: Pa
     assert stopped.returncode == ExitCode.SAVED_AFTER_SIGNAL
     assert "the sweep stops, name=demo--seed_10 was told to" in stopped.stderr
     assert "\nran " not in stopped.stdout
-
-
-def test_flags_come_before_overrides() -> None:
-    for given, expected in {
-        "seed=1 -m name=x": "-m seed=1 name=x",
-        "a=1 --config-dir /x b=2 -cn y c=3": "--config-dir /x -cn y a=1 b=2 c=3",
-        "a=1 --cfg job b=2": "--cfg job a=1 b=2",
-        "a=1 --info b=2": "--info a=1 b=2",
-        "a=1 --info plugins b=2": "--info plugins a=1 b=2",
-        "a=1 --config-dir=/x --resolve b=2": "--config-dir=/x --resolve a=1 b=2",
-        "a=-1 ~b +c=2 --config-dir": "--config-dir a=-1 ~b +c=2",
-    }.items():
-        assert flags_first(given.split()) == expected.split()
 
 
 def test_swept_keys() -> None:
