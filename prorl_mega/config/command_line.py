@@ -20,7 +20,7 @@ _WITH_VALUE = {
 
 
 class IntermixedParser(argparse.ArgumentParser):
-    """A parser, also of a subcommand, that takes flags between several positional arguments: `show x --count 1 y=2`."""
+    """A parser of a subcommand that takes flags between several positional arguments: `show x --count 1 y=2`."""
 
     _is_parsing = False
 

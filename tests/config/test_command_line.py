@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
 from prorl_mega.config.command_line import IntermixedParser, flags_first
@@ -23,7 +25,7 @@ def test_flags_come_before_overrides() -> None:
 
 
 def test_a_parser_takes_flags_between_positional_arguments() -> None:
-    parser = IntermixedParser()
+    parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", parser_class=IntermixedParser)
     show = commands.add_parser("show")
     show.add_argument("name")
