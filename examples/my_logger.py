@@ -12,8 +12,8 @@ class CsvLogger:
     """Writes `step,name,value` lines to metrics.csv in the run's directory."""
 
     def __init__(self, directory: Path, *, after: int) -> None:
-        """`after` is the step that the run resumes from, 0 at its start."""
-        self.file = (directory / "metrics.csv").open("a" if after else "w", encoding="utf-8")
+        """`after` is the step that the run resumes from, -1 at its start."""
+        self.file = (directory / "metrics.csv").open("w" if after < 0 else "a", encoding="utf-8")
 
     def append(self, step: int, metrics: dict[str, float]) -> None:
         self.file.writelines(f"{step},{name},{value}\n" for name, value in metrics.items())

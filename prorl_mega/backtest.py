@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from prorl_mega.config.command_line import refuse_odd_choices
 from prorl_mega.config.compose import config_directory, register, root_config, to_objects
 from prorl_mega.config.messages import explain
 from prorl_mega.config.schedule_checks import schedule_problems
@@ -63,6 +64,8 @@ def backtest(config: RunConfig, rows: Iterable[dict[str, Any]]) -> Iterator[tupl
     """Step and event, in order, of all events of a fresh controller on these rows of a metrics file."""
     controller = ProRLController(config)
     for row in rows:
+        if row["step"] == 0:  # the policy before training, which is not judged
+            continue
         for event in controller.observe(row["step"], _metrics(row)).events:
             yield row["step"], event
 
@@ -90,6 +93,7 @@ def read_config(metrics: Path, overrides: list[str]) -> RunConfig:
     """The settings to backtest with. Raises ConfigError for settings that do not exist or contradict each other."""
     try:
         if any(override.startswith("experiment=") for override in overrides):
+            refuse_odd_choices(overrides, config_directory())
             register()
             with initialize_config_dir(config_dir=str(config_directory()), version_base="1.3"):
                 settings = compose(root_config(RunConfig), overrides=[*overrides, "name=backtest", "model.path=none"])
@@ -162,7 +166,8 @@ def main() -> int:
             if not arguments.json:
                 print(f"{mark} step {step:>6}  {event.action:<10}  {event.trigger:<12}  {event.text}")
         if not arguments.json:
-            print(f"{len(rows)} steps: {counts['=']} as logged, {counts['+']} only here, {counts['-']} only in the log")
+            steps = sum(row["step"] > 0 for row in rows)
+            print(f"{steps} steps: {counts['=']} as logged, {counts['+']} only here, {counts['-']} only in the log")
 
     status = exit_status(command)
     return DIFFERENT if not status and arguments.check and counts["+"] + counts["-"] else status

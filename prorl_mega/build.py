@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from prorl_mega.protocols import Controller, Rollout
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.rollout.engine import VllmRollout
+from prorl_mega.run.checkpoints import save_companions
 from prorl_mega.run.console import counted
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.tasks.shared_mixture import SharedMixture
@@ -38,6 +39,7 @@ from prorl_mega.types import Decision
 from prorl_mega.verifiers.pool import VerifierPool
 from prorl_mega.verifiers.remote.client import RemoteVerifiers
 from prorl_mega.weight_sync import WeightSync
+from prorl_mega.weights.directory import read_companions
 from prorl_mega.weights.load import load_weights
 
 
@@ -51,6 +53,8 @@ class Parts:
     problems: Curriculum
     collector: Collector
     controller: Controller
+    companions: dict[str, bytes] = field(default_factory=dict)
+    """Configuration and tokenizer of the model, which travel with every checkpoint; they are read before training."""
 
     def apply_settings(self, settings: RunConfig) -> None:
         """Use `settings` for learner and problems from here on."""
@@ -69,6 +73,8 @@ class Parts:
     def save(self, directory: Path) -> dict[str, Any]:
         """Write this rank's files into `directory`; returns the rest of the state, which is equal on all ranks."""
         self.learner.save(directory)
+        if self.learner.layout.rank == 0:
+            save_companions(directory, self.companions)
         return {"controller": self.controller.state_dict(), "problems": self.problems.state_dict()}
 
     def restore(self, directory: Path) -> None:
@@ -105,7 +111,8 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
         )
     if learner.kernels is not None:
         run.message(f"log-probs, entropy and KL by {learner.kernels}")
-    with RemoteVerifiers(config.tasks) if config.tasks.servers else VerifierPool(config.tasks) as verifiers:
+    say = run.message
+    with RemoteVerifiers(config.tasks, say) if config.tasks.servers else VerifierPool(config.tasks, say) as verifiers:
         with run.phase("starting the inference engine"):
             rollout = VllmRollout(
                 Path(config.model.path),
@@ -129,6 +136,7 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
                 seed=config.seed,
             ),
             controller=controller,
+            companions=read_companions(config.model.path),
         )
 
 

@@ -2,19 +2,23 @@
 
     python -m prorl_mega.evaluate experiment=demo model.path=runs/base name=base
 
-evaluates a Hugging Face directory and writes `runs/<name>/evaluation/policy.json`. The training loop calls the same
-function.
+evaluates a Hugging Face directory, or the newest checkpoint of the run of that name, and writes
+`runs/<name>/evaluation/policy.json`. The training loop calls the same function.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from prorl_mega.collect import Sampling
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
+from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.errors import ExitCode
+from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.evaluation.summary import problem_records, summarise
+from prorl_mega.run.evaluations import BASE, POLICY
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.types import Group, Metrics
 
@@ -46,19 +50,45 @@ def evaluate(parts: Parts, config: RunConfig, problems_per_task: int, max_tokens
     return Evaluation(summarise(groups), groups)
 
 
-def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: TrainingRun) -> Metrics:
-    """The large evaluation, written to the run directory under `label`, unless it is there already."""
-    if run.evaluated(label):
-        return {}
-    with run.phase(f"evaluating the {label} policy on held-out problems"):
+def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: TrainingRun) -> list[Group]:
+    """The large evaluation, written to the run directory under `label`; returns its groups.
+
+    An evaluation of this step under these settings that is there already is kept, and no groups are returned.
+    """
+    settings = conditions(config, problems_per_task=config.evaluation.final_problems_per_task, max_tokens=None)
+    what = "the policy" if label == POLICY else f"the {label} policy"
+    known = run.evaluated(label, step=step, settings=settings)
+    if known is not None:
+        run.message(f"{what} was evaluated at step {step} before: {_scores(known)}")
+        return []
+    with run.phase(f"evaluating {what} on held-out problems"):
         metrics, groups = evaluate(parts, config, config.evaluation.final_problems_per_task)
-    run.evaluation(label, step=step, metrics=metrics, problems=problem_records(groups))
-    scores = "  ".join(
-        f"{name.removeprefix('evaluation/')} {metrics[name]:.3f}"
-        for name in ("evaluation/pass@1", f"evaluation/pass@{config.evaluation.samples}")
-    )
-    run.message(f"{label} policy: {scores}")
-    return metrics
+    run.evaluation(label, step=step, settings=settings, metrics=metrics, problems=problem_records(groups))
+    run.message(f"{what} at step {step}: {_scores(metrics)}")
+    return groups
+
+
+def evaluate_base(parts: Parts, config: RunConfig, run: TrainingRun) -> None:
+    """The large evaluation of the policy before training, and its validation as training has it: step 0 of the metrics.
+
+    Validation is a part of the large evaluation, with the same answers, unless it has more problems or another
+    response limit.
+    """
+    count, limit = config.evaluation.problems_per_task, parts.controller.settings().rollout.max_response_tokens
+    large = {group.problem.key: group for group in evaluate_as(BASE, 0, parts, config, run)}
+    keys = [problem.key for problem in parts.problems.held_out(count)]
+    if limit == longest_response(config, stage_settings(config)) and all(key in large for key in keys):
+        run.before_training(summarise([large[key] for key in keys]))
+        return
+    with run.phase("validating the base policy"):
+        run.before_training(evaluate(parts, config, count, limit).metrics)
+
+
+def _scores(metrics: Metrics) -> str:
+    """ "pass@1 0.310  pass@16 0.620", the smallest and the largest k."""
+    found = {int(name[16:]): value for name, value in metrics.items() if re.fullmatch(r"evaluation/pass@\d+", name)}
+    shown = dict.fromkeys((min(found), max(found))) if found else {}
+    return "  ".join(f"pass@{k} {found[k]:.3f}" for k in shown)
 
 
 def main(config: RunConfig) -> ExitCode:
@@ -66,8 +96,9 @@ def main(config: RunConfig) -> ExitCode:
 
     ranks = join_job(config)
     with TrainingRun(config, ranks) as run, build(config, run, ranks) as parts:
-        parts.sync.update_weights(version=run.resume(parts.restore))
-        evaluate_as("policy", 0, parts, config, run)
+        step = run.resume(parts.restore)
+        parts.sync.update_weights(version=step)
+        evaluate_as(POLICY, step, parts, config, run)
     return ExitCode.FINISHED
 
 

@@ -1,9 +1,11 @@
 """A checkpoint of a run as a Hugging Face directory, for vLLM, transformers or the next run.
 
     python -m prorl_mega.export runs/demo exported                                   the newest intact checkpoint
+    python -m prorl_mega.export runs/demo exported --best --dtype bf16               the best by validation, in bf16
     python -m prorl_mega.export runs/demo/checkpoints/step_000120 exported           this one
 
-Needs neither a GPU nor the number of ranks that trained. Configuration and tokenizer are those of the run's model.path.
+Needs neither a GPU nor the number of ranks that trained. Configuration and tokenizer are in the checkpoint, so that one
+alone, copied to another machine, can be exported; those of version 0.1 need the run's model.path.
 """
 
 from __future__ import annotations
@@ -11,36 +13,57 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, ConfigError, exit_status
 from prorl_mega.huggingface.config import describe
 from prorl_mega.run import manifest
-from prorl_mega.run.checkpoints import Checkpoints
+from prorl_mega.run.checkpoints import BEST, MODEL, Checkpoints
+from prorl_mega.run.retention import Retention
 from prorl_mega.run.settings import read_settings
 
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {"bf16": "bfloat16", "fp32": "float32"}  # of model.precision, by their names in torch
 SHARD_BYTES = 5 << 30  # of one safetensors file
 
 _POLICY = re.compile(r"policy-tp(\d+)-pp(\d+)\.safetensors")  # named by prorl_mega/learner/checkpoint.py
 
 
-def export(source: Path, target: Path) -> Path:
+def export(source: Path, target: Path, *, best: bool = False, dtype: str | None = None) -> Path:
     """Write the policy of a run directory, or of one of its checkpoints, to `target`; returns the checkpoint used.
 
-    Raises ConfigError when `source` is neither or `target` must not be replaced, CheckpointError when the checkpoint is
-    damaged, ModelError when the run's model has moved.
+    `best`: the checkpoint that validated best, not the newest. `dtype`: one of DTYPES; None: as it was trained. Raises
+    ConfigError when `source` is neither or `target` must not be replaced, CheckpointError when the checkpoint is
+    damaged, ModelError when it is of version 0.1 and the run's model has moved.
     """
     from prorl_mega.weights.directory import check_target, save_directory  # two seconds of imports
     from prorl_mega.weights.saved import stream_saved
 
     check_target(target)
-    checkpoint = _newest(source) if (source / "config.yaml").is_file() else _this(source)
-    settings = read_settings(checkpoint.parents[1] / "config.yaml")
-    model = Path(settings["model.path"])
+    if (source / "config.yaml").is_file():
+        checkpoint = _best(source) if best else _newest(source)
+    elif best:
+        raise ConfigError(f"--best chooses among the checkpoints of a run, and {source} is no run directory")
+    else:
+        checkpoint = _this(source)
+    file = checkpoint.parents[1] / "config.yaml"
+    settings = read_settings(file) if file.is_file() else {}
+    model = checkpoint / MODEL if (checkpoint / MODEL).is_dir() else Path(settings["model.path"])
     stream = stream_saved(policy_files(checkpoint), describe(model, settings.get("model.family")))
-    save_directory(stream, model, target, max_shard_bytes=SHARD_BYTES, writes=True)
+    save_directory(_as_dtype(stream, dtype), model, target, max_shard_bytes=SHARD_BYTES, writes=True)
     return checkpoint
+
+
+def _as_dtype(stream: Iterator[tuple[str, torch.Tensor]], dtype: str | None) -> Iterator[tuple[str, torch.Tensor]]:
+    import torch
+
+    for name, tensor in stream:
+        yield name, tensor if dtype is None else tensor.to(getattr(torch, DTYPES[dtype]))
 
 
 def policy_files(checkpoint: Path) -> list[list[Path]]:
@@ -58,15 +81,27 @@ def policy_files(checkpoint: Path) -> list[list[Path]]:
 
 
 def _newest(run: Path) -> Path:
-    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), settings="", keep=1, report=print)
+    retention = Retention(newest=1)  # nothing is written
+    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), settings="", retention=retention, report=print)
     newest = checkpoints.newest_valid()
     if newest is None:
         raise ConfigError(f"{run} has no checkpoints yet")
     return newest.directory
 
 
+def _best(run: Path) -> Path:
+    try:
+        name = (run / "checkpoints" / BEST).read_text(encoding="utf-8").strip()
+    except OSError:
+        raise ConfigError(
+            f"{run} has no best checkpoint: schedule.keep_best=true keeps the one that validates best"
+        ) from None
+    return _this(run / "checkpoints" / Path(name).name)
+
+
 def _this(checkpoint: Path) -> Path:
-    if not (checkpoint.absolute().parents[1] / "config.yaml").is_file():
+    of_a_run = (checkpoint.absolute().parents[1] / "config.yaml").is_file()
+    if not of_a_run and not (checkpoint / MODEL).is_dir():
         raise ConfigError(f"{checkpoint} is neither a run directory nor one of its checkpoints/step_*")
     try:
         listing = manifest.read(checkpoint)
@@ -83,8 +118,15 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("source", type=Path, help="run directory, or one of its checkpoints/step_*")
     parser.add_argument("target", type=Path, help="directory to write; a checkpoint that is there is replaced")
+    parser.add_argument("--best", action="store_true", help="the checkpoint kept by schedule.keep_best, not the newest")
+    parser.add_argument("--dtype", choices=DTYPES, help="of the weights that are written; default: as trained")
     options = parser.parse_args(arguments)
-    return exit_status(lambda: print(f"wrote {options.target} from {export(options.source, options.target)}"))
+
+    def work() -> None:
+        used = export(options.source, options.target, best=options.best, dtype=options.dtype)
+        print(f"wrote {options.target} from {used}")
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from jinja2 import ChainableUndefined, Environment, PackageLoader
 
 from prorl_mega.errors import exit_status
+from prorl_mega.evaluation import conditions
 from prorl_mega.evaluation.comparison import ALL_TASKS, Comparison, compare
 from prorl_mega.reporting.answers import answer_pairs
 from prorl_mega.reporting.charts import all_charts
@@ -36,6 +37,26 @@ class Fact(NamedTuple):
     tone: str = ""
 
 
+class HeldOut(NamedTuple):
+    """Base and trained policy on held-out problems: `rows`, unless `obstacles`, settings that differ, forbid them."""
+
+    rows: list[Comparison]
+    obstacles: list[str]
+    remarks: list[str]
+    settings: str = ""  # of both, in words
+
+    @classmethod
+    def of(cls, history: History) -> Self:
+        before, after = history.evaluations.get(BASE), history.evaluations.get(FINAL)
+        if before is None or after is None:
+            return cls([], [], [])
+        settings = before["settings"], after["settings"]
+        if obstacles := conditions.incomparable(*settings):
+            return cls([], obstacles, [])
+        rows = compare(before["problems"], after["problems"])
+        return cls(rows, [], conditions.remarks(*settings), conditions.described(settings[1]))
+
+
 def write_report(directory: Path) -> Path:
     """Write the page and the picture of a run directory; returns the page's path.
 
@@ -43,8 +64,7 @@ def write_report(directory: Path) -> Path:
     """
     history = read_history(directory)
     charts = all_charts(history)
-    before, after = history.evaluations.get(BASE), history.evaluations.get(FINAL)
-    rows = compare(before["problems"], after["problems"]) if before is not None and after is not None else []
+    held_out = HeldOut.of(history)
     environment = Environment(
         loader=PackageLoader("prorl_mega.reporting", package_path=""),
         autoescape=True,
@@ -54,10 +74,10 @@ def write_report(directory: Path) -> Path:
     page = environment.get_template("page.html.jinja").render(
         history=history,
         heading=_heading(history),
-        facts=_facts(history, rows),
+        facts=_facts(history, held_out),
         charts=charts,
         svg=svg,
-        rows=rows,
+        held_out=held_out,
         tone=_tone,
         all_tasks=ALL_TASKS,
         pairs=answer_pairs(history),
@@ -87,8 +107,11 @@ def _tone(row: Comparison) -> str:
     return "good" if row.gain.low > 0 else "bad" if row.gain.high < 0 else ""
 
 
-def _facts(history: History, rows: list[Comparison]) -> list[Fact]:
+def _facts(history: History, held_out: HeldOut) -> list[Fact]:
     facts = []
+    rows = held_out.rows
+    if held_out.obstacles:
+        facts.append(Fact("held-out problems", "not compared", "; ".join(held_out.obstacles), "bad"))
     for row in (row for row in rows if row.task == ALL_TASKS or len({each.task for each in rows}) == 1):
         times = f", {row.trained.mean / row.base.mean:.1f}×" if row.base.mean > 0 else ""
         change = f"{row.base.mean:.0%} → {row.trained.mean:.0%}"

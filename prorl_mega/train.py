@@ -19,7 +19,7 @@ from prorl_mega.collect import Sampling, collect_informative
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
-from prorl_mega.evaluate import evaluate, evaluate_as
+from prorl_mega.evaluate import evaluate, evaluate_as, evaluate_base
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
@@ -35,7 +35,7 @@ def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
     step = run.resume(parts.restore)  # 0 when starting fresh
     parts.sync.update_weights(version=step)
     if step == 0:
-        evaluate_as("base", step, parts, config, run)
+        evaluate_base(parts, config, run)
 
     while step < config.schedule.steps and not run.should_stop():
         settings = controller.settings()  # those of the stage, with the controller's adjustments
@@ -77,7 +77,7 @@ def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
             log.decide(decision)
         if decision.stop:
             run.stop(decision)
-        if run.due(step, config.schedule.save_every):
+        if run.due_to_save(step):
             run.save(step, parts.save)
 
     code = run.finish(step, parts.save)

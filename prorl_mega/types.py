@@ -57,7 +57,7 @@ class Completion:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Verdict:
-    """A score in [0, 1], or the reason why there is none."""
+    """A score in the range of its task, [0, 1] unless it declares another, or the reason why there is none."""
 
     reward: float
     outcome: Outcome = Outcome.SCORED

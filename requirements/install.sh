@@ -72,6 +72,11 @@ gpu() { # with dependencies: the CUDA libraries and the Triton that torch asks f
 "$variant"
 must "this project" pip install --no-deps --no-build-isolation --editable .
 
+if [[ $variant == gpu ]] && ! .venv/bin/python -c 'import torch; assert torch.version.cuda' >>"$log" 2>&1; then
+    built=$(.venv/bin/python -c 'import torch; print(torch.__version__)' 2>>"$log" || echo none)
+    fail "this needs torch with CUDA, and torch $built is installed: probably a CPU wheel from PIP_FIND_LINKS or a mirror.
+       Take that away, then: rm -r .venv; make setup VARIANT=gpu"
+fi
 if ! .venv/bin/python -c 'import torch; torch.ones(2).sum().item()' >>"$log" 2>&1; then
     tail -n 1 "$log" >&2
     [[ $variant == gpu ]] && fail "torch does not work; the whole output is in $log"

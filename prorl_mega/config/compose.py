@@ -15,6 +15,7 @@ import functools
 import hashlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import traceback
@@ -34,6 +35,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import prorl_mega
+from prorl_mega.config.command_line import flags_first, refuse_odd_choices
 from prorl_mega.config.keys import Branch
 from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.renamed import RENAMED
@@ -113,8 +115,10 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
     Errors of ours and of the settings are shown as one message on stderr; a traceback only with HYDRA_FULL_ERROR=1.
     """
     debug = _FULL_ERROR in os.environ
+    sys.argv[1:] = flags_first(sys.argv[1:])
     swept = swept_keys(sys.argv[1:])
-    codes: list[ExitCode] = []
+    codes: list[int] = []
+    jobs: dict[str, int] = {}  # exit codes of a local sweep's jobs
     failures: list[ProRLError] = []
 
     @functools.wraps(main)
@@ -123,7 +127,8 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 _name_sweep_job(settings, schema, swept)
                 if str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher"):
-                    codes.append(_run_in_own_process(settings, schema, debug))
+                    name, code = _run_in_own_process(settings, schema, debug)
+                    jobs[name] = code
                     return
             codes.append(main(settings))
         except ProRLError as error:
@@ -135,6 +140,7 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
         print(sys.modules[main.__module__].__doc__)  # Hydra's own help, which follows, knows only the settings
     try:
         register()
+        refuse_odd_choices(sys.argv[1:], config_directory())
         with _propagated_errors():
             hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=root_config(schema))(job)()
         if failures:
@@ -145,7 +151,10 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
         _leave(explain(error, schema), error, debug, ExitCode.CONFIG)
     except yaml.YAMLError as error:
         _leave(f"not valid YAML: {error}", error, debug, ExitCode.CONFIG)
-    sys.exit(max(codes, default=ExitCode.FINISHED))
+    if failed := {name: code for name, code in jobs.items() if code != ExitCode.FINISHED}:
+        listed = ", ".join(f"{name} ({code})" for name, code in failed.items())
+        print(f"error: {len(failed)} of {len(jobs)} jobs of the sweep failed (exit code): {listed}", file=sys.stderr)
+    sys.exit(max([*codes, *jobs.values()], default=ExitCode.FINISHED))
 
 
 def swept_keys(arguments: list[str]) -> frozenset[str]:
@@ -205,10 +214,11 @@ def _former(override: str) -> str:
     return override.replace(_key(override), former.get(_key(override), _key(override)), 1)
 
 
-def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> ExitCode:
+def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> tuple[str, int]:
     """Run one job of a local sweep in a process of its own: Hydra's one process would keep memory and groups.
 
-    The child gets this job's overrides as they were written. A job that fails ends the sweep with its exit code.
+    The child gets this job's overrides as they were written. Returns its name and its exit code: a job that fails says
+    nothing about the others. Only one that was told to stop ends the sweep, which is what the signal was meant for.
     """
     key = _directory_key(schema)
     overrides = [text for text in HydraConfig.get().overrides.task if not text.startswith(f"{key}=")]
@@ -218,10 +228,13 @@ def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> Exit
     program = ["-m", specification.name] if specification is not None else [sys.argv[0]]
     environ = {name: value for name, value in os.environ.items() if debug or name != _FULL_ERROR}
     code = subprocess.run([sys.executable, *program, *overrides], env=environ, check=False).returncode
-    if code != ExitCode.FINISHED:
-        print(f"error: the sweep stops, {key}={settings[key]} failed", file=sys.stderr, flush=True)
+    name = f"{key}={settings[key]}"
+    if code in (ExitCode.SAVED_AFTER_SIGNAL, -signal.SIGINT, -signal.SIGTERM):
+        print(f"error: the sweep stops, {name} was told to", file=sys.stderr, flush=True)
         sys.exit(code if code > 0 else 128 - code)
-    return ExitCode.FINISHED
+    if code != ExitCode.FINISHED:
+        print(f"error: {name} failed with exit code {code}; the sweep goes on", file=sys.stderr, flush=True)
+    return name, code if code >= 0 else 128 - code
 
 
 def _to_object(settings: DictConfig, branch: DictConfig, schema: type, kind: type[Branch]) -> Branch:

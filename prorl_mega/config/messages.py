@@ -37,6 +37,8 @@ def explain(error: BaseException, schema: type) -> str:
     if match := re.search(r"^Invalid value '(?P<value>.*)', expected one of \[(?P<options>.*)\]", text, re.MULTILINE):
         options = match["options"].split(", ")
         return where + f"{_full_key(text)}={match['value']}: {_choices(match['value'], options)}"
+    if re.search(r"^field '[^']*' is not Optional", text, re.MULTILINE) or "NoneType is not a subclass of" in text:
+        return where + f"{_full_key(text)}=null: {_not_empty(_full_key(text), schema)}"
     if match := re.search(r"^(?:Value|Invalid type|While dereferencing|Interpolation).*", text, re.MULTILINE):
         return where + f"{_full_key(text)}: {match[0]}{_expected(_full_key(text), schema)}"
     if "missing mandatory value" in text.lower():
@@ -69,6 +71,17 @@ def unknown_key(key: str, schema: type) -> str:
     parent = key.rpartition(".")[0]
     siblings = [name for name in keys if name.rpartition(".")[0] == parent] or keys
     return f"{key}: no such setting; these exist: {', '.join(siblings)}"
+
+
+def _not_empty(key: str, schema: type) -> str:
+    """The rest of a message about a setting that was given nothing: what it has to have."""
+    expected = _expected(key, schema).removeprefix("; ")
+    if expected:
+        return f"it cannot be empty; {expected}"
+    kind = setting_keys(schema).get(key)
+    origin = typing.get_origin(kind)
+    empty = "[]" if origin is list else "{}" if origin is dict else ""
+    return f"it cannot be empty; {f'{key}={empty} has nothing in it' if empty else 'leave it out, or give it a value'}"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -121,7 +121,7 @@ class KLConfig:
     coef: float = bounded(1e-4, ge=0)  # 0: no penalty, and the KL is not measured
     estimator: KLEstimator = KLEstimator.k3
     placement: KLPlacement = KLPlacement.loss
-    clamp: float = bounded(10.0, gt=0)  # on |log-ratio| inside the estimator
+    clamp: float = bounded(10.0, gt=0, le=88)  # on |log-ratio| inside the estimator; exp(89) is no float32
     output_clamp: float = bounded(0.0, ge=0)  # on the absolute value per token; 0: none
 
 

@@ -135,5 +135,7 @@ class ScheduleConfig:
     stages: list[StageConfig] = field(default_factory=list)  # none: one stage with the settings of the run
     evaluate_every: int = bounded(10, ge=0)  # steps; 0: only at the end
     save_every: int = bounded(10, ge=1)  # steps; a checkpoint is also written at the end and after a signal
-    keep_checkpoints: int = bounded(2, ge=1)
+    keep_checkpoints: int = bounded(2, ge=1)  # the newest
+    keep_every: int = bounded(0, ge=0)  # steps; checkpoints at multiples of it stay for good; 0: none
+    keep_best: bool = False  # the one with the best `evaluation/pass@1` stays; it is saved when it is found
     time_limit_minutes: float = bounded(0.0, ge=0)  # save and stop after it; 0: none

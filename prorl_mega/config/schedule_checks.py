@@ -11,7 +11,7 @@ from prorl_mega.config.schema import RunConfig
 
 def schedule_problems(config: RunConfig, stages: list[RunConfig]) -> list[str]:
     """All contradictions inside `schedule`, and between it and `stages`, the settings of every stage."""
-    return [*_resets(config), *_stages(config), *_entropy(config, stages), *_kl(config, stages)]
+    return [*_resets(config), *_kept(config), *_stages(config), *_entropy(config, stages), *_kl(config, stages)]
 
 
 def _resets(config: RunConfig) -> Iterator[str]:
@@ -36,6 +36,20 @@ def _resets(config: RunConfig) -> Iterator[str]:
             )
     if reset.futile and not _has_triggers(config):
         yield f"schedule.reset.futile={reset.futile} waits for a trigger of a reset; set one of them, or futile=0"
+
+
+def _kept(config: RunConfig) -> Iterator[str]:
+    schedule = config.schedule
+    if schedule.keep_every % schedule.save_every:
+        below = schedule.keep_every // schedule.save_every * schedule.save_every
+        yield (
+            f"schedule.keep_every={schedule.keep_every} is not a multiple of schedule.save_every={schedule.save_every}:"
+            f" nothing is saved at those steps; {below + schedule.save_every} works"
+        )
+    if schedule.keep_best and not schedule.evaluate_every:
+        yield (
+            "schedule.keep_best=true compares evaluations, and schedule.evaluate_every=0 makes none; set evaluate_every"
+        )
 
 
 def _stages(config: RunConfig) -> Iterator[str]:

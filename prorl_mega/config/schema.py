@@ -79,7 +79,7 @@ class RolloutConfig:
     temperature: float = bounded(1.0, gt=0, le=10)
     max_prompt_tokens: int = bounded(1024, ge=1)
     max_response_tokens: int = bounded(8192, ge=1)
-    max_concurrent: int = bounded(256, ge=1)  # sequences decoded at once by one engine
+    max_concurrent: int = bounded(256, ge=1, le=8192)  # sequences decoded at once by one engine
     gpu_memory_fraction: float = bounded(0.6, gt=0, lt=1)
     cpu_kv_cache_gib: int = bounded(1, ge=1)
     enforce_eager: bool = False  # no CUDA graphs; always so on a CPU
@@ -133,7 +133,7 @@ class ServeConfig:
     open_to_network: bool = False  # allow an address that other machines reach; nothing on the way is encrypted
     max_request_mib: int = bounded(16, ge=1)
     max_requests: int = bounded(256, ge=1)  # in hand at a time, waiting ones included
-    request_s: float = bounded(10.0, gt=0)  # for a client to send its request, and to take the reply
+    request_s: float = bounded(10.0, gt=0, le=86400)  # for a client to send its request, and to take the reply
 
 
 @dataclass(kw_only=True, slots=True)
@@ -142,8 +142,9 @@ class TasksConfig:
     modules: list[str] = field(default_factory=list)  # with tasks of your own: files (.py) or importable modules
     workers: int = bounded(2, ge=1)  # verifier processes per engine, or of a reward server
     memory_mib: int = bounded(2048, ge=512)  # address space of each; more fails the answer, not the machine
-    timeout_s: float = bounded(10.0, gt=0)  # for one answer, then the worker is killed
+    timeout_s: float = bounded(10.0, gt=0, le=86400)  # for one answer, then the worker is killed
     retries: int = bounded(1, ge=0)  # after a crash or time-out of a verifier
+    report_failures: float = bounded(0.05, ge=0, le=1)  # a larger share of answers without a verdict is said at once
     servers: list[str] = field(default_factory=list)  # host:port of reward servers; empty: processes of this machine
     token_file: str | None = None  # clients and servers sign with it; of mode 0600, a server makes it
     serve: ServeConfig = field(default_factory=ServeConfig)
@@ -182,7 +183,7 @@ class RunConfig:
     root: str = "runs"
     seed: int = bounded(1, ge=0, le=2**31 - 1)
     resume: Resume = Resume.auto
-    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])  # beside metrics.jsonl; or file.py:Name
+    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])  # beside metrics.jsonl; wandb, file.py:Name
     model: ModelConfig = field(default_factory=ModelConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

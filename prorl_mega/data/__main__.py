@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from prorl_mega.config.command_line import IntermixedParser
 from prorl_mega.data import files
 from prorl_mega.data.adapters import SCHEMAS
 from prorl_mega.data.canonical import Domain
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m prorl_mega.data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=IntermixedParser)
     inspect = commands.add_parser("inspect", help="schema, counts, lengths and a row of each data set")
     validate = commands.add_parser(
         "validate", help="broken rows by reason, with places; exit code 21 when there are any"

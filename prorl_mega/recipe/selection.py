@@ -44,7 +44,7 @@ def why_dropped(group: Group, recipe: RecipeConfig) -> str | None:
         return reason
     if not rewards:
         return TOO_FEW_SCORED
-    mean = float(np.mean(rewards))
+    mean = min(1.0, max(0.0, float(np.mean(rewards))))  # a task may give more than 1 and less than 0
     if mean > recipe.selection.pass_rate_max + SAME:
         return TOO_EASY
     if mean < recipe.selection.pass_rate_min - SAME:

@@ -68,7 +68,7 @@ def shaped_reward(reward: float, completion: Completion, shaping: ShapingConfig,
     """The shaped reward of one answer; `limit` is the response limit it was sampled with."""
     tokens, truncated = len(completion.tokens), completion.finish is FinishReason.LENGTH
     if truncated:
-        reward = WHEN_TRUNCATED[shaping.termination](reward, shaping)
+        reward = min(reward, WHEN_TRUNCATED[shaping.termination](reward, shaping))  # no penalty raises a reward below 0
     if shaping.overlong_buffer:
         length = limit if truncated else tokens
         reward += shaping.overlong_factor * overlong_punishment(length, limit, shaping.overlong_buffer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from prorl_mega.evaluation.conditions import incomparable
 from prorl_mega.reporting.history import History
 from prorl_mega.run.evaluations import BASE, FINAL
 
@@ -23,14 +24,17 @@ def _evaluated_pairs(history: History) -> list[Pair]:
     if BASE not in history.evaluations or FINAL not in history.evaluations:
         return []
     after = {problem["key"]: problem for problem in history.evaluations[FINAL]["problems"]}
+    labels = [(BASE, "base"), (FINAL, "trained")]
+    if incomparable(*(history.evaluations[label]["settings"] for label, _ in labels)):
+        labels = [(label, f"{who} (under other settings)") for label, who in labels]
     turn: Counter[str] = Counter()
     ranked: list[tuple[int, Pair]] = []
     for problem in history.evaluations[BASE]["problems"]:
         trained = after.get(problem["key"], {})
         if "completion" in problem and "completion" in trained:
             sides = [
-                (f"{label}, {each['solved']} of {each['samples']} right", str(each["completion"]))
-                for label, each in (("base", problem), ("trained", trained))
+                (f"{who}, {each['solved']} of {each['samples']} right", str(each["completion"]))
+                for (_, who), each in zip(labels, (problem, trained), strict=True)
             ]
             turn[str(problem["task"])] += 1
             ranked.append((turn[str(problem["task"])], (problem, sides)))

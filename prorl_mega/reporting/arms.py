@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from prorl_mega.evaluation.conditions import Conditions, incomparable
 from prorl_mega.evaluation.pass_at_k import Estimate, pass_at_k
 from prorl_mega.reporting.history import read_history
 from prorl_mega.run.evaluations import BASE, FINAL
@@ -36,14 +37,19 @@ class FinishedRun:
     base: dict[int, np.ndarray]
     final: dict[int, np.ndarray]
     entropy: float  # nats, mean of the last tenth of the steps
+    settings: Conditions = field(default_factory=dict)  # of the final evaluation
+    obstacles: tuple[str, ...] = ()  # settings that differ between the evaluations of base and final policy
 
     def summary(self) -> str:
-        return "  ".join(f"pass@{k} {self.base[k].mean():.3f} → {self.final[k].mean():.3f}" for k in sorted(self.final))
+        note = [f"(not comparable, {'; '.join(self.obstacles)})"] if self.obstacles else []
+        passes = [f"pass@{k} {self.base[k].mean():.3f} → {self.final[k].mean():.3f}" for k in sorted(self.final)]
+        return "  ".join(passes + note)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class ArmResult:
-    """`final` by k over all seeds; `difference` to the reference arm, None for that arm itself."""
+    """`final` by k over all seeds; `difference` to the reference arm, None for that arm itself and where `obstacles`,
+    settings of the evaluations that differ between the two arms, forbid it."""
 
     arm: Arm
     seeds: int
@@ -51,6 +57,7 @@ class ArmResult:
     final: dict[int, Estimate]
     difference: dict[int, Estimate] | None
     entropy: float
+    obstacles: tuple[str, ...] = ()
 
 
 def read_finished_run(directory: Path) -> FinishedRun | None:
@@ -73,6 +80,8 @@ def read_finished_run(directory: Path) -> FinishedRun | None:
         base={k: np.array([pass_at_k(a["samples"], a["solved"], k) for a, _ in records]) for k in {1, most}},
         final={k: np.array([pass_at_k(b["samples"], b["solved"], k) for _, b in records]) for k in {1, most}},
         entropy=float(np.nanmean(entropy[-max(1, len(entropy) // 10) :])) if len(entropy) else float("nan"),
+        settings=after["settings"],
+        obstacles=tuple(incomparable(before["settings"], after["settings"])),
     )
 
 
@@ -86,6 +95,8 @@ def compare_arms(arms: dict[str, Arm], outcomes: dict[str, list[FinishedRun]], r
             continue
         pairs = [(run, others[run.seed]) for run in runs if run.seed in others]
         ks = sorted(runs[0].final)
+        pairs_differ = [incomparable(other.settings, run.settings) for run, other in pairs]
+        obstacles = dict.fromkeys(line for lines in pairs_differ for line in lines)
         results.append(
             ArmResult(
                 arm=arm,
@@ -93,9 +104,10 @@ def compare_arms(arms: dict[str, Arm], outcomes: dict[str, list[FinishedRun]], r
                 base={k: float(np.mean([run.base[k].mean() for run in runs])) for k in ks},
                 final={k: resample([run.final[k] for run in runs]) for k in ks},
                 difference={k: resample([_paired(a, b, k) for a, b in pairs]) for k in ks}
-                if pairs and name != reference
+                if pairs and name != reference and not obstacles
                 else None,
                 entropy=float(np.mean([run.entropy for run in runs])),
+                obstacles=tuple(obstacles),
             )
         )
     return results
@@ -133,7 +145,13 @@ def table(results: list[ArmResult], reference: str) -> str:
             cells.append("–" if each.difference is None else _cell(each.difference[k], signed=True))
         lines.append("| " + " | ".join([*cells, f"{each.entropy:.2f}"]) + " |")
     note = "95 % intervals of a bootstrap over seeds and over problems; differences are paired by seed and problem."
-    return "\n".join([*lines, "", note, ""])
+    missing = [
+        f"No difference for {each.arm.title}: it was evaluated under other settings than {reference}: "
+        f"{'; '.join(each.obstacles)}."
+        for each in results
+        if each.obstacles
+    ]
+    return "\n".join([*lines, "", note, *missing, ""])
 
 
 def _cell(estimate: Estimate, *, signed: bool) -> str:

@@ -47,7 +47,8 @@ def all_charts(history: History) -> list[Chart]:
     def columns(**names: str) -> dict[str, np.ndarray]:
         return {label.replace("_", " "): history.column(name) for label, name in names.items()}
 
-    passes = {f"held-out {name[11:]}": history.column(name) for name in history.held_out_passes()}
+    passes = {f"held-out {name[11:]}": history.column_from_start(name) for name in history.held_out_passes()}
+    rates = {"training": history.column_from_start("pass/train")} | passes
     tasks = {task: values for task, values in history.below("reward/").items() if task != "mean"}
     dropped = {name.replace("_", " "): values for name, values in history.below("groups/dropped/").items()}
     clipped = columns(from_below="policy/clipped_low", from_above="policy/clipped_high")
@@ -57,7 +58,7 @@ def all_charts(history: History) -> list[Chart]:
     charts = (
         chart("Reward", "Mean over all sampled answers", "reward", columns(mean="reward/mean")),
         chart(
-            "Pass rates", "Share of answers that are right", "share", columns(training="pass/train") | passes,
+            "Pass rates", "Share of answers that are right", "share", rates, steps=history.steps_from_start(),
             bounds=SHARE, exact=frozenset(passes),
         ),
         chart("Reward by task", "Mean over the answers of each task", "reward", tasks if len(tasks) > 1 else {}),

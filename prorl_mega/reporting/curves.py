@@ -43,13 +43,11 @@ def write_curves(arms: dict[str, list[Path]], path: Path) -> None:
 
 def _aligned(runs: list[History], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps at which every run has the number, `[n]`, and the numbers `[runs, n]`; smoothed where there are many."""
-    known = [dict(zip(run.steps[keep], run.column(name)[keep], strict=True)) for run, keep in _finite(runs, name)]
+    found = [(run.steps_from_start(), run.column_from_start(name)) for run in runs]
+    known = [
+        dict(zip(at[keep], values[keep], strict=True)) for at, values in found if (keep := np.isfinite(values)).any()
+    ]
     if not known:
         return np.empty(0), np.empty((0, 0))
     steps = np.array(sorted(set.intersection(*(set(each) for each in known))))
     return steps, np.array([[each[step] for step in steps] for each in known])
-
-
-def _finite(runs: list[History], name: str) -> list[tuple[History, np.ndarray]]:
-    found = [(run, np.isfinite(run.column(name))) for run in runs]
-    return [(run, keep) for run, keep in found if keep.any()]

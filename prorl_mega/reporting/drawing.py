@@ -90,7 +90,8 @@ def draw(panel: Any, chart: Chart) -> None:
         panel.stackplot(edges, layers, labels=list(chart.lines), colors=colours, alpha=0.88, step="post", linewidth=0)
     for index, (label, values) in enumerate(chart.lines.items() if not chart.stacked else ()):
         colour, known = COLOURS[index % len(COLOURS)], np.isfinite(values)
-        shown, is_sparse = known, known.sum() == 1 or (known.sum() <= 40 and known.sum() < len(steps))
+        span = int(np.ptp(np.flatnonzero(known))) + 1 if known.any() else 0
+        shown, is_sparse = known, known.sum() == 1 or known.sum() <= min(40, span - 1)  # few, with gaps between them
         if label not in chart.exact and known.sum() >= 8:
             panel.plot(steps[known], values[known], color=colour, alpha=0.28, linewidth=1)
             values = moving_average(values, smoothing_width(len(steps)))
@@ -139,7 +140,7 @@ def svg(chart: Chart) -> Markup:
 def write_picture(charts: list[Chart], path: Path) -> None:
     """Six panels as PNG, 1950 × 1080 pixels; panels without numbers stay empty. Nothing before the first step."""
     chosen = [next(chart for chart in charts if chart.title == title) for title in IN_PICTURE]
-    if not any(len(chart.steps) for chart in chosen):
+    if not chosen[0].steps.size:  # of training; before the first one there is at most an evaluation
         return
     with styled_figure(13, 7.2, dpi=150) as figure:
         for panel, chart in zip(figure.subplots(2, 3).flatten(), chosen, strict=True):
@@ -192,4 +193,5 @@ def _scales(panel: Any, chart: Chart, steps: np.ndarray) -> None:
         for bound, is_fixed, own in zip(chart.bounds, fixed, (finite.min(), finite.max()), strict=True)
     )
     margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-    panel.set_ylim(low if fixed[0] else low - margin, high if fixed[1] and high > low else high + margin)
+    below = low - margin if low < 0 else max(0.0, low - margin)  # what is never negative is not drawn as if it were
+    panel.set_ylim(low if fixed[0] else below, high if fixed[1] and high > low else high + margin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,22 @@ class History:
     settings: dict[str, Any]  # dotted keys
     steps: np.ndarray  # [n] int64
     columns: dict[str, np.ndarray]
+    start: dict[str, float]  # the numbers of step 0, the policy before training; a run of version 0.1 has none
     evaluations: dict[str, dict[str, Any]]  # by label
     samples: dict[int, list[dict[str, Any]]]  # of the first and the last step that has some
 
     def column(self, name: str) -> np.ndarray:
         """`[n]`, all NaN when there is no such metric."""
         return self.columns.get(name, np.full(len(self.steps), np.nan))
+
+    def steps_from_start(self) -> np.ndarray:
+        """`[n]`, or `[n + 1]` with step 0 where that was recorded; `column_from_start` belongs to it."""
+        return np.concatenate([np.zeros(1, np.int64), self.steps]) if self.start else self.steps
+
+    def column_from_start(self, name: str) -> np.ndarray:
+        """`column` with the number of step 0 in front where that step was recorded."""
+        first = [self.start.get(name, np.nan)] if self.start else []
+        return np.concatenate([first, self.column(name)])
 
     def has(self, name: str) -> bool:
         return bool(np.isfinite(self.column(name)).any())
@@ -49,8 +60,8 @@ class History:
 
     def held_out_passes(self) -> list[str]:
         """Metric names of pass@1 and of the largest k on held-out problems, as far as they were measured."""
-        measured = [name[5:] for name in self.below("evaluation/") if name.startswith("pass@") and name[5:].isdigit()]
-        ks = sorted(map(int, measured))
+        found = [re.fullmatch(r"evaluation/pass@(\d+)", name) for name in {**self.columns, **self.start}]
+        ks = sorted(int(match[1]) for match in found if match)
         return [f"evaluation/pass@{k}" for k in dict.fromkeys(ks[:1] + ks[-1:])]
 
     def resets(self) -> list[int]:
@@ -64,6 +75,8 @@ def read_history(directory: Path) -> History:
     if not settings_file.exists() and not (directory / "metrics.jsonl").exists():
         raise ConfigError(f"{directory} is not a run directory: it has neither config.yaml nor metrics.jsonl")
     rows = list(read_rows(directory / "metrics.jsonl"))
+    start = next((row for row in rows if row["step"] == 0), {})
+    rows = [row for row in rows if row["step"] > 0]
     names = {name for row in rows for name, value in row.items() if name != "step" and _is_number(value)}
     columns = {
         name: np.array([row[name] if _is_number(row.get(name)) else np.nan for row in rows], dtype=np.float64)
@@ -75,6 +88,7 @@ def read_history(directory: Path) -> History:
         settings=read_settings(settings_file) if settings_file.exists() else {},
         steps=np.array([row["step"] for row in rows], dtype=np.int64),
         columns=columns,
+        start={name: float(value) for name, value in start.items() if name != "step" and _is_number(value)},
         evaluations={label: content for label, content in evaluations.items() if content is not None},
         samples=_first_and_last(directory / "samples"),
     )

@@ -1,9 +1,10 @@
 """Checkpoints on disk: complete or absent, verified before they are used, pruned only after a newer one verifies.
 
     checkpoints/
-      step_000120/            every rank's files, state.json, MANIFEST.json
+      step_000120/            every rank's files, state.json, MANIFEST.json; model/: configuration and tokenizer
       step_000130.tmp/        being written; deleted when found later
       LATEST                  the newest name, for people and scripts; resuming does not trust it
+      BEST                    likewise the one that validated best, with `schedule.keep_best`
 
 Order of a save: every rank writes its files into the `.tmp` directory; they are forced to disk and hashed, each rank
 doing its share; rank 0 writes the manifest, forces the directories to disk, renames, forces the parent; all ranks read
@@ -25,10 +26,11 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, StorageError
 from prorl_mega.run import manifest
 from prorl_mega.run.manifest import BrokenManifestError, FileEntry, Manifest
+from prorl_mega.run.retention import Retention
 from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, write_durably
 
-STATE = "state.json"
-LATEST = "LATEST"
+STATE, MODEL = "state.json", "model"
+LATEST, BEST = "LATEST", "BEST"
 _REPLACED = ".replaced"
 _STEP = re.compile(r"step_(\d{6,})")
 
@@ -48,13 +50,13 @@ class Checkpoints:
     """The `checkpoints/` directory of one run. All methods are collective over the ranks of the job."""
 
     def __init__(
-        self, directory: Path, *, ranks: Ranks, settings: str, keep: int, report: Callable[[str], None]
+        self, directory: Path, *, ranks: Ranks, settings: str, retention: Retention, report: Callable[[str], None]
     ) -> None:
-        assert keep >= 1, "at least one checkpoint is always kept"
+        assert retention.newest >= 1, "at least one checkpoint is always kept"
         self.directory = directory
         self._ranks = ranks
         self._settings = settings
-        self._keep = keep
+        self._retention = retention
         self._report = report
         self._rejected: set[str] = set()
 
@@ -153,12 +155,18 @@ class Checkpoints:
             remove_tree(replaced)
 
     def _prune(self, newest: str) -> None:
-        """Keep the newest `keep` up to and including the one that was just verified; damaged ones do not count."""
-        earlier = [name for name in self._names() if _number(name) < _number(newest)]
-        sound = [name for name in earlier if name not in self._rejected]
-        kept = sound[max(0, len(sound) - (self._keep - 1)) :]
-        for name in earlier:
-            if name not in kept:
+        """Keep what `retention` says up to and including the one that was just verified; damaged ones do not count."""
+        self._rejected.discard(newest)  # a damaged one of the same step, which this one has replaced
+        known = {_number(name): name for name in self._names() if _number(name) <= _number(newest)}
+        sound = [step for step, name in known.items() if name not in self._rejected]
+        kept = self._retention.kept(sound)
+        best = self._retention.best_of(sound)
+        if best is not None:
+            write_durably(self.directory / BEST, known[best] + "\n")
+        else:
+            (self.directory / BEST).unlink(missing_ok=True)
+        for step, name in known.items():
+            if step not in kept:
                 remove_tree(self.directory / name)
 
     def _names(self) -> list[str]:
@@ -196,6 +204,14 @@ class Checkpoints:
             settings=listing.settings,
             state=state,
         )
+
+
+def save_companions(directory: Path, files: dict[str, bytes]) -> None:
+    """Put the model's other files beside its weights, so that a checkpoint can be exported wherever it lies."""
+    (directory / MODEL).mkdir(exist_ok=True)
+    for name, content in files.items():
+        (directory / MODEL / name).write_bytes(content)
+        fsync_path(directory / MODEL / name)
 
 
 def _number(name: str) -> int:

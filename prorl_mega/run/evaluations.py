@@ -1,9 +1,11 @@
 """Results on held-out problems on disk: `evaluation/<label>.json`.
 
-    {"label": "base", "step": 0, "metrics": {"evaluation/pass@1": 0.31, …},
+    {"label": "base", "step": 0, "settings": {"evaluation.temperature": 0.6, …},
+     "metrics": {"evaluation/pass@1": 0.31, …},
      "problems": [{"key": "gsm/17", "task": "gsm", "samples": 16, "solved": 5, "mean_reward": 0.33}, …]}
 
 A problem may also carry "prompt" and "completion", one of its answers; the report shows them before and after training.
+"settings" are those that decide the result (`evaluation/conditions.py`); files of version 0.1 have none.
 """
 
 from __future__ import annotations
@@ -19,12 +21,19 @@ from prorl_mega.run.storage import write_durably
 from prorl_mega.types import Metrics
 
 BASE, FINAL = "base", "final"  # labels of the comparison at the end of a run
+POLICY = "policy"  # label of what `python -m prorl_mega.evaluate` has evaluated
 REQUIRED = ("key", "task", "samples", "solved", "mean_reward")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def write_evaluation(
-    directory: Path, *, label: str, step: int, metrics: Metrics, problems: list[dict[str, Any]]
+    directory: Path,
+    *,
+    label: str,
+    step: int,
+    settings: dict[str, Any],
+    metrics: Metrics,
+    problems: list[dict[str, Any]],
 ) -> None:
     assert _LABEL.fullmatch(label), label
     assert all(name in problem for problem in problems for name in REQUIRED), REQUIRED
@@ -32,6 +41,7 @@ def write_evaluation(
     content = {
         "label": label,
         "step": step,
+        "settings": settings,
         "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
         "problems": [
             {name: shortened(value) if isinstance(value, str) else value for name, value in problem.items()}
@@ -51,6 +61,7 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         return {
             "label": str(content["label"]),
             "step": int(content["step"]),
+            "settings": dict(content.get("settings", {})),
             "metrics": dict(content["metrics"]),
             "problems": problems,
         }

@@ -1,7 +1,7 @@
 """A run and its directory, `<root>/<name>/`; all files of a run are written through it.
 
 config.yaml       the resolved settings            samples/       a few answers per step
-metrics.jsonl     one row per step                 evaluation/    results on held-out problems
+metrics.jsonl     a row per step, 0: the base      evaluation/    results on held-out problems
 tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
 decisions.jsonl   the controller's decisions       LOCK           the process that writes here
 console.log       the lines of the console
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,17 +21,17 @@ from prorl_mega.config.schema import Resume, RunConfig
 from prorl_mega.config.validate import name_problems
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, ExitCode
-from prorl_mega.plugins import resolve
 from prorl_mega.run import evaluations
 from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
-from prorl_mega.run.decisions import append_decisions
-from prorl_mega.run.jsonl import cut_after, to_lines
+from prorl_mega.run.decisions import append_decisions, to_row
+from prorl_mega.run.jsonl import cut_after, read_rows, to_lines
 from prorl_mega.run.lock import RunLock
-from prorl_mega.run.loggers import LOGGERS, LoggerType, MetricsLogger
+from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
 from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
 from prorl_mega.run.progress import SAVE, RunProgress, due
+from prorl_mega.run.retention import Retention
 from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
 from prorl_mega.run.signals import StopSignals
 from prorl_mega.run.step import StepLog
@@ -64,18 +65,19 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         opening = f"opening {directory}"
         with ranks.raise_on_all_ranks(opening), storage_errors(f"creating {directory}"):
             if ranks.is_first:
-                self._logger_types = [resolve(each, LOGGERS, what="logger", key="loggers") for each in config.loggers]
+                self._logger_types = logger_types(config.loggers)
                 for part in ("checkpoints", "samples", "evaluation"):
                     (directory / part).mkdir(parents=True, exist_ok=True)
                 self._lock.acquire()
         self._console = Console(directory / "console.log" if ranks.is_first else None)
         self._signals = StopSignals(announce=ranks.is_first)
+        self._retention = Retention.of(config)
         try:
             self._checkpoints = Checkpoints(
                 directory / "checkpoints",
                 ranks=ranks,
                 settings=fingerprint(config),
-                keep=config.schedule.keep_checkpoints,
+                retention=self._retention,
                 report=self.message,
             )
             with ranks.raise_on_all_ranks(opening), storage_errors(f"tidying {directory}"):
@@ -132,16 +134,17 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         last: Metrics = {}
         with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
-                last = cut_metrics(self.directory / METRICS, step)
-                cut_after(self.directory / DECISIONS, step)
                 done = -1 if self._newest is None else step  # a fresh start keeps nothing, not even step 0
+                last = cut_metrics(self.directory / METRICS, done)
+                cut_after(self.directory / DECISIONS, step)
+                self._retention.resume(read_rows(self.directory / METRICS), read_rows(self.directory / DECISIONS))
                 last_step = self._schedule.steps
                 evaluations.remove_after(self.directory / "evaluation", done, is_last=step >= last_step)
                 for path in (self.directory / "samples").glob("step_*.jsonl"):
                     if path.stem > f"step_{step:06d}":
                         path.unlink()
                 for make in self._logger_types:
-                    self._loggers.append(make(self.directory, after=step))
+                    self._loggers.append(make(self.directory, after=done))
         self._resets = int(self._ranks.broadcast(last.get("reference/resets", 0.0)))
         return step
 
@@ -184,6 +187,9 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         if "length/total" in log.metrics:  # sampled tokens over all that a step does, not over sampling alone
             seconds["tokens_per_second"] = log.metrics["length/total"] / seconds["step"]
         metrics = log.all_metrics(seconds | self._save_seconds) | memory()
+        self._retention.observe(step, metrics)
+        for event in log.events:
+            self._retention.decide(to_row(step, event))
         self._save_seconds = {}
         with self._ranks.raise_on_all_ranks(f"recording step {step}"):
             if self._ranks.is_first:
@@ -200,6 +206,12 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     def due(self, step: int, every: int) -> bool:
         """Whether an action of every `every` steps (0: only at the end) is due after this one."""
         return due(step, every, self._schedule.steps)
+
+    def due_to_save(self, step: int) -> bool:
+        """Whether a checkpoint is due after this step: at its turn, or because its policy is the best so far."""
+        if self.due(step, self._schedule.save_every):
+            return True
+        return self._schedule.keep_best and bool(self._ranks.broadcast(self._retention.is_best(step)))
 
     def should_stop(self) -> bool:
         """Whether the loop must end before its last step: after a signal or at the time limit. Collective, once per
@@ -238,18 +250,36 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
 
     # Held-out results
 
-    def evaluation(self, label: str, *, step: int, metrics: Metrics, problems: list[dict[str, Any]]) -> None:
+    def evaluation(
+        self, label: str, *, step: int, settings: dict[str, Any], metrics: Metrics, problems: list[dict[str, Any]]
+    ) -> None:
         """Write `evaluation/<label>.json`; see `prorl_mega.run.evaluations` for the fields of a problem."""
         if self._ranks.is_first:
             with storage_errors(f"writing {self.directory}"):
                 evaluations.write_evaluation(
-                    self.directory / "evaluation", label=label, step=step, metrics=metrics, problems=problems
+                    self.directory / "evaluation",
+                    label=label,
+                    step=step,
+                    settings=settings,
+                    metrics=metrics,
+                    problems=problems,
                 )
 
-    def evaluated(self, label: str) -> bool:
-        """Whether that evaluation exists already, from before the run was resumed. Collective."""
-        path = self.directory / "evaluation" / f"{label}.json"
-        return bool(self._ranks.broadcast(evaluations.read_evaluation(path) is not None))
+    def evaluated(self, label: str, *, step: int, settings: dict[str, Any]) -> Metrics | None:
+        """The metrics of that evaluation if it exists already, of this step and under these settings. Collective."""
+        found = evaluations.read_evaluation(self.directory / "evaluation" / f"{label}.json")
+        is_same = found is not None and found["step"] == step and found["settings"] == settings
+        known = self._ranks.broadcast(found["metrics"] if found and is_same else None)
+        return known and {name: math.nan if value is None else float(value) for name, value in known.items()}
+
+    def before_training(self, metrics: Metrics) -> None:
+        """Record the numbers of the policy that training begins with, as those of step 0."""
+        with self._ranks.raise_on_all_ranks("recording step 0"):
+            if self._ranks.is_first:
+                cut_metrics(self.directory / METRICS, -1)  # of an attempt that ended before the first step
+                append_metrics(self.directory / METRICS, 0, metrics)
+                for logger in self._loggers:
+                    logger.append(0, metrics)
 
     def close(self) -> None:
         """Give signals, files and the directory back. May be called more than once."""

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from prorl_mega.config.command_line import IntermixedParser
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, exit_status
 from prorl_mega.tasks import extension
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m prorl_mega.tasks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=IntermixedParser)
     listing = commands.add_parser("list", help="names of all tasks")
     show = commands.add_parser("show", help="options of a task and some of its problems")
     attempt = commands.add_parser("try", help="score an answer as training would, in a worker process")

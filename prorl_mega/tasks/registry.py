@@ -51,6 +51,9 @@ class Task(ABC):
     judges_form: ClassVar[bool] = False
     """Whether only the form of a text is judged, so that any text may be partly right; empty ones must score 0."""
 
+    rewards: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    """The range of the rewards; another one must contain 0 and 1. From 1 on is solved, outside is no verdict."""
+
     def __init__(self, entry: str, options: Any) -> None:
         self.entry = entry
         self.options = options

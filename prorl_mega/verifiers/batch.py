@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from prorl_mega.tasks.extract import MAX_TEXT
 from prorl_mega.types import Outcome, Problem, Scoring, Verdict
+from prorl_mega.verifiers.audit import VerdictAudit
 from prorl_mega.verifiers.messages import AnswerMessage, ProblemMessage
 
 CHUNK = 32  # answers that a verifier is given at a time, at most
@@ -32,6 +33,7 @@ class Answers:
     def __init__(self, attempts: int) -> None:
         """An empty batch; an answer that has failed `attempts` times is an infrastructure error."""
         self._attempts = attempts
+        self.audit: VerdictAudit | None = None
         self.scoring = Scoring()
         self.queue: deque[Job] = deque()
         self._count = 0
@@ -78,6 +80,8 @@ class Answers:
 
     def resolve(self, job: Job, verdict: Verdict) -> None:
         """Record the final verdict on an answer."""
+        if self.audit is not None:
+            verdict = self.audit.take(job.message.problem.problem(), verdict)
         assert job.message.id not in self._verdicts, "two verdicts about one answer"
         self._verdicts[job.message.id] = verdict
         now, scoring = time.monotonic(), self.scoring

@@ -116,7 +116,7 @@ def _judged(posed: list[Problem], task: Task, pool: VerifierPool) -> list[Contra
 
     def is_nothing(text: str, verdict: Verdict) -> str | None:
         may_be_right = task.judges_form and text.strip()
-        return None if verdict.reward == 0 or may_be_right else "an empty or wrong answer does not score 0"
+        return None if verdict.reward <= 0 or may_be_right else "an empty or wrong answer does not score 0"
 
     def is_less(text: str, verdict: Verdict) -> str | None:
         return None if verdict.reward < FULL or task.judges_form else "a hostile answer scores 1"

@@ -13,6 +13,7 @@ from prorl_mega.tasks.extract import MAX_TEXT
 from prorl_mega.types import Outcome, Problem, Verdict
 
 MAX_DETAIL = 300  # characters
+LARGEST_REWARD = 1e6
 
 
 class ProblemMessage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,10 +37,10 @@ class AnswerMessage(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VerdictMessage(Struct, frozen=True, forbid_unknown_fields=True):
-    """The verdict on the answer `id`. NaN is not within the bounds of `reward`."""
+    """The verdict on the answer `id`. NaN is not within the bounds of `reward`, which a task narrows (`audit.py`)."""
 
     id: int
-    reward: Annotated[float, Meta(ge=0.0, le=1.0)]
+    reward: Annotated[float, Meta(ge=-LARGEST_REWARD, le=LARGEST_REWARD)]
     outcome: Outcome
     detail: Annotated[str, Meta(max_length=MAX_DETAIL)]
 

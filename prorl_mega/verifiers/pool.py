@@ -27,6 +27,7 @@ from prorl_mega.sandbox.channel import BrokenMessageError, encode
 from prorl_mega.tasks import extension
 from prorl_mega.tasks.registry import task_class
 from prorl_mega.types import Problem, Scoring, Verdict
+from prorl_mega.verifiers.audit import Say, VerdictAudit
 from prorl_mega.verifiers.batch import CHUNK, Answers
 from prorl_mega.verifiers.messages import VerdictMessage, WorkerReply, WorkerRequest, WorkerSetup, infra_error
 from prorl_mega.verifiers.process import STARTUP_S, VerifierWorker
@@ -58,8 +59,9 @@ class PoolBatch(Answers):
 class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
     """Implements `protocols.Verifiers`. Workers start with the first answers, at most `tasks.workers` of them."""
 
-    def __init__(self, tasks: TasksConfig) -> None:
-        """A pool for `tasks`. Raises ConfigError for an unknown task or a module that cannot be loaded."""
+    def __init__(self, tasks: TasksConfig, say: Say | None = None) -> None:
+        """A pool for `tasks`; `say` is told of failures. Raises ConfigError for an unknown task or a module that cannot
+        be loaded."""
         extension.load(tasks.modules, "tasks.modules")
         classes = [task_class(each.name, f"tasks.mixture.{entry}.name") for entry, each in tasks.mixture.items()]
         setup = WorkerSetup(
@@ -72,6 +74,7 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         self._size, self._timeout, self._attempts = tasks.workers, tasks.timeout_s, tasks.retries + 1
         self._workers: list[VerifierWorker] = []
         self._failed_starts = 0
+        self._audit = VerdictAudit(tasks, say)
         self._lock = threading.Lock()
         self.counters = Scoring()
         """The sum over all batches so far."""
@@ -85,12 +88,15 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         with self._lock:
             self._failed_starts = 0
             batch = PoolBatch(self._attempts, self._turn)
+            batch.audit = self._audit
+            self._audit.begin()
             try:
                 yield batch
             finally:
                 if batch.unfinished:
                     self._stop_all()  # their answers are no longer needed
                 self.counters += batch.scoring
+                self._audit.end()
 
     def score(self, pairs: list[tuple[Problem, str]]) -> list[Verdict]:
         """One verdict per (problem, answer text), in order."""

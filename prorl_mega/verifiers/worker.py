@@ -82,9 +82,10 @@ def score(task: Task, answer: AnswerMessage) -> VerdictMessage:
     try:
         verdict = task.score(answer.problem.problem(), answer.answer)
         reward, outcome = float(verdict.reward), Outcome(verdict.outcome)
-        if 0.0 <= reward <= 1.0:
+        low, high = task.rewards
+        if low <= reward <= high:
             return VerdictMessage(answer.id, reward, outcome, str(verdict.detail)[:200])
-        detail = f"the verifier returned {reward!r}, not a number from 0 to 1"
+        detail = f"the verifier returned {reward!r}, not a number from {low:g} to {high:g}"
     except BaseException as error:  # a scorer may raise SystemExit or a time-out that is no Exception
         detail = f"the verifier raised {type(error).__name__}: {str(error)[:200]}"
     return VerdictMessage(answer.id, 0.0, Outcome.INFRA_ERROR, detail[:MAX_DETAIL])

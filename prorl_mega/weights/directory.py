@@ -23,7 +23,9 @@ from prorl_mega.errors import ModelError, StorageError
 from prorl_mega.run.storage import fsync_path
 from prorl_mega.weights.load import INDEX, SINGLE
 
-_COPIED = (
+CONFIG = "config.json"
+COPIED = (
+    CONFIG,
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -58,9 +60,15 @@ def save_directory(
         _consume(stream)
 
 
+def read_companions(source: str | Path) -> dict[str, bytes]:
+    """The files beside the weights in a Hugging Face directory, as far as it has them: configuration and tokenizer."""
+    paths = [Path(source) / name for name in COPIED]
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+
 def check_target(target: str | Path) -> None:
     """Raise `ModelError` when `save_directory` would refuse `target`; worth asking before hours of training."""
-    if Path(target).exists() and not (Path(target) / "config.json").exists():
+    if Path(target).exists() and not (Path(target) / CONFIG).exists():
         raise ModelError(f"{target}: exists and is not a checkpoint; name another directory or remove it")
 
 
@@ -76,10 +84,10 @@ def _write_aside(stream: Iterator[tuple[str, Tensor]], source: Path, target: Pat
         shutil.rmtree(aside)
     aside.mkdir(parents=True)
     dtypes = _write_tensors(stream, aside, max_shard_bytes)
-    (aside / "config.json").write_text(_config(source / "config.json", dtypes), encoding="utf-8")
-    for name in _COPIED:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, aside / name)
+    (aside / CONFIG).write_text(_config(source / CONFIG, dtypes), encoding="utf-8")
+    for name, content in read_companions(source).items():
+        if name != CONFIG:
+            (aside / name).write_bytes(content)
     for path in (*aside.iterdir(), aside):
         fsync_path(path)
     _replace(aside, target)

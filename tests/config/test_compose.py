@@ -198,6 +198,21 @@ def test_experiments_fit_both_clusters(experiment: str, cluster: str, ranks: int
         (["tasks.mixture.nope.weight=2"], r"tasks\.mixture\.nope.*: the mixture has no such entry.*configs/tasks"),
         (["model.path=???"], r"model\.path is required and has no value.*model\.path=\.\.\."),
         (["rollout.temperature=0"], r"rollout\.temperature=0 must be more than 0 and at most 10"),
+        (["seed=null"], r"^error: seed=null: it cannot be empty; seed is a whole number"),
+        (["resume=null"], r"resume=null: it cannot be empty; these work: auto, never"),
+        (["recipe.kl=null"], r"recipe\.kl=null: it cannot be empty; leave it out, or give it a value"),
+        (["loggers=null"], r"loggers=null: it cannot be empty; loggers=\[\] has nothing in it"),
+        (["loggers=[null]"], r"loggers\[0\]=null: it cannot be empty"),
+        (["tasks.mixture=null"], r"tasks\.mixture=null: it cannot be empty; tasks\.mixture=\{\} has nothing in it"),
+        (["schedule.stages=[null]"], r"schedule\.stages\[0\]=null: it cannot be empty"),
+        (["rollout=null"], r"rollout=null: rollout is chosen by the name of a file, or left out; .*tiny"),
+        (["experiment=null"], r"experiment=null: experiment is chosen by the name of a file"),
+        (["recipe={kl: 3}"], r"recipe=\{kl: 3\}: recipe is chosen by the name of a file"),
+        (["recipe.kl.clamp=89"], r"recipe\.kl\.clamp=89 must be more than 0 and at most 88"),
+        (["rollout.max_concurrent=1000000000"], r"max_concurrent=1000000000 must be at least 1 and at most 8192"),
+        (["schedule.steps=3000000000"], r"schedule\.steps=3000000000 must be at least 1 and at most 2147483647"),
+        (["optimizer.learning_rate=1e31"], r"learning_rate=1e\+31 must be more than 0 and at most 1e\+30"),
+        (["recipe.shaping.length_reward_min=-1e31"], r"length_reward_min=-1e\+31 must be at least -1e\+30"),
     ],
 )
 def test_mistakes_end_with_one_helpful_line(
@@ -264,9 +279,23 @@ def test_sweep_jobs_have_directories_of_their_own(tmp_path: Path, model: Path) -
     assert "chatter" not in done.stdout + done.stderr
     names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ran")]
     assert names == ["demo--seed_1", "demo--seed_2"]
-    failed = start(tmp_path, "-m", *base, "seed=7,1")
+
+
+def test_a_sweep_goes_on_after_a_job_that_fails(tmp_path: Path, model: Path) -> None:
+    base = ["experiment=demo", "model=random", f"model.path={model}"]
+    failed = start(tmp_path, *base, "-m", "seed=7,1")  # the flag between overrides, too
     assert failed.returncode == ExitCode.ROLLOUT
     assert "Traceback" not in failed.stderr
+    assert "error: name=demo--seed_7 failed with exit code 24; the sweep goes on" in failed.stderr
+    assert "ran demo--seed_1 1" in failed.stdout
+    assert failed.stderr.endswith("error: 1 of 2 jobs of the sweep failed (exit code): name=demo--seed_7 (24)\n")
+
+
+def test_a_sweep_ends_with_a_job_that_was_told_to_stop(tmp_path: Path, model: Path) -> None:
+    stopped = start(tmp_path, "-m", "experiment=demo", "model=random", f"model.path={model}", "seed=10,1")
+    assert stopped.returncode == ExitCode.SAVED_AFTER_SIGNAL
+    assert "the sweep stops, name=demo--seed_10 was told to" in stopped.stderr
+    assert "\nran " not in stopped.stdout
 
 
 def test_swept_keys() -> None:

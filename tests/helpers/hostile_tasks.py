@@ -106,5 +106,15 @@ RETURNS: dict[str, Any] = {
 }
 
 
+@register("wide")
+class Wide(Hostile):
+    """Any number is the reward."""
+
+    rewards = (-1.0, 5.0)
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        return Verdict(reward=float(answer))
+
+
 def hostile_config(**settings: Any) -> TasksConfig:
     return TasksConfig(mixture={"bad": TaskConfig(name="hostile")}, **settings)

@@ -153,10 +153,14 @@ MACHINE = ("seconds/", "memory/")
 
 
 def metrics(run: Path, *, seconds: bool = True) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, with or without what the machine has to do with."""
+    """The rows of the steps in metrics.jsonl, with or without what the machine has to do with."""
     file = run / "metrics.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return [{key: value for key, value in row.items() if seconds or not key.startswith(MACHINE)} for row in rows]
+    return [
+        {key: value for key, value in row.items() if seconds or not key.startswith(MACHINE)}
+        for row in rows
+        if row["step"] > 0
+    ]
 
 
 def contents(directory: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from prorl_mega.config.schema import ModelConfig, RunConfig, ScheduleConfig, TaskConfig, TasksConfig
+from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.run.evaluations import write_evaluation
 from prorl_mega.run.jsonl import to_lines
 from prorl_mega.run.metrics import append_metrics
@@ -26,6 +27,7 @@ def record_run(directory: Path, steps: int) -> None:
     )
     write_settings(directory / "config.yaml", config)
     dice = np.random.default_rng(0)
+    append_metrics(directory / "metrics.jsonl", 0, {"evaluation/pass@1": 0.15, "evaluation/pass@16": 0.3})
     for step in range(1, steps + 1):
         append_metrics(directory / "metrics.jsonl", step, metrics_of(step, steps, dice))
     for label, step, ability in (("base", 0, 0.2), ("final", steps, 0.7)):
@@ -33,6 +35,7 @@ def record_run(directory: Path, steps: int) -> None:
             directory / "evaluation",
             label=label,
             step=step,
+            settings=conditions(config, problems_per_task=20, max_tokens=64),
             metrics={"evaluation/pass@1": ability},
             problems=[problem(task, index, ability, label) for task in TASKS for index in range(20)],
         )

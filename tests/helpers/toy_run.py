@@ -59,7 +59,7 @@ def toy_train(config: RunConfig, ranks: Ranks, pause: float = 0.0) -> ExitCode:
                 reset = step % 5 == 0
                 event = Event(trigger="every", action="reset", numbers={"distance": 5}, text="reset on schedule")
                 log.decide(Decision(reset_reference=reset, events=(event,) if reset else ()))
-            if run.due(step, config.schedule.save_every):
+            if run.due_to_save(step):
                 run.save(step, toy.save)
         return run.finish(step, toy.save)
 

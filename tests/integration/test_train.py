@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.programs import Finished, Program, contents, metrics, run_program
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 SHARDS = {"policy", "reference", "optimizer", "random"}
 
@@ -89,6 +90,25 @@ def test_one_process_metrics(uninterrupted: tuple[Finished, Path]) -> None:
         assert row["groups/sampled"] == row["groups/kept"] + dropped
         phases = [row[f"seconds/{name}"] for name in ("rollout", "reference", "update", "push")]
         assert 0 < sum(phases) <= row["seconds/step"]
+
+
+def test_step_0_is_the_validation_of_the_base(uninterrupted: tuple[Finished, Path]) -> None:
+    """Two of the base's three problems per task, the ones that every later evaluation in training has."""
+    run = uninterrupted[1]
+    first, *rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert (first["step"], rows[0]["step"]) == (0, 1)
+    validated = next(row for row in rows if "evaluation/pass@1" in row)
+    assert first.keys() - {"step"} == {name for name in validated if name.startswith("evaluation/")}
+    assert (first["evaluation/problems"], evaluation(run, "base")["metrics"]["evaluation/problems"]) == (4, 6)
+    problems = evaluation(run, "base")["problems"]
+    chosen = [problem for at, problem in enumerate(problems) if at % 3 < 2]
+    rate = sum(problem["solved"] / problem["samples"] for problem in chosen) / 4
+    assert first["evaluation/pass@1"] == pytest.approx(rate)
+    accumulator = EventAccumulator(str(run / "tensorboard"))
+    accumulator.Reload()
+    points = {event.step: event.value for event in accumulator.Scalars("evaluation/pass@1")}
+    assert points.keys() == {0, 2, 4, 6, 8, 10}
+    assert points[0] == pytest.approx(first["evaluation/pass@1"])
 
 
 @pytest.mark.parametrize(

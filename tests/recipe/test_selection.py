@@ -27,6 +27,10 @@ reward = st.one_of(st.none(), st.sampled_from([0.0, 1.0, 0.5]), st.floats(0, 1))
         ([0.0, None, 1.0], None),
         ([0.4, 0.5], None),
         ([1.0, 0.999], None),
+        ([5.0, 4.0], None),  # of a task that declares such rewards; the band from 0 to 1 switches nothing on
+        ([-1.0, 0.0], None),
+        ([-1.0, -1.0], "all_wrong"),
+        ([3.0, 3.0], "all_correct"),
     ],
 )
 def test_reasons(rewards: list[float | None], reason: str | None) -> None:

@@ -47,6 +47,12 @@ def test_termination_penalty_of_a_fixed_reward() -> None:
     assert shaped([1.0, 1.0, 0.0], [5, LIMIT, LIMIT], shaping) == [1.0, -0.5, -0.5]
 
 
+@pytest.mark.parametrize("termination", TerminationPenalty)
+def test_no_termination_penalty_raises_a_reward_below_0(termination: TerminationPenalty) -> None:
+    shaping = ShapingConfig(termination=termination, termination_scale=0.1, termination_reward=-0.5)
+    assert shaped([-0.9, -2.0], [LIMIT, LIMIT], shaping) == [-0.9, -2.0]
+
+
 @pytest.mark.parametrize(
     ("tokens", "wanted"), [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (99, -0.95), (100, -1.0), (120, -1.0)]
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,29 @@ def test_differences_are_paired_by_seed_and_by_problem() -> None:
     assert difference[1].low == pytest.approx(-0.2)
     assert difference[1].high == pytest.approx(-0.2)
     assert results[1].seeds == 2
+
+
+def test_arms_that_were_evaluated_under_other_settings_are_not_compared() -> None:
+    cold, warm = ({"evaluation.temperature": value} for value in (0.6, 1.0))
+    full = replace(outcome(1, "ab", [0.5, 0.7]), settings=cold)
+    less = replace(outcome(1, "ab", [0.9, 0.9]), settings=warm)
+    text = table(compare_arms(ARMS, {"full": [full], "less": [less]}, "full"), "full")
+    assert "| the arm less | 1 | 0.000 | 0.900 [0.900, 0.900] | – |" in text
+    assert (
+        "No difference for the arm less: it was evaluated under other settings than full: "
+        "evaluation.temperature: 0.6 and 1.0." in text
+    )
+
+
+def test_a_run_whose_own_two_evaluations_differ_says_so(tmp_path: Path) -> None:
+    record_run(tmp_path / "run", steps=20)
+    path = tmp_path / "run" / "evaluation" / "base.json"
+    content = json.loads(path.read_text())
+    content["settings"]["evaluation.temperature"] = 1.0
+    path.write_text(json.dumps(content))
+    read = read_finished_run(tmp_path / "run")
+    assert read is not None
+    assert read.summary().endswith("(not comparable, evaluation.temperature: 1.0 and 0.6)")
 
 
 def test_an_interval_covers_seeds_that_disagree() -> None:

@@ -11,7 +11,7 @@ from helpers.recorded_run import record_run
 
 from prorl_mega.evaluation.comparison import ALL_TASKS, compare
 from prorl_mega.report import main, write_report
-from prorl_mega.reporting.charts import MOST_POINTS, Chart, moving_average, tidied
+from prorl_mega.reporting.charts import MOST_POINTS, Chart, all_charts, moving_average, tidied
 from prorl_mega.reporting.drawing import svg
 from prorl_mega.reporting.history import read_history
 from prorl_mega.run.metrics import append_metrics
@@ -123,6 +123,45 @@ def test_the_comparison_is_stated_with_intervals(outline: Outline) -> None:
     assert float(found[4]) == pytest.approx(trained, abs=0.02)
 
 
+def rerecorded(directory: Path, label: str, settings: dict[str, object]) -> list[str]:
+    """The texts of a page where one of the two evaluations was made under these settings."""
+    record_run(directory, 20)
+    path = directory / "evaluation" / f"{label}.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"settings": content["settings"] | settings if settings else {}}))
+    return Outline(write_report(directory).read_text()).texts
+
+
+def test_results_under_different_settings_are_not_compared(tmp_path: Path) -> None:
+    text = " ".join(rerecorded(tmp_path / "run", "final", {"evaluation.temperature": 1.0}))
+    assert not re.search(r"[+-][\d.]+ points", text)
+    assert "all tasks" not in text
+    assert re.search(r"held-out problems\s+not compared\s+evaluation\.temperature: 0\.6 and 1\.0", text)
+    said = r"Not compared\..* \(base and trained\): evaluation\.temperature: 0\.6 and 1\.0\. Set them back"
+    assert re.search(said, text, re.DOTALL)
+    assert "trained (under other settings), " in text
+
+
+def test_the_page_says_what_was_measured(tmp_path: Path, outline: Outline) -> None:
+    said = " ".join(outline.texts)
+    assert "Both with temperature 0.6, top-p 0.95, 16 samples per problem, at most 64 tokens." in said
+    other = " ".join(rerecorded(tmp_path / "run", "base", {"evaluation.samples": 8}))
+    assert "Compared on what both have: evaluation.samples: 8 and 16." in other
+    unknown = " ".join(rerecorded(tmp_path / "old", "base", {}))
+    assert "were not recorded" in unknown
+
+
+def test_step_0_is_a_point_of_the_pass_rates_and_of_nothing_else(recorded: Path) -> None:
+    history = read_history(recorded)
+    assert (history.steps[0], history.start) == (1, {"evaluation/pass@1": 0.15, "evaluation/pass@16": 0.3})
+    by_title = {chart.title: chart for chart in all_charts(history)}
+    assert [title for title, chart in by_title.items() if chart.steps[0] == 0] == ["Pass rates"]
+    assert by_title["Pass rates"].lines["held-out pass@1"][0] == 0.15
+    assert "60 of 60 steps" in (recorded / "report.html").read_text()
+    drawn = svg(by_title["Pass rates"])
+    assert drawn.count("<use ") == 7 * 2, "markers where it was evaluated, none for the line of every step"
+
+
 def test_the_same_numbers_give_the_same_page(recorded: Path) -> None:
     page = (recorded / "report.html").read_bytes()
     assert write_report(recorded).read_bytes() == page
@@ -230,6 +269,17 @@ def test_long_lines_are_averaged_not_sampled() -> None:
     chart = tidied(Chart("t", "a", "u", {"x": values}, steps))
     np.testing.assert_array_equal(chart.lines["x"], [2.0] * MOST_POINTS)
     assert svg(chart).count("&#34;2&#34;") == MOST_POINTS
+
+
+@pytest.mark.parametrize("title", ["Clipped tokens", "KL to the reference policy", "Engine against learner", "Entropy"])
+def test_a_line_of_zeros_lies_at_the_bottom(tmp_path: Path, title: str) -> None:
+    zeros = ("policy/clipped_low", "policy/clipped_high", "policy/kl", "sampler/logprob_gap", "policy/entropy")
+    for step in (1, 2, 3):
+        append_metrics(tmp_path / "metrics.jsonl", step, dict.fromkeys(zeros, 0.0))
+    chart = next(each for each in all_charts(read_history(tmp_path)) if each.title == title)
+    labels = re.findall(r">([−-]?[\d.]+)</text>", svg(chart))
+    assert "0.0" in labels
+    assert not [label for label in labels if label[0] in "−-"]
 
 
 def test_empty_charts_are_empty() -> None:

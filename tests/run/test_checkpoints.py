@@ -19,15 +19,22 @@ from safetensors.numpy import load_file, save_file
 
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, ExitCode, RolloutError, StorageError
-from prorl_mega.run.checkpoints import LATEST, STATE, Checkpoints, SavedCheckpoint
+from prorl_mega.run.checkpoints import BEST, LATEST, STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.manifest import NAME
+from prorl_mega.run.retention import Retention
 
 
 def checkpoints_in(
-    directory: Path, *, keep: int = 2, ranks: Ranks | None = None, said: list[str] | None = None
+    directory: Path,
+    *,
+    keep: int = 2,
+    ranks: Ranks | None = None,
+    said: list[str] | None = None,
+    retention: Retention | None = None,
 ) -> Checkpoints:
     report = said.append if said is not None else (lambda text: None)
-    return Checkpoints(directory, ranks=ranks or Ranks.alone(), settings="abc", keep=keep, report=report)
+    retention = retention or Retention(newest=keep)
+    return Checkpoints(directory, ranks=ranks or Ranks.alone(), settings="abc", retention=retention, report=report)
 
 
 def write_step(checkpoints: Checkpoints, step: int, *, rank: int = 0, size: int = 2000) -> None:
@@ -67,6 +74,38 @@ def test_as_many_are_kept_as_the_setting_says(tmp_path: Path, keep: int) -> None
     for step in range(1, 8):
         write_step(checkpoints, step)
         assert names_in(tmp_path)[1:] == [f"step_{each:06d}" for each in range(max(1, step - keep + 1), step + 1)]
+
+
+def test_every_kth_and_the_best_stay_while_others_go(tmp_path: Path) -> None:
+    retention = Retention(newest=1, every=4, best=True)
+    checkpoints = checkpoints_in(tmp_path, retention=retention)
+    scores = {1: 0.2, 2: 0.5, 5: 0.4, 6: float("nan"), 7: 0.5, 9: 0.6}
+    kept = {1: [1], 2: [2], 3: [2, 3], 4: [2, 4], 5: [2, 4, 5], 6: [2, 4, 6], 7: [2, 4, 7], 8: [2, 4, 8], 9: [4, 8, 9]}
+    for step, expected in kept.items():
+        retention.observe(step, {"evaluation/pass@1": scores[step]} if step in scores else {})
+        assert retention.is_best(step) is (step in (1, 2, 9)), step
+        write_step(checkpoints, step)
+        assert names_in(tmp_path) == [BEST, LATEST, *(f"step_{each:06d}" for each in expected)]
+        assert (tmp_path / BEST).read_text() == (
+            "step_000001" if step == 1 else f"step_{9 if step == 9 else 2:06d}"
+        ) + "\n"
+
+
+def test_a_damaged_best_makes_room_for_the_next_best(tmp_path: Path) -> None:
+    retention = Retention(newest=1, best=True, scores={1: 0.3, 2: 0.9, 3: 0.1})
+    checkpoints = checkpoints_in(tmp_path, retention=retention)
+    for step in (1, 2):
+        write_step(checkpoints, step)
+    flip_one_bit(tmp_path / "step_000002" / STATE)
+    with pytest.raises(CheckpointError):
+        checkpoints.newest_valid()
+    write_step(checkpoints, 3)
+    assert (names_in(tmp_path), (tmp_path / BEST).read_text()) == ([BEST, LATEST, "step_000003"], "step_000003\n")
+    write_step(checkpoints, 2)  # again, and intact now
+    assert (names_in(tmp_path), (tmp_path / BEST).read_text()) == (
+        [BEST, LATEST, "step_000002", "step_000003"],
+        "step_000002\n",
+    )
 
 
 def test_steps_beyond_six_digits_sort_by_number(tmp_path: Path) -> None:

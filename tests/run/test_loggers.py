@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.thread_ranks import run_ranks
@@ -14,7 +17,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.jsonl import read_rows
-from prorl_mega.run.loggers import LOGGERS
 from prorl_mega.run.run_directory import TrainingRun
 
 EXAMPLE = f"{Path(__file__).parents[2] / 'examples' / 'my_logger.py'}:CsvLogger"
@@ -42,16 +44,41 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
+def wandb_steps(file: Path) -> list[int]:
+    """The steps in the file of an offline run that have "reward/mean": records in the blocks of a LevelDB log."""
+    record_type: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record
+    content, block, steps, data = file.read_bytes(), 1 << 15, [], b""
+    at = 7  # after the file's own header
+    while at + 7 <= len(content):
+        if block - at % block < 7:
+            at += block - at % block  # padding
+            continue
+        size, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        data += content[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # a whole record, or its last part
+            history = record_type.FromString(data).history
+            if any("reward/mean" in (item.key, ".".join(item.nested_key)) for item in history.item):
+                steps.append(history.step.num)
+            data = b""
+    return steps
+
+
 def logged_steps(directory: Path) -> list[int]:
     """The steps at which the run's only logger has written down "reward/mean"."""
     if (csv := directory / "metrics.csv").exists():
         return [int(line.split(",")[0]) for line in csv.read_text().splitlines() if ",reward/mean," in line]
+    if offline := sorted((directory / "wandb").glob("offline-run-*/*.wandb")):
+        return sorted(step for file in offline for step in wandb_steps(file))
     accumulator = EventAccumulator(str(directory / "tensorboard"), purge_orphaned_data=True)
     accumulator.Reload()
     return [event.step for event in accumulator.Scalars("reward/mean")]
 
 
-@pytest.mark.parametrize("logger", [*LOGGERS, EXAMPLE])
+WANDB = pytest.param("wandb", marks=pytest.mark.skipif(not find_spec("wandb"), reason="no part of the requirements"))
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", WANDB, EXAMPLE])
 def test_a_logger_gets_every_step_once_also_when_the_run_fails_and_resumes(tmp_path: Path, logger: str) -> None:
     def attempt(ranks: Ranks) -> None:
         config = toy_config(tmp_path, 5)
@@ -109,6 +136,17 @@ def test_a_logger_that_is_none_is_named_before_the_directory_is_made(tmp_path: P
         TrainingRun(config, Ranks.alone())
     config.loggers = [f"{EXAMPLE}r"]
     with pytest.raises(ConfigError, match=r"my_logger\.py has no 'CsvLoggerr'; did you mean CsvLogger\?"):
+        TrainingRun(config, Ranks.alone())
+    assert not (tmp_path / "toy").exists()
+
+
+def test_a_logger_whose_package_is_missing_is_refused_before_the_directory_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    config = toy_config(tmp_path, 1)
+    config.loggers = ["tensorboard", "wandb"]
+    with pytest.raises(ConfigError, match=r"loggers=wandb needs the package wandb, .* -m pip install wandb"):
         TrainingRun(config, Ranks.alone())
     assert not (tmp_path / "toy").exists()
 

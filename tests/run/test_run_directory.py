@@ -27,6 +27,7 @@ from prorl_mega.run.timers import TIMING_PREFIX
 from prorl_mega.types import Decision, Event
 
 TESTS = Path(__file__).parents[1]
+SETTINGS = {"evaluation.temperature": 0.6}
 
 
 def start(root: Path, steps: int, pause: float = 0.0) -> subprocess.Popen:
@@ -242,12 +243,13 @@ def test_without_a_checkpoint_other_settings_start_afresh(tmp_path: Path) -> Non
         run.resume(Toy().restore)
         with run.step(1) as log:
             log.add({"reward/mean": 0.5})
-        run.evaluation("base", step=0, metrics={}, problems=[])
+        run.evaluation("base", step=0, settings=SETTINGS, metrics={}, problems=[])
+        run.before_training({"evaluation/pass@1": 0.5})
     changed = toy_config(tmp_path, 5)
     changed.seed = 99
     with TrainingRun(changed, Ranks.alone()) as run:
         assert run.resume(Toy().restore) == 0
-        assert not run.evaluated("base")
+        assert run.evaluated("base", step=0, settings=SETTINGS) is None
     assert reproducible_rows(tmp_path) == []
     assert "seed: 99" in (tmp_path / "toy" / "config.yaml").read_text()
 
@@ -324,11 +326,17 @@ def test_evaluations_are_bounded_and_found_again(tmp_path: Path) -> None:
     problem = {"key": "a/1", "task": "a", "samples": 4, "solved": 1, "mean_reward": 0.25, "completion": "x\x1b" * 9000}
     with TrainingRun(toy_config(tmp_path, 3), Ranks.alone()) as run:
         run.resume(Toy().restore)
-        assert not run.evaluated("base")
-        run.evaluation("base", step=0, metrics={"evaluation/pass@1": float("nan")}, problems=[problem])
-        assert run.evaluated("base")
+        same: dict[str, Any] = {"step": 0, "settings": SETTINGS}
+        assert run.evaluated("base", **same) is None
+        run.evaluation("base", **same, metrics={"evaluation/pass@1": float("nan"), "x": 1.0}, problems=[problem])
+        known = run.evaluated("base", **same)
+        assert known is not None
+        assert (str(known["evaluation/pass@1"]), known["x"]) == ("nan", 1.0)
+        others: list[dict[str, Any]] = [{"step": 1}, {"settings": {"evaluation.temperature": 1.0}}, {"settings": {}}]
+        for other in others:
+            assert run.evaluated("base", **(same | other)) is None, other
     content = json.loads((tmp_path / "toy" / "evaluation" / "base.json").read_text())
-    assert content["metrics"] == {"evaluation/pass@1": None}
+    assert content["metrics"] == {"evaluation/pass@1": None, "x": 1.0}
     assert len(content["problems"][0]["completion"]) < 5000
     assert "\x1b" not in content["problems"][0]["completion"]
 
@@ -338,12 +346,12 @@ def test_a_final_evaluation_is_not_final_when_the_run_goes_on(tmp_path: Path) ->
     with TrainingRun(toy_config(tmp_path, 3), Ranks.alone()) as run:
         run.resume(Toy().restore)
         for label, step in (("base", 0), ("final", 3)):
-            run.evaluation(label, step=step, metrics={}, problems=[])
+            run.evaluation(label, step=step, settings=SETTINGS, metrics={"x": 1.0}, problems=[])
     for steps, remain in ((3, True), (6, False)):
         with TrainingRun(toy_config(tmp_path, steps), Ranks.alone()) as run:
             run.resume(Toy().restore)
-            assert run.evaluated("base")
-            assert run.evaluated("final") is remain
+            assert run.evaluated("base", step=0, settings=SETTINGS)
+            assert (run.evaluated("final", step=3, settings=SETTINGS) is not None) is remain
 
 
 def test_metrics_that_cannot_be_written_are_a_storage_error(tmp_path: Path) -> None:

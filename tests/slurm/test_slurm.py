@@ -200,7 +200,7 @@ def test_training_on_two_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
     state = cluster.submit(*batch(tmp_path, *arguments), cwd=tmp_path, timeout=TRAINING_LIMIT_S)
     assert state == "COMPLETED", output(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "runs" / "demo" / "metrics.jsonl").read_text().splitlines()]
-    assert len(lines) == 1
+    assert [line["step"] for line in lines] == [0, 1]
     print(output(tmp_path))
 
 

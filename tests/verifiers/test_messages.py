@@ -54,7 +54,7 @@ def test_a_length_beyond_the_limit_is_refused_before_anything_is_kept() -> None:
                 {"id": True},
                 {"reward": math.nan},
                 {"reward": math.inf},
-                {"reward": 1.5},
+                {"reward": 1.1e6},
                 {"reward": "1"},
                 {"reward": True},
                 {"reward": None},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.hostile_tasks import hostile_config
+from helpers.hostile_tasks import Wide, hostile_config
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.config.validate import validate_tasks
@@ -19,6 +19,7 @@ from prorl_mega.tasks import Mixture
 from prorl_mega.types import Outcome, Problem
 from prorl_mega.verifiers.pool import VerifierPool
 
+WIDE = TasksConfig(mixture={"wide": TaskConfig(name="wide")}, workers=1, retries=0)
 PROBLEM = Problem(key="bad/0", task="bad", prompt="problem")
 
 
@@ -196,3 +197,52 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_failures_are_said_while_the_batch_goes_on() -> None:
+    said: list[str] = []
+    with VerifierPool(hostile_config(workers=1, retries=0), said.append) as pool, pool.batch() as batch:
+        for answer in ["good"] * 10 + ["raise"] * 30:
+            batch.add(PROBLEM, answer)
+        while batch.unfinished > 10:
+            batch.poll()
+        assert len(said) == 1
+        batch.verdicts()
+    (line,) = said
+    assert line.startswith(
+        "verifiers fail: 8 of 18 answers so far (44%) have no verdict; the first: bad/0: the verifier "
+    )
+
+
+@pytest.mark.parametrize(
+    ("failing", "bound", "told"), [(1, 0.05, True), (1, 0.25, False), (0, 0.0, False), (4, 1.0, False)]
+)
+def test_a_few_failures_are_said_at_the_end_beyond_the_bound(failing: int, bound: float, told: bool) -> None:
+    said: list[str] = []
+    config = hostile_config(workers=1, retries=0)
+    config.report_failures = bound
+    with VerifierPool(config, said.append) as pool:
+        pool.score([(PROBLEM, "good")] * (4 - failing) + [(PROBLEM, "raise")] * failing)
+        assert bool(said) is told
+        if told:
+            assert "1 of 4 answers so far (25%)" in said[0]
+            pool.score([(PROBLEM, "good")] * 4)
+            assert len(said) == 1, "the next batch is judged by itself"
+
+
+def test_a_task_may_declare_another_range_of_rewards() -> None:
+    problem = Problem(key="wide/0", task="wide", prompt="problem")
+    with VerifierPool(WIDE) as pool:
+        verdicts = pool.score([(problem, text) for text in ("-1", "0.25", "5", "5.1", "-1.5", "nan", "inf")])
+    assert [verdict.reward for verdict in verdicts] == [-1.0, 0.25, 5.0, 0.0, 0.0, 0.0, 0.0]
+    assert [verdict.outcome is Outcome.SCORED for verdict in verdicts] == [True] * 3 + [False] * 4
+    assert verdicts[3].detail == "the verifier returned 5.1, not a number from -1 to 5"
+
+
+@pytest.mark.parametrize("declared", [(-1.0, 0.5), (0.5, 2.0), (0.0, 1e9), (float("nan"), 1.0)])
+def test_a_range_without_wrong_and_right_is_refused(
+    declared: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wide, "rewards", declared)
+    with pytest.raises(ConfigError, match=r"tasks\.mixture\.wide: the task 'wide' declares rewards from .* contain 0"):
+        VerifierPool(WIDE)

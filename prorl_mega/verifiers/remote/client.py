@@ -22,6 +22,7 @@ from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox.channel import BrokenMessageError
 from prorl_mega.types import Problem, Scoring, Verdict
+from prorl_mega.verifiers.audit import Say, VerdictAudit
 from prorl_mega.verifiers.batch import Answers, Job
 from prorl_mega.verifiers.messages import infra_error
 from prorl_mega.verifiers.remote.endpoint import OFTEN, BusyError, Endpoint, RefusedError
@@ -37,11 +38,12 @@ _Result = TypeVar("_Result")
 class RemoteVerifiers(contextlib.AbstractContextManager["RemoteVerifiers"]):
     """Implements `protocols.Verifiers` with the reward servers of `tasks.servers`."""
 
-    def __init__(self, tasks: TasksConfig) -> None:
+    def __init__(self, tasks: TasksConfig, say: Say | None = None) -> None:
         """Probe the servers. Raises ConfigError if none can be reached, or one refuses the token or has other tasks."""
         token, entries = read_token(tasks.token_file), digests(tasks)
         self.endpoints = [Endpoint(address, token, entries, tasks) for address in tasks.servers]
         self.attempts = max(tasks.retries + 1, min(2, len(tasks.servers)))
+        self._audit = VerdictAudit(tasks, say)
         self._lock = threading.Lock()
         self.counters = Scoring()
         """The sum over all batches so far."""
@@ -62,11 +64,14 @@ class RemoteVerifiers(contextlib.AbstractContextManager["RemoteVerifiers"]):
         """A new batch; one at a time."""
         with self._lock:
             batch = RemoteBatch(self)
+            batch.audit = self._audit
+            self._audit.begin()
             try:
                 yield batch
             finally:
                 self.call(batch.end())
                 self.counters += batch.scoring
+                self._audit.end()
 
     def close(self) -> None:
         if self._thread.is_alive():
