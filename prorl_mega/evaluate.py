@@ -15,7 +15,9 @@ from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
 from prorl_mega.evaluation.summary import problem_records, summarise
+from prorl_mega.resumable import collect_in_parts
 from prorl_mega.run.run_directory import TrainingRun
+from prorl_mega.run.signals import Interrupted
 from prorl_mega.types import Group, Metrics
 
 if TYPE_CHECKING:
@@ -29,11 +31,14 @@ class Evaluation(NamedTuple):
     groups: list[Group]
 
 
-def evaluate(parts: Parts, config: RunConfig, problems_per_task: int, max_tokens: int | None = None) -> Evaluation:
+def evaluate(
+    parts: Parts, config: RunConfig, run: TrainingRun, problems_per_task: int, max_tokens: int | None = None
+) -> Evaluation:
     """Sample and score the first `problems_per_task` held-out problems of every task with the engine's weights.
 
     The problems and the seeds are the same at every call, so that two evaluations differ by the policy alone, and by
     `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have the largest.
+    What an interrupted call has finished is not done again.
     """
     sampling = Sampling(
         samples=config.evaluation.samples,
@@ -42,7 +47,8 @@ def evaluate(parts: Parts, config: RunConfig, problems_per_task: int, max_tokens
         max_tokens=max_tokens,
         stream="evaluation",
     )
-    groups = parts.collector.collect(parts.problems.held_out(problems_per_task), sampling)
+    problems = parts.problems.held_out(problems_per_task)
+    groups = collect_in_parts(parts.collector, problems, sampling, policy=parts.sync.checksum, config=config, run=run)
     return Evaluation(summarise(groups), groups)
 
 
@@ -51,7 +57,7 @@ def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Tra
     if run.evaluated(label):
         return {}
     with run.phase(f"evaluating the {label} policy on held-out problems"):
-        metrics, groups = evaluate(parts, config, config.evaluation.final_problems_per_task)
+        metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task)
     run.evaluation(label, step=step, metrics=metrics, problems=problem_records(groups))
     scores = "  ".join(
         f"{name.removeprefix('evaluation/')} {metrics[name]:.3f}"
@@ -67,7 +73,10 @@ def main(config: RunConfig) -> ExitCode:
     ranks = join_job(config)
     with TrainingRun(config, ranks) as run, build(config, run, ranks) as parts:
         parts.sync.update_weights(version=run.resume(parts.restore))
-        evaluate_as("policy", 0, parts, config, run)
+        try:
+            evaluate_as("policy", 0, parts, config, run)
+        except Interrupted as interruption:
+            return run.interrupted(interruption)
     return ExitCode.FINISHED
 
 
