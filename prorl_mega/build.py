@@ -21,7 +21,7 @@ from prorl_mega.config.schema import (
     WeightSource,
 )
 from prorl_mega.config.stages import longest_response
-from prorl_mega.distributed.collectives import job_ranks
+from prorl_mega.distributed.collectives import job_ranks, neighbour_ranks
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.learner.backend import initialize_distributed
@@ -34,6 +34,7 @@ from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.run.checkpoints import save_companions
 from prorl_mega.run.console import counted
 from prorl_mega.run.run_directory import TrainingRun
+from prorl_mega.run.signals import Interrupted
 from prorl_mega.tasks.shared_mixture import SharedMixture
 from prorl_mega.types import Decision
 from prorl_mega.verifiers.pool import VerifierPool
@@ -60,6 +61,16 @@ class Parts:
         """Use `settings` for learner and problems from here on."""
         self.learner.configure(settings.recipe, settings.rollout.temperature)
         self.problems.set_weights({entry: task.weight for entry, task in settings.tasks.mixture.items()})
+
+    @contextlib.contextmanager
+    def drawn_again_if_interrupted(self) -> Iterator[None]:
+        """A block whose problems are as if they had not been drawn when it ends by Interrupted. Collective."""
+        before = self.problems.state_dict()
+        try:
+            yield
+        except Interrupted:
+            self.problems.load_state_dict(before)
+            raise
 
     def apply(self, decision: Decision, step: int) -> None:
         """Carry out the controller's decision after `step`, as far as it concerns the policies."""
@@ -133,7 +144,10 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
                 tokenizer=tokenizer,
                 layout=learner.layout,
                 engine_size=config.rollout.tensor,
+                engine_ranks=neighbour_ranks(config.rollout.tensor),
+                max_concurrent=config.rollout.max_concurrent,
                 seed=config.seed,
+                is_stopping=run.is_stopping,
             ),
             controller=controller,
             companions=read_companions(config.model.path),

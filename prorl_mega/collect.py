@@ -10,21 +10,26 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from prorl_mega.config.schema import RecipeConfig
+from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.distributed.vote import StepwiseVote
 from prorl_mega.errors import NoInformativeGroupsError
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Finished, Rollout, Verifiers
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.recipe.selection import keep_informative
+from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.timers import VERIFIER_PREFIX
 from prorl_mega.share import Share, exchange_shares
 from prorl_mega.types import FinishReason, Group, Metrics, Outcome, ParallelLayout, Problem, Sample, Scoring
+
+WAIT_S = 0.5  # for verdicts, between two looks at whether to stop
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -47,14 +52,27 @@ class Collector:
     tokenizer: Tokenizer
     layout: ParallelLayout
     engine_size: int  # ranks
+    engine_ranks: Ranks = field(default_factory=Ranks.alone)  # those of this engine among themselves
+    max_concurrent: int = 1  # sequences decoded at once by one engine
     seed: int
+    is_stopping: Callable[[], bool] = lambda: False
+    """Whether this rank has to stop soon, cheap enough to be asked several times a second."""
     scoring: list[Scoring] = field(default_factory=list, init=False)
     """The counts of scoring in the last `collect`, by engine; the same on every rank."""
 
     def collect(self, problems: list[Problem], sampling: Sampling) -> list[Group]:
-        """One scored group per problem, in order, identical on every rank but for the texts (see `Sample`)."""
-        engines, engine = self.layout.world_size // self.engine_size, self.layout.rank // self.engine_size
-        shares = exchange_shares(self._sample_and_score(problems[engine::engines], sampling))
+        """One scored group per problem, in order, identical on every rank but for the texts (see `Sample`).
+
+        Raises Interrupted on every rank, and gives up what was sampled, when one of them has to stop.
+        """
+        engines, engine = self._engines(), self.layout.rank // self.engine_size
+        try:
+            share = self._sample_and_score(problems[engine::engines], sampling)
+        except Interrupted:
+            share = Share(prompts=[], samples=[], scoring=Scoring(), is_complete=False)
+        shares = exchange_shares(share)
+        if not all(share.is_complete for share in shares):
+            raise Interrupted
         self.scoring = [share.scoring for share in shares]
         groups = {
             position: Group(problem=problems[position], prompt_tokens=prompt, samples=samples)
@@ -65,8 +83,15 @@ class Collector:
         }
         return [groups[position] for position in range(len(problems))]
 
+    def problems_at_once(self, samples: int) -> int:
+        """The problems whose samples all engines together can decode at the same time; at least one for each."""
+        return self._engines() * max(1, self.max_concurrent // samples)
+
+    def _engines(self) -> int:
+        return self.layout.world_size // self.engine_size
+
     def _sample_and_score(self, problems: list[Problem], sampling: Sampling) -> Share | None:
-        """This engine's share, on its first rank; its other ranks only drive it."""
+        """This engine's share, on its first rank; its other ranks only drive it. Raises Interrupted."""
         prompts = [self.tokenizer.encode_prompt(problem.prompt, problem.system) for problem in problems]
         seeds = [
             [sample_seed(self.seed, sampling.stream, problem.key, index) for index in range(sampling.samples)]
@@ -82,11 +107,19 @@ class Collector:
         )
         with closing(steps):
             if self.layout.rank % self.engine_size == 0:
-                samples, scoring = self._score(steps, problems, sampling.samples)
+                samples, scoring = self._score(self._until_stopped(steps), problems, sampling.samples)
                 return Share(prompts=prompts, samples=samples, scoring=scoring)
-            for _ in steps:
+            for _ in self._until_stopped(steps):
                 pass
         return None
+
+    def _until_stopped(self, steps: Iterator[Finished]) -> Iterator[Finished]:
+        """`steps`, after one of which all ranks of the engine raise Interrupted if one of them has to stop."""
+        vote = StepwiseVote(self.engine_ranks, self.is_stopping)
+        for finished in steps:
+            yield finished
+            if vote():
+                raise Interrupted
 
     def _score(
         self, steps: Iterator[Finished], problems: list[Problem], count: int
@@ -100,6 +133,9 @@ class Collector:
                     batch.add(problems[index // count], text)
                     ended[index] = Sample(completion=completion, text=text)
                 batch.poll()
+            while not batch.wait(WAIT_S):
+                if self.is_stopping():
+                    raise Interrupted
             verdicts = batch.verdicts()
         assert len(ended) == len(verdicts) == count * len(problems), "one verdict for each completion"
         for sample, verdict in zip(ended.values(), verdicts, strict=True):  # both in the order of `add`

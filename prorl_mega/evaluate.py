@@ -18,8 +18,10 @@ from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.errors import ExitCode
 from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.evaluation.summary import problem_records, summarise
+from prorl_mega.resumable import collect_in_parts
 from prorl_mega.run.evaluations import BASE, POLICY
 from prorl_mega.run.run_directory import TrainingRun
+from prorl_mega.run.signals import Interrupted
 from prorl_mega.types import Group, Metrics
 
 if TYPE_CHECKING:
@@ -33,11 +35,14 @@ class Evaluation(NamedTuple):
     groups: list[Group]
 
 
-def evaluate(parts: Parts, config: RunConfig, problems_per_task: int, max_tokens: int | None = None) -> Evaluation:
+def evaluate(
+    parts: Parts, config: RunConfig, run: TrainingRun, problems_per_task: int, max_tokens: int | None = None
+) -> Evaluation:
     """Sample and score the first `problems_per_task` held-out problems of every task with the engine's weights.
 
     The problems and the seeds are the same at every call, so that two evaluations differ by the policy alone, and by
     `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have the largest.
+    What an interrupted call has finished is not done again.
     """
     sampling = Sampling(
         samples=config.evaluation.samples,
@@ -46,7 +51,8 @@ def evaluate(parts: Parts, config: RunConfig, problems_per_task: int, max_tokens
         max_tokens=max_tokens,
         stream="evaluation",
     )
-    groups = parts.collector.collect(parts.problems.held_out(problems_per_task), sampling)
+    problems = parts.problems.held_out(problems_per_task)
+    groups = collect_in_parts(parts.collector, problems, sampling, policy=parts.sync.checksum, config=config, run=run)
     return Evaluation(summarise(groups), groups)
 
 
@@ -62,7 +68,7 @@ def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Tra
         run.message(f"{what} was evaluated at step {step} before: {_scores(known)}")
         return []
     with run.phase(f"evaluating {what} on held-out problems"):
-        metrics, groups = evaluate(parts, config, config.evaluation.final_problems_per_task)
+        metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task)
     run.evaluation(label, step=step, settings=settings, metrics=metrics, problems=problem_records(groups))
     run.message(f"{what} at step {step}: {_scores(metrics)}")
     return groups
@@ -81,7 +87,7 @@ def evaluate_base(parts: Parts, config: RunConfig, run: TrainingRun) -> None:
         run.before_training(summarise([large[key] for key in keys]))
         return
     with run.phase("validating the base policy"):
-        run.before_training(evaluate(parts, config, count, limit).metrics)
+        run.before_training(evaluate(parts, config, run, count, limit).metrics)
 
 
 def _scores(metrics: Metrics) -> str:
@@ -96,9 +102,12 @@ def main(config: RunConfig) -> ExitCode:
 
     ranks = join_job(config)
     with TrainingRun(config, ranks) as run, build(config, run, ranks) as parts:
-        step = run.resume(parts.restore)
-        parts.sync.update_weights(version=step)
-        evaluate_as(POLICY, step, parts, config, run)
+        try:
+            step = run.resume(parts.restore)
+            parts.sync.update_weights(version=step)
+            evaluate_as(POLICY, step, parts, config, run)
+        except Interrupted as interruption:
+            return run.interrupted(interruption)
     return ExitCode.FINISHED
 
 

@@ -112,6 +112,10 @@ class Batch(Protocol):
     def poll(self) -> None:
         """Make progress without waiting. To be called regularly."""
 
+    def wait(self, seconds: float) -> bool:
+        """Make progress for at most so long; whether all verdicts are there. To be called before `verdicts` where the
+        caller must be able to give up."""
+
     def verdicts(self) -> list[Verdict]:
         """Wait for all answers: exactly one verdict each, in the order of `add`."""
 

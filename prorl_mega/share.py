@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from prorl_mega.distributed.collectives import all_gather_bytes, gather_bytes
 from prorl_mega.types import Sample, Scoring
+
+T = TypeVar("T")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -19,6 +21,7 @@ class Share:
     prompts: list[np.ndarray]  # [P] int32 each
     samples: list[list[Sample]]
     scoring: Scoring
+    is_complete: bool = True  # False: the engine has stopped before its end
 
 
 def exchange_shares(share: Share | None) -> list[Share]:
@@ -27,14 +30,10 @@ def exchange_shares(share: Share | None) -> list[Share]:
     Texts travel to rank 0 alone, which writes them for people; elsewhere they are "" afterwards.
     """
     samples = [sample for row in share.samples for sample in row] if share else []
-    texts = gather_bytes(_encode([sample.text for sample in samples]))
+    texts = gather_bytes(encode([sample.text for sample in samples]))
     for sample in samples:
         sample.text = ""
-    shares = [
-        msgspec.msgpack.decode(payload, type=Share, dec_hook=_to_array)
-        for payload in all_gather_bytes(_encode(share) if share else b"")
-        if payload
-    ]
+    shares = [decode(payload, Share) for payload in all_gather_bytes(encode(share) if share else b"") if payload]
     if texts:  # those of all ranks, in the order of their engines
         everything = [sample for each in shares for row in each.samples for sample in row]
         decoded = [text for payload in texts for text in msgspec.msgpack.decode(payload, type=list[str])]
@@ -43,8 +42,14 @@ def exchange_shares(share: Share | None) -> list[Share]:
     return shares
 
 
-def _encode(value: Any) -> bytes:
+def encode(value: Any) -> bytes:
+    """`value`, which may contain arrays, as msgpack."""
     return msgspec.msgpack.encode(value, enc_hook=lambda array: (array.dtype.str, array.tobytes()))
+
+
+def decode(payload: bytes, kind: type[T]) -> T:
+    """The `kind` that `encode` was given. Raises msgspec.ValidationError for anything else."""
+    return msgspec.msgpack.decode(payload, type=kind, dec_hook=_to_array)
 
 
 def _to_array(_: type, encoded: tuple[str, bytes]) -> np.ndarray:

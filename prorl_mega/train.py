@@ -24,53 +24,35 @@ from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
 from prorl_mega.run.run_directory import TrainingRun
+from prorl_mega.run.signals import Interrupted
+from prorl_mega.run.step import StepLog
 
 if TYPE_CHECKING:
     from prorl_mega.build import Parts
 
 
 def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
-    """The loop. It writes everything through `run`, and `controller` makes all decisions."""
-    learner, rollout, controller = parts.learner, parts.rollout, parts.controller
-    step = run.resume(parts.restore)  # 0 when starting fresh
+    """The loop. It writes everything through `run`, and `controller` makes all decisions.
+
+    A signal, or the end of the time, ends sampling, scoring and evaluations by Interrupted; an update is finished.
+    """
+    controller = parts.controller
+    step = run.resume(parts.restore)  # updates of the policy so far, 0 when starting fresh
     parts.sync.update_weights(version=step)
     if step == 0:
         evaluate_base(parts, config, run)
 
-    while step < config.schedule.steps and not run.should_stop():
+    while (coming := run.next_step(step)) is not None:
         settings = controller.settings()  # those of the stage, with the controller's adjustments
         parts.apply_settings(settings)
-        recipe, limit = settings.recipe, settings.rollout.max_response_tokens
-        hyperparams = controller.hyperparams(step)
-        with run.step(step + 1) as log:
-            with log.phase("rollout"):
-                sampling = Sampling(
-                    samples=recipe.samples_per_prompt,
-                    temperature=settings.rollout.temperature,
-                    max_tokens=limit,
-                    stream=f"step {step}",
-                )
-                groups, sampled, counts = collect_informative(parts.collector, parts.problems, recipe, sampling)
-            log.add(counts)
-            log.samples(sampled)
-            rollout.sleep()
-
-            with log.phase("reference"):
-                log.add(shape_rewards(groups, recipe.shaping, step, limit))
-                sequences = to_train_samples(groups, recipe)
-                learner.compute_log_probs(sequences)
-                log.add(assign_advantages(groups, sequences, recipe, hyperparams.kl))
-            with log.phase("update"):
-                for part in split_updates(sequences, recipe):
-                    log.add(learner.update(part, hyperparams))
-            step += 1
-
-            with log.phase("push"):
-                rollout.wake()
-                parts.sync.update_weights(version=step)
+        with run.step(coming, parts.save) as log:
+            if coming > step:  # otherwise an earlier job has updated the policy and was stopped in the evaluation
+                improve(step, settings, parts, run, log)
+            step = coming
             if run.due(step, config.schedule.evaluate_every):
                 with log.phase("evaluate"):
-                    log.add(evaluate(parts, config, config.evaluation.problems_per_task, limit).metrics)
+                    limit = settings.rollout.max_response_tokens
+                    log.add(evaluate(parts, config, run, config.evaluation.problems_per_task, limit).metrics)
 
             decision = controller.observe(step, log.metrics)
             parts.apply(decision, step)
@@ -86,6 +68,40 @@ def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
     return code
 
 
+def improve(step: int, settings: RunConfig, parts: Parts, run: TrainingRun, log: StepLog) -> None:
+    """The policy after `step` updates becomes the next one, in the learner and in the engines."""
+    learner, rollout = parts.learner, parts.rollout
+    recipe, limit = settings.recipe, settings.rollout.max_response_tokens
+    hyperparams = parts.controller.hyperparams(step)
+    with parts.drawn_again_if_interrupted():
+        with log.phase("rollout"):
+            sampling = Sampling(
+                samples=recipe.samples_per_prompt,
+                temperature=settings.rollout.temperature,
+                max_tokens=limit,
+                stream=f"step {step}",
+            )
+            groups, sampled, counts = collect_informative(parts.collector, parts.problems, recipe, sampling)
+        log.add(counts)
+        log.samples(sampled)
+        rollout.sleep()
+
+        with log.phase("reference"):
+            log.add(shape_rewards(groups, recipe.shaping, step, limit))
+            sequences = to_train_samples(groups, recipe)
+            learner.compute_log_probs(sequences)
+            log.add(assign_advantages(groups, sequences, recipe, hyperparams.kl))
+        run.interruption_point()
+
+    log.begin_update()
+    with log.phase("update"):
+        for part in split_updates(sequences, recipe):
+            log.add(learner.update(part, hyperparams))
+    with log.phase("push"):
+        rollout.wake()
+        parts.sync.update_weights(version=step + 1)
+
+
 def main(config: RunConfig) -> ExitCode:
     """One rank of the job: join the others, open the run directory, build the parts, train."""
     from prorl_mega.build import build, join_job  # seconds of imports, after the settings have been checked
@@ -93,7 +109,10 @@ def main(config: RunConfig) -> ExitCode:
     ranks = join_job(config)
     with TrainingRun(config, ranks) as run:
         with build(config, run, ranks) as parts:
-            code = train(config, run, parts)
+            try:
+                code = train(config, run, parts)
+            except Interrupted as interruption:
+                code = run.interrupted(interruption)
         if ranks.is_first:
             run.message(f"report: {write_report(run.directory)}")
     return code

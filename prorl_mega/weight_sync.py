@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -39,6 +39,8 @@ class WeightSync:
     rollout: Rollout
     bucket_mib: int
     ranks: Ranks
+    checksum: str = field(default="", init=False)
+    """The checksum of the weights that the engines hold."""
 
     def update_weights(self, version: int) -> str:
         """Hand over the current weights as `version`; returns their checksum, equal on all ranks."""
@@ -51,4 +53,5 @@ class WeightSync:
                 f"weights of version {version} did not arrive as they were sent (checksums: "
                 f"{', '.join(sorted(digests))}); no completion may be sampled from them"
             )
+        self.checksum = received
         return received

@@ -11,19 +11,20 @@ from prorl_mega.distributed.ranks import Ranks
 
 if TYPE_CHECKING:
     import torch
+    import torch.distributed as dist
 
 
-def all_gather_bytes(payload: bytes) -> list[bytes]:
-    """Every rank's `payload`, in rank order, on every rank. Lengths may differ or be 0."""
+def all_gather_bytes(payload: bytes, group: dist.ProcessGroup | None = None) -> list[bytes]:
+    """Every rank's `payload`, in rank order, on every rank of the job or of `group`. Lengths may differ or be 0."""
     import torch
     import torch.distributed as dist
 
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if not dist.is_initialized() or dist.get_world_size(group) == 1:
         return [payload]
-    sizes = _sizes(payload)
+    sizes = _sizes(payload, group)
     sent = _padded(payload, max(sizes))
     received = [torch.empty_like(sent) for _ in sizes]
-    dist.all_gather(received, sent)
+    dist.all_gather(received, sent, group=group)
     return [each[:size].numpy().tobytes() for each, size in zip(received, sizes, strict=True)]
 
 
@@ -74,14 +75,33 @@ def job_ranks() -> Ranks:
     )
 
 
-def _sizes(payload: bytes) -> list[int]:
+def neighbour_ranks(size: int) -> Ranks:
+    """This process among the `size` consecutive ranks that share an engine. Collective over the whole job."""
+    import torch.distributed as dist
+
+    if not dist.is_initialized() or size == 1:
+        return Ranks.alone()
+    mine, group = dist.get_rank() // size, None
+    for first in range(0, dist.get_world_size(), size):  # every rank takes part in making every group
+        made = dist.new_group(list(range(first, first + size)), backend="gloo")
+        group = made if first == mine * size else group
+
+    def gather(text: str) -> list[str]:
+        return [each.decode() for each in all_gather_bytes(text.encode(), group)]
+
+    return Ranks(
+        rank=dist.get_rank(group), world_size=size, gather_texts=gather, broadcast_text=lambda text: gather(text)[0]
+    )
+
+
+def _sizes(payload: bytes, group: dist.ProcessGroup | None = None) -> list[int]:
     """The number of bytes of every rank's payload."""
     import torch
     import torch.distributed as dist
 
     size = torch.tensor([len(payload)], dtype=torch.int64)
-    sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
-    dist.all_gather(sizes, size)
+    sizes = [torch.empty_like(size) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(sizes, size, group=group)
     return [int(each) for each in sizes]
 
 

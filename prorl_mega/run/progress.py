@@ -28,6 +28,13 @@ def due(step: int, every: int, steps: int) -> bool:
     return step == steps or (every > 0 and step % every == 0)
 
 
+def times_due(step: int, every: int, steps: int) -> int:
+    """How often it is due after the steps that come after `step`, in constant time: runs may be endless on purpose."""
+    if step >= steps:
+        return 0
+    return 1 + ((steps - 1) // every - step // every if every > 0 else 0)
+
+
 class RunProgress:
     """Measures how long steps, evaluations and saves take and adds up those that are still to come."""
 
@@ -50,11 +57,10 @@ class RunProgress:
         if not self._seconds["step"]:
             return None
         steps = self._schedule.steps
-        coming = range(step + 1, steps + 1)
-        left = len(coming) * fmean(self._seconds["step"])
+        left = max(0, steps - step) * fmean(self._seconds["step"])
         for name, every in ((EVALUATE, self._schedule.evaluate_every), (SAVE, self._schedule.save_every)):
             if known := self._seconds[name]:
-                left += fmean(known) * sum(due(each, every, steps) for each in coming)
+                left += fmean(known) * times_due(step, every, steps)
         return left
 
     def line(self, step: int, metrics: Metrics, seconds: float) -> str:

@@ -27,16 +27,24 @@ from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import append_decisions, to_row
 from prorl_mega.run.jsonl import cut_after, read_rows, to_lines
+from prorl_mega.run.kept_parts import KeptParts, remove_kept_parts
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
 from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
 from prorl_mega.run.progress import SAVE, RunProgress, due
 from prorl_mega.run.retention import Retention
+from prorl_mega.run.samples import remove_samples_after
 from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
-from prorl_mega.run.signals import StopSignals
+from prorl_mega.run.signals import Interrupted, StopSignals
 from prorl_mega.run.step import StepLog
 from prorl_mega.run.storage import remove_unfinished, storage_errors, write_durably
 from prorl_mega.types import Decision, Metrics
+
+Save = Callable[[Path], dict[str, Any]]
+"""Writes this rank's files of a checkpoint into a directory and returns the state that goes along, plain JSON."""
+
+UNFINISHED = "unfinished.json"
+"""The record of a step in the checkpoint that was written in its evaluation; see `StepLog.to_json`."""
 
 
 class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
@@ -85,6 +93,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                     self._checkpoints.sweep()
                     remove_unfinished(directory)
             self._newest = self._checkpoints.newest_valid()
+            self._unfinished = "" if self._newest is None else _unfinished_record(self._newest)
             with ranks.raise_on_all_ranks(opening), storage_errors(f"writing {directory}"):
                 if self._newest is not None:
                     _check_resumable(config, self._newest, ranks)
@@ -100,10 +109,14 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._signals.install()
         self._opened = time.monotonic()
         self._saved_step = 0 if self._newest is None else self._newest.step
+        self._given_up = 0  # the step that was interrupted before its update
         self._save_seconds: dict[str, float] = {}
         self._resets = 0
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        is_over = kind is None and self.exit_code is ExitCode.FINISHED and not self._unfinished
+        if is_over and self._ranks.is_first:
+            remove_kept_parts(self.directory / "evaluation")
         self.close()
 
     def message(self, text: str) -> None:
@@ -124,33 +137,35 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     def resume(self, restore: Callable[[Path], None]) -> int:
         """Continue from the newest intact checkpoint: `restore(directory)` on every rank. Collective.
 
-        Returns the steps that are done, 0 for a fresh start. Files and rows of later steps are removed.
+        Returns the updates that are done, 0 for a fresh start: the last step, which may lack its evaluation (see
+        `next_step`). Files and rows of later steps are removed.
         """
         self._signals.install()  # libraries that were started since may have put theirs in place
         step = self._saved_step
         if self._newest is not None:
-            with self.phase(f"resuming after step {step}"):
+            where = f"in the evaluation of step {step}" if self._unfinished else f"after step {step}"
+            with self.phase(f"resuming {where}"):
                 restore(self._newest.directory)
         last: Metrics = {}
         with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
-                done = -1 if self._newest is None else step  # a fresh start keeps nothing, not even step 0
+                finished = step - bool(self._unfinished)
+                done = -1 if self._newest is None else finished  # a fresh start keeps nothing, not even step 0
                 last = cut_metrics(self.directory / METRICS, done)
-                cut_after(self.directory / DECISIONS, step)
+                cut_after(self.directory / DECISIONS, finished)
                 self._retention.resume(read_rows(self.directory / METRICS), read_rows(self.directory / DECISIONS))
                 last_step = self._schedule.steps
-                evaluations.remove_after(self.directory / "evaluation", done, is_last=step >= last_step)
-                for path in (self.directory / "samples").glob("step_*.jsonl"):
-                    if path.stem > f"step_{step:06d}":
-                        path.unlink()
+                evaluations.remove_after(self.directory / "evaluation", done, is_last=finished >= last_step)
+                remove_samples_after(self.directory / "samples", finished)
                 for make in self._logger_types:
                     self._loggers.append(make(self.directory, after=done))
         self._resets = int(self._ranks.broadcast(last.get("reference/resets", 0.0)))
         return step
 
-    def save(self, step: int, save: Callable[[Path], dict[str, Any]]) -> None:
+    def save(self, step: int, save: Save, unfinished: str = "") -> None:
         """Write a checkpoint: `save(directory)` puts this rank's files there and returns the state that goes along as
-        JSON (rank 0's is kept). Collective. Raises StorageError on every rank when one of them cannot write."""
+        JSON (rank 0's is kept); `unfinished` is the record of a step that is not evaluated yet. Collective. Raises
+        StorageError on every rank when one of them cannot write."""
         if step == self._saved_step:
             return
         started = time.monotonic()
@@ -159,8 +174,12 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             state = save(directory)
             if self._ranks.is_first:
                 write_durably(directory / STATE, json.dumps(state, allow_nan=False))
+                if unfinished:
+                    write_durably(directory / UNFINISHED, unfinished)
+        if self._ranks.is_first and not unfinished:
+            remove_kept_parts(self.directory / "evaluation")
         self._console.status("")
-        self._saved_step = step
+        self._saved_step, self._unfinished = step, unfinished
         seconds = time.monotonic() - started
         self._progress.save_done(seconds)
         self._save_seconds = {SAVE: seconds}
@@ -168,19 +187,33 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     # The loop
 
     @contextlib.contextmanager
-    def step(self, step: int) -> Iterator[StepLog]:
-        """Step number `step` (from 1). When it ends without an exception its row is on disk. Collective."""
+    def step(self, step: int, save: Save | None = None) -> Iterator[StepLog]:
+        """Step number `step` (from 1). When it ends without an exception its row is on disk. Collective.
+
+        Interrupted before its update it is given up, and the step before it is saved; after that it is saved itself.
+        """
         heading = f"step {step}/{self._schedule.steps}"
         left = self._progress.seconds_left(step - 1)
         log = StepLog(
             heading=heading if left is None else f"{heading}, left {duration(left)}",
             console=self._console,
             resets=self._resets,
+            earlier=self._unfinished,
         )
         try:
             yield log
+        except Interrupted:
+            self.should_stop()
+            if save is not None and log.is_updated:
+                self.save(step, save, unfinished=log.to_json())
+            elif save is not None and step > 1:
+                self.save(step - 1, save)
+            self._given_up = 0 if log.is_updated else step
+            raise
         finally:
             self._console.status("")
+        if self._unfinished:  # until now; its checkpoint is replaced by the next one
+            self._unfinished, self._saved_step = "", step - 1
         seconds = log.timer.seconds()
         self._progress.step_done(seconds)
         self._resets = log.resets
@@ -213,6 +246,26 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             return True
         return self._schedule.keep_best and bool(self._ranks.broadcast(self._retention.is_best(step)))
 
+    def next_step(self, step: int) -> int | None:
+        """The step to do when `step` updates are done: `step` itself if an earlier job was stopped in its evaluation.
+
+        None after the last step, and when the loop must end before it. Collective.
+        """
+        coming = step if self._unfinished else step + 1
+        return None if coming > self._schedule.steps or self.should_stop() else coming
+
+    def is_stopping(self) -> bool:
+        """Whether this rank has to stop: it has got a signal, or the time is over. Cheap, and not collective."""
+        return self._signals.received is not None or self._is_late()
+
+    def interruption_point(self) -> None:
+        """Raise Interrupted on all ranks when one of them has to stop. Collective."""
+        if self._ranks.any(self.is_stopping()):
+            raise Interrupted
+
+    def _is_late(self) -> bool:
+        return 0 < self._schedule.time_limit_minutes <= (time.monotonic() - self._opened) / 60
+
     def should_stop(self) -> bool:
         """Whether the loop must end before its last step: after a signal or at the time limit. Collective, once per
         step; `exit_code` says why."""
@@ -220,8 +273,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             return True
         limit = self._schedule.time_limit_minutes
         received = self._signals.received.name if self._signals.received else ""
-        late = 0 < limit <= (time.monotonic() - self._opened) / 60
-        votes = self._ranks.gather([received, late])
+        votes = self._ranks.gather([received, self._is_late()])
         signals = [name for name, _ in votes if name]
         if signals:
             self.exit_code = ExitCode.SAVED_AFTER_SIGNAL
@@ -237,16 +289,33 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         reasons = [event.text for event in decision.events if event.action == "stop"]
         self.message(f"stopping: {'; '.join(reasons)}")
 
-    def finish(self, step: int, save: Callable[[Path], dict[str, Any]]) -> ExitCode:
+    def finish(self, step: int, save: Save) -> ExitCode:
         """Save the last step unless it is saved already. Returns the exit code of the process. Collective."""
         if step > 0:
-            self.save(step, save)
-        total = duration(time.monotonic() - self._opened)
+            self.save(step, save, self._unfinished)
         if self.exit_code is ExitCode.FINISHED:
+            total = duration(time.monotonic() - self._opened)
             self.message(f"finished {counted(step, 'step')} after {total}; everything is in {self.directory}")
         else:
-            self.message(f"saved after step {step} of {self._schedule.steps} ({total}); start it again to go on")
+            self._say_what_is_saved()
         return self.exit_code
+
+    def interrupted(self, interruption: Interrupted) -> ExitCode:
+        """The exit code of a process that was interrupted; says what is kept. Collective."""
+        self.should_stop()
+        self._say_what_is_saved(f"; an evaluation was interrupted, {interruption}" if interruption.args else "")
+        return self.exit_code
+
+    def _say_what_is_saved(self, more: str = "") -> None:
+        step, steps = self._saved_step, self._schedule.steps
+        if self._unfinished:
+            saved = f"step {step} of {steps} is saved, its evaluation is not done"
+        else:
+            saved = f"saved after step {step} of {steps}" if step else "no step is done, so there is no checkpoint"
+        if self._given_up:
+            more = f"; step {self._given_up} was given up and will be done again{more}"
+        total = duration(time.monotonic() - self._opened)
+        self.message(f"{saved}{more} ({total}); start it again to go on")
 
     # Held-out results
 
@@ -281,6 +350,10 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 for logger in self._loggers:
                     logger.append(0, metrics)
 
+    def kept_parts(self, identity: str) -> KeptParts:
+        """The finished parts of an evaluation, until a checkpoint is written or the run has finished."""
+        return KeptParts(self.directory / "evaluation", identity, self._ranks)
+
     def close(self) -> None:
         """Give signals, files and the directory back. May be called more than once."""
         self._signals.restore()
@@ -290,6 +363,12 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             closing.callback(self._console.close)
             while self._loggers:
                 closing.callback(self._loggers.pop().close)
+
+
+def _unfinished_record(checkpoint: SavedCheckpoint) -> str:
+    """The record of the step that this checkpoint holds without its evaluation, or an empty string."""
+    path = checkpoint.directory / UNFINISHED
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _check_resumable(config: RunConfig, newest: SavedCheckpoint, ranks: Ranks) -> None:

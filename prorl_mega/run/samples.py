@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from prorl_mega.run.console import printable
@@ -30,6 +31,14 @@ def sample_rows(groups: list[Group]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def remove_samples_after(directory: Path, step: int) -> None:
+    """Delete the answers of steps that a resumed run still has to do."""
+    for path in directory.glob("step_*.jsonl"):
+        number = path.stem.removeprefix("step_")
+        if number.isdecimal() and int(number) > step:
+            path.unlink()
 
 
 def shortened(text: str) -> str:

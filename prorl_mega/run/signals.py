@@ -1,4 +1,7 @@
-"""Requests to stop: a signal from the scheduler or from the keyboard. The loop asks between steps."""
+"""Requests to stop: a signal from the scheduler or from the keyboard.
+
+The loop asks between steps, and sampling, scoring and evaluations several times a second: they raise `Interrupted`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,10 @@ from types import FrameType
 from typing import Any
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Interrupted(Exception):  # noqa: N818 (no error: what was asked for)
+    """Work that was given up after a request to stop, on every rank at the same place. The text says what is kept."""
 
 
 class StopSignals:
@@ -45,5 +52,5 @@ class StopSignals:
         first, self.received = self.received is None, signal.Signals(number)  # the next signal may interrupt the write
         if first and self._announce:
             hint = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-            text = f"\n{signal.Signals(number).name}: stopping with a checkpoint when this step is done{hint}\n"
+            text = f"\n{signal.Signals(number).name}: stopping; what is finished will be kept{hint}\n"
             os.write(2, text.encode())  # a print could interrupt itself

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,15 +15,22 @@ from prorl_mega.types import Decision, Event, Group, Metrics
 
 
 class StepLog:
-    """Collects the record until the step is over; nothing of a step that fails is written."""
+    """Collects the record until the step is over; nothing of a step that fails is written.
 
-    def __init__(self, *, heading: str, console: Console, resets: int) -> None:
-        self.timer = PhaseTimer()
-        self.rows: list[dict[str, Any]] = []
+    A step that is interrupted after its update, in its evaluation, is finished by a later job: `to_json` is its record
+    until then.
+    """
+
+    def __init__(self, *, heading: str, console: Console, resets: int, earlier: str = "") -> None:
+        """A new record, or one that goes on with what `to_json` returned `earlier`."""
+        before: dict[str, Any] = json.loads(earlier) if earlier else {"additions": [], "rows": [], "seconds": {}}
+        self.timer = PhaseTimer(earlier=before["seconds"])
+        self.rows: list[dict[str, Any]] = before["rows"]
         self.resets = resets  # reference resets since the run began
+        self.is_updated = bool(earlier)
         self._heading = heading
         self._console = console
-        self._additions: list[Metrics] = []
+        self._additions: list[Metrics] = before["additions"]
         self._decided: Metrics = {}
         self.events: tuple[Event, ...] = ()
 
@@ -33,6 +41,15 @@ class StepLog:
             self._console.status(f"{self._heading}: {name}")
             yield
         self._console.status(f"{self._heading}: {self.timer.current}" if self.timer.current else self._heading)
+
+    def begin_update(self) -> None:
+        """From here on the policy of the step before is gone: an interruption has to keep what this step has done."""
+        self.is_updated = True
+
+    def to_json(self) -> str:
+        """Everything so far, as far as a step has it that is not yet evaluated. Values may be infinite or NaN."""
+        additions = [{name: float(value) for name, value in each.items()} for each in self._additions]
+        return json.dumps({"additions": additions, "rows": self.rows, "seconds": self.timer.seconds()})
 
     def add(self, metrics: Metrics) -> None:
         """Take in metrics; several values under one name are averaged."""

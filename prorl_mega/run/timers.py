@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 TIMING_PREFIX = "seconds/"
 """The prefix of all metrics that depend on the machine's speed; the others, but memory, are reproducible."""
@@ -16,12 +16,15 @@ VERIFIER_PREFIX = f"{TIMING_PREFIX}verifier_"
 class PhaseTimer:
     """Seconds per named phase since it was made. `clock` returns seconds and never goes backwards."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, earlier: Mapping[str, float] | None = None) -> None:
+        """`earlier`: what `seconds` returned for the first part of the same work, in another process."""
         self._clock = clock
-        self._started = clock()
-        self._switched = self._started  # when the innermost phase last changed
+        self._switched = clock()  # when the innermost phase last changed
         self._open: list[str] = []
-        self._seconds: dict[str, float] = {}
+        self._seconds: dict[str, float] = {"": 0.0}  # "": what no phase covers
+        for name, seconds in (earlier or {}).items():
+            if name != "step":
+                self._seconds["" if name == "other" else name] = seconds
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -43,8 +46,7 @@ class PhaseTimer:
         """Seconds per phase, "other" for what no phase covers, and "step" for their sum."""
         self._charge()
         parts = {name: value for name, value in self._seconds.items() if name}
-        total = self._switched - self._started
-        return {**parts, "other": max(0.0, total - sum(parts.values())), "step": total}
+        return {**parts, "other": self._seconds[""], "step": sum(self._seconds.values())}
 
     def _charge(self) -> None:
         now = self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Job:
     failed_at: str = ""  # the reward server that failed on it
 
 
-class Answers:
+class Answers(ABC):
     """A batch: one verdict per answer, in the order of addition; answers not being scored are in `queue`."""
 
     def __init__(self, attempts: int) -> None:
@@ -93,6 +94,12 @@ class Answers:
         if not self.unfinished:
             scoring.busy_s += now - self._busy_since
 
-    def in_order(self) -> list[Verdict]:
-        """All verdicts, once all are there."""
+    @abstractmethod
+    def wait(self, seconds: float) -> bool:
+        """Make progress for at most so long; whether all verdicts are there."""
+
+    def verdicts(self) -> list[Verdict]:
+        """Wait for all answers: their verdicts, in the order of addition."""
+        while not self.wait(math.inf):
+            pass
         return [self._verdicts[index] for index in range(self._count)]

@@ -1,7 +1,7 @@
 """Scoring in worker processes that are killed when they hang.
 
 The pool is a single-threaded loop over pipes that its caller drives: `PoolBatch.poll` does what needs no waiting, so
-that answers are scored while other things go on, and `PoolBatch.verdicts` waits for the rest. A worker gets a chunk of
+that answers are scored while other things go on, and `PoolBatch.wait` waits for the rest. A worker gets a chunk of
 answers and returns one verdict after the other; the clock of an answer starts when the verdict before it has arrived. A
 worker that is late, dies, or sends an invalid message is killed, the answer that it was working on is tried again in
 another worker, and the rest of its chunk goes back to the queue. An answer that uses up its attempts is an
@@ -39,21 +39,22 @@ MAX_FAILED_STARTS = 3  # in a row, then the remaining answers of a batch are giv
 class PoolBatch(Answers):
     """Implements `protocols.Batch`; made by `VerifierPool.batch`."""
 
-    def __init__(self, attempts: int, turn: Callable[[PoolBatch, bool], None]) -> None:
-        """An empty batch; `turn(batch, wait)` makes progress, and waits for an event if `wait`."""
+    def __init__(self, attempts: int, turn: Callable[[PoolBatch, float], None]) -> None:
+        """An empty batch; `turn(batch, seconds)` makes progress, and waits so long for an event if there is none."""
         super().__init__(attempts)
         self._turn = turn
 
     def poll(self) -> None:
         if self.unfinished:
-            self._turn(self, False)
+            self._turn(self, 0.0)
 
-    def verdicts(self) -> list[Verdict]:
-        started = time.monotonic()
-        while self.unfinished:
-            self._turn(self, True)
-        self.scoring.tail_s += time.monotonic() - started
-        return self.in_order()
+    def wait(self, seconds: float) -> bool:
+        started = now = time.monotonic()
+        while self.unfinished and now < started + seconds:
+            self._turn(self, started + seconds - now)
+            now = time.monotonic()
+        self.scoring.tail_s += now - started
+        return not self.unfinished
 
 
 class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
@@ -114,10 +115,10 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         while self._workers:
             self._workers.pop().stop()
 
-    def _turn(self, batch: PoolBatch, wait: bool) -> None:
+    def _turn(self, batch: PoolBatch, seconds: float) -> None:
         self._hand_out(batch)
         if self._workers:
-            self._exchange(batch, wait)
+            self._exchange(batch, seconds)
             return
         while batch.queue:
             batch.resolve(batch.queue.popleft(), infra_error("no verifier process could be started"))
@@ -140,8 +141,8 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
             self._workers.append(VerifierWorker(self._first_request))
             batch.scoring.started += 1
 
-    def _exchange(self, batch: PoolBatch, wait: bool) -> None:
-        """Move bytes both ways, after waiting for workers if `wait`; stop the late ones."""
+    def _exchange(self, batch: PoolBatch, most: float) -> None:
+        """Move bytes both ways, after waiting for workers for `most` seconds at most; stop the late ones."""
         poll = select.poll()
         by_source = {worker.source: worker for worker in self._workers}
         by_sink = {worker.sink: worker for worker in self._workers if worker.outgoing}
@@ -150,7 +151,7 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         for descriptor in by_sink:
             poll.register(descriptor, select.POLLOUT)
         busy = [worker.deadline for worker in self._workers if worker.jobs or not worker.ready]
-        seconds = max(0.0, min(busy) - time.monotonic()) if busy and wait else 0.0
+        seconds = max(0.0, min(most, min(busy) - time.monotonic())) if busy else 0.0
         for descriptor, _ in poll.poll(math.ceil(seconds * 1000)):
             worker = by_source.get(descriptor) or by_sink[descriptor]
             if worker not in self._workers:

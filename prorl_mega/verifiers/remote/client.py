@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import threading
 import time
@@ -21,7 +22,7 @@ import aiohttp
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox.channel import BrokenMessageError
-from prorl_mega.types import Problem, Scoring, Verdict
+from prorl_mega.types import Problem, Scoring
 from prorl_mega.verifiers.audit import Say, VerdictAudit
 from prorl_mega.verifiers.batch import Answers, Job
 from prorl_mega.verifiers.messages import infra_error
@@ -121,11 +122,11 @@ class RemoteBatch(Answers):
     def poll(self) -> None:
         """Nothing to do: servers work without being asked."""
 
-    def verdicts(self) -> list[Verdict]:
+    def wait(self, seconds: float) -> bool:
         started = time.monotonic()
-        verdicts = self._verifiers.call(self._finish())
+        is_done = self._verifiers.call(self._wait(seconds))
         self.scoring.tail_s += time.monotonic() - started
-        return verdicts
+        return is_done
 
     async def end(self) -> None:
         """Give up what is not finished: connections are closed, which tells the servers."""
@@ -137,13 +138,15 @@ class RemoteBatch(Answers):
         super().add(problem, text)
         self._hand_out()
 
-    async def _finish(self) -> list[Verdict]:
-        while self.unfinished:
-            self._news.clear()
-            if self._bug is not None:
-                raise self._bug
-            await self._news.wait()
-        return self.in_order()
+    async def _wait(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if seconds == math.inf else seconds):
+                while self.unfinished and self._bug is None:
+                    self._news.clear()
+                    await self._news.wait()
+        if self._bug is not None and self.unfinished:
+            raise self._bug
+        return not self.unfinished
 
     def _hand_out(self) -> None:
         """Give servers as much as they can take; when all have failed, give up the remaining answers."""
