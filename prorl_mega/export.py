@@ -58,7 +58,7 @@ def policy_files(checkpoint: Path) -> list[list[Path]]:
 
 
 def _newest(run: Path) -> Path:
-    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), settings="", keep=1, report=print)
+    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), keep=1, report=print)
     newest = checkpoints.newest_valid()
     if newest is None:
         raise ConfigError(f"{run} has no checkpoints yet")

@@ -1,7 +1,7 @@
 """Checkpoints on disk: complete or absent, verified before they are used, pruned only after a newer one verifies.
 
     checkpoints/
-      step_000120/            every rank's files, state.json, MANIFEST.json
+      step_000120/            every rank's files, state.json, settings.yaml, MANIFEST.json
       step_000130.tmp/        being written; deleted when found later
       LATEST                  the newest name, for people and scripts; resuming does not trust it
 
@@ -40,20 +40,16 @@ class SavedCheckpoint:
     directory: Path
     step: int
     world_size: int
-    settings: str
     state: dict[str, Any]
 
 
 class Checkpoints:
     """The `checkpoints/` directory of one run. All methods are collective over the ranks of the job."""
 
-    def __init__(
-        self, directory: Path, *, ranks: Ranks, settings: str, keep: int, report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, directory: Path, *, ranks: Ranks, keep: int, report: Callable[[str], None]) -> None:
         assert keep >= 1, "at least one checkpoint is always kept"
         self.directory = directory
         self._ranks = ranks
-        self._settings = settings
         self._keep = keep
         self._report = report
         self._rejected: set[str] = set()
@@ -126,7 +122,7 @@ class Checkpoints:
         with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             sealed = {name: asdict(manifest.seal(aside / name)) for name in names[ranks.rank :: ranks.world_size]}
         entries = {name: FileEntry(**entry) for part in ranks.gather(sealed) for name, entry in part.items()}
-        listing = Manifest(step=step, world_size=ranks.world_size, settings=self._settings, files=entries)
+        listing = Manifest(step=step, world_size=ranks.world_size, files=entries)
         with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             if ranks.is_first:
                 self._publish(listing, aside, final)
@@ -193,7 +189,6 @@ class Checkpoints:
             directory=directory,
             step=listing.step,
             world_size=listing.world_size,
-            settings=listing.settings,
             state=state,
         )
 

@@ -1,6 +1,6 @@
 """A run and its directory, `<root>/<name>/`; all files of a run are written through it.
 
-config.yaml       the resolved settings            samples/       a few answers per step
+config.yaml       the settings in force            samples/       a few answers per step
 metrics.jsonl     one row per step                 evaluation/    results on held-out problems
 tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
 decisions.jsonl   the controller's decisions       LOCK           the process that writes here
@@ -21,17 +21,17 @@ from prorl_mega.config.validate import name_problems
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.plugins import resolve
-from prorl_mega.run import evaluations
+from prorl_mega.run import changes, evaluations
 from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
-from prorl_mega.run.decisions import append_decisions
-from prorl_mega.run.jsonl import cut_after, to_lines
+from prorl_mega.run.decisions import SettingChange, append_decisions, go_on
+from prorl_mega.run.jsonl import to_lines
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.loggers import LOGGERS, LoggerType, MetricsLogger
 from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
 from prorl_mega.run.progress import SAVE, RunProgress, due
-from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
+from prorl_mega.run.settings import write_settings
 from prorl_mega.run.signals import StopSignals
 from prorl_mega.run.step import StepLog
 from prorl_mega.run.storage import remove_unfinished, storage_errors, write_durably
@@ -56,11 +56,13 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             raise ConfigError(problem)
         self.directory = directory = Path(config.root) / config.name
         self.exit_code = ExitCode.FINISHED
+        self._config = config
         self._schedule = config.schedule
         self._ranks = ranks
         self._lock = RunLock(directory / "LOCK")
         self._logger_types: list[LoggerType] = []
         self._loggers: list[MetricsLogger] = []
+        self._changes: list[SettingChange] = []
         opening = f"opening {directory}"
         with ranks.raise_on_all_ranks(opening), storage_errors(f"creating {directory}"):
             if ranks.is_first:
@@ -74,7 +76,6 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             self._checkpoints = Checkpoints(
                 directory / "checkpoints",
                 ranks=ranks,
-                settings=fingerprint(config),
                 keep=config.schedule.keep_checkpoints,
                 report=self.message,
             )
@@ -87,10 +88,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 if self._newest is not None:
                     _check_resumable(config, self._newest, ranks)
                 if ranks.is_first:
-                    path = directory / "config.yaml"
-                    for change in changes_on_resume(path, config) if self._newest and path.exists() else []:
-                        self.message(f"changed setting: {change}")
-                    write_settings(path, config)
+                    self._compare_settings()
         except BaseException:
             self.close()
             raise
@@ -133,7 +131,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
                 last = cut_metrics(self.directory / METRICS, step)
-                cut_after(self.directory / DECISIONS, step)
+                go_on(self.directory / DECISIONS, step, self._changes)
+                write_settings(self.directory / changes.CONFIG, self._config)
                 done = -1 if self._newest is None else step  # a fresh start keeps nothing, not even step 0
                 last_step = self._schedule.steps
                 evaluations.remove_after(self.directory / "evaluation", done, is_last=step >= last_step)
@@ -155,12 +154,30 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         with self._checkpoints.writing(step) as directory:
             state = save(directory)
             if self._ranks.is_first:
+                changes.write_in_force(directory, self._in_force)
                 write_durably(directory / STATE, json.dumps(state, allow_nan=False))
         self._console.status("")
         self._saved_step = step
         seconds = time.monotonic() - started
         self._progress.save_done(seconds)
         self._save_seconds = {SAVE: seconds}
+
+    def _compare_settings(self) -> None:
+        """Say which settings are others than when the checkpoint was saved; `resume` records them. Rank 0 only.
+
+        Raises ConfigError for one that must not change.
+        """
+        self._in_force = changes.in_force(self._config)
+        if self._newest is None:
+            write_settings(self.directory / changes.CONFIG, self._config)
+            return
+        before = changes.read_in_force(self._newest.directory)
+        step = self._newest.step
+        self._changes = changes.changes(
+            before, self._in_force, stage=_stage(self._newest.state), step=step, where=self._newest.directory
+        )
+        for change in self._changes:
+            self.message(f"changed setting: {change.text}, from step {step + 1} on")
 
     # The loop
 
@@ -272,10 +289,11 @@ def _check_resumable(config: RunConfig, newest: SavedCheckpoint, ranks: Ranks) -
     if newest.world_size != ranks.world_size:
         raise ConfigError(
             f"{newest.directory} was saved by {newest.world_size} ranks and this job has {ranks.world_size}; start it "
-            f"with {newest.world_size} ranks."
+            f"with {newest.world_size} ranks, or export the policy (python -m prorl_mega.export) and start a new run "
+            "from there."
         )
-    if not (newest.directory.parents[1] / "config.yaml").exists() and newest.settings != fingerprint(config):
-        raise ConfigError(
-            f"{newest.directory} was saved with other settings, and config.yaml, which would say which, is missing. "
-            "Start it with the settings of that run, or choose another name."
-        )
+
+
+def _stage(state: dict[str, Any]) -> int:
+    """The stage, from 0, that the controller of a saved state is in."""
+    return int(state.get("controller", {}).get("progress", {}).get("stage", 0))

@@ -27,7 +27,7 @@ def checkpoints_in(
     directory: Path, *, keep: int = 2, ranks: Ranks | None = None, said: list[str] | None = None
 ) -> Checkpoints:
     report = said.append if said is not None else (lambda text: None)
-    return Checkpoints(directory, ranks=ranks or Ranks.alone(), settings="abc", keep=keep, report=report)
+    return Checkpoints(directory, ranks=ranks or Ranks.alone(), keep=keep, report=report)
 
 
 def write_step(checkpoints: Checkpoints, step: int, *, rank: int = 0, size: int = 2000) -> None:

@@ -21,7 +21,7 @@ def write_run(run: Path, base: Path, tensor: int, pipeline: int) -> None:
     """Checkpoints after steps 1 and 2, as the ranks of a job write them; the second has all weights doubled."""
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(yaml.safe_dump({"model": {"path": str(base), "family": family_of(base)}}))
-    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), settings="", keep=2, report=print)
+    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), keep=2, report=print)
     for step in (1, 2):
         with checkpoints.writing(step) as directory:
             for layout in layouts(tensor, pipeline, 2):
