@@ -1,4 +1,4 @@
-"""What a Hugging Face directory contains, as hashes: equal wherever it lies, other when a file was changed in place.
+"""Hashes of what a Hugging Face directory contains: equal wherever it lies, other when a file was changed in place.
 
 Weights are known by their names, types, shapes and, of every tensor, `_SAMPLE` bytes at its beginning and in its
 middle. That takes a second where a hash of all bytes takes minutes; another checkpoint of the same model, a fine-tuned

@@ -77,7 +77,7 @@ def read_in_force(checkpoint: Path) -> InForce:
 
 
 def changes(before: InForce, now: InForce, *, stage: int, step: int, where: Path) -> list[SettingChange]:
-    """What differs and may differ. `stage` (from 0) is the one that the checkpoint `where` is in, saved after `step`.
+    """The differences. `stage` (from 0) is the one that the checkpoint `where`, saved after `step`, is in.
 
     Raises ConfigError with every difference that would make the resumed run another run, and the reason.
     """

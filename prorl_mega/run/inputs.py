@@ -1,4 +1,4 @@
-"""What a run reads beside its settings: the contents of the files that settings name, known by hashes.
+"""The contents of the files that a run's settings name, known by hashes.
 
 Data files and the files of `tasks.modules` are not among them: the mixture keeps their hashes.
 """
