@@ -140,8 +140,8 @@ class Mixture:
                 self._need_same_files(entry, before)
         if changed := [name for name, digest in saved.modules.items() if digest not in self._modules.values()]:
             raise ConfigError(
-                f"tasks.modules: {', '.join(changed)} changed since the checkpoint was written, or is not named any more, "
-                "and with it what is rewarded; put it back as it was, or start a new run under another name"
+                f"tasks.modules: {', '.join(changed)} changed since the checkpoint was written, or is not named any "
+                "more, and with it what is rewarded; put it back as it was, or start a new run under another name"
             )
         self._drawn = saved.drawn
         self._cursors = {entry: saved.cursors.get(entry, 0) for entry in self._tasks}
