@@ -23,6 +23,7 @@ from prorl_mega.reporting.charts import all_charts
 from prorl_mega.reporting.drawing import svg, write_picture
 from prorl_mega.reporting.history import History, read_history
 from prorl_mega.run.console import duration, printable
+from prorl_mega.run.decisions import shown
 from prorl_mega.run.evaluations import BASE, FINAL
 from prorl_mega.run.storage import write_durably
 
@@ -59,6 +60,7 @@ def write_report(directory: Path) -> Path:
         svg=svg,
         rows=rows,
         tone=_tone,
+        shown=shown,
         all_tasks=ALL_TASKS,
         pairs=answer_pairs(history),
     )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from prorl_mega.errors import ConfigError
+from prorl_mega.run.decisions import NAME as DECISIONS
+from prorl_mega.run.decisions import SettingChange, read_changes
 from prorl_mega.run.evaluations import read_evaluation
 from prorl_mega.run.jsonl import read_objects, read_rows
 from prorl_mega.run.settings import read_settings
@@ -26,6 +28,7 @@ class History:
     steps: np.ndarray  # [n] int64
     columns: dict[str, np.ndarray]
     evaluations: dict[str, dict[str, Any]]  # by label
+    changes: list[SettingChange]  # of settings, when the run went on
     samples: dict[int, list[dict[str, Any]]]  # of the first and the last step that has some
 
     def column(self, name: str) -> np.ndarray:
@@ -76,6 +79,7 @@ def read_history(directory: Path) -> History:
         steps=np.array([row["step"] for row in rows], dtype=np.int64),
         columns=columns,
         evaluations={label: content for label, content in evaluations.items() if content is not None},
+        changes=read_changes(directory / DECISIONS),
         samples=_first_and_last(directory / "samples"),
     )
 

@@ -37,7 +37,7 @@ class SettingChange:
 
     @property
     def text(self) -> str:
-        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}"
+        return f"{self.key}: {shown(self.before)} -> {shown(self.after)}"
 
 
 def append_decisions(path: Path, step: int, events: tuple[Event, ...]) -> None:
@@ -91,5 +91,6 @@ def _change_row(change: SettingChange) -> dict[str, Any]:
     return dict(json.loads(json.dumps(row | {"text": change.text}, default=str)))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value before or after a change, for people."""
     return "(none)" if value is None else str(value)
