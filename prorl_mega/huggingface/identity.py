@@ -23,8 +23,6 @@ _READ = {
     "tokenizer.json": (),
     "tokenizer_config.json": (),
     "special_tokens_map.json": (),
-    "added_tokens.json": (),
-    "chat_template.json": (),
 }
 """The files that a run reads as JSON, and the only keys that count in them; none: all but those of `_COSMETIC`."""
 _COSMETIC = ("transformers_version", "_name_or_path", "name_or_path")  # what a library writes about itself
@@ -57,7 +55,9 @@ def _json_hash(path: Path) -> str | None:
         return blake3(raw).hexdigest()
     if isinstance(content, dict):
         keys = _READ[path.name] or [key for key in content if key not in _COSMETIC]
-        content = {key: content.get(key) for key in keys}
+        content = {key: content[key] for key in keys if key in content}
+    if not content:
+        return None
     return blake3(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,11 +17,13 @@ from typing import Any
 
 import yaml
 
+from prorl_mega.config.keys import get_setting
 from prorl_mega.config.on_resume import dotted, is_place, parsed, refusal
 from prorl_mega.config.renamed import translated
 from prorl_mega.config.schema import RunConfig
+from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import CheckpointError, ConfigError
-from prorl_mega.run.decisions import SettingChange
+from prorl_mega.run.decisions import SettingChange, shown
 from prorl_mega.run.inputs import Contents, read_inputs
 from prorl_mega.run.settings import read_tree, to_plain, with_defaults
 from prorl_mega.run.storage import write_durably
@@ -103,6 +105,16 @@ def changes(before: InForce, now: InForce, *, stage: int, step: int, where: Path
             "them back to go on, or choose another name to start a new run."
         )
     return allowed
+
+
+def also_set(config: RunConfig, stage: int, key: str) -> str:
+    """What to say about a change of `key` if the stage that is going on has a value of its own; empty if it has not."""
+    stages = stage_settings(config)
+    try:
+        value, own = get_setting(config, key), get_setting(stages[min(stage, len(stages) - 1)], key)
+    except AttributeError:  # an entry of the mixture, or a stage itself
+        return ""
+    return "" if own == value else f"; stage {stage + 1}, which is going on, sets it to {shown(own)}"
 
 
 def before_changes(settings: dict[str, Any], undone: list[SettingChange]) -> dict[str, Any]:

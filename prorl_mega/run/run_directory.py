@@ -172,12 +172,11 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             write_settings(self.directory / changes.CONFIG, self._config)
             return
         before = changes.read_in_force(self._newest.directory)
-        step = self._newest.step
-        self._changes = changes.changes(
-            before, self._in_force, stage=_stage(self._newest.state), step=step, where=self._newest.directory
-        )
+        step, stage = self._newest.step, _stage(self._newest.state)
+        self._changes = changes.changes(before, self._in_force, stage=stage, step=step, where=self._newest.directory)
         for change in self._changes:
-            self.message(f"changed setting: {change.text}, from step {step + 1} on")
+            own = changes.also_set(self._config, stage, change.key)
+            self.message(f"changed setting: {change.text}, from step {step + 1} on{own}")
 
     # The loop
 

@@ -25,7 +25,7 @@ from prorl_mega.config.schema import (
     TasksConfig,
 )
 from prorl_mega.errors import CheckpointError, ConfigError
-from prorl_mega.run.changes import InForce, before_changes, changes, in_force, read_in_force, write_in_force
+from prorl_mega.run.changes import InForce, also_set, before_changes, changes, in_force, read_in_force, write_in_force
 from prorl_mega.run.decisions import SettingChange, go_on, read_changes, read_decisions
 from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.settings import to_plain, with_defaults, write_settings
@@ -206,6 +206,13 @@ def test_stages_that_are_over_stay(stages: Any, stage: int, message: str, tmp_pa
         compare(config(), staged(*stages), stage=stage)
 
 
+def test_a_stage_that_sets_it_itself_is_told() -> None:
+    after = staged({"recipe": {"kl": {"coef": 0.5}}}, {})
+    assert also_set(after, 1, "recipe.kl.coef") == "; stage 2, which is going on, sets it to 0.5"
+    assert also_set(after, 1, "recipe.loss.entropy_coef") == also_set(after, 1, "tasks.mixture.easy.weight") == ""
+    assert also_set(config(), 0, "schedule.stages[0].steps") == ""
+
+
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     after = config(seed=9, optimizer__kind="sgd", optimizer__learning_rate=1e-9)
     with pytest.raises(ConfigError, match="cannot go on after step 7 with these settings:") as caught:
@@ -303,6 +310,9 @@ def test_what_was_changed_in_place_is_named(
         edited("config.json", transformers_version="99"),
         edited("generation_config.json", temperature=0.1),
         lambda model: (model / "README.md").write_text("read me"),
+        lambda model: (model / "tokenizer.json").write_text(
+            json.dumps(json.loads((model / "tokenizer.json").read_text()))
+        ),
     ],
 )
 def test_what_a_run_does_not_read_may_change(change: Callable[[Path], None], model: Path, tmp_path: Path) -> None:
