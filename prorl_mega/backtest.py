@@ -114,11 +114,8 @@ def read_course(metrics: Path, overrides: list[str]) -> list[Section]:
                 settings = compose(root_config(RunConfig), overrides=[*overrides, "name=backtest", "model.path=none"])
             course = [Section(0, to_objects(settings, RunConfig))]
         else:
-            structure, given = OmegaConf.structured(RunConfig), _parsed(overrides)
-            course = [
-                Section(step, to_objects(OmegaConf.merge(structure, OmegaConf.create(tree), given), RunConfig))
-                for step, tree in _stored(metrics.parent)
-            ]
+            given = _parsed(overrides)
+            course = [Section(step, _merged(tree, given)) for step, tree in _stored(metrics.parent)]
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, RunConfig)) from None
     for step, config in course:
@@ -126,6 +123,11 @@ def read_course(metrics: Path, overrides: list[str]) -> list[Section]:
             when = f"with the settings after step {step}: " if step else ""
             raise ConfigError(when + "; ".join(problems))
     return course
+
+
+def _merged(tree: dict[str, Any], given: Any) -> RunConfig:
+    settings: Any = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(tree), given)
+    return to_objects(settings, RunConfig)
 
 
 def _stored(run: Path) -> list[tuple[int, dict[str, Any]]]:

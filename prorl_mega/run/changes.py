@@ -108,7 +108,7 @@ def changes(before: InForce, now: InForce, *, stage: int, step: int, where: Path
 
 
 def also_set(config: RunConfig, stage: int, key: str) -> str:
-    """What to say about a change of `key` if the stage that is going on has a value of its own; empty if it has not."""
+    """The end of a sentence on a change of `key`, where the stage that is going on has a value of its own."""
     stages = stage_settings(config)
     try:
         value, own = get_setting(config, key), get_setting(stages[min(stage, len(stages) - 1)], key)

@@ -53,10 +53,8 @@ def test_a_stopped_run_goes_on_with_other_settings(setup: Path) -> None:
     finished = run_program("prorl_mega.train", setup, *after)
     assert finished.code == ExitCode.FINISHED, finished.output
     check(run, done)
-    told = (
-        f"changed setting: optimizer.learning_rate: 0.001 -> 0.0001, from step {done + 1} on; stage 2, which is going"
-    )
-    assert f"{told} on, sets it to 0.0005" in finished.output
+    told = f"changed setting: optimizer.learning_rate: 0.001 -> 0.0001, from step {done + 1} on"
+    assert f"{told}; stage 2, which is going on, sets it to 0.0005" in finished.output
 
 
 def check(run: Path, done: int) -> None:

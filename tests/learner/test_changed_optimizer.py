@@ -63,8 +63,8 @@ def other_sequences(path: Path, directory: Path) -> list[float]:
     torch.distributed.barrier()
     learner.save(saved)
     torch.distributed.barrier()
-    for changes in ({}, {"sequence": True, "capacity": 60}):
-        resumed = make_learner(path, tensor=2, **changes)
+    for sequence, capacity in ((False, 10_000), (True, 60)):
+        resumed = make_learner(path, tensor=2, sequence=sequence, capacity=capacity)
         resumed.load(saved)
         losses += [resumed.sft_step(samples, 1e-3)["loss/total"] for _ in range(2)]
     return losses

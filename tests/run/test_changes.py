@@ -2,15 +2,13 @@
 
 import dataclasses
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from helpers.programs import TOKENIZER
 from helpers.tiny import tiny_checkpoint
 
@@ -26,8 +24,7 @@ from prorl_mega.config.schema import (
 )
 from prorl_mega.errors import CheckpointError, ConfigError
 from prorl_mega.run.changes import InForce, also_set, before_changes, changes, in_force, read_in_force, write_in_force
-from prorl_mega.run.decisions import SettingChange, go_on, read_changes, read_decisions
-from prorl_mega.run.jsonl import read_rows
+from prorl_mega.run.decisions import SettingChange
 from prorl_mega.run.settings import to_plain, with_defaults, write_settings
 
 LEAVES = [key for key, kind in setting_keys(RunConfig).items() if not dataclasses.is_dataclass(kind)]
@@ -310,9 +307,7 @@ def test_what_was_changed_in_place_is_named(
         edited("config.json", transformers_version="99"),
         edited("generation_config.json", temperature=0.1),
         lambda model: (model / "README.md").write_text("read me"),
-        lambda model: (model / "tokenizer.json").write_text(
-            json.dumps(json.loads((model / "tokenizer.json").read_text()))
-        ),
+        edited("tokenizer.json"),
     ],
 )
 def test_what_a_run_does_not_read_may_change(change: Callable[[Path], None], model: Path, tmp_path: Path) -> None:
@@ -369,38 +364,3 @@ def test_broken_settings_of_a_checkpoint(text: str, tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "step_000007" / "settings.yaml").write_text(text)
     with pytest.raises(CheckpointError, match=r"settings\.yaml cannot be read"):
         compare_saved(config(), config(), tmp_path)
-
-
-# The record.
-
-
-def rows(path: Path) -> Iterator[tuple[int, str]]:
-    return ((row["step"], row.get("key", row["trigger"])) for row in read_rows(path))
-
-
-def test_changes_are_recorded_once_and_beside_decisions(tmp_path: Path) -> None:
-    path = tmp_path / "decisions.jsonl"
-    path.write_text(
-        '{"step": 5, "trigger": "every", "action": "reset", "numbers": {}, "limits": {}, "text": "r"}\n'
-        '{"step": 9, "trigger": "every", "action": "reset", "numbers": {}, "limits": {}, "text": "r"}\n'
-    )
-    rate = SettingChange(step=9, key="optimizer.learning_rate", before=2e-6, after=1e-6)
-    go_on(path, 9, [rate])
-    go_on(path, 9, [rate])  # a crash right after the change, and again
-    assert list(rows(path)) == [(5, "every"), (9, "every"), (9, "optimizer.learning_rate")]
-    assert [step for step, _ in read_decisions(path)] == [5, 9], "the controller decided nothing about it"
-    assert read_changes(path) == [rate]
-    go_on(path, 9, [])  # set back before a step was done with it
-    assert list(rows(path)) == [(5, "every"), (9, "every")]
-    go_on(path, 9, [rate])
-    go_on(path, 12, [dataclasses.replace(rate, step=12, before=1e-6, after=3e-6)])
-    go_on(path, 8, [dataclasses.replace(rate, step=8, after=3e-6)])  # the checkpoints after it were damaged
-    assert list(rows(path)) == [(5, "every"), (8, "optimizer.learning_rate")]
-
-
-def test_values_that_json_lacks_are_text(tmp_path: Path) -> None:
-    before = yaml.safe_load("2024-05-01")
-    go_on(tmp_path / "d", 1, [SettingChange(step=1, key="a", before=before, after=None)])
-    (read,) = read_changes(tmp_path / "d")
-    assert (read.before, read.text) == ("2024-05-01", "a: 2024-05-01 -> (none)")
-    assert os.path.exists(tmp_path / "d")
