@@ -7,6 +7,7 @@ checkpoint that is damaged. `prorl_mega.config.on_resume` decides what may chang
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Iterator, Mapping
@@ -73,8 +74,9 @@ def read_in_force(checkpoint: Path) -> InForce:
         saved = InForce(settings=translated(dict(content["settings"])), inputs=dict(content["inputs"]))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise CheckpointError(f"{checkpoint / NAME} cannot be read: {error}") from error
-    own = read_tree(of_run) if of_run.exists() else {}
-    saved.settings.update({key: own[key] for key in _OWN_PLACE if key in own})
+    with contextlib.suppress(ConfigError):  # missing or damaged, which hurts nobody: it is written anew
+        own = read_tree(of_run)
+        saved.settings.update({key: own[key] for key in _OWN_PLACE if key in own})
     return saved
 
 

@@ -343,6 +343,10 @@ def test_a_checkpoint_knows_the_settings_that_it_was_saved_with(tmp_path: Path, 
     assert compare_saved(before, before, tmp_path) == []
     write_settings(tmp_path / "config.yaml", after)  # a start with them that came to no checkpoint
     assert [change.key for change in compare_saved(before, after, tmp_path)] == ["recipe.kl.coef"]
+    for text in ("a: [", None):
+        (tmp_path / "config.yaml").unlink() if text is None else (tmp_path / "config.yaml").write_text(text)
+        keys = [change.key for change in compare_saved(before, after, tmp_path)]
+        assert keys == ["recipe.kl.coef", "name", "root"], "damaged or gone: where it was is not known"
     assert "first" not in (tmp_path / "checkpoints" / "step_000007" / "settings.yaml").read_text()
 
 
