@@ -14,7 +14,7 @@ MAY = ""  # change; the value takes effect with the next step
 
 _OTHER_PROBLEMS = (
     "other problems would be drawn, and held out, than those that the run was trained and evaluated on; add an entry "
-    "with the new options beside this one (with tasks.modules and all), and set this one's weight to 0"
+    "with the new options beside this one, and set this one's weight to 0"
 )
 _LAYOUT = (
     "checkpoints are files per rank of one layout; start with this layout, or export the policy (python -m "

@@ -98,7 +98,7 @@ def changes(before: InForce, now: InForce, *, stage: int, step: int, where: Path
             continue
         why = "" if path in known and not known[path] else refusal(path, old, stage=stage)
         if why:
-            refused.append(f"  {dotted(path)}: {old} before, {new} now; {why}")
+            refused.append(f"  {dotted(path)}: {shown(old)} before, {shown(new)} now; {why}")
         else:
             allowed.append(SettingChange(step=step, key=dotted(path), before=old, after=new))
     if refused:
