@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -30,20 +30,24 @@ from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import ConfigError, exit_status
 from prorl_mega.recipe.control import ProRLController
-from prorl_mega.run.decisions import NAME, read_decisions, to_row
+from prorl_mega.run.changes import before_changes
+from prorl_mega.run.decisions import NAME, SettingChange, read_changes, read_decisions, to_row
 from prorl_mega.run.jsonl import read_rows, to_lines
-from prorl_mega.run.settings import read_tree
+from prorl_mega.run.settings import read_tree, with_defaults
 from prorl_mega.types import Event, Metrics
 
 DIFFERENT = 1  # exit status of --check
 
 _EPILOG = """\
 The settings are those of the run (config.yaml beside the metrics), changed by the overrides; with experiment=NAME they
-are composed from configs/ instead, as for prorl_mega.train. Every decision is printed with a mark in front:
+are composed from configs/ instead, as for prorl_mega.train. Settings that were changed on the way (decisions.jsonl) are
+changed at the same steps, but overrides, and those of an experiment, hold from the first step on. Every decision is
+printed with a mark in front:
 
     =   the run logged the same decision at the same step (decisions.jsonl beside the metrics)
     +   only the backtest takes it
     -   only the run took it
+    ~   a setting was changed, from the next step on
 
 The numbers are those of the run as it was. A reset that did not happen would have changed everything after it, so the
 first decision that differs can be trusted; later ones say how often a threshold fires, not what would have followed.
@@ -60,12 +64,27 @@ Exit status: 0; 20 for settings that cannot work; with --check 1 when a decision
 """
 
 
-def backtest(config: RunConfig, rows: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Event]]:
-    """Step and event, in order, of all events of a fresh controller on these rows of a metrics file."""
-    controller = ProRLController(config)
+class Section(NamedTuple):
+    """The settings that were in force after `step` steps, until those of the next section."""
+
+    step: int
+    config: RunConfig
+
+
+def backtest(course: list[Section], rows: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Event]]:
+    """Step and event, in order, of all events of a fresh controller on these rows of a metrics file.
+
+    Where settings change it goes on as after a resume.
+    """
+    controller = ProRLController(course[0].config)
+    following = list(course[1:])
     for row in rows:
         if row["step"] == 0:  # the policy before training, which is not judged
             continue
+        while following and row["step"] > following[0].step:
+            state = controller.state_dict()
+            controller = ProRLController(following.pop(0).config)
+            controller.load_state_dict(state)
         for event in controller.observe(row["step"], _metrics(row)).events:
             yield row["step"], event
 
@@ -89,7 +108,7 @@ def differences(
         yield mark, step, event
 
 
-def read_config(metrics: Path, overrides: list[str]) -> RunConfig:
+def read_course(metrics: Path, overrides: list[str]) -> list[Section]:
     """The settings to backtest with. Raises ConfigError for settings that do not exist or contradict each other."""
     try:
         if any(override.startswith("experiment=") for override in overrides):
@@ -97,22 +116,39 @@ def read_config(metrics: Path, overrides: list[str]) -> RunConfig:
             register()
             with initialize_config_dir(config_dir=str(config_directory()), version_base="1.3"):
                 settings = compose(root_config(RunConfig), overrides=[*overrides, "name=backtest", "model.path=none"])
+            course = [Section(0, to_objects(settings, RunConfig))]
         else:
-            settings = OmegaConf.merge(
-                OmegaConf.structured(RunConfig), _stored(metrics.parent / "config.yaml"), _parsed(overrides)
-            )
-        config = to_objects(settings, RunConfig)
+            given = _parsed(overrides)
+            course = [Section(step, _merged(tree, given)) for step, tree in _stored(metrics.parent)]
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, RunConfig)) from None
-    if problems := schedule_problems(config, stage_settings(config)):
-        raise ConfigError("; ".join(problems))
-    return config
+    for step, config in course:
+        if problems := schedule_problems(config, stage_settings(config)):
+            when = f"with the settings after step {step}: " if step else ""
+            raise ConfigError(when + "; ".join(problems))
+    return course
 
 
-def _stored(path: Path) -> Any:
+def _merged(tree: dict[str, Any], given: Any) -> RunConfig:
+    settings: Any = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(tree), given)
+    return to_objects(settings, RunConfig)
+
+
+def _stored(run: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The nested settings of a run, and after how many steps they came into force: config.yaml has the last ones."""
+    path = run / "config.yaml"
     if not path.exists():
         raise ConfigError(f"{path} does not exist; say which settings to backtest with: experiment=NAME")
-    return OmegaConf.create(read_tree(path))
+    tree = with_defaults(read_tree(path))
+    found: list[tuple[int, dict[str, Any]]] = []
+    changes = read_changes(run / NAME)
+    for step in sorted({change.step for change in changes}, reverse=True):
+        found.append((step, tree))
+        try:
+            tree = before_changes(tree, [change for change in changes if change.step == step])
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"{run / NAME}: the changes after step {step} do not fit {path} ({error!r})") from None
+    return [(0, tree), *reversed(found)]
 
 
 def _parsed(overrides: list[str]) -> Any:
@@ -131,6 +167,10 @@ def _metrics(row: dict[str, Any]) -> Metrics:
 def _identity(decision: tuple[int, Event]) -> tuple[int, str, str]:
     step, event = decision
     return step, event.trigger, event.action
+
+
+def _change(change: SettingChange) -> Event:
+    return Event(trigger="settings", action="change", text=change.text)
 
 
 def _arguments() -> argparse.Namespace:
@@ -155,14 +195,17 @@ def main() -> int:
     def command() -> None:
         if not arguments.metrics.is_file():
             raise ConfigError(f"{arguments.metrics} is not a file; it should be the metrics.jsonl of a run")
-        config = read_config(arguments.metrics, arguments.overrides)
+        course = read_course(arguments.metrics, arguments.overrides)
         rows = list(read_rows(arguments.metrics))
         logged = list(read_decisions(arguments.metrics.with_name(NAME)))
-        backtested = list(backtest(config, rows))
+        backtested = list(backtest(course, rows))
         if arguments.json:
             sys.stdout.write(to_lines(to_row(step, event) for step, event in backtested))
+        lines = [(each.step, "~", _change(each)) for each in read_changes(arguments.metrics.with_name(NAME))]
         for mark, step, event in differences(logged, backtested):
             counts[mark] += 1
+            lines.append((step, mark, event))
+        for step, mark, event in sorted(lines, key=lambda line: (line[0], line[1] == "~")):
             if not arguments.json:
                 print(f"{mark} step {step:>6}  {event.action:<10}  {event.trigger:<12}  {event.text}")
         if not arguments.json:

@@ -109,6 +109,8 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
     controller = ProRLController(config)
     if run.saved_state is not None:
         controller.load_state_dict(run.saved_state["controller"])
+        for note in controller.notes:
+            run.message(note)
     with run.phase(f"building the learner ({spec_name()} layers, {counted(ranks.world_size, 'rank')})"):
         learner = build_learner(
             config.model,

@@ -82,7 +82,7 @@ def policy_files(checkpoint: Path) -> list[list[Path]]:
 
 def _newest(run: Path) -> Path:
     retention = Retention(newest=1)  # nothing is written
-    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), settings="", retention=retention, report=print)
+    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), retention=retention, report=print)
     newest = checkpoints.newest_valid()
     if newest is None:
         raise ConfigError(f"{run} has no checkpoints yet")

@@ -24,6 +24,7 @@ from prorl_mega.reporting.charts import all_charts
 from prorl_mega.reporting.drawing import svg, write_picture
 from prorl_mega.reporting.history import History, read_history
 from prorl_mega.run.console import duration, printable
+from prorl_mega.run.decisions import shown
 from prorl_mega.run.evaluations import BASE, FINAL
 from prorl_mega.run.storage import write_durably
 
@@ -79,6 +80,7 @@ def write_report(directory: Path) -> Path:
         svg=svg,
         held_out=held_out,
         tone=_tone,
+        shown=shown,
         all_tasks=ALL_TASKS,
         pairs=answer_pairs(history),
     )

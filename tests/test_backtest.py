@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from helpers.histories import scores
 
-from prorl_mega.backtest import backtest, differences, read_config
-from prorl_mega.config.schedule import ResetConfig, ScheduleConfig
+from prorl_mega.backtest import Section, backtest, differences, read_course
+from prorl_mega.config.keys import with_settings
+from prorl_mega.config.schedule import KLControlConfig, ResetConfig, ScheduleConfig, StageConfig
 from prorl_mega.config.schema import ModelConfig, RunConfig
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.recipe.control import ProRLController
-from prorl_mega.run.decisions import append_decisions, read_decisions
+from prorl_mega.run.changes import InForce, changes
+from prorl_mega.run.decisions import append_decisions, go_on, read_decisions
 from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.metrics import append_metrics
-from prorl_mega.run.settings import write_settings
+from prorl_mega.run.settings import to_plain, write_settings
 from prorl_mega.types import Event
 
 PROGRAM = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('prorl_mega.backtest', run_name='__main__')"
@@ -45,8 +47,8 @@ def start(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def backtested(run: Path, *overrides: str) -> list[tuple[int, Event]]:
-    config = read_config(run / "metrics.jsonl", list(overrides))
-    return list(backtest(config, read_rows(run / "metrics.jsonl")))
+    course = read_course(run / "metrics.jsonl", list(overrides))
+    return list(backtest(course, read_rows(run / "metrics.jsonl")))
 
 
 def test_the_same_settings_give_the_log(run: Path) -> None:
@@ -63,7 +65,8 @@ def test_other_thresholds(run: Path) -> None:
 
 
 def test_settings_of_an_experiment(run: Path) -> None:
-    config = read_config(run / "metrics.jsonl", ["experiment=demo", "schedule.reset.every=50"])
+    ((step, config),) = read_course(run / "metrics.jsonl", ["experiment=demo", "schedule.reset.every=50"])
+    assert step == 0
     assert (config.name, config.schedule.reset.every) == ("backtest", 50)
 
 
@@ -90,7 +93,7 @@ def test_differences() -> None:
 )
 def test_settings_that_cannot_work(overrides: list[str], message: str, run: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        read_config(run / "metrics.jsonl", overrides)
+        read_course(run / "metrics.jsonl", overrides)
 
 
 def test_command_line_without_torch(run: Path) -> None:
@@ -108,3 +111,73 @@ def test_command_line_without_torch(run: Path) -> None:
     assert missing.returncode == ExitCode.CONFIG
     assert "is not a file" in missing.stderr
     assert "schedule.reset.patience" in start(run, "--help").stdout
+
+
+@pytest.fixture
+def changed_run(tmp_path: Path) -> Path:
+    """A run that went on with other settings after steps 3 and 6: the controller goes on from its state."""
+    first = RunConfig(
+        name="x",
+        model=ModelConfig(path="absent"),
+        schedule=ScheduleConfig(
+            reset=ResetConfig(patience=9, min_distance=1),
+            kl=KLControlConfig(target=0.1),
+            stages=[StageConfig(steps=2), StageConfig(steps=9)],
+        ),
+    )
+    second = with_settings(first, {"schedule.reset.patience": 2, "recipe.kl.coef": 0.5})
+    stages = [*first.schedule.stages[:1], StageConfig(steps=5), StageConfig(recipe={"kl": {"coef": 0.25}})]
+    third = with_settings(second, {"schedule.stages": stages, "optimizer.learning_rate": 1e-9})
+    controller, settings, log = ProRLController(first), first, tmp_path / "decisions.jsonl"
+    for step, score in enumerate(HISTORY, 1):
+        if (config := {4: second, 7: third}.get(step)) is not None:
+            state = json.loads(json.dumps(controller.state_dict()))
+            controller = ProRLController(config)
+            controller.load_state_dict(state)
+            before, now = InForce(settings=to_plain(settings), inputs={}), InForce(settings=to_plain(config), inputs={})
+            go_on(log, step - 1, changes(before, now, stage=1, step=step - 1, where=tmp_path / "checkpoints" / "x"))
+            settings = config
+        metrics = score | {"policy/kl": 0.3}
+        decision = controller.observe(step, metrics)
+        append_decisions(log, step, decision.events)
+        append_metrics(tmp_path / "metrics.jsonl", step, metrics | decision.metrics)
+    write_settings(tmp_path / "config.yaml", settings)
+    return tmp_path
+
+
+def test_a_run_whose_settings_were_changed(changed_run: Path) -> None:
+    logged = list(read_decisions(changed_run / "decisions.jsonl"))
+    assert [(step, event.action, event.trigger) for step, event in logged if event.action != "warn"] == [
+        (2, "next_stage", "steps"),
+        (2, "reset", "stage"),
+        (5, "reset", "plateau"),
+        (7, "next_stage", "steps"),
+        (7, "reset", "stage"),
+        (9, "reset", "plateau"),
+    ]
+    assert backtested(changed_run) == logged
+    course = read_course(changed_run / "metrics.jsonl", [])
+    assert [(step, config.schedule.reset.patience, config.recipe.kl.coef) for step, config in course] == [
+        (0, 9, 1e-4),
+        (3, 2, 0.5),
+        (6, 2, 0.5),
+    ]
+    assert [len(config.schedule.stages) for _, config in course] == [2, 2, 3]
+    rows = list(read_rows(changed_run / "metrics.jsonl"))
+    last = list(backtest([Section(0, course[-1].config)], rows))
+    assert last != logged, "the last settings alone would have decided otherwise"
+    early = backtested(changed_run, "schedule.reset.patience=1")
+    assert (4, "plateau") in [(step, event.trigger) for step, event in early], "an override holds at all steps"
+
+
+def test_changes_on_the_command_line(changed_run: Path) -> None:
+    same = start(changed_run, "--check")
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "~ step      3  change      settings      schedule.reset.patience: 9 -> 2\n" in same.stdout
+    assert "~ step      6  change      settings      optimizer.learning_rate: 2e-06 -> 1e-09\n" in same.stdout
+    (changed_run / "decisions.jsonl").write_text(
+        '{"step": 3, "trigger": "settings", "action": "change", "key": "schedule.stages[7].steps", "before": 1}\n'
+    )
+    broken = start(changed_run)
+    assert broken.returncode == ExitCode.CONFIG
+    assert "the changes after step 3 do not fit" in broken.stderr

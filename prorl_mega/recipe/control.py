@@ -24,12 +24,14 @@ from prorl_mega.config.schedule import Knob, ResetTarget, StageConfig, StageEnd
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import CheckpointError
+from prorl_mega.recipe.carry_over import carried_over, watched
 from prorl_mega.recipe.coefficient import next_entropy_coef, next_kl_factor
 from prorl_mega.recipe.entropy_band import ENTROPY, HIGH, BandState, EntropyBand
 from prorl_mega.recipe.triggers import KL, SCORE, ResetTriggers, TriggerState
 from prorl_mega.types import Decision, Event, Metrics, StepHyperparams
 
 WARMUP_START = 0.1  # of the learning rate
+SETTINGS = "settings"  # key of the state
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class ProRLController:
 
     def __init__(self, config: RunConfig) -> None:
         schedule = config.schedule
+        self._config = config
         self._stages = schedule.stages or [StageConfig()]
         self.stages = stage_settings(config)
         """The settings of every stage, before adjustments."""
@@ -59,6 +62,8 @@ class ProRLController:
         self._triggers = ResetTriggers(schedule.reset)
         self._band = EntropyBand(schedule.entropy)
         self._progress = ProgressState()
+        self.notes: list[str] = []
+        """Sentences on what `load_state_dict` has not taken over, because settings have changed."""
 
     def settings(self) -> RunConfig:
         """The settings in force: those of the current stage with the controller's adjustments."""
@@ -112,13 +117,20 @@ class ProRLController:
         return dataclasses.replace(decision, keep_best=keeps_best, metrics=in_force, events=tuple(events))
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {name: asdict(part) for name, part in self._parts().items()}
+        """Plain JSON values: what is remembered, and the settings that it depends on."""
+        parts = {name: asdict(part) for name, part in self._parts().items()}
+        return parts | {SETTINGS: watched(self._config, self.stages[self._progress.stage])}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was called. Raises CheckpointError for a state of another program."""
+        """Continue where `state_dict` was called, perhaps under other settings: see `carry_over.py`.
+
+        Raises CheckpointError for a state of another program.
+        """
         parts = self._parts()
         state = _with_knob(state)
+        before = {}
+        if isinstance(state, dict) and isinstance(state.get(SETTINGS), dict):  # version 0.1 had none
+            before, state = state[SETTINGS], {name: part for name, part in state.items() if name != SETTINGS}
         _check_keys(state, parts, "controller state")
         for name, part in parts.items():
             _check_keys(state[name], [field.name for field in fields(part)], f"controller state {name!r}")
@@ -127,6 +139,8 @@ class ProRLController:
                 f"the checkpoint is in stage {state['progress']['stage'] + 1} of the schedule, which has "
                 f"{len(self._stages)} now; resume with the schedule that the run was started with"
             )
+        stage = self.stages[state["progress"]["stage"]]
+        state, self.notes = carried_over(state, before, self._config, stage)
         self._triggers.state = TriggerState(**state["triggers"])
         self._band.state = BandState(**state["entropy"])
         self._progress = ProgressState(**state["progress"])

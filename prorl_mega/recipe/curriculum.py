@@ -101,14 +101,21 @@ class Curriculum:
         if self._config.by is CurriculumUnit.none:
             return state
         rates = {unit: list(each) for unit, each in self._rates.items()}
-        return state | {STATE: {"rates": rates, "credit": dict(self._credit), "passed_over": self._passed_over}}
+        own = {"by": self._config.by.name, "rates": rates, "credit": dict(self._credit)}
+        return state | {STATE: own | {"passed_over": self._passed_over}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`; one without a curriculum starts it afresh. Raises CheckpointError for a broken one."""
+        """Continue from `state`; one without a curriculum, or with other units, starts it afresh.
+
+        Raises CheckpointError for a broken one.
+        """
         self._source.load_state_dict({key: value for key, value in state.items() if key not in (STATE, WEIGHTS)})
         if self._weighting is not None:
             self._weighting.load_state_dict(state.get(WEIGHTS, {}))
-        saved = state.get(STATE, {"rates": {}, "credit": {}, "passed_over": 0})
+        fresh = {"rates": {}, "credit": {}, "passed_over": 0}
+        saved = state.get(STATE, fresh)
+        if isinstance(saved, dict) and saved.get("by", self._config.by.name) != self._config.by.name:
+            saved = fresh
         try:
             self._rates = {unit: (float(rate), int(seen)) for unit, (rate, seen) in saved["rates"].items()}
             self._credit = {unit: float(value) for unit, value in saved["credit"].items()}

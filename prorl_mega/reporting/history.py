@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from prorl_mega.errors import ConfigError
+from prorl_mega.run.decisions import NAME as DECISIONS
+from prorl_mega.run.decisions import SettingChange, read_changes
 from prorl_mega.run.evaluations import read_evaluation
 from prorl_mega.run.jsonl import read_objects, read_rows
 from prorl_mega.run.settings import read_settings
@@ -28,6 +30,7 @@ class History:
     columns: dict[str, np.ndarray]
     start: dict[str, float]  # the numbers of step 0, the policy before training; a run of version 0.1 has none
     evaluations: dict[str, dict[str, Any]]  # by label
+    changes: list[SettingChange]  # of settings, when the run went on
     samples: dict[int, list[dict[str, Any]]]  # of the first and the last step that has some
 
     def column(self, name: str) -> np.ndarray:
@@ -90,6 +93,7 @@ def read_history(directory: Path) -> History:
         columns=columns,
         start={name: float(value) for name, value in start.items() if name != "step" and _is_number(value)},
         evaluations={label: content for label, content in evaluations.items() if content is not None},
+        changes=read_changes(directory / DECISIONS),
         samples=_first_and_last(directory / "samples"),
     )
 

@@ -1,7 +1,8 @@
 """Checkpoints on disk: complete or absent, verified before they are used, pruned only after a newer one verifies.
 
     checkpoints/
-      step_000120/            every rank's files, state.json, MANIFEST.json; model/: configuration and tokenizer
+      step_000120/            every rank's files, state.json, settings.yaml, MANIFEST.json; model/: configuration and
+                              tokenizer
       step_000130.tmp/        being written; deleted when found later
       LATEST                  the newest name, for people and scripts; resuming does not trust it
       BEST                    likewise the one that validated best, with `schedule.keep_best`
@@ -22,14 +23,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prorl_mega.config.schema import Resume
 from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.errors import CheckpointError, StorageError
+from prorl_mega.errors import CheckpointError, ConfigError, StorageError
 from prorl_mega.run import manifest
 from prorl_mega.run.manifest import BrokenManifestError, FileEntry, Manifest
 from prorl_mega.run.retention import Retention
 from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, write_durably
 
 STATE, MODEL = "state.json", "model"
+UNFINISHED = "unfinished.json"
+"""The record of a step in the checkpoint that was written in its evaluation; see `StepLog.to_json`."""
 LATEST, BEST = "LATEST", "BEST"
 _REPLACED = ".replaced"
 _STEP = re.compile(r"step_(\d{6,})")
@@ -42,20 +46,40 @@ class SavedCheckpoint:
     directory: Path
     step: int
     world_size: int
-    settings: str
     state: dict[str, Any]
+
+    @property
+    def stage(self) -> int:
+        """The stage, from 0, that its controller is in."""
+        return int(self.state.get("controller", {}).get("progress", {}).get("stage", 0))
+
+    def unfinished(self) -> str:
+        """The record of its last step if that lacks its evaluation, otherwise an empty string."""
+        path = self.directory / UNFINISHED
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def check_resumable(self, resume: Resume, world_size: int) -> None:
+        """Raise ConfigError when it must not, or cannot, be continued by a job of so many ranks."""
+        if resume is Resume.never:
+            raise ConfigError(
+                f"resume=never, but {self.directory} exists. Choose another name, move the directory away, or go on "
+                "from there with resume=auto."
+            )
+        if self.world_size != world_size:
+            raise ConfigError(
+                f"{self.directory} was saved by {self.world_size} ranks and this job has {world_size}; start it with "
+                f"{self.world_size} ranks, or export the policy (python -m prorl_mega.export) and start a new run from "
+                "there."
+            )
 
 
 class Checkpoints:
     """The `checkpoints/` directory of one run. All methods are collective over the ranks of the job."""
 
-    def __init__(
-        self, directory: Path, *, ranks: Ranks, settings: str, retention: Retention, report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, directory: Path, *, ranks: Ranks, retention: Retention, report: Callable[[str], None]) -> None:
         assert retention.newest >= 1, "at least one checkpoint is always kept"
         self.directory = directory
         self._ranks = ranks
-        self._settings = settings
         self._retention = retention
         self._report = report
         self._rejected: set[str] = set()
@@ -128,7 +152,7 @@ class Checkpoints:
         with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             sealed = {name: asdict(manifest.seal(aside / name)) for name in names[ranks.rank :: ranks.world_size]}
         entries = {name: FileEntry(**entry) for part in ranks.gather(sealed) for name, entry in part.items()}
-        listing = Manifest(step=step, world_size=ranks.world_size, settings=self._settings, files=entries)
+        listing = Manifest(step=step, world_size=ranks.world_size, files=entries)
         with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             if ranks.is_first:
                 self._publish(listing, aside, final)
@@ -201,7 +225,6 @@ class Checkpoints:
             directory=directory,
             step=listing.step,
             world_size=listing.world_size,
-            settings=listing.settings,
             state=state,
         )
 

@@ -32,11 +32,10 @@ class FileEntry:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Manifest:
-    """The files of step `step`; `settings` is the fingerprint of the settings that must not change on resume."""
+    """The files of step `step`."""
 
     step: int
     world_size: int
-    settings: str
     files: dict[str, FileEntry]  # relative POSIX path -> entry
 
     def to_json(self) -> str:

@@ -1,6 +1,6 @@
 """A run and its directory, `<root>/<name>/`; all files of a run are written through it.
 
-config.yaml       the resolved settings            samples/       a few answers per step
+config.yaml       the settings in force            samples/       a few answers per step
 metrics.jsonl     a row per step, 0: the base      evaluation/    results on held-out problems
 tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
 decisions.jsonl   the controller's decisions       LOCK           the process that writes here
@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from prorl_mega.config.schema import Resume, RunConfig
+from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.validate import name_problems
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, ExitCode
-from prorl_mega.run import evaluations
-from prorl_mega.run.checkpoints import STATE, Checkpoints, SavedCheckpoint
+from prorl_mega.run import changes, evaluations
+from prorl_mega.run.checkpoints import STATE, UNFINISHED, Checkpoints
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
-from prorl_mega.run.decisions import append_decisions, to_row
-from prorl_mega.run.jsonl import cut_after, read_rows, to_lines
+from prorl_mega.run.decisions import SettingChange, append_decisions, go_on, to_row
+from prorl_mega.run.jsonl import read_rows, to_lines
 from prorl_mega.run.kept_parts import KeptParts, remove_kept_parts
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
@@ -34,7 +34,7 @@ from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
 from prorl_mega.run.progress import SAVE, RunProgress, due
 from prorl_mega.run.retention import Retention
 from prorl_mega.run.samples import remove_samples_after
-from prorl_mega.run.settings import changes_on_resume, fingerprint, write_settings
+from prorl_mega.run.settings import write_settings
 from prorl_mega.run.signals import Interrupted, StopSignals
 from prorl_mega.run.step import StepLog
 from prorl_mega.run.storage import remove_unfinished, storage_errors, write_durably
@@ -42,9 +42,6 @@ from prorl_mega.types import Decision, Metrics
 
 Save = Callable[[Path], dict[str, Any]]
 """Writes this rank's files of a checkpoint into a directory and returns the state that goes along, plain JSON."""
-
-UNFINISHED = "unfinished.json"
-"""The record of a step in the checkpoint that was written in its evaluation; see `StepLog.to_json`."""
 
 
 class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
@@ -65,11 +62,13 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             raise ConfigError(problem)
         self.directory = directory = Path(config.root) / config.name
         self.exit_code = ExitCode.FINISHED
+        self._config = config
         self._schedule = config.schedule
         self._ranks = ranks
         self._lock = RunLock(directory / "LOCK")
         self._logger_types: list[LoggerType] = []
         self._loggers: list[MetricsLogger] = []
+        self._changes: list[SettingChange] = []
         opening = f"opening {directory}"
         with ranks.raise_on_all_ranks(opening), storage_errors(f"creating {directory}"):
             if ranks.is_first:
@@ -84,7 +83,6 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             self._checkpoints = Checkpoints(
                 directory / "checkpoints",
                 ranks=ranks,
-                settings=fingerprint(config),
                 retention=self._retention,
                 report=self.message,
             )
@@ -93,15 +91,12 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                     self._checkpoints.sweep()
                     remove_unfinished(directory)
             self._newest = self._checkpoints.newest_valid()
-            self._unfinished = "" if self._newest is None else _unfinished_record(self._newest)
+            self._unfinished = "" if self._newest is None else self._newest.unfinished()
             with ranks.raise_on_all_ranks(opening), storage_errors(f"writing {directory}"):
                 if self._newest is not None:
-                    _check_resumable(config, self._newest, ranks)
+                    self._newest.check_resumable(config.resume, ranks.world_size)
                 if ranks.is_first:
-                    path = directory / "config.yaml"
-                    for change in changes_on_resume(path, config) if self._newest and path.exists() else []:
-                        self.message(f"changed setting: {change}")
-                    write_settings(path, config)
+                    self._compare_settings()
         except BaseException:
             self.close()
             raise
@@ -152,7 +147,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 finished = step - bool(self._unfinished)
                 done = -1 if self._newest is None else finished  # a fresh start keeps nothing, not even step 0
                 last = cut_metrics(self.directory / METRICS, done)
-                cut_after(self.directory / DECISIONS, finished)
+                go_on(self.directory / DECISIONS, finished, self._changes)
+                write_settings(self.directory / changes.CONFIG, self._config)
                 self._retention.resume(read_rows(self.directory / METRICS), read_rows(self.directory / DECISIONS))
                 last_step = self._schedule.steps
                 evaluations.remove_after(self.directory / "evaluation", done, is_last=finished >= last_step)
@@ -173,6 +169,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         with self._checkpoints.writing(step) as directory:
             state = save(directory)
             if self._ranks.is_first:
+                changes.write_in_force(directory, self._in_force)
                 write_durably(directory / STATE, json.dumps(state, allow_nan=False))
                 if unfinished:
                     write_durably(directory / UNFINISHED, unfinished)
@@ -183,6 +180,22 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         seconds = time.monotonic() - started
         self._progress.save_done(seconds)
         self._save_seconds = {SAVE: seconds}
+
+    def _compare_settings(self) -> None:
+        """Say which settings are others than when the checkpoint was saved; `resume` records them. Rank 0 only.
+
+        Raises ConfigError for one that must not change.
+        """
+        self._in_force = changes.in_force(self._config)
+        if self._newest is None:
+            write_settings(self.directory / changes.CONFIG, self._config)
+            return
+        before = changes.read_in_force(self._newest.directory)
+        step, stage = self._newest.step - bool(self._unfinished), self._newest.stage
+        self._changes = changes.changes(before, self._in_force, stage=stage, step=step, where=self._newest.directory)
+        for change in self._changes:
+            own = changes.also_set(self._config, stage, change.key)
+            self.message(f"changed setting: {change.text}, from step {step + 1} on{own}")
 
     # The loop
 
@@ -363,28 +376,3 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             closing.callback(self._console.close)
             while self._loggers:
                 closing.callback(self._loggers.pop().close)
-
-
-def _unfinished_record(checkpoint: SavedCheckpoint) -> str:
-    """The record of the step that this checkpoint holds without its evaluation, or an empty string."""
-    path = checkpoint.directory / UNFINISHED
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-def _check_resumable(config: RunConfig, newest: SavedCheckpoint, ranks: Ranks) -> None:
-    """Raise ConfigError when this checkpoint must not, or cannot, be continued by this job."""
-    if config.resume is Resume.never:
-        raise ConfigError(
-            f"resume=never, but {newest.directory} exists. Choose another name, move the directory away, or go on from "
-            "there with resume=auto."
-        )
-    if newest.world_size != ranks.world_size:
-        raise ConfigError(
-            f"{newest.directory} was saved by {newest.world_size} ranks and this job has {ranks.world_size}; start it "
-            f"with {newest.world_size} ranks."
-        )
-    if not (newest.directory.parents[1] / "config.yaml").exists() and newest.settings != fingerprint(config):
-        raise ConfigError(
-            f"{newest.directory} was saved with other settings, and config.yaml, which would say which, is missing. "
-            "Start it with the settings of that run, or choose another name."
-        )

@@ -138,10 +138,10 @@ class Mixture:
         for entry, before in saved.files.items():
             if entry in self._tasks:
                 self._need_same_files(entry, before)
-        if changed := [name for name, digest in saved.modules.items() if self._modules.get(name) != digest]:
+        if changed := [name for name, digest in saved.modules.items() if digest not in self._modules.values()]:
             raise ConfigError(
-                f"tasks.modules: {', '.join(changed)} changed since the checkpoint was written, and with it what is "
-                "rewarded; put it back as it was, or start a new run under another name"
+                f"tasks.modules: {', '.join(changed)} changed since the checkpoint was written, or is not named any "
+                "more, and with it what is rewarded; put it back as it was, or start a new run under another name"
             )
         self._drawn = saved.drawn
         self._cursors = {entry: saved.cursors.get(entry, 0) for entry in self._tasks}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from prorl_mega.config.messages import explain
 from prorl_mega.config.renamed import RENAMED, translated
 from prorl_mega.config.schema import ModelConfig, RunConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.run.settings import changes_on_resume, read_settings, to_plain
+from prorl_mega.run.changes import changes, in_force, read_in_force
+from prorl_mega.run.settings import read_settings, to_plain
 
 OLD = Path(__file__).with_name("version_0_1.yaml")
 """config.yaml as version 0.1 wrote it; everything under `recipe` and `schedule.entropy` differs from its default."""
@@ -71,12 +73,15 @@ def test_todays_settings_stay_as_they_are() -> None:
     assert translated(today) == today
 
 
-def test_an_old_run_is_resumed_with_the_same_settings() -> None:
+def test_an_old_run_is_resumed_with_the_same_settings(tmp_path: Path) -> None:
+    shutil.copyfile(OLD, tmp_path / "config.yaml")
+    checkpoint = tmp_path / "checkpoints" / "step_000001"
+    before = read_in_force(checkpoint)
     config = read(old_tree())
-    assert changes_on_resume(OLD, config) == []
+    assert changes(before, in_force(config), stage=0, step=1, where=checkpoint) == []
     config.recipe.kl.coef = 0.25
-    with pytest.raises(ConfigError, match=r"recipe\.kl\.coef: .* before, 0\.25 now"):
-        changes_on_resume(OLD, config)
+    (change,) = changes(before, in_force(config), stage=0, step=1, where=checkpoint)
+    assert (change.key, change.after) == ("recipe.kl.coef", 0.25)
     assert read_settings(OLD)["recipe.advantage.estimator"] == old_tree()["recipe"]["advantage"]
 
 

@@ -237,7 +237,10 @@ def test_data_and_code_that_changed_since_the_checkpoint(commands: Commands) -> 
     commands.refuses(TRAIN, [*arguments, "schedule.steps=2"], message, ExitCode.DATA)
     rows.write_text(before)
     code.write_text("RULE = 1\n")
-    commands.refuses(TRAIN, [*arguments, "schedule.steps=2"], r"tasks\.modules: .*my_rules\.py changed since")
+    moved = rows.rename(commands.setup / "moved.jsonl")  # which is no reason to refuse
+    arguments += ["schedule.steps=2", f"tasks.mixture.file.options.path={moved}"]
+    commands.refuses(TRAIN, arguments, r"tasks\.modules: .*my_rules\.py changed since")
+    assert "options.path" not in (commands.setup / "runs" / "changing" / "decisions.jsonl").read_text()
 
 
 def test_places_to_write_to(commands: Commands, uninterrupted: tuple[Finished, Path], run_arguments: Any) -> None:
@@ -250,7 +253,7 @@ def test_places_to_write_to(commands: Commands, uninterrupted: tuple[Finished, P
         TRAIN, [*arguments, "resume=never"], r"resume=never, but runs/taken/checkpoints/step_000010 exists"
     )
     commands.refuses(
-        TRAIN, [*arguments, "recipe.kl.coef=0.5"], r"  recipe\.kl\.coef: 0\.01 before, 0\.5 now\nSet .* back"
+        TRAIN, [*arguments, "seed=5"], r"after step 10 with these settings:\n  seed: 1 before, 5 now; .*\nSet .* back"
     )
     stat = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()
     holder = {"host": os.uname().nodename, "pid": os.getpid(), "started": int(stat[19]), "job": ""}

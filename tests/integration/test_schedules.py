@@ -15,9 +15,9 @@ import yaml
 from helpers.programs import ROOT, contents, metrics, run_program, small_setup
 from helpers.tiny import tiny_checkpoint
 
-from prorl_mega.backtest import backtest, read_config
+from prorl_mega.backtest import backtest, read_course
 from prorl_mega.errors import ExitCode
-from prorl_mega.run.decisions import read_decisions
+from prorl_mega.run.decisions import read_changes, read_decisions
 from prorl_mega.run.jsonl import read_rows
 
 SCALES = {
@@ -107,9 +107,9 @@ def decisions(run: Path) -> list[tuple[int, str, str]]:
 
 def check_backtest(run: Path) -> None:
     """The controller says the same again when it is shown the numbers on disk."""
-    config = read_config(run / "metrics.jsonl", [])
+    course = read_course(run / "metrics.jsonl", [])
     logged = list(read_decisions(run / "decisions.jsonl"))
-    assert list(backtest(config, read_rows(run / "metrics.jsonl"))) == logged
+    assert list(backtest(course, read_rows(run / "metrics.jsonl"))) == logged
     assert logged, "an empty log proves nothing"
 
 
@@ -199,7 +199,10 @@ def test_resumed_at_a_boundary(setup: Path, tmp_path: Path) -> None:
     go("parts", 2)
     parts = go("parts", 6)
     assert metrics(parts, seconds=False) == metrics(whole, seconds=False)
-    assert (parts / "decisions.jsonl").read_text() == (whole / "decisions.jsonl").read_text()
+    logs = [list(read_decisions(run / "decisions.jsonl")) for run in (parts, whole)]
+    assert logs[0] == logs[1]
+    (longer,) = read_changes(parts / "decisions.jsonl")
+    assert (longer.step, longer.text) == (2, "schedule.steps: 2 -> 6")
     for part in ("checkpoints/step_000006", "evaluation"):
         assert contents(parts / part) == contents(whole / part), part
     rows = metrics(whole, seconds=False)
@@ -211,6 +214,7 @@ def test_resumed_at_a_boundary(setup: Path, tmp_path: Path) -> None:
     assert len({row["controller/temperature"] for row in rows}) >= 4
     assert len({row["controller/kl_coef"] for row in rows}) >= 4
     check_backtest(whole)
+    check_backtest(parts)
 
 
 def shape_of(model: Path) -> dict[str, Any]:

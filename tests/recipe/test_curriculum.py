@@ -157,6 +157,17 @@ def test_state_of_a_run_without_a_curriculum_starts_one() -> None:
     assert curriculum.draw(1)[0].key == "b/5"
 
 
+def test_rates_of_other_units_are_forgotten() -> None:
+    by_problem = Curriculum(Numbers(), CurriculumConfig(by=CurriculumUnit.problem))
+    by_problem.observe(scored(by_problem.draw(2), {"a": 1.0, "b": 0.5}))
+    state = json.loads(json.dumps(by_problem.state_dict()))
+    curriculum = Curriculum(Numbers(), BY_ENTRY)
+    curriculum.load_state_dict(state)
+    assert curriculum.state_dict()["curriculum"]["rates"] == {}
+    by_problem.load_state_dict(state)
+    assert len(by_problem.state_dict()["curriculum"]["rates"]) == 2
+
+
 @pytest.mark.parametrize("broken", [{"rates": {"a": 1}}, {}, 7, {"rates": {"a": ["x", 1]}, "credit": {}}])
 def test_a_broken_state_is_an_error(broken: object) -> None:
     with pytest.raises(CheckpointError, match="curriculum is broken"):

@@ -34,7 +34,7 @@ def checkpoints_in(
 ) -> Checkpoints:
     report = said.append if said is not None else (lambda text: None)
     retention = retention or Retention(newest=keep)
-    return Checkpoints(directory, ranks=ranks or Ranks.alone(), settings="abc", retention=retention, report=report)
+    return Checkpoints(directory, ranks=ranks or Ranks.alone(), retention=retention, report=report)
 
 
 def write_step(checkpoints: Checkpoints, step: int, *, rank: int = 0, size: int = 2000) -> None:

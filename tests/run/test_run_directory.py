@@ -229,12 +229,13 @@ def test_what_one_rank_refuses_all_refuse(tmp_path: Path) -> None:
 def test_a_changed_setting_is_refused_and_the_directory_freed(tmp_path: Path) -> None:
     toy_train(toy_config(tmp_path, 3), Ranks.alone())
     changed = toy_config(tmp_path, 3)
-    changed.recipe.kl.coef = 0.5
-    with pytest.raises(ConfigError, match=r"recipe.kl.coef: 0.0001 before, 0.5 now"):
+    changed.seed = 5
+    with pytest.raises(ConfigError, match=r"seed: 1 before, 5 now; .*"):
         TrainingRun(changed, Ranks.alone())
     assert (tmp_path / "toy" / "LOCK").read_text() == ""
+    assert "seed: 1\n" in (tmp_path / "toy" / "config.yaml").read_text()
     (tmp_path / "toy" / "config.yaml").unlink()
-    with pytest.raises(ConfigError, match=r"config\.yaml, which would say which, is missing"):
+    with pytest.raises(ConfigError, match=r"seed: 1 before, 5 now; .*"):
         TrainingRun(changed, Ranks.alone())
 
 

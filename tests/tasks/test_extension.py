@@ -77,6 +77,16 @@ def test_a_file_that_changed_ends_a_resume(tmp_path: Path) -> None:
     Mixture(config, seed=1).load_state_dict(state)  # from before files were compared
 
 
+def test_a_file_that_was_moved_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, "moved_rules.py", "")
+    mixture = {"sums": TaskConfig(name="arithmetic")}
+    state = Mixture(TasksConfig(mixture=mixture, modules=[path]), seed=1).state_dict()
+    monkeypatch.chdir(tmp_path)
+    Mixture(TasksConfig(mixture=mixture, modules=["./moved_rules.py"]), seed=1).load_state_dict(state)
+    with pytest.raises(ConfigError, match="is not named any more"):
+        Mixture(TasksConfig(mixture=mixture), seed=1).load_state_dict(state)
+
+
 def test_a_module_is_loaded_by_its_name() -> None:
     assert extension.load(["prorl_mega.tasks.math.arithmetic"], "x")[0].__name__ == "prorl_mega.tasks.math.arithmetic"
 

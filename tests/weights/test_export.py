@@ -26,7 +26,7 @@ def write_run(run: Path, base: Path, tensor: int, pipeline: int, *, travels: boo
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(yaml.safe_dump({"model": {"path": str(base), "family": family_of(base)}}))
     keep = Retention(newest=2, best=True, scores={1: 0.5, 2: 0.4})
-    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), settings="", retention=keep, report=print)
+    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), retention=keep, report=print)
     for step in (1, 2):
         with checkpoints.writing(step) as directory:
             for layout in layouts(tensor, pipeline, 2):
