@@ -40,7 +40,7 @@ class WeightSync:
     bucket_mib: int
     ranks: Ranks
     checksum: str = field(default="", init=False)
-    """Of the weights that the engines hold."""
+    """The checksum of the weights that the engines hold."""
 
     def update_weights(self, version: int) -> str:
         """Hand over the current weights as `version`; returns their checksum, equal on all ranks."""
