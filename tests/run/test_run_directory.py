@@ -158,9 +158,7 @@ def test_an_interruption_keeps_what_is_finished_and_says_the_truth(tmp_path: Pat
         with pytest.raises(Interrupted) as stopped, run.step(1, toy.save) as log:
             run.interruption_point()
         assert run.interrupted(stopped.value) is ExitCode.SAVED_AFTER_SIGNAL
-    assert (
-        "no step is done, so there is no checkpoint; step 1 was given up and will be done again" in console.read_text()
-    )
+    assert said("no step is done, so there is no checkpoint; step 1 was given up and will be done again")
     assert not list((tmp_path / "toy" / "checkpoints").iterdir())
 
     nan = float("nan")
@@ -173,9 +171,7 @@ def test_an_interruption_keeps_what_is_finished_and_says_the_truth(tmp_path: Pat
             log.begin_update()
             raise Interrupted("3 of its 9 problems are done and kept")
         run.interrupted(stopped.value)
-    assert (
-        "step 1 of 5 is saved, its evaluation is not done; an evaluation was interrupted, 3 of" in console.read_text()
-    )
+    assert said("step 1 of 5 is saved, its evaluation is not done; an evaluation was interrupted, 3 of")
     assert reproducible_rows(tmp_path) == []
 
     with TrainingRun(toy_config(tmp_path, 5), Ranks.alone()) as run:
