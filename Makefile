@@ -45,8 +45,8 @@ test: setup lint types ## lint, types and all tests but those of the tiers below
 test-slow: setup ## tests that take a minute and rarely break: the GPU script without a GPU, coverage of intervals
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) -m slow tests
 
-test-faults: setup ## the sandbox for minutes: a thousand honest programs at full load, ten thousand runs without a leak
-	@$(PY) -m pytest -q -m faults tests/sandbox tests/tasks
+test-faults: setup ## the sandbox for minutes: honest programs at full load, runs without a leak; signal to exit in every phase
+	@$(PY) -m pytest -q -m faults tests/sandbox tests/tasks tests/integration
 
 mutants: setup ## the kernels broken on purpose, a line at a time: every mutant has to turn a test red (ten minutes)
 	@$(PY) tests/kernels/mutants.py

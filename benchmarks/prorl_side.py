@@ -54,6 +54,7 @@ class Rewards:
         """Nothing is left to do."""
 
     def wait(self, seconds: float) -> bool:
+        """Everything has been scored already."""
         return True
 
     def verdicts(self) -> list[Verdict]:

@@ -19,6 +19,7 @@ from helpers.programs import TOKENIZER
 from prorl_mega.collect import Collector, Sampling, group_metrics, scoring_metrics
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Finished
+from prorl_mega.run.signals import Interrupted
 from prorl_mega.types import Completion, FinishReason, Group, Outcome, ParallelLayout, Problem, Sample, Scoring
 from prorl_mega.verifiers.pool import PoolBatch, VerifierPool
 
@@ -144,6 +145,18 @@ def test_an_engine_that_fails_leaves_a_pool_that_works(pool: VerifierPool) -> No
         collector(Broken(["sleep"] * 6, list(range(6))), pool).collect(PROBLEMS[:1], SAMPLING)
     assert not pool._workers, "those that slept were ended"
     assert [verdict.reward for verdict in pool.score([(PROBLEMS[0], "bad"), (PROBLEMS[0], "good")])] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("text", ["sleep", "spin"])
+def test_hanging_verifiers_do_not_delay_a_request_to_stop(text: str) -> None:
+    """Their own time limit is ten minutes."""
+    with VerifierPool(hostile_config(workers=1, timeout_s=600.0)) as pool:
+        stopped = collector(Engine([text] * 6, list(range(6))), pool)
+        asked: list[int] = []
+        stopped.is_stopping = lambda: asked.append(1) is None and len(asked) > 3  # type: ignore[func-returns-value]
+        with pytest.raises(Interrupted):
+            stopped.collect(PROBLEMS[:1], SAMPLING)
+        assert not pool._workers
 
 
 def test_poll_does_not_wait(pool: VerifierPool) -> None:

@@ -67,6 +67,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._ranks = ranks
         self._lock = RunLock(directory / "LOCK")
         self._logger_types: list[LoggerType] = []
+        taken_over = ""
         self._loggers: list[MetricsLogger] = []
         self._changes: list[SettingChange] = []
         opening = f"opening {directory}"
@@ -75,8 +76,10 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 self._logger_types = logger_types(config.loggers)
                 for part in ("checkpoints", "samples", "evaluation"):
                     (directory / part).mkdir(parents=True, exist_ok=True)
-                self._lock.acquire()
+                taken_over = self._lock.acquire(lambda text: print(text, flush=True))
         self._console = Console(directory / "console.log" if ranks.is_first else None)
+        if taken_over:
+            self.message(taken_over)
         self._signals = StopSignals(announce=ranks.is_first)
         self._retention = Retention.of(config)
         try:
@@ -165,6 +168,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         if step == self._saved_step:
             return
         started = time.monotonic()
+        with self._ranks.raise_on_all_ranks(f"saving step {step}"):
+            self._lock.check()
         self._console.status(f"saving step {step}")
         with self._checkpoints.writing(step) as directory:
             state = save(directory)
@@ -238,6 +243,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             self._retention.decide(to_row(step, event))
         self._save_seconds = {}
         with self._ranks.raise_on_all_ranks(f"recording step {step}"):
+            self._lock.check()
             if self._ranks.is_first:
                 append_decisions(self.directory / DECISIONS, step, log.events)
                 append_metrics(self.directory / METRICS, step, metrics)

@@ -51,7 +51,7 @@ def test_killed_twice_and_stopped_once(
         stopped = program.finish()
     assert stopped.code == ExitCode.SAVED_AFTER_SIGNAL, stopped.output
     assert "resuming after step" in stopped.output
-    assert "SIGTERM: stopping with a checkpoint when this step is done" in stopped.output
+    assert "SIGTERM: stopping; what is finished will be kept" in stopped.output
     assert not (run / "evaluation" / "final.json").exists()
     rows = metrics(run, seconds=False)
     assert rows == expected[: len(rows)]

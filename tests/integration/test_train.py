@@ -165,7 +165,7 @@ def test_two_ranks_that_are_stopped_go_on_as_if_they_had_not(setup: Path, run_ar
         program.send(signal.SIGTERM)
         stopped = program.finish()
     assert stopped.code != 0
-    assert "SIGTERM: stopping with a checkpoint when this step is done" in stopped.output
+    assert "SIGTERM: stopping; what is finished will be kept" in stopped.output
     done = len(metrics(run))
     assert done < 3
     assert (run / "checkpoints" / "LATEST").read_text() == f"step_{done:06d}\n"

@@ -8,7 +8,7 @@ import pytest
 
 from prorl_mega.config.schema import ScheduleConfig
 from prorl_mega.run.console import Console, duration, printable
-from prorl_mega.run.progress import RunProgress, due
+from prorl_mega.run.progress import RunProgress, due, times_due
 
 
 class Terminal(io.StringIO):
@@ -91,6 +91,18 @@ def test_time_left_counts_evaluations_and_saves_that_are_still_to_come() -> None
     # still to come after step 4: six steps, evaluations after 8 and 10, saves after 5 and 10
     assert progress.seconds_left(4) == pytest.approx(6 * 2.0 + 2 * 30.0 + 2 * 7.0)
     assert progress.seconds_left(10) == 0.0
+
+
+def test_the_time_left_of_an_endless_run_costs_nothing() -> None:
+    for step in range(12):
+        for every in range(6):
+            for steps in range(1, 12):
+                coming = sum(due(each, every, steps) for each in range(step + 1, steps + 1))
+                assert times_due(step, every, steps) == coming, (step, every, steps)
+    progress = RunProgress(ScheduleConfig(steps=10**15, evaluate_every=10, save_every=3))
+    progress.step_done({"evaluate": 1.0, "step": 2.0})
+    progress.save_done(3.0)
+    assert progress.seconds_left(0) == pytest.approx(10**15 * 2.1)
 
 
 def test_the_line_of_a_step() -> None:

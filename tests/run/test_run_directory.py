@@ -173,7 +173,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
 
 
 def test_the_time_limit_stops_it_with_a_checkpoint(tmp_path: Path) -> None:
-    config = toy_config(tmp_path, 100_000, time_limit_minutes=0.005)
+    config = toy_config(tmp_path, 100_000, time_limit_minutes=0.03)
     assert toy_train(config, Ranks.alone(), pause=0.01) is ExitCode.SAVED_AT_TIME_LIMIT
     steps = len(reproducible_rows(tmp_path))
     assert (tmp_path / "toy" / "checkpoints" / f"step_{steps:06d}").is_dir()
