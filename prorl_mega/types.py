@@ -33,7 +33,8 @@ class Problem:
     """One verifiable question.
 
     `key` is unique and stable over restarts ("gsm/17"); `entry` is plain JSON data that the task's verifier needs
-    (never shown to the model); `solution` is a worked solution for warm starts, where the task knows one.
+    (never shown to the model); `solution` is a worked solution for warm starts, where the task knows one. `system` is
+    the system turn before the prompt; without one, that of the settings (`model.chat.system`) stands.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Problem:
     prompt: str
     entry: dict[str, Any] = field(default_factory=dict)
     solution: str | None = None
+    system: str = ""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

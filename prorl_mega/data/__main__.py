@@ -20,11 +20,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import yaml
 from tqdm import tqdm
 
 from prorl_mega.data import files
-from prorl_mega.data.adapters import SCHEMAS
+from prorl_mega.data.adapters import SAME, SCHEMAS
 from prorl_mega.data.canonical import Domain
+from prorl_mega.data.columns import allowed
 from prorl_mega.data.duplicates import Duplicates
 from prorl_mega.data.inspection import Columns, example, histogram
 from prorl_mega.data.output import rows_to
@@ -62,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
             help=f"how the rows are written, if their columns do not tell: plain, {', '.join(SCHEMAS)}",
         )  # fmt: skip
         each.add_argument(
+            "--columns",
+            type=_columns,
+            default={},
+            metavar="{FIELD: COLUMN}",
+            help="columns of canonical fields, as in the option of a task: '{prompt: question, answer: meta.result}'",
+        )
+        each.add_argument(
             "--skip", type=float, default=0.0, metavar="SHARE", help="share of the rows that may be broken (default 0)"
         )
     for each in (dedup, clean):
@@ -80,6 +89,21 @@ def _parser() -> argparse.ArgumentParser:
         help=f"runs in more than N evaluation prompts are wording, not a problem (default {COMMON})",
     )  # fmt: skip
     return parser
+
+
+def _columns(text: str) -> dict[str, str]:
+    try:
+        names = yaml.safe_load(text.removeprefix("columns:"))
+    except yaml.YAMLError:
+        names = None
+    if not isinstance(names, dict) or not all(isinstance(each, str) for pair in names.items() for each in pair):
+        raise argparse.ArgumentTypeError(f"must be written {{prompt: COLUMN, answer: COLUMN}}, not {text!r}")
+    known = {name for domain in Domain for name in allowed(domain)}
+    if unknown := sorted(set(names) - known):
+        raise argparse.ArgumentTypeError(
+            f"a row has no field {unknown[0]!r}; the fields are {', '.join(sorted(known))}"
+        )
+    return names
 
 
 class Findings:
@@ -121,7 +145,7 @@ def _opened(path: str, given: argparse.Namespace, schema: str, columns: Columns 
 
         raw = raw_rows(sources, watch)
         domain = Domain(given.domain) if given.domain else None
-        yield parse(columns.watch(raw) if columns else raw, path, domain, schema=schema)
+        yield parse(columns.watch(raw) if columns else raw, path, domain, schema=schema, columns=given.columns)
 
 
 def _good(path: str, given: argparse.Namespace, schema: str) -> Iterator[DataRow]:
@@ -189,9 +213,9 @@ def _decontaminate(given: argparse.Namespace) -> None:
     evaluation = EvaluationSet(given.words, given.common)
     for place in given.against:
         path, equals, schema = place.rpartition("=")
-        if not equals or schema not in SCHEMAS:
+        if not equals or schema not in SCHEMAS | SAME:
             path, schema = place, AUTO
-        for row in _good(path, argparse.Namespace(domain=None, skip=given.skip), schema):
+        for row in _good(path, argparse.Namespace(domain=None, skip=given.skip, columns={}), schema):
             evaluation.add(row.fields["prompt"], row.place)
 
     def overlaps(row: DataRow) -> tuple[str, str] | None:

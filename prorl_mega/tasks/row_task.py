@@ -15,12 +15,12 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
-from prorl_mega.data import files, schemas
+from prorl_mega.data import columns, files, schemas
 from prorl_mega.data.canonical import Domain
 from prorl_mega.data.rows import Dataset, Fault, OtherDomainError, Tolerance, listed
-from prorl_mega.errors import DataError
+from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import extract
-from prorl_mega.tasks.registry import Contents, Task, digest
+from prorl_mega.tasks.registry import Contents, Task, digest, nearest
 from prorl_mega.types import Problem
 
 PLACE = "a file, a pattern, a directory or hf:owner/name[@revision][/split]"
@@ -32,6 +32,9 @@ class RowOptions(Struct, kw_only=True):
 
     path: Annotated[str, Meta(min_length=1, description=PLACE)]
     schema: str = schemas.AUTO  # `python -m prorl_mega.data inspect --help` lists them
+    # Columns of canonical fields by name or dotted path, as {prompt: question, answer: reward_model.ground_truth}; empty:
+    # the names that published sets use.
+    columns: dict[str, str] = {}
     skip: Share = 0.0  # share of the rows that may be broken: they are left out and counted; 0: the first is an error
     suffix: str = ""  # appended to every prompt, to ask for the form of the answer
 
@@ -66,6 +69,13 @@ class RowTask(Task):
 
     def __init__(self, entry: str, options: RowOptions) -> None:
         super().__init__(entry, options)
+        known = columns.allowed(self.domain)
+        for name in options.columns:
+            if name not in known:
+                raise ConfigError(
+                    f"tasks.mixture.{entry}.options.columns.{name}: a row has no such field{nearest(name, known)}. "
+                    f"Valid: {', '.join(known)}"
+                )
         self._dataset = Dataset(rows=[])
         self._order = lru_cache(1)(self._shuffled)  # the order of the current pass over the rows
 
@@ -86,8 +96,11 @@ class RowTask(Task):
         return Posed(prompt=fields["prompt"], entry=entry, solution=fields.get("solution"))
 
     def load(self) -> None:
-        path, schema, skip = self.options.path, self.options.schema, self.options.skip
-        self._dataset = schemas.read(path, self.domain, schema=schema, skip=skip, check=self.check)
+        options = self.options
+        self._dataset = schemas.read(
+            options.path, self.domain, schema=options.schema, columns=options.columns, skip=options.skip,
+            check=self.check,
+        )  # fmt: skip
 
     def source(self) -> str:
         path = self.options.path
@@ -145,6 +158,7 @@ class RowTask(Task):
             prompt=posed.prompt + self.options.suffix,
             entry=posed.entry,
             solution=posed.solution,
+            system=fields.get("system", ""),
         )
 
     def _key(self, fields: dict[str, Any]) -> str:
