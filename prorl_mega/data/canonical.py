@@ -6,8 +6,8 @@
     instruction   prompt, constraints: [{"kind": "punctuation:no_comma", ...}]; solution
     logic         prompt, entry (of reasoning-gym, its metadata names the source_dataset); solution
 
-and `system`, the system turn before the prompt, and `id`, which is the number of the row if the file has none. Tests and constraints are checked by the tasks that use
-them.
+and `system`, the system turn before the prompt, and `id`, which is the number of the row if the file has none. Tests
+and constraints are checked by the tasks that use them.
 """
 
 from __future__ import annotations

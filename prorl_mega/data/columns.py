@@ -1,4 +1,4 @@
-"""The columns of a data set by the names that a user gives: `columns: {prompt: question, answer: reward_model.ground_truth}`.
+"""The columns of a data set as a user names them: `columns: {prompt: question, answer: reward_model.ground_truth}`.
 
 Keys are canonical fields, values are columns or dotted paths into them. The same line is proposed, after it has been
 tried, for rows that no schema reads.
@@ -17,7 +17,7 @@ from prorl_mega.data.canonical import KNOWN, REQUIRED, Domain, Fields
 
 Mapped = Mapping[str, str]
 READ_TOO = {Domain.code: {"entry_point", "starter_code"}}
-"""Names beside the canonical ones that tell adapters of a domain more: which function is tested, and its first lines."""
+"""Names beside the canonical ones that adapters of a domain read: the function that is tested, and its first lines."""
 _LIKELY = {
     "prompt": r"prompt|question|problem|query|instruction|input|text|content|quiz|task",
     "answer": r"answer|solution|target|label|gold|truth|result|correct|output|expected",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from prorl_mega.data import columns as named
 from prorl_mega.data import files
 from prorl_mega.data.adapters import SAME, SCHEMAS, SPECIFIC, USUAL
+from prorl_mega.data.adapters.answers import marked
 from prorl_mega.data.adapters.choices import offered
 from prorl_mega.data.adapters.schema import lookup
 from prorl_mega.data.canonical import CODE_TESTS, KNOWN, REQUIRED, Domain, Fields, canonical
@@ -133,6 +134,7 @@ def raw_rows(sources: list[files.Source], watch: Watch = lambda rows, position: 
 def detect(rows: list[Fields], domain: Domain | None, path: str, *, usual: bool = False) -> tuple[str, Domain]:
     """The first schema whose columns the rows have and that converts all of them, or else most of them.
 
+    Of one that is clear by its columns, because it is a set's own or all names are canonical, half are enough.
     `usual`: canonical and usual names only, of rows whose columns a user has named. Without a domain, rows with nothing
     but a prompt and an answer are taken for mathematics. Raises DataError, with the `columns` that would make the rows
     readable, when no schema converts any.
@@ -144,19 +146,18 @@ def detect(rows: list[Fields], domain: Domain | None, path: str, *, usual: bool 
     best, most = None, 0
     for name, each in candidates:
         good, broken = _tried(rows, _converter(name, each))
-        is_own = name == PLAIN and columns <= KNOWN[each] and good >= broken  # some rows of ours are broken
-        if good and (not broken or is_own):
+        is_clear = SCHEMAS[name] in SPECIFIC if name in SCHEMAS else columns <= KNOWN[each]
+        if good and (not broken or (is_clear and good >= broken)):  # of those, some rows may be broken
             return name, each
         if good > most:
             best, most = (name, each), good
     if best is None and domain and columns <= KNOWN[domain]:
         best = PLAIN, domain
-    line = None if best or usual else _proposed(rows, domain)
-    if best is None and candidates and line is None:
-        best = candidates[0]
+    if best is None and candidates:
+        best = candidates[0]  # the faults say what is wrong with every row
     if best is not None:
         return best
-    raise DataError(_refusal(path, columns, domain, line))
+    raise DataError(_refusal(path, columns, domain, None if usual else _proposed(rows, domain)))
 
 
 def _candidates(
@@ -173,7 +174,7 @@ def _candidates(
 def _is_plain(rows: list[Fields], domain: Domain) -> bool:
     """Whether what has the canonical names can be what canonical rows have there."""
     if domain is Domain.math:
-        return not any(len(offered(row)) > 1 for row in rows)
+        return not any(len(offered(row)) > 1 or marked(str(row.get("answer"))) for row in rows)
     if domain is Domain.code:
         tests = [test for row in rows if isinstance(row.get("tests"), list) for test in row["tests"]]
         return any(isinstance(test, dict) and set(test) in CODE_TESTS for test in tests)
@@ -215,8 +216,9 @@ def _refusal(path: str, columns: set[str], domain: Domain | None, line: str | No
     example = named.line({name: f"COLUMN_{number}" for number, name in enumerate(REQUIRED[wanted], start=1)})
     say = f"If these are the right ones, this option reads it: {line}" if line else f"Name them in an option: {example}"
     return (
-        f"{path}: no known schema{f' of {domain}' if domain else ''} has the columns {', '.join(sorted(columns))}. {say}. "
-        f"Or choose a schema ({', '.join([PLAIN, *known])}), or rename columns to {' and '.join(REQUIRED[wanted])}"
+        f"{path}: no known schema{f' of {domain}' if domain else ''} has the columns {', '.join(sorted(columns))}. "
+        f"{say}. Or choose a schema ({', '.join([PLAIN, *known])}), or rename columns to "
+        f"{' and '.join(REQUIRED[wanted])}"
     )
 
 

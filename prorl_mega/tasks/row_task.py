@@ -32,8 +32,8 @@ class RowOptions(Struct, kw_only=True):
 
     path: Annotated[str, Meta(min_length=1, description=PLACE)]
     schema: str = schemas.AUTO  # `python -m prorl_mega.data inspect --help` lists them
-    # Columns of canonical fields by name or dotted path, as {prompt: question, answer: reward_model.ground_truth}; empty:
-    # the names that published sets use.
+    # Columns of canonical fields by name or dotted path, as {prompt: question, answer: reward_model.ground_truth};
+    # empty: the names that published sets use.
     columns: dict[str, str] = {}
     skip: Share = 0.0  # share of the rows that may be broken: they are left out and counted; 0: the first is an error
     suffix: str = ""  # appended to every prompt, to ask for the form of the answer

@@ -66,7 +66,7 @@ EXPECTED: list[tuple[str, Domain, str, list[dict[str, Any]]]] = [
     ("olympiadbench.parquet", MATH, "answers", [
         {"id": "1606", "prompt": "Let $x$ be real.\n\nFind all $x$ with $x^2=4$.", "answer": "$2$, $-2$",
          "solution": "Take roots: $x=2$ or $x=-2$."}]),
-    ("gsm8k.parquet", MATH, "gsm8k", [
+    ("gsm8k.parquet", MATH, "answers", [
         {"id": "1", "prompt": "Two and two?", "answer": "1004", "solution": "2+2=<<2+2=4>>4\n\\boxed{1,004}"}]),
     ("scp116k.jsonl", STEM, "scp116k", [
         {"id": "1", "prompt": "How fast?", "answer": "3\\,\\text{m/s}",

@@ -41,7 +41,7 @@ def _row(fields: Fields) -> Fields:
             raise BadRowError("no answer", "has no answer, and its solution no complete \\boxed{...}")
     elif offered(fields):
         raise BadRowError("multiple choice", "has choices, and its answer is none of them")
-    elif isinstance(answer, str) and _MARK in answer:
+    elif isinstance(answer, str) and marked(answer) is not None:
         solution = worked(answer)
     row["answer"] = short(answer)
     if solution is not None:
@@ -52,7 +52,7 @@ def _row(fields: Fields) -> Fields:
 def _gsm8k(fields: Fields) -> Fields:
     """The answer follows "####" at the end of the worked solution."""
     text = str(needed(fields, "answer", "solution"))
-    if not text.rpartition(_MARK)[2].strip() or _MARK not in text:
+    if marked(text) is None:
         raise BadRowError("no answer", "field 'answer' does not end with #### and a number")
     return {**asked(fields), "answer": short(text), "solution": worked(text)}
 
@@ -66,8 +66,13 @@ def _solution(fields: Fields) -> str | None:
 
 def worked(text: str) -> str:
     """A solution that ends with "#### 5", with a box instead."""
-    steps, _, answer = text.rpartition(_MARK)
-    return f"{steps.strip()}\n\\boxed{{{answer.strip()}}}"
+    return f"{text.rpartition(_MARK)[0].strip()}\n\\boxed{{{marked(text)}}}"
+
+
+def marked(text: str) -> str | None:
+    """The rest of the line after the last "####"; None without one."""
+    _, mark, rest = text.rpartition(_MARK)
+    return rest.strip().partition("\n")[0].strip() or None if mark else None
 
 
 def short(value: Any) -> Any:
@@ -81,13 +86,13 @@ def short(value: Any) -> Any:
         return str(int(value))
     if isinstance(value, str):
         text = value.strip()
-        if text.startswith('["') or text.startswith("['"):
+        if text.startswith('["'):
             parsed = _listed(text)
             return value if parsed is None else short(parsed)
         if text.startswith("{") and '"inputs"' in text:
             raise OtherDomainError("tests of a program")
-        if _MARK in text and text.rpartition(_MARK)[2].strip():
-            return text.rpartition(_MARK)[2].strip().replace(",", "")
+        if (rest := marked(text)) is not None:
+            return rest.replace(",", "")
         return boxed(text) or value if "\n" in text or "\\boxed{" in text else value
     if isinstance(value, list) and value:
         each = [short(one) for one in value]
@@ -111,8 +116,8 @@ def stated(solution: Any) -> str | None:
         return None
     if (found := boxed(solution)) is not None:
         return found
-    if _MARK in solution:
-        return solution.rpartition(_MARK)[2].strip() or None
+    if (rest := marked(solution)) is not None:
+        return rest
     match = _STATED.search(solution[-400:])
     return match[1] if match else None
 
@@ -166,7 +171,7 @@ _SOURCE = (
     "DeepScaleR, AIME, AMC, MATH, MATH-500, Minerva, OlympiadBench, TheoremQA, Big-Math, OpenMathReasoning, DAPO, "
     "Skywork-OR1 and other sets of verl, NeMo Gym, and others"
 )
-MARKED = Schema("gsm8k", Domain.math, "openai/gsm8k", (PROMPTS, ("answer", "solution")), _gsm8k)
+MARKED = Schema("gsm8k", Domain.math, "openai/gsm8k", columns("question answer"), _gsm8k, by_name_only=True)
 SCIENCE = (
     Schema(
         "scp116k", Domain.stem, "EricLu/SCP-116K", columns("domain problem matched_solution|extract_solution"), _scp

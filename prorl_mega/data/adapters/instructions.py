@@ -56,5 +56,6 @@ SCHEMAS = (
     Schema("llama_nemotron_if", Domain.instruction,
            "nvidia/Llama-Nemotron-Post-Training-Dataset (RL/instruction_following)", columns("input args"),
            _llama_nemotron),
-    Schema("ifeval", Domain.instruction, "google/IFEval", columns("prompt|messages|input instruction_id_list"), _ifeval),
+    Schema("ifeval", Domain.instruction, "google/IFEval", columns("prompt|messages|input instruction_id_list"),
+           _ifeval),
 )  # fmt: skip

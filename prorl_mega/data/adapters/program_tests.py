@@ -31,7 +31,7 @@ _PAIRS = (("inputs", "outputs"), ("input", "output"))
 _CALLED = ("functional", "function_call", "call_based")
 
 
-def tests_of(value: Any, name: str, *, function: Any = None, setup: str = "") -> list[Fields]:
+def read_tests(value: Any, name: str, *, function: Any = None, setup: str = "") -> list[Fields]:
     """The tests in a field, at least one.
 
     They are canonical, or {"inputs": [...], "outputs": [...], "fn_name": name} as in APPS, or one object per test as in
@@ -43,7 +43,7 @@ def tests_of(value: Any, name: str, *, function: Any = None, setup: str = "") ->
     value = decoded(value, name)
     if isinstance(value, dict):
         if isinstance(inner := first(value, "test_cases", "tests", "unit_tests"), list | dict | str):
-            return tests_of(inner, name, function=first(value, "fn_name") or function, setup=setup)
+            return read_tests(inner, name, function=first(value, "fn_name") or function, setup=setup)
         return _pairs(value, name, function)
     if not isinstance(value, list) or not value:
         raise BadRowError("no tests", f"field {name!r} holds no tests")

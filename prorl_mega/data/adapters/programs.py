@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prorl_mega.data.adapters.program_tests import asserted, before, tests_of
+from prorl_mega.data.adapters.program_tests import asserted, before, read_tests
 from prorl_mega.data.adapters.prompts import PROMPTS, asked
-from prorl_mega.data.adapters.schema import Names, Schema, columns, decoded, first, needed
+from prorl_mega.data.adapters.schema import Names, Schema, chosen, columns, decoded, first, needed
 from prorl_mega.data.adapters.stored_tests import stored_text
 from prorl_mega.data.canonical import Domain, Fields
 from prorl_mega.data.rows import BadRowError, OtherDomainError
@@ -55,11 +55,10 @@ def _row(fields: Fields) -> Fields:
     """A problem and its tests, in any form."""
     ability = str(fields.get("ability") or "")
     row = asked(fields)
-    found = needed(fields, *TESTS)
-    name = next(name for name in TESTS if first(fields, name) is found)
+    name, found = chosen(fields, *TESTS)
     function = first(fields, "entry_point", "fn_name", "func_name", "metadata.func_name", "function")
     try:
-        tests = tests_of(found, name.rpartition(".")[2], function=function)
+        tests = read_tests(found, name.rpartition(".")[2], function=function)
     except BadRowError:
         if ability and not ability.lower().startswith("cod"):
             raise OtherDomainError(ability) from None
@@ -76,7 +75,7 @@ def _mbpp(fields: Fields) -> Fields:
     """Assertions; the first one is shown, because the text does not name the function."""
     setup = first(fields, "test_setup_code", "test_imports") or ""
     setup = "\n".join(setup) if isinstance(setup, list) else str(setup)
-    tests = tests_of(needed(fields, "test_list"), "test_list", setup=setup)
+    tests = read_tests(needed(fields, "test_list"), "test_list", setup=setup)
     shown = str(fields["test_list"][0]).strip()
     row = asked(fields)
     prompt = f"{row['prompt']}\n\nThe program must pass tests such as:\n```python\n{shown}\n```"
@@ -120,7 +119,7 @@ def _code_contests(fields: Fields) -> Fields:
     for name in ("public_tests", "private_tests", "generated_tests"):
         pairs = fields.get(name) or {}
         if pairs.get("input") or pairs.get("output"):
-            tests += tests_of(pairs, name)
+            tests += read_tests(pairs, name)
     if not tests:
         raise BadRowError("no tests", "has no tests")
     solutions = fields.get("solutions") or {}
@@ -142,7 +141,7 @@ def _live_code_bench(fields: Fields, *names: str) -> Fields:
         if isinstance(found, str) and not found.lstrip().startswith("["):
             found = stored_text(found)
         found = decoded(found, name) if found is not None else []
-        tests += tests_of(found, name, function=function) if found else []
+        tests += read_tests(found, name, function=function) if found else []
     if not tests:
         raise BadRowError("no tests", "has no tests")
     row = asked(fields, "question_content")
@@ -167,7 +166,8 @@ SPECIFIC = (
            columns("problem_description|query entry_point test"), _leet_code),
     Schema("humanevalplus", Domain.code, "openai/openai_humaneval, evalplus/humanevalplus",
            columns("prompt entry_point test"), _human_eval),
-    Schema("mbpp", Domain.code, "google-research-datasets/mbpp, evalplus/mbppplus", columns("text|prompt test_list"), _mbpp),
+    Schema("mbpp", Domain.code, "google-research-datasets/mbpp, evalplus/mbppplus",
+           columns("text|prompt test_list"), _mbpp),
 )  # fmt: skip
 TESTED = Schema("tests", Domain.code, "APPS, TACO, DeepCoder, Eurus-2-RL and other sets of verl, NeMo Gym, and others",
                 (PROMPTS, TESTS), _row)  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prorl_mega.data.adapters.schema import Names, first, needed, with_known
+from prorl_mega.data.adapters.schema import Names, chosen, first, with_known
 from prorl_mega.data.canonical import Fields
 from prorl_mega.data.rows import BadRowError, OtherDomainError
 
@@ -24,9 +24,7 @@ def asked(fields: Fields, *names: str) -> Fields:
     """`prompt`, `system`, `id` and `level` of a row; the prompt is one of `names`, by default of `PROMPTS`."""
     if fields.get("modality") == "Multimodal" or first(fields, *_IMAGES) not in (None, [], "None", "NONE", "none"):
         raise OtherDomainError("needs an image")
-    names = names or PROMPTS
-    found = needed(fields, *names)
-    name = next(name for name in names if first(fields, name) is found)
+    name, found = chosen(fields, *(names or PROMPTS))
     system, prompt = message(found, name)
     context = first(fields, *CONTEXTS)
     if isinstance(context, str) and context.strip() not in prompt and isinstance(found, str):

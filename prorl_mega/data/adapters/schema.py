@@ -74,21 +74,30 @@ def parsed(text: str) -> Any:
 
 def first(fields: Fields, *names: str) -> Any:
     """The first of these fields that is there and not blank; None when there is none."""
+    return _found(fields, names)[1]
+
+
+def needed(fields: Fields, *names: str) -> Any:
+    return chosen(fields, *names)[1]
+
+
+def chosen(fields: Fields, *names: str) -> tuple[str, Any]:
+    """Name and value of the first of these fields. Raises BadRowError when there is none."""
+    name, value = _found(fields, names)
+    if value is None:
+        name = next((name for name in names if name in fields), names[0])
+        raise BadRowError(f"no {name}", f"field {name!r} is missing or blank")
+    return name, value
+
+
+def _found(fields: Fields, names: Names) -> tuple[str, Any]:
     for name in names:
         value = fields.get(name)
         if value is None and "." in name and name.partition(".")[0] in fields:
             value = lookup(fields, name)
         if value is not None and not (isinstance(value, str) and not value.strip()):
-            return value
-    return None
-
-
-def needed(fields: Fields, *names: str) -> Any:
-    value = first(fields, *names)
-    if value is None:
-        name = next((name for name in names if name in fields), names[0])
-        raise BadRowError(f"no {name}", f"field {name!r} is missing or blank")
-    return value
+            return name, value
+    return "", None
 
 
 def decoded(value: Any, name: str) -> Any:
