@@ -2,6 +2,7 @@
 
     python -m prorl_mega.data inspect      train.parquet                what is in it: schema, columns, lengths, a row
     python -m prorl_mega.data validate     train.parquet --domain code  broken rows, by reason and place
+    python -m prorl_mega.data validate     train.parquet --solutions    and rows whose own solution does not pass
     python -m prorl_mega.data dedup        a.jsonl b.jsonl --output c.jsonl
     python -m prorl_mega.data decontaminate train.jsonl --against aime.parquet math500.jsonl --output clean.jsonl
 
@@ -54,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     dedup = commands.add_parser("dedup", help="prompts that come more than once, within and across data sets")
     clean = commands.add_parser("decontaminate", help="prompts that share text with evaluation sets")
+    validate.add_argument(
+        "--solutions", action="store_true",
+        help="also score the reference and the solution of every row, as training would; both must earn 1",
+    )  # fmt: skip
+    validate.add_argument("--workers", type=int, default=2, metavar="N", help="verifier processes for it (default 2)")
     for each in (inspect, validate, dedup, clean):
         each.add_argument("paths", nargs="+", metavar="PATH", help="a data set; see the description above")
         each.add_argument(
@@ -191,10 +197,31 @@ def _validate(given: argparse.Namespace) -> None:
         note = f", {others} of another domain" if others else ""
         print(f"{path}: {rows} rows as {reading.schema} ({reading.domain}), {broken} broken{note}")
         findings.print()
+        if given.solutions and broken + others < rows:
+            broken += _judge_solutions(path, reading, given)
         if broken > given.skip * rows or broken + others == rows:
             too_many.append(f"{path}: {broken} of {rows} rows are broken" if broken else f"{path}: has no problems")
     if too_many:
         raise DataError("; ".join(too_many))
+
+
+def _judge_solutions(path: str, reading: Reading, given: argparse.Namespace) -> int:
+    """The number of rows whose own answers do not earn 1."""
+    from prorl_mega.tasks.row_task import RowOptions
+    from prorl_mega.verifiers.own_solutions import judged_rows
+
+    options = RowOptions(path=path, schema=reading.schema, columns=given.columns, skip=1 - 1e-9)
+    findings, counts, failed = Findings(given.show), Counter[str](), set[str]()
+    for each in judged_rows(reading.domain, options, given.workers):
+        counts[each.what] += 1
+        if each.complaint:
+            findings.add(each.kind, f"{each.place}: {each.complaint}")
+            failed.add(each.place)
+    nothing = counts.pop("", 0)
+    what = " and ".join(f"{count} {name}s" for name, count in counts.items()) or "nothing"
+    print(f"{path}: judged {what}, {len(failed)} rows fail" + (f"; {nothing} bring no solution" * (nothing > 0)))
+    findings.print()
+    return len(failed)
 
 
 def _dedup(given: argparse.Namespace) -> None:

@@ -45,6 +45,12 @@ class AnswerOptions(RowOptions, kw_only=True):
     answer: extract.Form = extract.Form.boxed
     levels: list[str] = []  # the `level` of the rows that are taken; empty: all rows
 
+    def own_answers(self, problem: Problem) -> dict[str, str]:
+        """The reference in the form of an answer, and the solution if it states an answer in this form."""
+        own = {"reference": extract.mark("", problem.entry["answer"], self.answer)}
+        states = problem.solution and extract.statement(problem.solution, self.answer)
+        return own | ({"solution": problem.solution} if problem.solution and states else {})
+
     def check_level(self, fields: dict[str, Any]) -> None:
         """Raise OtherDomainError for a level that is not wanted: the row is left out, and does not count as broken."""
         if self.levels and fields.get("level") not in self.levels:
@@ -150,7 +156,17 @@ class RowTask(Task):
         if not self._dataset.rows:
             self.load()
         epoch, place = divmod(index, len(self._dataset.rows))
-        fields = self._dataset.rows[self._order(epoch, seed)[place]].fields
+        return self._problem(self._dataset.rows[self._order(epoch, seed)[place]].fields)
+
+    def in_order(self) -> Iterator[tuple[str, Problem]]:
+        """All rows in the order of the files: their places, and their problems."""
+        return ((row.place, self._problem(row.fields)) for row in self._dataset.rows)
+
+    def own_answers(self, problem: Problem) -> dict[str, str]:
+        """Texts that must earn the full reward: the row's `solution`, and its `reference` in the form of an answer."""
+        return {"solution": problem.solution} if problem.solution else {}
+
+    def _problem(self, fields: dict[str, Any]) -> Problem:
         posed = self.pose(fields, Random(digest(f"{self.entry}\n{fields['id']}")))
         return Problem(
             key=self._key(fields),

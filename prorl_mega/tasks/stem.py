@@ -71,6 +71,9 @@ class Stem(RowTask):
             solution=extract.mark("", letter, self.options.answer),
         )
 
+    def own_answers(self, problem: Problem) -> dict[str, str]:
+        return self.options.own_answers(problem)
+
     def warm_up(self) -> None:
         equivalence.prepare()
 
