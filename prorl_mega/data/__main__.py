@@ -183,11 +183,15 @@ def _inspect(given: argparse.Namespace) -> None:
 
 
 def _validate(given: argparse.Namespace) -> None:
+    """Rows that the task of the domain would refuse are broken as well."""
+    from prorl_mega.verifiers.own_solutions import task_for  # half a second of imports
+
     too_many = []
     for path in given.paths:
         findings, rows, others = Findings(given.show), 0, 0
         with _opened(path, given, given.schema) as reading:
-            for item in reading.items:
+            task = task_for(reading.domain, path=path)
+            for item in map(task.refused, reading.items):
                 rows += 1
                 if isinstance(item, Fault) and item.is_broken:
                     findings.add(item.reason, f"{item.place}: {item.detail}")
@@ -207,10 +211,9 @@ def _validate(given: argparse.Namespace) -> None:
 
 def _judge_solutions(path: str, reading: Reading, given: argparse.Namespace) -> int:
     """The number of rows whose own answers do not earn 1."""
-    from prorl_mega.tasks.row_task import RowOptions
     from prorl_mega.verifiers.own_solutions import judged_rows
 
-    options = RowOptions(path=path, schema=reading.schema, columns=given.columns, skip=1 - 1e-9)
+    options = {"path": path, "schema": reading.schema, "columns": given.columns, "skip": 1 - 1e-9}
     findings, counts, failed = Findings(given.show), Counter[str](), set[str]()
     for each in judged_rows(reading.domain, options, given.workers):
         counts[each.what] += 1
@@ -218,8 +221,8 @@ def _judge_solutions(path: str, reading: Reading, given: argparse.Namespace) -> 
             findings.add(each.kind, f"{each.place}: {each.complaint}")
             failed.add(each.place)
     nothing = counts.pop("", 0)
-    what = " and ".join(f"{count} {name}s" for name, count in counts.items()) or "nothing"
-    print(f"{path}: judged {what}, {len(failed)} rows fail" + (f"; {nothing} bring no solution" * (nothing > 0)))
+    what = " and ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()) or "nothing"
+    print(f"{path}: judged {what}; rows that fail: {len(failed)}" + f", that bring nothing: {nothing}" * (nothing > 0))
     findings.print()
     return len(failed)
 

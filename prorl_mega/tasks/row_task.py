@@ -17,9 +17,10 @@ from msgspec import Meta, Struct
 
 from prorl_mega.data import columns, files, schemas
 from prorl_mega.data.canonical import Domain
-from prorl_mega.data.rows import Dataset, Fault, OtherDomainError, Tolerance, listed
+from prorl_mega.data.rows import DataRow, Dataset, Fault, OtherDomainError, Tolerance, listed
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import extract
+from prorl_mega.tasks.answers.literal import bare
 from prorl_mega.tasks.registry import Contents, Task, digest, nearest
 from prorl_mega.types import Problem
 
@@ -44,6 +45,13 @@ class AnswerOptions(RowOptions, kw_only=True):
 
     answer: extract.Form = extract.Form.boxed
     levels: list[str] = []  # the `level` of the rows that are taken; empty: all rows
+
+    def check_reference(self, reference: str) -> None:
+        """Raise ValueError for a reference that is not read as itself when it is the answer: nothing would be right."""
+        form = extract.Form.boxed if self.answer is extract.Form.stated else self.answer
+        found = extract.statement(extract.mark("", reference, form), form)
+        if [bare(each) for each in found] != [bare(reference)]:
+            raise ValueError(f"the answer {reference[:80]!r} would not be accepted itself, in the form {form.value!r}")
 
     def own_answers(self, problem: Problem) -> dict[str, str]:
         """The reference in the form of an answer, and the solution if it states an answer in this form."""
@@ -157,6 +165,13 @@ class RowTask(Task):
             self.load()
         epoch, place = divmod(index, len(self._dataset.rows))
         return self._problem(self._dataset.rows[self._order(epoch, seed)[place]].fields)
+
+    def refused(self, item: DataRow | Fault) -> DataRow | Fault:
+        """A canonical row as it is, or the fault that `check` finds in it."""
+        try:
+            return item if isinstance(item, Fault) else DataRow(item.place, self.check(item.fields), item.name)
+        except ValueError as error:
+            return Fault(item.place, "refused", str(error))
 
     def in_order(self) -> Iterator[tuple[str, Problem]]:
         """All rows in the order of the files: their places, and their problems."""

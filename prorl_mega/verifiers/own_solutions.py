@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks.registry import create
-from prorl_mega.tasks.row_task import RowOptions, RowTask
+from prorl_mega.tasks.row_task import RowTask
 from prorl_mega.types import Outcome
 from prorl_mega.verifiers.pool import VerifierPool
 
@@ -38,12 +39,17 @@ class JudgedRow:
         return f"the {self.what} fails"
 
 
-def judged_rows(domain: Domain, options: RowOptions, workers: int) -> Iterator[JudgedRow]:
-    """Each row of a data set with the answers that it brings; rows that the task refuses are left out."""
-    given = {name: getattr(options, name) for name in ("path", "schema", "columns", "skip")}
-    settings = TasksConfig(mixture={ENTRY: TaskConfig(name=_TASKS[domain], options=given)}, workers=workers)
-    task = create(_TASKS[domain], ENTRY, given)
+def task_for(domain: Domain, **options: Any) -> RowTask:
+    """The task that reads rows of a domain, with its default settings but for `options`."""
+    task = create(_TASKS[domain], ENTRY, options)
     assert isinstance(task, RowTask)
+    return task
+
+
+def judged_rows(domain: Domain, options: dict[str, Any], workers: int) -> Iterator[JudgedRow]:
+    """Each row of a data set with the answers that it brings; `options` are those of a task that reads files."""
+    task = task_for(domain, **options)
+    settings = TasksConfig(mixture={ENTRY: TaskConfig(name=_TASKS[domain], options=options)}, workers=workers)
     task.load()
     with VerifierPool(settings) as pool:
         posed = task.in_order()

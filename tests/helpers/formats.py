@@ -261,6 +261,12 @@ CODE: dict[str, Format] = {
     "lcbv5 of deepcoder": Format(task="code", kind=".parquet", rows=[
         {"problem": "Double.", "starter_code": HEAD, "tests": text([functional("2", "4"), functional("[1]", "[1, 1]")]),
          "metadata": text({"func_name": "twice"})}], right=[fenced(TWICE)]),
+    "kodcode": Format(task="code", prompt="`twice`", rows=[
+        {"style": "instruct", "subset": "Prefill", "question_id": "Prefill_1_I", "question": "Double what you get.",
+         "solution": "def twice(x):\n    return x * 2", "test_info": [{"function_name": "twice"}],
+         "test": "from solution import twice\n\ndef test_two():\n    assert twice(2) == 4\n\n"
+                 "def test_text():\n    assert twice('a') == 'aa'"}], right=[fenced("def twice(x): return x + x")],
+        wrong=fenced("def twice(x): return 4")),
     "acecode": Format(task="code", kind=".parquet", rows=[
         {"id": "a_1", "source": "oss", "question": "Write a function twice that doubles.", "test_cases": ASSERTS,
          "inferences": [{"model_name": "x", "pass_rate": 0.1}], "context_messages": [user("x")]}],

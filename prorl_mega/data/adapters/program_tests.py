@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections import Counter
 from typing import Any
 
@@ -28,6 +29,7 @@ sys.modules["numpy"] = numpy
 """
 """A stand-in for numpy, which sandboxes lack: the tests of EvalPlus compare numbers and lists of them."""
 _PAIRS = (("inputs", "outputs"), ("input", "output"))
+_IMPORTED = re.compile(r"^from solution import (\w+)[^\n]*$", re.MULTILINE)
 _CALLED = ("functional", "function_call", "call_based")
 
 
@@ -114,22 +116,28 @@ def call(function: Any, arguments: Any, expected: Any) -> Fields:
 def asserted(texts: list[str], name: str, function: Any, setup: str) -> Fields:
     """A test that is code: assertions, or a `check` that is called with the function."""
     code = "\n\n".join(text.strip() for text in (setup, *texts) if text.strip())
+    if imported := _IMPORTED.search(code):  # the program is no module here
+        function, code = function or imported[1], _IMPORTED.sub("", code)
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadRowError("wrong tests", f"field {name!r} holds neither JSON nor Python: {str(error)[:100]}") from None
-    own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    own = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     if "check" not in own and not any(isinstance(node, ast.Assert) for node in ast.walk(tree)):
         raise BadRowError("no tests", f"field {name!r} holds no tests")
     if not isinstance(function, str) or not function.strip():
         function = _tested(tree, own)
     if not function:
         raise BadRowError("wrong tests", f"the assertions in {name!r} call no function, and no field names it")
+    if "check" not in own and not any(
+        isinstance(node, ast.Assert) for node in tree.body
+    ):  # functions as pytest runs them
+        code = "\n".join([code, *(f"{each}()" for each in own if each.startswith("test"))])
     code = f"{NUMPY}\n\n{code}" if "import numpy" in code else code
     return {"function": function, "code": code}
 
 
-def _tested(tree: ast.Module, own: set[str]) -> str | None:
+def _tested(tree: ast.Module, own: list[str]) -> str | None:
     """The function that assertions call most often and that they do not define themselves."""
     imported = {
         alias.asname or alias.name
@@ -141,7 +149,7 @@ def _tested(tree: ast.Module, own: set[str]) -> str | None:
         node.func.id
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        and node.func.id not in own | imported and not hasattr(builtins, node.func.id)
+        and node.func.id not in {*own, *imported} and not hasattr(builtins, node.func.id)
     )  # fmt: skip
     return called.most_common(1)[0][0] if called else None
 

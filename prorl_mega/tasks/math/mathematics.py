@@ -51,6 +51,7 @@ class Math(RowTask):
             raise ValueError(f"verifier must be math or exact, not {verifier!r}")
         if verifier == Verifier.math.value and (wrong := equivalence.complaint(fields["answer"])):
             raise ValueError(wrong)
+        self.options.check_reference(fields["answer"])
         self.options.check_level(fields)
         return fields
 
