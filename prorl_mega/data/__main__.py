@@ -37,6 +37,11 @@ from prorl_mega.data.schemas import AUTO, Reading, parse, raw_rows
 from prorl_mega.data.words import words
 from prorl_mega.errors import DataError, exit_status
 
+TASKS = {
+    Domain.math: "math", Domain.stem: "stem", Domain.code: "code", Domain.instruction: "ifeval", Domain.logic: "logic",
+}  # fmt: skip
+"""The task that judges the rows of a domain."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
@@ -184,13 +189,13 @@ def _inspect(given: argparse.Namespace) -> None:
 
 def _validate(given: argparse.Namespace) -> None:
     """Rows that the task of the domain would refuse are broken as well."""
-    from prorl_mega.verifiers.own_solutions import task_for  # half a second of imports
+    from prorl_mega.verifiers.own_solutions import row_task  # half a second of imports
 
     too_many = []
     for path in given.paths:
         findings, rows, others = Findings(given.show), 0, 0
         with _opened(path, given, given.schema) as reading:
-            task = task_for(reading.domain, path=path)
+            task = row_task(TASKS[reading.domain], path=path)
             for item in map(task.refused, reading.items):
                 rows += 1
                 if isinstance(item, Fault) and item.is_broken:
@@ -215,7 +220,7 @@ def _judge_solutions(path: str, reading: Reading, given: argparse.Namespace) -> 
 
     options = {"path": path, "schema": reading.schema, "columns": given.columns, "skip": 1 - 1e-9}
     findings, counts, failed = Findings(given.show), Counter[str](), set[str]()
-    for each in judged_rows(reading.domain, options, given.workers):
+    for each in judged_rows(TASKS[reading.domain], options, given.workers):
         counts[each.what] += 1
         if each.complaint:
             findings.add(each.kind, f"{each.place}: {each.complaint}")

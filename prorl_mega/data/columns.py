@@ -40,7 +40,7 @@ def mapped(fields: Fields, names: Mapped) -> Fields:
 
 
 def line(names: Mapped) -> str:
-    """As it is written in settings and on the command line."""
+    """The names as they are written in settings and on the command line."""
     quoted = (f"{name}: {path if _PLAIN_NAME.fullmatch(path) else json.dumps(path)}" for name, path in names.items())
     return f"columns: {{{', '.join(quoted)}}}"
 

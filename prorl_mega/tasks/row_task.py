@@ -20,7 +20,7 @@ from prorl_mega.data.canonical import Domain
 from prorl_mega.data.rows import DataRow, Dataset, Fault, OtherDomainError, Tolerance, listed
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import extract
-from prorl_mega.tasks.answers.literal import bare
+from prorl_mega.tasks.answers.literal import bare, number
 from prorl_mega.tasks.registry import Contents, Task, digest, nearest
 from prorl_mega.types import Problem
 
@@ -48,6 +48,8 @@ class AnswerOptions(RowOptions, kw_only=True):
 
     def check_reference(self, reference: str) -> None:
         """Raise ValueError for a reference that is not read as itself when it is the answer: nothing would be right."""
+        if number(reference) is not None:
+            return
         form = extract.Form.boxed if self.answer is extract.Form.stated else self.answer
         found = extract.statement(extract.mark("", reference, form), form)
         if [bare(each) for each in found] != [bare(reference)]:

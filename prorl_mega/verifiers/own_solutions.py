@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
-from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks.registry import create
 from prorl_mega.tasks.row_task import RowTask
 from prorl_mega.types import Outcome
@@ -21,9 +20,6 @@ from prorl_mega.verifiers.pool import VerifierPool
 ENTRY = "file"  # name of the only entry of the mixture that is made here
 FULL = 1 - 1e-6
 TOGETHER = 256  # answers that are scored at a time
-_TASKS = {
-    Domain.math: "math", Domain.stem: "stem", Domain.code: "code", Domain.instruction: "ifeval", Domain.logic: "logic",
-}  # fmt: skip
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -39,17 +35,17 @@ class JudgedRow:
         return f"the {self.what} fails"
 
 
-def task_for(domain: Domain, **options: Any) -> RowTask:
-    """The task that reads rows of a domain, with its default settings but for `options`."""
-    task = create(_TASKS[domain], ENTRY, options)
+def row_task(name: str, **options: Any) -> RowTask:
+    """A task that reads files, with its default settings but for `options`."""
+    task = create(name, ENTRY, options)
     assert isinstance(task, RowTask)
     return task
 
 
-def judged_rows(domain: Domain, options: dict[str, Any], workers: int) -> Iterator[JudgedRow]:
-    """Each row of a data set with the answers that it brings; `options` are those of a task that reads files."""
-    task = task_for(domain, **options)
-    settings = TasksConfig(mixture={ENTRY: TaskConfig(name=_TASKS[domain], options=options)}, workers=workers)
+def judged_rows(name: str, options: dict[str, Any], workers: int) -> Iterator[JudgedRow]:
+    """Each row with the answers that it brings, scored by the task `name` with `options`."""
+    task = row_task(name, **options)
+    settings = TasksConfig(mixture={ENTRY: TaskConfig(name=name, options=options)}, workers=workers)
     task.load()
     with VerifierPool(settings) as pool:
         posed = task.in_order()

@@ -13,12 +13,12 @@ from prorl_mega.errors import ExitCode
 from prorl_mega.sandbox.isolation import IsolationTier
 
 no_sandbox = all(tier_here(tier)[0] is None for tier in list(IsolationTier)[:2])
-MATH = [
+MATH: list[dict[str, Any]] = [
     {"problem": "1+1?", "answer": "2", "solution": box("2")},
     {"problem": "1+2?", "answer": "2", "solution": box("3")},
     {"problem": "1+3?", "answer": "4", "solution": "That is clear."},
 ]
-STEM = [
+STEM: list[dict[str, Any]] = [
     {"question": "Which?", "options": ["a", "b", "c"], "answer": "B"},
     {"question": "How far?", "answer": "3 km", "options": None, "solution": box("3000 m")},
 ]
@@ -75,7 +75,7 @@ def test_references_and_solutions_of_short_answers(tmp_path: Path, capsys: pytes
     assert run(path, MATH, "--skip", "0.4") == 0
     assert run(path, STEM, "--domain", "stem", "--schema", "choices", "--skip", "0.5") == 0
     assert "judged 1 reference and 1 solution; rows that fail: 0" in capsys.readouterr().out
-    assert run(path, [*MATH[:1], {"problem": "x?", "answer": "x>3 for all real x"}]) == ExitCode.DATA
+    assert run(path, [MATH[0], {"problem": "x?", "answer": "x>3 for all real x"}]) == ExitCode.DATA
     out = capsys.readouterr().out
     assert "refused: 1\n" in out, "a row that no judge takes is broken before anything is scored"
     assert "judged 1 reference and 1 solution" in out

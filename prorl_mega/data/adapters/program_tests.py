@@ -155,7 +155,7 @@ def _tested(tree: ast.Module, own: list[str]) -> str | None:
 
 
 def before(head: str, function: str) -> str:
-    """What the head of a function defines before it: helpers that the tests may call, and imports."""
+    """The helpers and imports before a function in its head; the tests may call them."""
     for body in ("", "\n    pass\n"):
         try:
             nodes = ast.parse(head + body).body
