@@ -173,8 +173,10 @@ def _candidates(
 
 def _is_plain(rows: list[Fields], domain: Domain) -> bool:
     """Whether what has the canonical names can be what canonical rows have there."""
+    if domain in (Domain.math, Domain.stem) and any(marked(str(row.get("answer"))) for row in rows):
+        return False
     if domain is Domain.math:
-        return not any(len(offered(row)) > 1 or marked(str(row.get("answer"))) for row in rows)
+        return not any(len(offered(row)) > 1 for row in rows)
     if domain is Domain.code:
         tests = [test for row in rows if isinstance(row.get("tests"), list) for test in row["tests"]]
         return any(isinstance(test, dict) and set(test) in CODE_TESTS for test in tests)

@@ -12,7 +12,7 @@ from helpers.sandboxes import tier_here
 
 from prorl_mega.data.__main__ import main
 from prorl_mega.data.canonical import Domain
-from prorl_mega.data.schemas import read
+from prorl_mega.data.schemas import detect, read
 from prorl_mega.errors import ConfigError, DataError, ExitCode
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import Task, create
@@ -48,6 +48,14 @@ def test_a_set_as_published_is_read_and_judged(tmp_path: Path, name: str) -> Non
         assert task.score(problem, answer).reward == 1, (problem, answer)
         assert task.score(problem, each.wrong).reward < 0.9, problem
     assert each.prompt in by_key[f"file/{order[0]}"].prompt
+
+
+def test_the_domain_is_found_as_well() -> None:
+    """Without one, choices are science, and other short answers mathematics."""
+    domains = {"math": "math", "stem": "stem", "code": "code", "ifeval": "instruction", "logic": "logic"}
+    found = {name: detect(each.rows, None, name)[1] for name, each in FORMATS.items()}
+    expected = {name: domains[each.task] for name, each in FORMATS.items() if "as mathematics" not in name}
+    assert found == found | expected | {"webinstruct": "math"}
 
 
 @pytest.mark.parametrize("name", list(FORMATS))

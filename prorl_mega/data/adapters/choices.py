@@ -12,16 +12,8 @@ from prorl_mega.data.canonical import Domain, Fields
 from prorl_mega.data.rows import BadRowError
 
 CHOICES: Names = (
-    "choices",
-    "options",
-    "Options",
-    "endings",
-    "Incorrect Answer 1",
-    "distractor1",
-    "opa",
-    "option_a",
-    "A",
-)
+    "choices", "options", "Options", "endings", "Incorrect Answer 1", "distractor1", "opa", "option_a", "A",
+)  # fmt: skip
 LABELS: Names = (
     "answer", "Answer", "correct", "answerKey", "expected_answer", "answer_letter", "correct_option", "correct_answer",
     "Correct Answer", "answer_idx", "answer_index", "label", "cop", "target", "reward_model.ground_truth",
@@ -36,10 +28,13 @@ _WRONG = (
     tuple(f"distractor{number}" for number in range(1, 10)),
 )
 _SPREAD = (tuple(f"op{letter}" for letter in "abcde"), tuple(f"option_{letter}" for letter in "abcde"), tuple("ABCDE"))
+_OFFERS = {"choices", "options", "Options", "endings"}.union(*(names[:1] for names in (*_WRONG, *_SPREAD)))
 
 
 def offered(fields: Fields) -> dict[str, str]:
     """The options of a row by their labels, in order; empty if it has none. The right one of GPQA comes first."""
+    if _OFFERS.isdisjoint(fields):
+        return {}
     for names in _WRONG:
         wrong = [fields[name] for name in names if first(fields, name) is not None]
         right = first(fields, "Correct Answer", "correct_answer")
