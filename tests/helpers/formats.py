@@ -124,6 +124,9 @@ MATH: dict[str, Format] = {
     "svamp": Format(task="math", prompt="Ann has 8 pears.", rows=[
         {"ID": "chal-1", "Body": "Ann has 8 pears.", "Question": "She eats 3. How many are left?",
          "Equation": "( 8.0 - 3.0 )", "Answer": 5.0, "Type": "Subtraction"}], right=[box("5")]),
+    "mawps": Format(task="math", rows=[{"input": "Two and two?", "target": 4.0}], right=[box("4")]),
+    "rlvr": Format(task="math", rows=[
+        {"messages": user("Two and two?"), "ground_truth": "4", "dataset": "gsm8k"}], right=[box("4")]),
     "multiarith": Format(task="math", rows=[{"question": "Two and two?", "final_ans": "4"}], right=[box("4")]),
     "college math": Format(task="math", rows=[
         {"data_source": "a.book", "question_number": "exercise.1.1", "question": "Two and two?", "answer": "4",
@@ -261,6 +264,10 @@ CODE: dict[str, Format] = {
     "lcbv5 of deepcoder": Format(task="code", kind=".parquet", rows=[
         {"problem": "Double.", "starter_code": HEAD, "tests": text([functional("2", "4"), functional("[1]", "[1, 1]")]),
          "metadata": text({"func_name": "twice"})}], right=[fenced(TWICE)]),
+    "leetcode of code-r1": Format(task="code", kind=".parquet", prompt="twiceOf", rows=[
+        {"task_id": "twice-of", **verl("code", user("Double it: twiceOf(x)"), "code", text({
+            "functional": "def check(candidate):\n    assert candidate(x=2) == 4\n\ncheck(Solution().twiceOf)\n"}))}],
+        right=[fenced(f"{_LEET}return x * 2")], wrong=fenced(f"{_LEET}return x")),
     "kodcode": Format(task="code", prompt="`twice`", rows=[
         {"style": "instruct", "subset": "Prefill", "question_id": "Prefill_1_I", "question": "Double what you get.",
          "solution": "def twice(x):\n    return x * 2", "test_info": [{"function_name": "twice"}],
@@ -305,6 +312,8 @@ UNKNOWN: dict[str, tuple[str, Rows, str]] = {
     "words": ("math", [{"source": "a", "essay": "How many legs has a dog?", "legs": 4},
                        {"source": "a", "essay": "How many legs has a bird?", "legs": 2}], "4"),
     "blanks": ("math", [{"The task": "What is 1+1?", "Its result": "2"}], "2"),
+    "columns with numbers": ("math", [{"0": {"from": "human", "value": "What is 1+1?"},
+                                       "1": {"from": "assistant", "ground_truth": {"value": "2"}}}], "2"),
     "turns": ("math", [{"chat": user("What is 1+1?"), "outcome": "2"}], "2"),
 }  # fmt: skip
 """Columns that no schema knows: the task, the rows, and the right answer of the first."""

@@ -15,8 +15,8 @@ from prorl_mega.data.rows import BadRowError, OtherDomainError
 
 ANSWERS: Names = (
     "answer", "final_answer", "expected_answer", "Answer", "reference_answer", "correct_answer", "gold_answer",
-    "extracted_answer", "ground_truth", "answer_number", "final_ans", "gold", "target", "reward_model.ground_truth",
-    "verification_info.ground_truth", "info.answer", "extra_info.answer",
+    "extracted_answer", "ground_truth", "answer_number", "final_ans", "gold", "golden", "gt_answer", "target",
+    "reward_model.ground_truth", "verification_info.ground_truth", "info.answer", "extra_info.answer",
 )  # fmt: skip
 SOLUTIONS: Names = (
     "solution", "Solution", "matched_solution", "extract_solution", "generated_solution", "gold_standard_solution",

@@ -30,6 +30,7 @@ sys.modules["numpy"] = numpy
 """A stand-in for numpy, which sandboxes lack: the tests of EvalPlus compare numbers and lists of them."""
 _PAIRS = (("inputs", "outputs"), ("input", "output"))
 _IMPORTED = re.compile(r"^from solution import (\w+)[^\n]*$", re.MULTILINE)
+_CHECKED = re.compile(r"^check\((?:Solution\(\)\.)?(\w+)\)[ \t]*$", re.MULTILINE)
 _CALLED = ("functional", "function_call", "call_based")
 
 
@@ -46,6 +47,8 @@ def read_tests(value: Any, name: str, *, function: Any = None, setup: str = "") 
     if isinstance(value, dict):
         if isinstance(inner := first(value, "test_cases", "tests", "unit_tests"), list | dict | str):
             return read_tests(inner, name, function=first(value, "fn_name") or function, setup=setup)
+        if isinstance(inner := first(value, "functional", "assert_case"), str | list):
+            return read_tests(inner, name, function=function, setup=setup)
         return _pairs(value, name, function)
     if not isinstance(value, list) or not value:
         raise BadRowError("no tests", f"field {name!r} holds no tests")
@@ -116,8 +119,9 @@ def call(function: Any, arguments: Any, expected: Any) -> Fields:
 def asserted(texts: list[str], name: str, function: Any, setup: str) -> Fields:
     """A test that is code: assertions, or a `check` that is called with the function."""
     code = "\n\n".join(text.strip() for text in (setup, *texts) if text.strip())
-    if imported := _IMPORTED.search(code):  # the program is no module here
-        function, code = function or imported[1], _IMPORTED.sub("", code)
+    for pattern in (_IMPORTED, _CHECKED):  # the program is no module here, and `check` is called with its function
+        if named := pattern.search(code):
+            function, code = function or named[1], pattern.sub("", code)
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

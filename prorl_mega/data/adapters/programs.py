@@ -12,8 +12,8 @@ from prorl_mega.data.canonical import Domain, Fields
 from prorl_mega.data.rows import BadRowError, OtherDomainError
 
 TESTS: Names = (
-    "tests", "input_output", "test_cases", "unit_tests", "verifier_metadata.unit_tests", "verification_info.test_cases",
-    "reward_model.ground_truth", "test_list", "test", "ground_truth",
+    "tests", "input_output", "test_cases", "official_tests", "unit_tests", "verifier_metadata.unit_tests",
+    "verification_info.test_cases", "reward_model.ground_truth", "test_list", "test", "ground_truth",
 )  # fmt: skip
 SOLUTIONS: Names = ("solution", "solutions", "canonical_solution", "completion", "code", "gold_standard_solution")
 PYTHON_3 = 3  # CodeContests' number for it

@@ -14,7 +14,7 @@ PROMPTS: Names = (
     "instruction", "messages", "conversations", "text", "input",
 )  # fmt: skip
 SYSTEMS: Names = ("system", "responses_create_params.instructions")
-CONTEXTS: Names = ("context", "passage", "Body")
+CONTEXTS: Names = ("context", "passage", "Body", "body")
 IDS: Names = ("unique_id", "id", "ID", "problem_idx", "idx", "task_id", "question_id", "uuid", "Record ID")
 _IMAGES: Names = ("image", "images", "Picture", *(f"image_{number}" for number in range(1, 6)))
 _ROLES = {"human": "user", "developer": "system", "gpt": "assistant", "model": "assistant"}
