@@ -19,6 +19,8 @@ from prorl_mega.errors import DataError
 BATCH = 256  # rows of a Parquet file that are turned into objects at once
 LONGEST_ROW = 1 << 26  # bytes of one line: published sets have tests of tens of megabytes
 LARGEST_ARRAY = 4 << 30  # bytes of a JSON file that has to be read as a whole
+_TABLES = {"data", "rows", "examples", "instances", "items", "problems", "questions", "train", "test", "validation"}
+"""Keys of a JSON file that hold rows, as opposed to the messages or tests of one row."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -192,11 +194,14 @@ def _read_json(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
 
 
 def _elements(content: Any, path: str) -> list[Any]:
-    """The rows of an array, or of the one array of objects in an object; other objects are a row themselves."""
+    """The rows of an array, or of an array of objects in an object; other objects are a row themselves."""
     if not isinstance(content, dict):
         return list(content)
-    lists = {name: value for name, value in content.items() if isinstance(value, list)}
-    tables = {name: value for name, value in lists.items() if value and all(isinstance(each, dict) for each in value)}
+    tables = {
+        name: value
+        for name, value in content.items()
+        if name in _TABLES and isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+    }
     if len(tables) > 1:
         raise DataError(f"{path}: has several lists of rows: {', '.join(tables)}; keep one")
     return next(iter(tables.values()), [content])

@@ -102,7 +102,7 @@ def test_rows_of_a_json_array(tmp_path: Path) -> None:
 def test_rows_of_one_json_object(tmp_path: Path) -> None:
     """A problem per file, and rows below a key, as people print them."""
     path = tmp_path / "data.json"
-    path.write_text(json.dumps(GOOD | {"tags": ["a"]}, indent=4))
+    path.write_text(json.dumps(GOOD | {"tags": ["a"], "turns": [{"role": "user"}], "more": [{"a": 1}]}, indent=4))
     assert [row.fields["prompt"] for row in load(path).rows] == ["1+1?"]
     path.write_text(json.dumps({"version": 1, "names": ["x"], "data": [GOOD, {"prompt": "x"}]}, indent=1))
     with pytest.raises(DataError, match=r"data\.json, row 2: field 'answer' is missing"):
