@@ -2,6 +2,7 @@
 
     python -m prorl_mega.data inspect      train.parquet                what is in it: schema, columns, lengths, a row
     python -m prorl_mega.data validate     train.parquet --domain code  broken rows, by reason and place
+    python -m prorl_mega.data validate     train.parquet --solutions    and rows whose own solution does not pass
     python -m prorl_mega.data dedup        a.jsonl b.jsonl --output c.jsonl
     python -m prorl_mega.data decontaminate train.jsonl --against aime.parquet math500.jsonl --output clean.jsonl
 
@@ -20,12 +21,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import yaml
 from tqdm import tqdm
 
 from prorl_mega.config.command_line import IntermixedParser
 from prorl_mega.data import files
-from prorl_mega.data.adapters import SCHEMAS
+from prorl_mega.data.adapters import SAME, SCHEMAS
 from prorl_mega.data.canonical import Domain
+from prorl_mega.data.columns import allowed
 from prorl_mega.data.duplicates import Duplicates
 from prorl_mega.data.inspection import Columns, example, histogram
 from prorl_mega.data.output import rows_to
@@ -34,6 +37,11 @@ from prorl_mega.data.rows import DataRow, Fault, Tolerance, listed
 from prorl_mega.data.schemas import AUTO, Reading, parse, raw_rows
 from prorl_mega.data.words import words
 from prorl_mega.errors import DataError, exit_status
+
+TASKS = {
+    Domain.math: "math", Domain.stem: "stem", Domain.code: "code", Domain.instruction: "ifeval", Domain.logic: "logic",
+}  # fmt: skip
+"""The task that judges the rows of a domain."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     dedup = commands.add_parser("dedup", help="prompts that come more than once, within and across data sets")
     clean = commands.add_parser("decontaminate", help="prompts that share text with evaluation sets")
+    validate.add_argument(
+        "--solutions", action="store_true",
+        help="also score the reference and the solution of every row, as training would; both must earn 1",
+    )  # fmt: skip
+    validate.add_argument("--workers", type=int, default=2, metavar="N", help="verifier processes for it (default 2)")
     for each in (inspect, validate, dedup, clean):
         each.add_argument("paths", nargs="+", metavar="PATH", help="a data set; see the description above")
         each.add_argument(
@@ -62,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
             "--schema", default=AUTO, metavar="NAME",
             help=f"how the rows are written, if their columns do not tell: plain, {', '.join(SCHEMAS)}",
         )  # fmt: skip
+        each.add_argument(
+            "--columns",
+            type=_columns,
+            default={},
+            metavar="{FIELD: COLUMN}",
+            help="columns of canonical fields, as in the option of a task: '{prompt: question, answer: meta.result}'",
+        )
         each.add_argument(
             "--skip", type=float, default=0.0, metavar="SHARE", help="share of the rows that may be broken (default 0)"
         )
@@ -81,6 +101,21 @@ def _parser() -> argparse.ArgumentParser:
         help=f"runs in more than N evaluation prompts are wording, not a problem (default {COMMON})",
     )  # fmt: skip
     return parser
+
+
+def _columns(text: str) -> dict[str, str]:
+    try:
+        names = yaml.safe_load(text.removeprefix("columns:"))
+    except yaml.YAMLError:
+        names = None
+    if not isinstance(names, dict) or not all(isinstance(each, str) for pair in names.items() for each in pair):
+        raise argparse.ArgumentTypeError(f"must be written {{prompt: COLUMN, answer: COLUMN}}, not {text!r}")
+    known = {name for domain in Domain for name in allowed(domain)}
+    if unknown := sorted(set(names) - known):
+        raise argparse.ArgumentTypeError(
+            f"a row has no field {unknown[0]!r}; the fields are {', '.join(sorted(known))}"
+        )
+    return names
 
 
 class Findings:
@@ -122,7 +157,7 @@ def _opened(path: str, given: argparse.Namespace, schema: str, columns: Columns 
 
         raw = raw_rows(sources, watch)
         domain = Domain(given.domain) if given.domain else None
-        yield parse(columns.watch(raw) if columns else raw, path, domain, schema=schema)
+        yield parse(columns.watch(raw) if columns else raw, path, domain, schema=schema, columns=given.columns)
 
 
 def _good(path: str, given: argparse.Namespace, schema: str) -> Iterator[DataRow]:
@@ -154,11 +189,15 @@ def _inspect(given: argparse.Namespace) -> None:
 
 
 def _validate(given: argparse.Namespace) -> None:
+    """Rows that the task of the domain would refuse are broken as well."""
+    from prorl_mega.verifiers.own_solutions import row_task  # half a second of imports
+
     too_many = []
     for path in given.paths:
         findings, rows, others = Findings(given.show), 0, 0
         with _opened(path, given, given.schema) as reading:
-            for item in reading.items:
+            task = row_task(TASKS[reading.domain], path=path)
+            for item in map(task.refused, reading.items):
                 rows += 1
                 if isinstance(item, Fault) and item.is_broken:
                     findings.add(item.reason, f"{item.place}: {item.detail}")
@@ -168,10 +207,30 @@ def _validate(given: argparse.Namespace) -> None:
         note = f", {others} of another domain" if others else ""
         print(f"{path}: {rows} rows as {reading.schema} ({reading.domain}), {broken} broken{note}")
         findings.print()
+        if given.solutions and broken + others < rows:
+            broken += _judge_solutions(path, reading, given)
         if broken > given.skip * rows or broken + others == rows:
             too_many.append(f"{path}: {broken} of {rows} rows are broken" if broken else f"{path}: has no problems")
     if too_many:
         raise DataError("; ".join(too_many))
+
+
+def _judge_solutions(path: str, reading: Reading, given: argparse.Namespace) -> int:
+    """The number of rows whose own answers do not earn 1."""
+    from prorl_mega.verifiers.own_solutions import judged_rows
+
+    options = {"path": path, "schema": reading.schema, "columns": given.columns, "skip": 1 - 1e-9}
+    findings, counts, failed = Findings(given.show), Counter[str](), set[str]()
+    for each in judged_rows(TASKS[reading.domain], options, given.workers):
+        counts[each.what] += 1
+        if each.complaint:
+            findings.add(each.kind, f"{each.place}: {each.complaint}")
+            failed.add(each.place)
+    nothing = counts.pop("", 0)
+    what = " and ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()) or "nothing"
+    print(f"{path}: judged {what}; rows that fail: {len(failed)}" + f", that bring nothing: {nothing}" * (nothing > 0))
+    findings.print()
+    return len(failed)
 
 
 def _dedup(given: argparse.Namespace) -> None:
@@ -190,9 +249,9 @@ def _decontaminate(given: argparse.Namespace) -> None:
     evaluation = EvaluationSet(given.words, given.common)
     for place in given.against:
         path, equals, schema = place.rpartition("=")
-        if not equals or schema not in SCHEMAS:
+        if not equals or schema not in SCHEMAS | SAME:
             path, schema = place, AUTO
-        for row in _good(path, argparse.Namespace(domain=None, skip=given.skip), schema):
+        for row in _good(path, argparse.Namespace(domain=None, skip=given.skip, columns={}), schema):
             evaluation.add(row.fields["prompt"], row.place)
 
     def overlaps(row: DataRow) -> tuple[str, str] | None:

@@ -6,8 +6,8 @@
     instruction   prompt, constraints: [{"kind": "punctuation:no_comma", ...}]; solution
     logic         prompt, entry (of reasoning-gym, its metadata names the source_dataset); solution
 
-and `id`, which is the number of the row if the file has none. Tests and constraints are checked by the tasks that use
-them.
+and `system`, the system turn before the prompt, and `id`, which is the number of the row if the file has none. Tests
+and constraints are checked by the tasks that use them.
 """
 
 from __future__ import annotations
@@ -36,14 +36,16 @@ class Domain(StrEnum):
 
 
 _COLUMNS = {
-    Domain.math: "prompt answer id? solution? verifier? level?",
-    Domain.stem: "prompt answer id? solution? choices? unit? tolerance? level?",
-    Domain.code: "prompt tests id? solution? language?",
-    Domain.instruction: "prompt constraints id? solution?",
-    Domain.logic: "prompt entry id? solution?",
+    Domain.math: "prompt answer id? system? solution? verifier? level?",
+    Domain.stem: "prompt answer id? system? solution? choices? unit? tolerance? level?",
+    Domain.code: "prompt tests id? system? solution? language?",
+    Domain.instruction: "prompt constraints id? system? solution?",
+    Domain.logic: "prompt entry id? system? solution?",
 }
 REQUIRED = {domain: [name for name in names.split() if name[-1] != "?"] for domain, names in _COLUMNS.items()}
 KNOWN = {domain: set(names.replace("?", "").split()) for domain, names in _COLUMNS.items()}
+CODE_TESTS = ({"input", "output"}, {"function", "arguments", "expected"}, {"function", "code"})
+"""The fields of a test of a program, in its three forms."""
 
 
 def canonical(fields: Fields, domain: Domain) -> Fields:
@@ -145,7 +147,7 @@ def _entry(fields: Fields, name: str) -> Any:
 
 _short = partial(text, number=True)
 _READERS: dict[str, Callable[[Fields, str], Any]] = {
-    "prompt": text, "answer": _short, "id": _short, "solution": text, "level": _short, "verifier": text,
+    "prompt": text, "answer": _short, "id": _short, "system": text, "solution": text, "level": _short, "verifier": text,
     "choices": _choices, "unit": text, "tolerance": _tolerance, "tests": partial(items, kind=dict), "language": text,
     "constraints": _constraints, "entry": _entry,
 }  # fmt: skip

@@ -19,6 +19,8 @@ from prorl_mega.errors import DataError
 BATCH = 256  # rows of a Parquet file that are turned into objects at once
 LONGEST_ROW = 1 << 26  # bytes of one line: published sets have tests of tens of megabytes
 LARGEST_ARRAY = 4 << 30  # bytes of a JSON file that has to be read as a whole
+_TABLES = {"data", "rows", "examples", "instances", "items", "problems", "questions", "train", "test", "validation"}
+"""Keys of a JSON file that hold rows, as opposed to the messages or tests of one row."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -173,10 +175,11 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _read_json(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
-    """An array of objects, or JSON Lines under another name."""
-    start = file.read(64).lstrip(_BOM).lstrip()
+    """An array of objects, also inside of an object, or one row, or JSON Lines under another name."""
+    first = file.readline(LONGEST_ROW).lstrip(_BOM).strip()
+    has_more = bool(file.read(1))
     file.seek(0)
-    if not start.startswith(b"["):
+    if (first.endswith(b"}") and has_more) or not first.startswith((b"[", b"{")):
         yield from _read_lines(file, path)
         return
     content = file.read(LARGEST_ARRAY + 1)
@@ -186,8 +189,22 @@ def _read_json(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:
         elements = _parsed(content.removeprefix(_BOM), may_be_truncated=False)
     except BadRowError as error:
         raise DataError(f"{path}: {error}") from None
-    for number, data in enumerate(elements, start=1):
+    for number, data in enumerate(_elements(elements, path), start=1):
         yield _row(f"{path}, row {number}", number, _object, data)
+
+
+def _elements(content: Any, path: str) -> list[Any]:
+    """The rows of an array, or of an array of objects in an object; other objects are a row themselves."""
+    if not isinstance(content, dict):
+        return list(content)
+    tables = {
+        name: value
+        for name, value in content.items()
+        if name in _TABLES and isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+    }
+    if len(tables) > 1:
+        raise DataError(f"{path}: has several lists of rows: {', '.join(tables)}; keep one")
+    return next(iter(tables.values()), [content])
 
 
 def _read_csv(file: IO[bytes], path: str) -> Iterator[DataRow | Fault]:

@@ -1,7 +1,8 @@
 """Checked rows of one domain from files, whatever schema they were published in.
 
-read("train.parquet", Domain.math)                      the schema is found by its columns
-read("hf:owner/name/train", Domain.code, schema="eurus", skip=0.01)
+read("train.parquet", Domain.math)                      the schema is found by its columns and what is in them
+read("hf:owner/name/train", Domain.code, schema="apps", skip=0.01)
+read("own.jsonl", Domain.math, columns={"prompt": "text", "answer": "meta.result"})
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from prorl_mega.data import columns as named
 from prorl_mega.data import files
-from prorl_mega.data.adapters import SCHEMAS, Schema
-from prorl_mega.data.canonical import KNOWN, REQUIRED, Domain, Fields, canonical
+from prorl_mega.data.adapters import SAME, SCHEMAS, SPECIFIC, USUAL
+from prorl_mega.data.adapters.answers import marked
+from prorl_mega.data.adapters.choices import offered
+from prorl_mega.data.adapters.schema import lookup
+from prorl_mega.data.canonical import CODE_TESTS, KNOWN, REQUIRED, Domain, Fields, canonical
 from prorl_mega.data.rows import BadRowError, DataRow, Dataset, Fault, OtherDomainError, Tolerance, read_file
 from prorl_mega.errors import DataError
 
@@ -20,9 +25,12 @@ AUTO, PLAIN = "auto", "plain"
 RowCheck = Callable[[Fields], Fields]
 """A task's check of the canonical fields of a row: it completes them or raises ValueError."""
 Watch = Callable[[int, int], None]
-LOOKED_AT = 20  # rows from which the columns of a file are learnt
+LOOKED_AT = 100  # rows from which the schema of a file is learnt
 INDEXES = {"__index_level_0__", "Unnamed: 0"}  # what pandas leaves in files
 WATCHED = 500  # rows between two calls of a `Watch`
+_NONE: named.Mapped = {}
+_TWINS = {Domain.math: {"choices": "letters"}, Domain.stem: {"answers": "short_answers"}}
+"""Schemas that another domain reads under another name."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -34,14 +42,22 @@ class Reading:
     items: Iterator[DataRow | Fault]
 
 
-def read(path: str, domain: Domain, *, schema: str = AUTO, skip: float = 0.0, check: RowCheck = dict) -> Dataset:
+def read(
+    path: str,
+    domain: Domain,
+    *,
+    schema: str = AUTO,
+    columns: named.Mapped = _NONE,
+    skip: float = 0.0,
+    check: RowCheck = dict,
+) -> Dataset:
     """All rows of a data set with the fields of `domain`.
 
     The first row that is broken raises DataError with its place; with `skip` such rows are left out and counted, and
     DataError is raised when they are more than that share of all rows.
     """
     sources = files.find(path)
-    reading = parse(raw_rows(sources), path, domain, schema=schema, check=check)
+    reading = parse(raw_rows(sources), path, domain, schema=schema, columns=columns, check=check)
     tolerance = Tolerance(skip)
     rows = list(tolerance.sift(reading.items))
     if not rows:
@@ -61,16 +77,43 @@ def parse(
     domain: Domain | None,
     *,
     schema: str = AUTO,
+    columns: named.Mapped = _NONE,
     check: RowCheck = dict,
 ) -> Reading:
-    """Raw rows as canonical ones, faults among them. Without a domain the columns decide that as well."""
+    """Raw rows as canonical ones, faults among them. Without a domain the columns decide that as well.
+
+    `columns` names the columns of canonical fields, where a schema cannot know them.
+    """
     head = list(itertools.islice(raw, LOOKED_AT))
+    rows = [item.fields for item in head if isinstance(item, DataRow)]
+    if columns:
+        _need_columns(rows, columns, path)
+        rows = [named.mapped(row, columns) for row in rows]
     if schema == AUTO:
-        schema, domain = detect([item.fields for item in head if isinstance(item, DataRow)], domain, path)
+        schema, domain = detect(rows, domain, path, usual=bool(columns))
+    schema = _named(schema, domain)
     domain = domain or (SCHEMAS[schema].domain if schema in SCHEMAS else Domain.math)
     convert = _converter(schema, domain)
+    if columns:
+        read_row = convert
+        convert = lambda fields: read_row(named.mapped(fields, columns))  # noqa: E731
     items = _unique(_converted(itertools.chain(head, raw), lambda fields: check(convert(fields))))
     return Reading(schema=schema, domain=domain, items=items)
+
+
+def _named(schema: str, domain: Domain | None) -> str:
+    """The name of a schema today, and in this domain; other names as they are."""
+    name = SAME.get(schema, schema)
+    name = _TWINS.get(domain, {}).get(name, name) if domain else name
+    return name if name in SCHEMAS and domain in (None, SCHEMAS[name].domain) else schema
+
+
+def _need_columns(rows: list[Fields], columns: named.Mapped, path: str) -> None:
+    """Raise DataError for a column that no row has."""
+    for name, column in columns.items():
+        if rows and all(lookup(row, column) is None for row in rows):
+            known = ", ".join(sorted({name for row in rows for name in row} - INDEXES))
+            raise DataError(f"{path}: columns.{name}: no row has {column!r}; the columns are {known}")
 
 
 def raw_rows(sources: list[files.Source], watch: Watch = lambda rows, position: None) -> Iterator[DataRow | Fault]:
@@ -88,34 +131,96 @@ def raw_rows(sources: list[files.Source], watch: Watch = lambda rows, position: 
         before += source.size()
 
 
-def detect(rows: list[Fields], domain: Domain | None, path: str) -> tuple[str, Domain]:
-    """The one schema that has these columns. Raises DataError when there is none, or more than one.
+def detect(rows: list[Fields], domain: Domain | None, path: str, *, usual: bool = False) -> tuple[str, Domain]:
+    """The first schema whose columns the rows have and that converts all of them, or else most of them.
 
-    Without a domain, rows with nothing but a prompt and an answer are taken for mathematics.
+    Of one that is clear by its columns, because it is a set's own or all names are canonical, half are enough.
+    `usual`: canonical and usual names only, of rows whose columns a user has named. Without a domain, rows with nothing
+    but a prompt and an answer are taken for mathematics. Raises DataError, with the `columns` that would make the rows
+    readable, when no schema converts any.
     """
     columns = {name for fields in rows for name in fields} - INDEXES
-    domains = [domain] if domain else list(Domain)
     if not columns:
-        return PLAIN, domains[0]  # nothing could be read: the faults say why
-    found = [schema for schema in SCHEMAS.values() if schema.domain in domains and schema.fits(columns)]
-    if len(found) > 1:
-        raise DataError(
-            f"{path}: could be {' or '.join(schema.name for schema in found)} by its columns "
-            f"({', '.join(sorted(columns))}); choose with schema"
-        )
-    if found:
-        return found[0].name, found[0].domain
-    plain = [each for each in domains if columns.issuperset(REQUIRED[each])]
-    plain = [each for each in plain if columns <= KNOWN[each]] or plain
-    if domain and columns <= KNOWN[domain]:
-        plain = [domain]
-    if plain:
-        return PLAIN, plain[0]
-    known = [schema.name for schema in SCHEMAS.values() if schema.domain in domains]
-    raise DataError(
+        return PLAIN, domain or Domain.math  # nothing could be read: the faults say why
+    candidates = list(_candidates(rows, columns, [domain] if domain else list(Domain), usual))
+    best, most = None, 0
+    for name, each in candidates:
+        good, broken = _tried(rows, _converter(name, each))
+        is_clear = SCHEMAS[name] in SPECIFIC if name in SCHEMAS else columns <= KNOWN[each]
+        if good and (not broken or (is_clear and good >= broken)):  # of those, some rows may be broken
+            return name, each
+        if good > most:
+            best, most = (name, each), good
+    if best is None and domain and columns <= KNOWN[domain]:
+        best = PLAIN, domain
+    if best is None and candidates:
+        best = candidates[0]  # the faults say what is wrong with every row
+    if best is not None:
+        return best
+    raise DataError(_refusal(path, columns, domain, None if usual else _proposed(rows, domain)))
+
+
+def _candidates(
+    rows: list[Fields], columns: set[str], domains: list[Domain], usual: bool
+) -> Iterator[tuple[str, Domain]]:
+    """Schemas with these columns, in the order in which they are tried."""
+    fitting = [schema for schema in SCHEMAS.values() if schema.domain in domains and schema.fits(rows)]
+    yield from ((schema.name, schema.domain) for schema in fitting if schema in SPECIFIC and not usual)
+    plain = [each for each in domains if columns.issuperset(REQUIRED[each]) and _is_plain(rows, each)]
+    yield from ((PLAIN, each) for each in sorted(plain, key=lambda each: -len(columns & KNOWN[each])))
+    yield from ((schema.name, schema.domain) for schema in fitting if schema in USUAL)
+
+
+def _is_plain(rows: list[Fields], domain: Domain) -> bool:
+    """Whether what has the canonical names can be what canonical rows have there."""
+    if domain in (Domain.math, Domain.stem) and any(marked(str(row.get("answer"))) for row in rows):
+        return False
+    if domain is Domain.math:
+        return not any(len(offered(row)) > 1 for row in rows)
+    if domain is Domain.code:
+        tests = [test for row in rows if isinstance(row.get("tests"), list) for test in row["tests"]]
+        return any(isinstance(test, dict) and set(test) in CODE_TESTS for test in tests)
+    return True
+
+
+def _tried(rows: list[Fields], convert: RowCheck) -> tuple[int, int]:
+    """Numbers of rows that are converted, and that are broken; those of other domains are neither."""
+    good = broken = 0
+    for row in rows:
+        try:
+            convert(row)
+            good += 1
+        except OtherDomainError:
+            pass
+        except BadRowError:
+            broken += 1
+    return good, broken
+
+
+def _proposed(rows: list[Fields], domain: Domain | None) -> str | None:
+    """A `columns` line that has been tried on these rows."""
+
+    def reads(trial: list[Fields]) -> bool:
+        try:
+            name, each = detect(trial, wanted, "", usual=True)
+        except DataError:
+            return False
+        return _tried(trial, _converter(name, each)) == (len(trial), 0)
+
+    wanted = domain or Domain.math
+    names = named.proposed(rows, wanted, reads)
+    return named.line(names) if names else None
+
+
+def _refusal(path: str, columns: set[str], domain: Domain | None, line: str | None) -> str:
+    known = [schema.name for schema in SCHEMAS.values() if domain in (None, schema.domain)]
+    wanted = domain or Domain.math
+    example = named.line({name: f"COLUMN_{number}" for number, name in enumerate(REQUIRED[wanted], start=1)})
+    say = f"If these are the right ones, this option reads it: {line}" if line else f"Name them in an option: {example}"
+    return (
         f"{path}: no known schema{f' of {domain}' if domain else ''} has the columns {', '.join(sorted(columns))}. "
-        f"Choose one with schema ({', '.join([PLAIN, *known])}), or rename columns to "
-        f"{', '.join(REQUIRED[domain]) if domain else 'prompt and answer'}"
+        f"{say}. Or choose a schema ({', '.join([PLAIN, *known])}), or rename columns to "
+        f"{' and '.join(REQUIRED[wanted])}"
     )
 
 
@@ -124,18 +229,25 @@ def _converter(name: str, domain: Domain) -> RowCheck:
         return lambda fields: canonical(fields, domain)
     if name not in SCHEMAS or SCHEMAS[name].domain is not domain:
         known = [schema.name for schema in SCHEMAS.values() if schema.domain is domain]
+        known += [old for old, name in SAME.items() if SCHEMAS[name].domain is domain]
         raise DataError(f"schema: no {domain} schema is called {name!r}. Known: {', '.join([AUTO, PLAIN, *known])}")
-    schema: Schema = SCHEMAS[name]
-    return lambda fields: canonical(schema.convert(fields), domain)
+    convert = SCHEMAS[name].convert
+    return lambda fields: canonical(convert(fields), domain)
 
 
 def _converted(items: Iterator[DataRow | Fault], convert: RowCheck) -> Iterator[DataRow | Fault]:
+    seen: set[str] = set()
     for item in items:
         if isinstance(item, Fault):
             yield item
             continue
         try:
-            yield DataRow(item.place, convert(item.fields), item.name)
+            fields = convert(item.fields)
+            if "id" in fields and "id" not in item.fields:  # of a column that may mean something else
+                name = fields["id"]
+                fields["id"] = f"{name}-{item.name}" if name in seen else name
+                seen.add(name)
+            yield DataRow(item.place, fields, item.name)
         except OtherDomainError as error:
             yield Fault(item.place, "another domain", str(error), is_broken=False)
         except BadRowError as error:

@@ -15,12 +15,13 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
-from prorl_mega.data import files, schemas
+from prorl_mega.data import columns, files, schemas
 from prorl_mega.data.canonical import Domain
-from prorl_mega.data.rows import Dataset, Fault, OtherDomainError, Tolerance, listed
-from prorl_mega.errors import DataError
+from prorl_mega.data.rows import DataRow, Dataset, Fault, OtherDomainError, Tolerance, listed
+from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import extract
-from prorl_mega.tasks.registry import Contents, Task, digest
+from prorl_mega.tasks.answers.literal import bare, number
+from prorl_mega.tasks.registry import Contents, Task, digest, nearest
 from prorl_mega.types import Problem
 
 PLACE = "a file, a pattern, a directory or hf:owner/name[@revision][/split]"
@@ -32,6 +33,9 @@ class RowOptions(Struct, kw_only=True):
 
     path: Annotated[str, Meta(min_length=1, description=PLACE)]
     schema: str = schemas.AUTO  # `python -m prorl_mega.data inspect --help` lists them
+    # Columns of canonical fields by name or dotted path, as {prompt: question, answer: reward_model.ground_truth};
+    # empty: the names that published sets use.
+    columns: dict[str, str] = {}
     skip: Share = 0.0  # share of the rows that may be broken: they are left out and counted; 0: the first is an error
     suffix: str = ""  # appended to every prompt, to ask for the form of the answer
 
@@ -41,6 +45,21 @@ class AnswerOptions(RowOptions, kw_only=True):
 
     answer: extract.Form = extract.Form.boxed
     levels: list[str] = []  # the `level` of the rows that are taken; empty: all rows
+
+    def check_reference(self, reference: str) -> None:
+        """Raise ValueError for a reference that is not read as itself when it is the answer: nothing would be right."""
+        if number(reference) is not None:
+            return
+        form = extract.Form.boxed if self.answer is extract.Form.stated else self.answer
+        found = extract.statement(extract.mark("", reference, form), form)
+        if [bare(each) for each in found] != [bare(reference)]:
+            raise ValueError(f"the answer {reference[:80]!r} would not be accepted itself, in the form {form.value!r}")
+
+    def own_answers(self, problem: Problem) -> dict[str, str]:
+        """The reference in the form of an answer, and the solution if it states an answer in this form."""
+        own = {"reference": extract.mark("", problem.entry["answer"], self.answer)}
+        states = problem.solution and extract.statement(problem.solution, self.answer)
+        return own | ({"solution": problem.solution} if problem.solution and states else {})
 
     def check_level(self, fields: dict[str, Any]) -> None:
         """Raise OtherDomainError for a level that is not wanted: the row is left out, and does not count as broken."""
@@ -66,6 +85,13 @@ class RowTask(Task):
 
     def __init__(self, entry: str, options: RowOptions) -> None:
         super().__init__(entry, options)
+        known = columns.allowed(self.domain)
+        for name in options.columns:
+            if name not in known:
+                raise ConfigError(
+                    f"tasks.mixture.{entry}.options.columns.{name}: a row has no such field{nearest(name, known)}. "
+                    f"Valid: {', '.join(known)}"
+                )
         self._dataset = Dataset(rows=[])
         self._order = lru_cache(1)(self._shuffled)  # the order of the current pass over the rows
 
@@ -86,8 +112,11 @@ class RowTask(Task):
         return Posed(prompt=fields["prompt"], entry=entry, solution=fields.get("solution"))
 
     def load(self) -> None:
-        path, schema, skip = self.options.path, self.options.schema, self.options.skip
-        self._dataset = schemas.read(path, self.domain, schema=schema, skip=skip, check=self.check)
+        options = self.options
+        self._dataset = schemas.read(
+            options.path, self.domain, schema=options.schema, columns=options.columns, skip=options.skip,
+            check=self.check,
+        )  # fmt: skip
 
     def source(self) -> str:
         path = self.options.path
@@ -137,7 +166,24 @@ class RowTask(Task):
         if not self._dataset.rows:
             self.load()
         epoch, place = divmod(index, len(self._dataset.rows))
-        fields = self._dataset.rows[self._order(epoch, seed)[place]].fields
+        return self._problem(self._dataset.rows[self._order(epoch, seed)[place]].fields)
+
+    def refused(self, item: DataRow | Fault) -> DataRow | Fault:
+        """A canonical row as it is, or the fault that `check` finds in it."""
+        try:
+            return item if isinstance(item, Fault) else DataRow(item.place, self.check(item.fields), item.name)
+        except ValueError as error:
+            return Fault(item.place, "refused", str(error))
+
+    def in_order(self) -> Iterator[tuple[str, Problem]]:
+        """All rows in the order of the files: their places, and their problems."""
+        return ((row.place, self._problem(row.fields)) for row in self._dataset.rows)
+
+    def own_answers(self, problem: Problem) -> dict[str, str]:
+        """Texts that must earn the full reward: the row's `solution`, and its `reference` in the form of an answer."""
+        return {"solution": problem.solution} if problem.solution else {}
+
+    def _problem(self, fields: dict[str, Any]) -> Problem:
         posed = self.pose(fields, Random(digest(f"{self.entry}\n{fields['id']}")))
         return Problem(
             key=self._key(fields),
@@ -145,6 +191,7 @@ class RowTask(Task):
             prompt=posed.prompt + self.options.suffix,
             entry=posed.entry,
             solution=posed.solution,
+            system=fields.get("system", ""),
         )
 
     def _key(self, fields: dict[str, Any]) -> str:

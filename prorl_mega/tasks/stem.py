@@ -54,8 +54,18 @@ class Stem(RowTask):
             raise ValueError(f"the answer must say something in at most {MAX_LENGTH} characters")
         elif "unit" in fields and quantity(with_unit(fields["answer"], fields["unit"])) is None:
             raise ValueError(f"unit {fields['unit']!r} is not known, or the answer is no number")
+        else:
+            self._check_reference(fields["answer"])
         self.options.check_level(fields)
         return fields
+
+    def _check_reference(self, reference: str) -> None:
+        """Raise ValueError for a reference that nobody could judge others by."""
+        self.options.check_reference(reference)
+        if _as_mathematics(reference) and (wrong := equivalence.complaint(reference)):
+            raise ValueError(wrong)
+        if not correct(reference, reference, 0.0, False):
+            raise ValueError(f"the answer {reference[:80]!r} would not be accepted itself")
 
     def pose(self, fields: dict[str, Any], random: Random) -> Posed:
         if not (choices := fields.get("choices")):
@@ -70,6 +80,9 @@ class Stem(RowTask):
             # A solution that is in the file names the letter of another order.
             solution=extract.mark("", letter, self.options.answer),
         )
+
+    def own_answers(self, problem: Problem) -> dict[str, str]:
+        return self.options.own_answers(problem)
 
     def warm_up(self) -> None:
         equivalence.prepare()
@@ -106,6 +119,13 @@ def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:
     if _mathematical(reference) and phrase(reference) not in _HYBRIDS:
         return equivalence.equivalent(reference, answer)
     return same_phrase(reference, answer)
+
+
+def _as_mathematics(reference: str) -> bool:
+    """Whether answers are compared with a reference as mathematics."""
+    if quantity(reference) is not None or formula(reference) is not None:
+        return False
+    return _mathematical(reference) and phrase(reference) not in _HYBRIDS
 
 
 def _mathematical(text: str) -> bool:

@@ -1,15 +1,20 @@
 """Every published schema is found by its columns and becomes what it should, from files in exactly those schemas."""
 
+import base64
 import json
+import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.published import ADD, ALL, FILES, PROGRAMS, TWICE, eurus, live, pickled, stdin, write
+from helpers.published import ADD, ALL, FILES, PROGRAMS, TWICE, live, pickled, stdin, write
 from helpers.sandboxes import tier_here
 
-from prorl_mega.data.adapters import SCHEMAS
+from prorl_mega.data.adapters import SAME, SCHEMAS
+from prorl_mega.data.adapters.stored_tests import stored_text
 from prorl_mega.data.canonical import Domain
+from prorl_mega.data.rows import BadRowError
 from prorl_mega.data.schemas import detect, read
 from prorl_mega.errors import DataError
 from prorl_mega.sandbox.isolation import IsolationTier
@@ -21,6 +26,7 @@ TWICE_TESTS = [
     {"function": "twice", "arguments": [2], "expected": 4},
     {"function": "twice", "arguments": [[1]], "expected": [1, 1]},
 ]
+THINK = "\nYou may think.\n"
 POLAR = "\\left( 3, \\frac{\\pi}{2} \\right)"
 
 
@@ -29,44 +35,44 @@ def boxed(answer: str) -> str:
 
 
 EXPECTED: list[tuple[str, Domain, str, list[dict[str, Any]]]] = [
-    ("deepscaler.jsonl", MATH, "deepscaler", [
+    ("deepscaler.jsonl", MATH, "answers", [
         {"id": "1", "prompt": "What is $3+4$?", "answer": "7", "solution": "Adding gives $\\boxed{7}$."},
         {"id": "2", "prompt": "Halve $3$.", "answer": "\\frac{3}{2}"}]),
-    ("eurus.parquet", MATH, "eurus_math", [
-        {"id": "1", "answer": "32",
+    ("eurus.parquet", MATH, "answers", [
+        {"id": "1", "answer": "32", "system": THINK,
          "prompt": "What is $2^5$?\n\nPresent the answer in LaTex format: \\boxed{Your answer}"}]),
-    ("eurus.parquet", CODE, "eurus_code", [
-        {"id": "2", "prompt": "Add two numbers.", "tests": ADD_TESTS},
-        {"id": "3", "prompt": "Double.\n\nWrite a function called `twice`.", "tests": TWICE_TESTS}]),
-    ("aime_2024.parquet", MATH, "aime", [
+    ("eurus.parquet", CODE, "tests", [
+        {"id": "2", "system": THINK, "prompt": "Add two numbers.", "tests": ADD_TESTS},
+        {"id": "3", "system": THINK, "prompt": "Double.\n\nWrite a function called `twice`.", "tests": TWICE_TESTS}]),
+    ("aime_2024.parquet", MATH, "answers", [
         {"id": "60", "prompt": "Find $m+n$.", "answer": "025", "solution": "It is $\\boxed{025}$."}]),
-    ("aimo_aime.parquet", MATH, "aime", [
+    ("aimo_aime.parquet", MATH, "answers", [
         {"id": "0", "prompt": "Find $k$.", "answer": "116", "solution": "So $k=\\boxed{116}$."}]),
-    ("aime_capitals.jsonl", MATH, "aime", [
+    ("aime_capitals.jsonl", MATH, "answers", [
         {"id": "2024-II-4", "prompt": "Find $n$.", "answer": "33", "solution": "Then $n=33$."}]),
-    ("aime24_boxed.jsonl", MATH, "aime", [
+    ("aime24_boxed.jsonl", MATH, "answers", [
         {"id": "5", "prompt": "Find $r$.", "answer": "204", "solution": boxed("204")}]),
-    ("aime25.jsonl", MATH, "aime", [{"id": "0", "prompt": "Find $t$.", "answer": "70"}]),
-    ("matharena.parquet", MATH, "aime", [{"id": "1", "prompt": "Find $u$.", "answer": "588"}]),
-    ("aimo_amc.parquet", MATH, "amc", [{"id": "0", "prompt": "Find $v$.", "answer": "142"}]),
-    ("amc23.jsonl", MATH, "amc", [{"id": "3", "prompt": "Find $w$.", "answer": "27"}]),
-    ("math500.jsonl", MATH, "math500", [
+    ("aime25.jsonl", MATH, "answers", [{"id": "0", "prompt": "Find $t$.", "answer": "70"}]),
+    ("matharena.parquet", MATH, "answers", [{"id": "1", "prompt": "Find $u$.", "answer": "588"}]),
+    ("aimo_amc.parquet", MATH, "answers", [{"id": "0", "prompt": "Find $v$.", "answer": "142"}]),
+    ("amc23.jsonl", MATH, "answers", [{"id": "3", "prompt": "Find $w$.", "answer": "27"}]),
+    ("math500.jsonl", MATH, "answers", [
         {"id": "test/precalculus/7.json", "level": "2", "prompt": "Convert $(0,3)$.", "answer": POLAR,
          "solution": f"So ${boxed(POLAR)}$."}]),
-    ("minerva.jsonl", MATH, "minerva", [{"id": "1", "prompt": "How far is it, in parsecs?", "answer": "1.6e3"}]),
-    ("minerva_boxed.jsonl", MATH, "minerva", [
+    ("minerva.jsonl", MATH, "answers", [{"id": "1", "prompt": "How far is it, in parsecs?", "answer": "1.6e3"}]),
+    ("minerva_boxed.jsonl", MATH, "answers", [
         {"id": "0", "prompt": "How bright is it?", "answer": "\\text{4.5e33} \\mathrm{erg}",
          "solution": "It is \\boxed{\\text{4.5e33} \\mathrm{erg}}."}]),
-    ("olympiadbench.parquet", MATH, "olympiadbench", [
+    ("olympiadbench.parquet", MATH, "answers", [
         {"id": "1606", "prompt": "Let $x$ be real.\n\nFind all $x$ with $x^2=4$.", "answer": "$2$, $-2$",
          "solution": "Take roots: $x=2$ or $x=-2$."}]),
-    ("gsm8k.parquet", MATH, "gsm8k", [
+    ("gsm8k.parquet", MATH, "answers", [
         {"id": "1", "prompt": "Two and two?", "answer": "1004", "solution": "2+2=<<2+2=4>>4\n\\boxed{1,004}"}]),
     ("scp116k.jsonl", STEM, "scp116k", [
         {"id": "1", "prompt": "How fast?", "answer": "3\\,\\text{m/s}",
          "solution": "By energy, \\boxed{3\\,\\text{m/s}}."},
         {"id": "2", "prompt": "Which gas?", "answer": "Carbon dioxide", "solution": "Carbon dioxide"}]),
-    ("gpqa_diamond.csv", STEM, "gpqa", [
+    ("gpqa_diamond.csv", STEM, "choices", [
         {"id": "rec1", "prompt": "Which is right?", "answer": "B,\nreally", "choices": ["B,\nreally", "A", "C", "D"],
          "solution": "Because."}]),
     ("llama_nemotron_if.jsonl", INSTRUCTION, "llama_nemotron_if", [
@@ -85,13 +91,11 @@ EXPECTED: list[tuple[str, Domain, str, list[dict[str, Any]]]] = [
                    "metadata": {"source_dataset": "basic_arithmetic", "source_index": 0,
                                 "difficulty": {"num_terms": 2}}}}]),
 ]  # fmt: skip
-AMBIGUOUS = {"minerva.jsonl", "gsm8k.parquet"}
 
 
 @pytest.mark.parametrize(("name", "domain", "schema", "rows"), EXPECTED, ids=[f"{e[0]}-{e[1]}" for e in EXPECTED])
 def test_rows_become_canonical(name: str, domain: Domain, schema: str, rows: list[dict[str, Any]]) -> None:
-    asked = schema if name in AMBIGUOUS else "auto"
-    table = read(str(FILES / name), domain, schema=asked, skip=0.5)
+    table = read(str(FILES / name), domain, skip=0.5)
     assert table.schema == schema
     assert [row.fields for row in table.rows] == rows
 
@@ -104,11 +108,21 @@ def test_the_files_are_what_the_tables_say(tmp_path: Path) -> None:
     assert {name for name, *_ in EXPECTED} | set(PROGRAMS) == {path.name for path in FILES.iterdir()}
 
 
-def test_every_schema_has_a_file() -> None:
-    found = {schema for _, _, schema, _ in EXPECTED}
-    assert found | {"apps", "taco", "code_contests", "humanevalplus", "livecodebench", "livecodebench_public"} == set(
-        SCHEMAS
-    )
+def test_names_of_earlier_versions_are_still_good() -> None:
+    """Also those of sets that share a schema now; Eurus-2-RL-Data by its name comes without its system turn."""
+    for name, old in [("aime25.jsonl", "aime"), ("amc23.jsonl", "amc"), ("math500.jsonl", "math500"),
+                      ("minerva.jsonl", "minerva"), ("olympiadbench.parquet", "olympiadbench"),
+                      ("deepscaler.jsonl", "deepscaler"), ("gpqa_diamond.csv", "gpqa"), ("apps.jsonl", "apps"),
+                      ("taco.parquet", "taco")]:  # fmt: skip
+        domain = SCHEMAS[SAME[old]].domain
+        assert (
+            read(str(FILES / name), domain, schema=old, skip=0.5).rows == read(str(FILES / name), domain, skip=0.5).rows
+        )
+    for old, domain in (("eurus_math", MATH), ("eurus_code", CODE)):
+        rows = [row.fields for row in read(str(FILES / "eurus.parquet"), domain, schema=old).rows]
+        named = [row.fields for row in read(str(FILES / "eurus.parquet"), domain).rows]
+        assert all("system" not in row for row in rows)
+        assert [row | {"system": THINK} for row in rows] == named
 
 
 @pytest.mark.skipif(
@@ -137,15 +151,44 @@ def test_the_forms_of_tests_of_programs() -> None:
     assert contests["tests"] == [ADD_TESTS[0], {"input": "4 5\n", "output": "9\n"}]
 
 
-def test_pickled_tests_are_never_unpickled() -> None:
+def test_the_text_in_a_pickle_is_read_without_unpickling() -> None:
+    """LiveCodeBench stores the private tests as a compressed pickle of their JSON."""
     path = str(FILES / "livecodebench.jsonl")
-    with pytest.raises(DataError, match=r"livecodebench\.jsonl:3: .*livecodebench_public takes the public tests only"):
-        read(path, CODE)
-    some = read(path, CODE, skip=0.4)
-    assert [len(row.fields["tests"]) for row in some.rows] == [2, 2]
-    assert some.rows[1].fields["tests"] == TWICE_TESTS
+    whole = read(path, CODE)
+    assert [len(row.fields["tests"]) for row in whole.rows] == [2, 2, 2]
+    assert whole.rows[1].fields["tests"] == TWICE_TESTS
+    assert whole.rows[2].fields["tests"] == ADD_TESTS
     public = read(path, CODE, schema="livecodebench_public")
     assert [len(row.fields["tests"]) for row in public.rows] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles_of_all_protocols(protocol: int) -> None:
+    """Protocol 0 has lines instead of lengths, and nobody stores tests with it."""
+    for text in ("[]", "ü" * 10, "x" * 300, "y" * 70_000):
+        stored = base64.b64encode(zlib.compress(pickle.dumps(text, protocol))).decode()
+        if protocol:
+            assert stored_text(stored) == text
+        else:
+            with pytest.raises(BadRowError, match="more than a text"):
+                stored_text(stored)
+    for thing in (["[]"], b"[]", None, 3, {"a": "b"}, ("x", "y"), Path("x")):
+        with pytest.raises(BadRowError, match="more than a text"):
+            stored_text(base64.b64encode(zlib.compress(pickle.dumps(thing, protocol))).decode())
+
+
+def test_what_is_no_stored_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = base64.b64decode(pickled("x" * 5000))
+    for data, message in ((b"", "are truncated"), (b"hello world", "nor compressed"), (whole[:-3], "truncated"),
+                          (zlib.compress(b"\x80\x04X\xff\xff\xff\xffab."), "more than a text"),
+                          (zlib.compress(b"\x80\x04\x8c\x01\xff."), "invalid UTF-8")):  # fmt: skip
+        with pytest.raises(BadRowError, match=message):
+            stored_text(base64.b64encode(data).decode())
+    with pytest.raises(BadRowError, match="neither JSON nor"):
+        stored_text("no base64!")
+    monkeypatch.setattr("prorl_mega.data.adapters.stored_tests.LARGEST", 1000)
+    with pytest.raises(BadRowError, match="or are truncated"):
+        stored_text(pickled("x" * 5000))
 
 
 def test_a_bomb_among_the_tests_does_not_go_off(tmp_path: Path) -> None:
@@ -162,16 +205,8 @@ def test_a_bomb_among_the_tests_does_not_go_off(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_columns_that_fit_several_schemas_are_an_error() -> None:
-    for name in AMBIGUOUS:
-        with pytest.raises(DataError, match=r"could be aime or minerva or gsm8k by its columns .*choose with schema"):
-            read(str(FILES / name), MATH)
-    with pytest.raises(DataError, match="eurus_math or eurus_code"):
-        detect([eurus("math", "q", "1", 0)], None, "x")
-
-
 def test_an_index_among_the_columns_does_not_count() -> None:
-    assert detect([ALL["aime_2024.parquet"][0] | {"__index_level_0__": 3}], MATH, "x") == ("aime", MATH)
+    assert detect([ALL["aime_2024.parquet"][0] | {"__index_level_0__": 3}], MATH, "x") == ("answers", MATH)
 
 
 def test_unknown_columns_and_schemas_are_named(tmp_path: Path) -> None:

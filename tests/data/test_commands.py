@@ -41,8 +41,10 @@ def test_the_module_runs_and_explains_itself() -> None:
 def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(FILES / "apps.jsonl"), str(FILES / "gpqa_diamond.csv")]) == 0
     out = capsys.readouterr().out
-    assert "schema: apps (code, codeparrot/apps)\nrows: 3, broken: 1 (no input_output: 1)" in out
-    assert "schema: gpqa (stem, Idavidrein/gpqa (gpqa_diamond.csv))\nrows: 1, broken: 0" in out
+    assert "schema: tests (code, APPS, TACO, " in out
+    assert "rows: 3, broken: 1 (no input_output: 1)" in out
+    assert "schema: choices (stem, GPQA, MMLU, " in out
+    assert "rows: 1, broken: 0" in out
     assert re.search(r"Explanation +100%  text +8 +8 +8 +8\n", out)
     assert "words of a prompt: least 3, half " in out
     assert "choices: ['B,\\nreally', 'A', 'C', 'D']" in out
@@ -110,7 +112,6 @@ def test_decontaminate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [row.fields["prompt"] for row in read(str(output), Domain.math).rows] == ["Find $r$ and $s$.", "1+1"]
     assert main(["decontaminate", train, "--against", *against, "--words", "1"]) == ExitCode.DATA
     minerva = str(FILES / "minerva.jsonl")
-    assert main(["decontaminate", train, "--against", minerva]) == ExitCode.DATA
     assert main(["decontaminate", train, "--against", f"{minerva}=minerva", against[1]]) == 0
     assert "1 overlap with 3 evaluation prompts" in capsys.readouterr().out
 

@@ -99,6 +99,21 @@ def test_rows_of_a_json_array(tmp_path: Path) -> None:
     assert [row.place for row in load(path).rows] == [f"{path}:1", f"{path}:2"]
 
 
+def test_rows_of_one_json_object(tmp_path: Path) -> None:
+    """A problem per file, and rows below a key, as people print them."""
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(GOOD | {"tags": ["a"], "turns": [{"role": "user"}], "more": [{"a": 1}]}, indent=4))
+    assert [row.fields["prompt"] for row in load(path).rows] == ["1+1?"]
+    path.write_text(json.dumps({"version": 1, "names": ["x"], "data": [GOOD, {"prompt": "x"}]}, indent=1))
+    with pytest.raises(DataError, match=r"data\.json, row 2: field 'answer' is missing"):
+        load(path)
+    path.write_text(json.dumps({"examples": [GOOD, GOOD]}) + "\n")
+    assert len(load(path).rows) == 2
+    path.write_text(json.dumps({"train": [GOOD], "test": [GOOD]}, indent=1))
+    with pytest.raises(DataError, match=r"data\.json: has several lists of rows: train, test"):
+        load(path)
+
+
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 

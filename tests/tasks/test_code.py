@@ -225,6 +225,8 @@ def test_no_sandbox_is_refused_and_the_override_shouts(
         ({"prompt": "p", "tests": [{"function": "f", "arguments": 1, "expected": 1}]}, "arguments must be a list"),
         ({"prompt": "p", "tests": [{"function": "f()", "arguments": [], "expected": 1}]}, "must be a name"),
         ({"prompt": "p", "tests": [{"function": "f", "code": "assert f("}]}, "code is not Python"),
+        ({"prompt": "p", "tests": [{"function": "f", "code": "def test():\n    assert f(1) == 2"}]}, "tests nothing"),
+        ({"prompt": "p", "tests": [{"function": "f", "code": "x = f(1)"}]}, "tests nothing"),
         ({"prompt": "p", "tests": SUM["tests"], "language": "rust"}, "language must be python or cpp"),
         ({"prompt": "p", "tests": TWICE["tests"], "language": "cpp"}, "only be tested by input and output"),
         ({"prompt": "p", "tests": SUM["tests"], "id": "sum"}, "'sum' was used before, in .*:1"),

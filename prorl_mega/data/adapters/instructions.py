@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from prorl_mega.data.adapters.schema import Schema, decoded, first, message, needed, with_known
+from prorl_mega.data.adapters.prompts import asked
+from prorl_mega.data.adapters.schema import Schema, columns, decoded, first
 from prorl_mega.data.canonical import Domain, Fields
 from prorl_mega.data.rows import BadRowError
 
@@ -33,11 +34,12 @@ def _whole(value: Any) -> Any:
 def _ifeval(fields: Fields) -> Fields:
     kinds, parameters = (
         decoded(fields["instruction_id_list"], "instruction_id_list"),
-        decoded(fields["kwargs"], "kwargs"),
+        decoded(fields.get("kwargs"), "kwargs"),
     )
-    return with_known(
-        prompt=needed(fields, "prompt"), constraints=_constraints(kinds, parameters), id=first(fields, "key", "id")
-    )
+    row = asked(fields)
+    if (key := first(fields, "key")) is not None:
+        row["id"] = key
+    return {**row, "constraints": _constraints(kinds, parameters)}
 
 
 def _llama_nemotron(fields: Fields) -> Fields:
@@ -47,11 +49,13 @@ def _llama_nemotron(fields: Fields) -> Fields:
         raise BadRowError("wrong args", "field 'args' must be an object with instruction_id_list")
     kinds = decoded(arguments.get("instruction_id_list"), "instruction_id_list")
     parameters = decoded(first(arguments, "instruction_kwargs", "kwargs"), "instruction_kwargs")
-    return {"prompt": message(fields["input"], "input"), "constraints": _constraints(kinds, parameters)}
+    return {**asked(fields, "input"), "constraints": _constraints(kinds, parameters)}
 
 
 SCHEMAS = (
     Schema("llama_nemotron_if", Domain.instruction,
-           "nvidia/Llama-Nemotron-Post-Training-Dataset (RL/instruction_following)", "input args *", _llama_nemotron),
-    Schema("ifeval", Domain.instruction, "google/IFEval", "key? prompt instruction_id_list kwargs", _ifeval),
+           "nvidia/Llama-Nemotron-Post-Training-Dataset (RL/instruction_following)", columns("input args"),
+           _llama_nemotron),
+    Schema("ifeval", Domain.instruction, "google/IFEval", columns("prompt|messages|input instruction_id_list"),
+           _ifeval),
 )  # fmt: skip

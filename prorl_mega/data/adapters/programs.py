@@ -4,95 +4,111 @@ from __future__ import annotations
 
 from typing import Any
 
-from prorl_mega.data.adapters.schema import Schema, decoded, eurus_model, first, message, needed, with_known
+from prorl_mega.data.adapters.program_tests import asserted, before, read_tests
+from prorl_mega.data.adapters.prompts import PROMPTS, asked
+from prorl_mega.data.adapters.schema import Names, Schema, chosen, columns, decoded, first, needed
+from prorl_mega.data.adapters.stored_tests import stored_text
 from prorl_mega.data.canonical import Domain, Fields
 from prorl_mega.data.rows import BadRowError, OtherDomainError
 
+TESTS: Names = (
+    "tests", "input_output", "test_cases", "official_tests", "unit_tests", "verifier_metadata.unit_tests",
+    "verification_info.test_cases", "reward_model.ground_truth", "test_list", "test", "ground_truth",
+)  # fmt: skip
+SOLUTIONS: Names = ("solution", "solutions", "canonical_solution", "completion", "code", "gold_standard_solution")
 PYTHON_3 = 3  # CodeContests' number for it
-NUMPY = """\
-import sys, types
-
-
-def allclose(a, b, rtol=1e-05, atol=1e-08):
-    if isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(allclose(x, y, rtol, atol) for x, y in zip(a, b))
-    return a == b or abs(a - b) <= atol + rtol * abs(b)
-
-
-numpy = types.ModuleType("numpy")
-numpy.allclose = allclose
-numpy.ndarray, numpy.float64, numpy.float32 = (type(name, (), {}) for name in ("ndarray", "float64", "float32"))
-sys.modules["numpy"] = numpy
-"""
-"""A stand-in for numpy, which sandboxes lack: the tests of EvalPlus compare numbers and lists of them."""
-
-
-def tests_of(pairs: Any, name: str) -> list[Fields]:
-    """The tests in {"inputs": [...], "outputs": [...], "fn_name": name}, as APPS writes it, also as JSON text."""
-    pairs = decoded(pairs, name)
-    if not isinstance(pairs, dict):
-        raise BadRowError("no tests", f"field {name!r} holds no tests")
-    inputs, outputs = pairs.get("inputs"), pairs.get("outputs")
-    if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs) or not inputs:
-        raise BadRowError("no tests", f"field {name!r} must have as many outputs as inputs, and at least one")
-    function = pairs.get("fn_name")
-    if not function:
-        return [{"input": _lines(a), "output": _lines(b)} for a, b in zip(inputs, outputs, strict=True)]
-    # APPS and TACO wrap what a function returns into a list of one, sets made from them do not always.
-    wrapped = all(isinstance(value, list) and len(value) == 1 for value in outputs)
-    return [
-        _call(function, arguments, value[0] if wrapped else value)
-        for arguments, value in zip(inputs, outputs, strict=True)
-    ]
-
-
-def _lines(value: Any) -> str:
-    """The text of a value that is text or a list of lines."""
-    if isinstance(value, list):
-        return "\n".join(_lines(each) for each in value)
-    return value if isinstance(value, str) else str(value)
-
-
-def _call(function: str, arguments: Any, expected: Any) -> Fields:
-    """One call; arguments may be text with one JSON value per line, and then the expected value is JSON as well."""
-    if isinstance(arguments, str):
-        arguments = [decoded(line, "inputs") for line in arguments.split("\n") if line.strip()]
-        expected = decoded(expected, "outputs")
-    return {
-        "function": function,
-        "arguments": arguments if isinstance(arguments, list) else [arguments],
-        "expected": expected,
-    }
+_OBJECTS = ("ListNode", "TreeNode", "Node(", "list_node(", "tree_node(")
 
 
 def _fenced(source: Any) -> str | None:
-    return f"```python\n{source.strip()}\n```" if isinstance(source, str) and source.strip() else None
+    if not isinstance(source, str) or not source.strip():
+        return None
+    return source if "```" in source else f"```python\n{source.strip()}\n```"
 
 
-def _asked(text: str, starter: Any, tests: list[Fields]) -> str:
+def _solved(row: Fields, fields: Fields) -> Fields:
+    """The row with its solution, the first one if there are several."""
+    solution = first(fields, *SOLUTIONS)
+    if isinstance(solution, str) and solution.lstrip().startswith("["):
+        solution = decoded(solution, "solutions")
+    if isinstance(solution, list):
+        solution = solution[0] if solution else None
+    fenced = _fenced(solution)
+    return {**row, "solution": fenced} if fenced else row
+
+
+def _named(prompt: str, starter: Any, tests: list[Fields]) -> str:
     """The problem with the name that an answer must have, where that is tested."""
     if isinstance(starter, str) and starter.strip():
-        return f"{text}\n\nStart from this code:\n```python\n{starter.strip()}\n```"
-    if "function" in tests[0]:
-        return f"{text}\n\nWrite a function called `{tests[0]['function']}`."
-    return text
+        return (
+            prompt
+            if starter.strip() in prompt
+            else f"{prompt}\n\nStart from this code:\n```python\n{starter.strip()}\n```"
+        )
+    function = tests[0].get("function")
+    if function is None or f"{function}(" in prompt or f"`{function}`" in prompt:
+        return prompt
+    return f"{prompt}\n\nWrite a function called `{function}`."
 
 
-def _eurus(fields: Fields) -> Fields:
-    tests = tests_of(eurus_model(fields, "code").get("ground_truth"), "ground_truth")
-    return {"prompt": _asked(message(fields["prompt"], "prompt"), None, tests), "tests": tests}
+def _row(fields: Fields) -> Fields:
+    """A problem and its tests, in any form."""
+    ability = str(fields.get("ability") or "")
+    row = asked(fields)
+    name, found = chosen(fields, *TESTS)
+    function = first(fields, "entry_point", "fn_name", "func_name", "metadata.func_name", "function")
+    try:
+        tests = read_tests(found, name.rpartition(".")[2], function=function)
+    except BadRowError:
+        if ability and not ability.lower().startswith("cod"):
+            raise OtherDomainError(ability) from None
+        raise
+    row |= {"prompt": _named(row["prompt"], fields.get("starter_code"), tests), "tests": tests}
+    if isinstance(language := first(fields, "language"), str) and language in ("python", "cpp"):
+        row["language"] = language
+    if (identifier := first(fields, "problem_id")) is not None:
+        row["id"] = identifier
+    return _solved(row, fields)
 
 
-def _apps(fields: Fields) -> Fields:
-    """APPS and TACO: tests and solutions are JSON as text."""
-    tests = tests_of(needed(fields, "input_output"), "input_output")
-    solutions = decoded(first(fields, "solutions"), "solutions")
-    return with_known(
-        prompt=_asked(needed(fields, "question"), fields.get("starter_code"), tests),
-        tests=tests,
-        solution=_fenced(solutions[0]) if isinstance(solutions, list) and solutions else None,
-        id=first(fields, "problem_id", "id"),
+def _mbpp(fields: Fields) -> Fields:
+    """Assertions; the first one is shown, because the text does not name the function."""
+    setup = first(fields, "test_setup_code", "test_imports") or ""
+    setup = "\n".join(setup) if isinstance(setup, list) else str(setup)
+    tests = read_tests(needed(fields, "test_list"), "test_list", setup=setup)
+    shown = str(fields["test_list"][0]).strip()
+    row = asked(fields)
+    prompt = f"{row['prompt']}\n\nThe program must pass tests such as:\n```python\n{shown}\n```"
+    return _solved({**row, "prompt": prompt, "tests": tests}, fields)
+
+
+def _human_eval(fields: Fields) -> Fields:
+    """The prompt is the head of a function, with helpers before it; the test defines `check(candidate)`."""
+    head, body, function = (
+        str(needed(fields, "prompt")),
+        first(fields, "canonical_solution"),
+        needed(fields, "entry_point"),
     )
+    test = asserted([str(needed(fields, "test"))], "test", function, before(head, str(function)))
+    row = {
+        **asked(fields, "prompt"),
+        "prompt": f"Complete this function:\n```python\n{head.strip()}\n```",
+        "tests": [test],
+    }
+    return _solved(row, {"solution": f"{head}{body}"} if body else {})
+
+
+def _leet_code(fields: Fields) -> Fields:
+    """LeetCodeDataset: a method of `Solution`; `prompt` is what every program begins with."""
+    starter, test = first(fields, "starter_code"), str(needed(fields, "test"))
+    if any(name in f"{starter}\n{test}" for name in _OBJECTS):
+        raise BadRowError(
+            "linked nodes", "its tests pass linked nodes, and programs exchange plain data with their tests"
+        )
+    function = str(needed(fields, "entry_point")).rpartition(".")[2].removesuffix("()")
+    row = asked(fields, "problem_description", "query")
+    tests = [asserted([test], "test", function, "")]
+    return _solved({**row, "prompt": _named(row["prompt"], starter, tests), "tests": tests}, fields)
 
 
 def _code_contests(fields: Fields) -> Fields:
@@ -102,82 +118,56 @@ def _code_contests(fields: Fields) -> Fields:
     tests: list[Fields] = []
     for name in ("public_tests", "private_tests", "generated_tests"):
         pairs = fields.get(name) or {}
-        inputs, outputs = pairs.get("input") or [], pairs.get("output") or []
-        if len(inputs) != len(outputs):
-            raise BadRowError("no tests", f"field {name!r} must have as many outputs as inputs")
-        tests += [{"input": a, "output": b} for a, b in zip(inputs, outputs, strict=True)]
+        if pairs.get("input") or pairs.get("output"):
+            tests += read_tests(pairs, name)
+    if not tests:
+        raise BadRowError("no tests", "has no tests")
     solutions = fields.get("solutions") or {}
     written = zip(solutions.get("language") or [], solutions.get("solution") or [], strict=False)
-    return with_known(
-        prompt=needed(fields, "description"),
-        tests=tests,
-        solution=next((_fenced(source) for language, source in written if language == PYTHON_3), None),
-        id=first(fields, "name"),
-    )
+    source = next((_fenced(source) for language, source in written if language == PYTHON_3), None)
+    row = {**asked(fields, "description"), "tests": tests}
+    if (name := first(fields, "name")) is not None:
+        row["id"] = name
+    return {**row, "solution": source} if source else row
 
 
-def _human_eval(fields: Fields) -> Fields:
-    """The prompt is the head of a function; the test defines `check(candidate)` and compares with numpy."""
-    head, body, test = needed(fields, "prompt"), first(fields, "canonical_solution"), needed(fields, "test")
-    test = f"{NUMPY}\n\n{test}" if "import numpy" in str(test) else test
-    return with_known(
-        prompt=f"Complete this function:\n```python\n{str(head).strip()}\n```",
-        tests=[{"function": needed(fields, "entry_point"), "code": test}],
-        solution=_fenced(f"{head}{body}") if body else None,
-        id=first(fields, "task_id"),
-    )
-
-
-def _live_code_bench(fields: Fields) -> Fields:
-    """All tests of a row, if the private ones are JSON."""
-    if not str(needed(fields, "private_test_cases")).lstrip().startswith("["):
-        raise BadRowError(
-            "pickled tests",
-            "private_test_cases are a compressed pickle, and reading pickles runs code that is in them. The schema "
-            "livecodebench_public takes the public tests only",
-        )
-    return _live_code_bench_public(fields, "private_test_cases")
-
-
-def _live_code_bench_public(fields: Fields, *more: str) -> Fields:
-    """The public tests, which are few and weaker than those of the leader board, and those of the fields `more`."""
+def _live_code_bench(fields: Fields, *names: str) -> Fields:
+    """The public tests and the private ones, or those of the fields `names`."""
     metadata = decoded(first(fields, "metadata") or "{}", "metadata")
     function = metadata.get("func_name") if isinstance(metadata, dict) else None
     tests: list[Fields] = []
-    for name in ("public_test_cases", *more):
-        cases = decoded(fields.get(name) or "[]", name)
-        if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
-            raise BadRowError("no tests", f"field {name!r} must be a list of objects")
-        for case in cases:
-            if case.get("testtype") == "functional":
-                if not function:
-                    raise BadRowError("no tests", "metadata names no func_name for functional tests")
-                tests.append(_call(function, case.get("input"), case.get("output")))
-            else:
-                tests.append({"input": case.get("input"), "output": case.get("output")})
+    for name in names or ("public_test_cases", "private_test_cases"):
+        found = first(fields, name)
+        if isinstance(found, str) and not found.lstrip().startswith("["):
+            found = stored_text(found)
+        found = decoded(found, name) if found is not None else []
+        tests += read_tests(found, name, function=function) if found else []
     if not tests:
         raise BadRowError("no tests", "has no tests")
-    return with_known(
-        prompt=_asked(needed(fields, "question_content"), fields.get("starter_code"), tests),
-        tests=tests,
-        id=first(fields, "question_id"),
-    )
+    row = asked(fields, "question_content")
+    return {**row, "prompt": _named(row["prompt"], fields.get("starter_code"), tests), "tests": tests}
 
 
-_LIVE = "question_content question_id public_test_cases private_test_cases metadata *"
+def _public(fields: Fields) -> Fields:
+    """The public tests, which are few and weaker than those of the leader board."""
+    return _live_code_bench(fields, "public_test_cases")
+
+
 _LITE = "livecodebench/code_generation_lite"
 
-SCHEMAS = (
-    Schema("eurus_code", Domain.code, "PRIME-RL/Eurus-2-RL-Data",
-           "data_source prompt ability reward_model extra_info?", _eurus),
-    Schema("apps", Domain.code, "codeparrot/apps",
-           "problem_id question solutions? input_output? difficulty? url? starter_code? id?", _apps),
-    Schema("taco", Domain.code, "BAAI/TACO", "question input_output skill_types raw_tags *", _apps),
+SPECIFIC = (
     Schema("code_contests", Domain.code, "deepmind/code_contests",
-           "description public_tests private_tests generated_tests *", _code_contests),
-    Schema("humanevalplus", Domain.code, "evalplus/humanevalplus",
-           "task_id prompt canonical_solution? entry_point test *", _human_eval),
-    Schema("livecodebench", Domain.code, f"livecodebench/code_generation, {_LITE}", _LIVE, _live_code_bench),
-    Schema("livecodebench_public", Domain.code, f"{_LITE}, public tests only", _LIVE, _live_code_bench_public,
-           by_name_only=True),
+           columns("description public_tests|private_tests|generated_tests"), _code_contests),
+    Schema("livecodebench", Domain.code, f"livecodebench/code_generation, {_LITE}",
+           columns("question_content public_test_cases private_test_cases"), _live_code_bench),
+    Schema("livecodebench_public", Domain.code, f"{_LITE}, public tests only",
+           columns("question_content public_test_cases"), _public, by_name_only=True),
+    Schema("leetcode", Domain.code, "newfacade/LeetCodeDataset",
+           columns("problem_description|query entry_point test"), _leet_code),
+    Schema("humanevalplus", Domain.code, "openai/openai_humaneval, evalplus/humanevalplus",
+           columns("prompt entry_point test"), _human_eval),
+    Schema("mbpp", Domain.code, "google-research-datasets/mbpp, evalplus/mbppplus",
+           columns("text|prompt test_list"), _mbpp),
 )  # fmt: skip
+TESTED = Schema("tests", Domain.code, "APPS, TACO, DeepCoder, Eurus-2-RL and other sets of verl, NeMo Gym, and others",
+                (PROMPTS, TESTS), _row)  # fmt: skip

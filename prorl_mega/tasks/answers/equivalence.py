@@ -23,6 +23,12 @@ from prorl_mega.tasks.answers.tokens import FUNCTIONS, UnreadableError
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*")
 _OPTION = re.compile(r"\(\s?([A-J])\s?\)")
 _LABELLED = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\([A-E]\)\s?\}|\([A-E]\))[\s\\:~]*(?=[^\s\\:~])")
+_COMMANDS = re.compile(r"\\(?:begin|end)\{[a-z*]+\}|\\[A-Za-z]+|_\{[^{}]*\}")
+_LONG_WORD = re.compile(r"(?<![A-Za-z])(?:[A-Z]?[a-z]{4,}|for|all|the|not|are|any|but|has)(?![A-Za-z])")
+_SENTENCE = re.compile(r"(?<![A-Za-z])[A-Za-z]{2,}[.,]?\s+[A-Za-z]{2,}(?![A-Za-z])")
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"  # in which letters of a product stand
+_DEFINED = re.compile(r"[A-Za-z]\([^()=]*=[^()]*\)\s*=")
+_SYMBOL = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?")
 _SHORT_WORDS = frozenset(("no", "on", "up", "go", "in", "is", "it", "so", "or", "at", "to"))
 _UNIT = re.compile(
     r"(?:(.*\S)\s*(\\(?:text|textrm|mathrm|mbox|operatorname)\s?\{[^{}]*\}(?:\s?\^\{?-?[0-9]\}?)?)"
@@ -79,7 +85,28 @@ def complaint(reference: str) -> str | None:
         return "the answer is empty"
     if len(reference) > MAX_LENGTH:
         return f"the answer is longer than {MAX_LENGTH} characters"
-    return None if balanced(bare(reference)) else "the answer has braces that do not match"
+    if not balanced(bare(reference)):
+        return "the answer has braces that do not match"
+    if number(reference) is not None:
+        return None
+    gold = _gold(reference)
+    return None if gold.number is not None or gold.words is not None else _unreadable(reference, gold)
+
+
+def _unreadable(reference: str, gold: _Gold) -> str | None:
+    """Why a formula would be judged by a guess: parts of it would be multiplied out, or not be read at all."""
+    core = (_split_unit(gold.text) or (gold.text, ""))[0]
+    plain = _COMMANDS.sub(" ", MARKUP.sub(r" \1 ", core))
+    words = [word for word in _LONG_WORD.findall(plain) if word not in FUNCTIONS | {"sqrt"} and word not in _ALPHABET]
+    if words and (gold.tree is not None or _SENTENCE.search(plain)):
+        return f"the answer is a sentence with mathematics in it ({' '.join(words[:3])}), and nobody could judge others"
+    if _DEFINED.search(gold.text):
+        return "the answer gives values of a function, such as P(X=1)=0.2, and nobody could judge others"
+    if "\\approx" in reference and _SYMBOL.fullmatch(gold.text):
+        return "the answer says what a name is about: write the number alone"
+    if gold.tree is not None and not _same(gold.tree, gold.tree) and not symbolic.can_judge(gold.text):
+        return "the answer is a formula whose values cannot be calculated"
+    return None
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

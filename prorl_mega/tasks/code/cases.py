@@ -56,13 +56,28 @@ def check(test: Any) -> None:
     elif names == {"function", "code"}:
         _need_text(test, "function", "code")
         try:
-            ast.parse(test["code"])
+            tree = ast.parse(test["code"])
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ValueError(f"code is not Python: {error}") from None
+        if not _tests_something(tree):
+            raise ValueError("code tests nothing: it needs assertions outside of functions, or a function `check`")
     else:
         raise ValueError(f"has the fields {', '.join(sorted(names)) or 'none'}, not {FORMS}")
     if "function" in test and not test["function"].isidentifier():
         raise ValueError(f"function must be a name, not {test['function'][:40]!r}")
+
+
+def _tests_something(tree: ast.Module) -> bool:
+    """Whether code that runs as it stands can fail: every program would pass definitions alone."""
+    definitions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    if any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
+        return True
+    runs = (statement for statement in tree.body if not isinstance(statement, definitions))
+    return any(
+        isinstance(node, ast.Assert | ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))
+        for statement in runs
+        for node in ast.walk(statement)
+    )
 
 
 def _need_text(test: dict[str, Any], *names: str) -> None:

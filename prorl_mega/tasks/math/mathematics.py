@@ -51,8 +51,12 @@ class Math(RowTask):
             raise ValueError(f"verifier must be math or exact, not {verifier!r}")
         if verifier == Verifier.math.value and (wrong := equivalence.complaint(fields["answer"])):
             raise ValueError(wrong)
+        self.options.check_reference(fields["answer"])
         self.options.check_level(fields)
         return fields
+
+    def own_answers(self, problem: Problem) -> dict[str, str]:
+        return self.options.own_answers(problem)
 
     def warm_up(self) -> None:
         equivalence.prepare()
