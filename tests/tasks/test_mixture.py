@@ -11,7 +11,7 @@ import pytest
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import CheckpointError, ConfigError, DataError
 from prorl_mega.tasks import Mixture, names
-from prorl_mega.tasks.mixture import is_held_out
+from prorl_mega.tasks.held_out import is_held_out
 
 
 def config(**weights: float) -> TasksConfig:

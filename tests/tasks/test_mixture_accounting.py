@@ -14,7 +14,7 @@ from prorl_mega.config.recipe import CurriculumConfig
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.tasks import Mixture
-from prorl_mega.tasks.mixture import is_held_out
+from prorl_mega.tasks.held_out import is_held_out
 from prorl_mega.types import Group, Problem
 
 SIZES = {"small": 24, "large": 70}  # rows of the files, about an eighth of them held out

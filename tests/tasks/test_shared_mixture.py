@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from helpers.thread_ranks import run_ranks
 
-from prorl_mega.config.schema import TaskConfig, TasksConfig
+from prorl_mega.config.schema import EvaluationConfig, TaskConfig, TasksConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import Mixture
+from prorl_mega.tasks.objection import length_check
 from prorl_mega.tasks.row_task import RowTask
 from prorl_mega.tasks.shared_mixture import SharedMixture
 
@@ -26,7 +27,7 @@ def write(path: Path, count: int) -> Path:
 
 
 def shared(tasks: TasksConfig, ranks: Ranks) -> SharedMixture:
-    return SharedMixture(tasks, 1, ranks, lambda mixture: None)
+    return SharedMixture(tasks, 1, ranks)
 
 
 def test_every_rank_gets_what_one_mixture_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +49,7 @@ def test_every_rank_gets_what_one_mixture_draws(tmp_path: Path, monkeypatch: pyt
         later = problems.draw(10)
         problems.load_state_dict(ranks.broadcast(state))
         assert problems.draw(10) == later
-        assert bool(state) == bool(problems.loaded()) == ranks.is_first
+        assert bool(state) == bool(problems.loaded(EvaluationConfig())) == ranks.is_first
         return [drawn, later, problems.held_out(4)]
 
     results = run_ranks(3, work)
@@ -93,8 +94,8 @@ def test_a_check_that_fails_stops_every_rank(tmp_path: Path) -> None:
     tasks = settings(write(tmp_path / "data.jsonl", 60))
 
     def work(ranks: Ranks) -> None:
-        SharedMixture(tasks, 1, ranks, lambda mixture: mixture.bound_prompts(len, 3, "rollout.max_prompt_tokens"))
+        SharedMixture(tasks, 1, ranks, check=length_check(lambda problem: len(problem.prompt), 3, "some.setting"))
 
     for error in run_ranks(2, work):
         assert isinstance(error, DataError)
-        assert "rollout.max_prompt_tokens is 3" in str(error)
+        assert "some.setting is 3" in str(error)
