@@ -101,7 +101,7 @@ class HeldOut:
         return f"split validation: none is trained on; evaluated: {amount}"
 
     def take_notes(self) -> list[str]:
-        """What people should know about the searches since the last call."""
+        """Notes for people on the searches since the last call."""
         notes, self._notes = self._notes, []
         return notes
 

@@ -119,7 +119,7 @@ class Mixture:
         self._held_out.check(trained=[entry for entry, share in self._weights.items() if share > 0])
 
     def take_notes(self) -> list[str]:
-        """What people should know about the draws and searches since the last call."""
+        """Notes for people on the draws and searches since the last call."""
         lines = self._notes + self._held_out.take_notes()
         if self._unusable:
             lines.append(
@@ -170,8 +170,9 @@ class Mixture:
         for entry, stream in self._streams.items():
             stream.cursor = saved.cursors.get(entry, 0)
             stream.postponed = list(saved.postponed.get(entry, []))
-            if (before := saved.files.get(entry)) and before.rows != (now := self._tasks[entry].size() or 0):
-                self._restart_pass(entry, before.rows, now)
+            rows = self._tasks[entry].size() or 0
+            if entry in saved.files and saved.files[entry].rows != rows:
+                self._restart_pass(entry, saved.files[entry].rows, rows)
 
     def _restart_pass(self, entry: str, before: int, now: int) -> None:
         """Go on with the next pass over the rows of a file: others of them can be used than before, by another
