@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from prorl_mega.errors import ConfigError
+from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks.registry import Task
 from prorl_mega.types import Problem
 
@@ -38,7 +38,10 @@ def length_check(tokens: Callable[[Problem], int], most: int, setting: str, what
     """The check that refuses problems of more than `most` tokens; `setting` is the key that `most` comes from."""
 
     def check(problem: Problem) -> Objection | None:
-        count = tokens(problem)
+        try:
+            count = tokens(problem)
+        except DataError as error:  # a text that the tokenizer cannot express
+            raise DataError(f"{problem.key}: {error}") from None
         if count <= most:
             return None
         detail = f"the {what} of {problem.key} has {count} tokens and {setting} is {most}"
