@@ -37,7 +37,8 @@ class ProblemStream:
 
         None if no index gives a problem that can be used.
         """
-        reach = TRIES if (size := self._task.size()) is None else size
+        size = self._task.size()
+        reach = TRIES if size is None else 2 * size  # the rest of this pass, and a whole one, which has every row
         best: tuple[int, int, Problem] | None = None  # times, index, problem
         passed: list[int] = []
         for index in itertools.chain(self.postponed, range(self.cursor, self.cursor + reach)):

@@ -74,7 +74,8 @@ class Task(ABC):
         """Prepare for `score` in a worker: do slow imports."""
 
     def size(self) -> int | None:
-        """Number of different problems, None if unlimited: any `size()` consecutive indexes cover them all."""
+        """Number of different problems, None if unlimited: any pass of `size()` indexes, from a multiple of it on, covers
+        them all."""
         return None
 
     def contents(self) -> Contents | None:
