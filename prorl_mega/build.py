@@ -35,6 +35,7 @@ from prorl_mega.run.checkpoints import save_companions
 from prorl_mega.run.console import counted
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
+from prorl_mega.tasks.objection import length_check
 from prorl_mega.tasks.shared_mixture import SharedMixture
 from prorl_mega.types import Decision
 from prorl_mega.verifiers.pool import VerifierPool
@@ -60,7 +61,7 @@ class Parts:
     def apply_settings(self, settings: RunConfig) -> None:
         """Use `settings` for learner and problems from here on."""
         self.learner.configure(settings.recipe, settings.rollout.temperature)
-        self.problems.set_weights({entry: task.weight for entry, task in settings.tasks.mixture.items()})
+        self.problems.set_weights(settings.tasks.training_weights())
 
     @contextlib.contextmanager
     def drawn_again_if_interrupted(self) -> Iterator[None]:
@@ -163,16 +164,19 @@ def load_tokenizer(model: ModelConfig) -> Tokenizer:
 
 def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
     """The problems, from the run's position on. Data files that are broken or have changed are an error here."""
-    most = config.rollout.max_prompt_tokens
     problems = SharedMixture(
         config.tasks,
         config.seed,
         ranks,
-        lambda mixture: mixture.bound_prompts(
-            lambda each: len(tokenizer.encode_prompt(each.prompt, each.system)), most, "rollout.max_prompt_tokens"
+        check=length_check(
+            lambda problem: len(tokenizer.encode_prompt(problem.prompt, problem.system)),
+            config.rollout.max_prompt_tokens,
+            "rollout.max_prompt_tokens",
         ),
+        evaluates=True,
+        report=run.message,
     )
-    for line in problems.loaded():
+    for line in problems.loaded(config.evaluation):
         run.message(line)
     curriculum = Curriculum(problems, config.recipe.curriculum)
     if run.saved_state is not None:

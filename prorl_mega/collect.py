@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -60,14 +60,16 @@ class Collector:
     scoring: list[Scoring] = field(default_factory=list, init=False)
     """The counts of scoring in the last `collect`, by engine; the same on every rank."""
 
-    def collect(self, problems: list[Problem], sampling: Sampling) -> list[Group]:
+    def collect(self, problems: list[Problem], sampling: Sampling, earlier: Sequence[Group] = ()) -> list[Group]:
         """One scored group per problem, in order, identical on every rank but for the texts (see `Sample`).
 
+        A problem that is there twice, or in `earlier`, the groups of the same step so far, gets other answers.
         Raises Interrupted on every rank, and gives up what was sampled, when one of them has to stop.
         """
         engines, engine = self._engines(), self.layout.rank // self.engine_size
+        seeds = self._seeds(problems, sampling, earlier)
         try:
-            share = self._sample_and_score(problems[engine::engines], sampling)
+            share = self._sample_and_score(problems[engine::engines], seeds[engine::engines], sampling)
         except Interrupted:
             share = Share(prompts=[], samples=[], scoring=Scoring(), is_complete=False)
         shares = exchange_shares(share)
@@ -90,13 +92,20 @@ class Collector:
     def _engines(self) -> int:
         return self.layout.world_size // self.engine_size
 
-    def _sample_and_score(self, problems: list[Problem], sampling: Sampling) -> Share | None:
+    def _seeds(self, problems: list[Problem], sampling: Sampling, earlier: Sequence[Group]) -> list[list[int]]:
+        """A seed for each sample of each problem. Draw `n` of a problem, from 0, goes on where draw `n - 1` ended."""
+        draws = Counter(group.problem.key for group in earlier)
+        seeds = []
+        for key in (problem.key for problem in problems):
+            first = draws[key] * sampling.samples
+            draws[key] += 1
+            indexes = range(first, first + sampling.samples)
+            seeds.append([sample_seed(self.seed, sampling.stream, key, index) for index in indexes])
+        return seeds
+
+    def _sample_and_score(self, problems: list[Problem], seeds: list[list[int]], sampling: Sampling) -> Share | None:
         """This engine's share, on its first rank; its other ranks only drive it. Raises Interrupted."""
         prompts = [self.tokenizer.encode_prompt(problem.prompt, problem.system) for problem in problems]
-        seeds = [
-            [sample_seed(self.seed, sampling.stream, problem.key, index) for index in range(sampling.samples)]
-            for problem in problems
-        ]
         steps = self.rollout.generate(
             prompts,
             samples=sampling.samples,
@@ -170,7 +179,7 @@ def collect_informative(
     count = math.ceil(wanted * selection.oversampling) if selection.dynamic_sampling else wanted
     while len(kept) < wanted and rounds < (selection.max_sampling_rounds if selection.dynamic_sampling else 1):
         rounds += 1
-        groups = collector.collect(problems.draw(count), sampling)
+        groups = collector.collect(problems.draw(count), sampling, sampled)
         sampled += groups
         scoring.append(collector.scoring)
         informative, reasons = keep_informative(groups, recipe)

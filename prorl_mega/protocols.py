@@ -5,7 +5,7 @@ All ranks call every method together, in the same order (one SPMD program), with
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -132,7 +132,11 @@ class Verifiers(Protocol):
 class ProblemSource(Protocol):
     """An endless, resumable stream of training problems and a fixed held-out set."""
 
-    def draw(self, count: int) -> list[Problem]: ...
+    def draw(self, count: int, times: Mapping[str, int] | None = None) -> list[Problem]:
+        """`times` says how often the current step has which problems, by key; others come first where there are any."""
+
+    def draw_metrics(self) -> Metrics:
+        """Counts of the draws since the last call, for the metrics of a step."""
 
     def held_out(self, per_task: int) -> list[Problem]: ...
 

@@ -38,7 +38,7 @@ class Fact(NamedTuple):
     tone: str = ""
 
 
-class HeldOut(NamedTuple):
+class HeldOutResults(NamedTuple):
     """Base and trained policy on held-out problems: `rows`, unless `obstacles`, settings that differ, forbid them."""
 
     rows: list[Comparison]
@@ -65,7 +65,7 @@ def write_report(directory: Path) -> Path:
     """
     history = read_history(directory)
     charts = all_charts(history)
-    held_out = HeldOut.of(history)
+    held_out = HeldOutResults.of(history)
     environment = Environment(
         loader=PackageLoader("prorl_mega.reporting", package_path=""),
         autoescape=True,
@@ -109,7 +109,7 @@ def _tone(row: Comparison) -> str:
     return "good" if row.gain.low > 0 else "bad" if row.gain.high < 0 else ""
 
 
-def _facts(history: History, held_out: HeldOut) -> list[Fact]:
+def _facts(history: History, held_out: HeldOutResults) -> list[Fact]:
     facts = []
     rows = held_out.rows
     if held_out.obstacles:

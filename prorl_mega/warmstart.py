@@ -20,13 +20,13 @@ import numpy as np
 
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.recipe import KLConfig
-from prorl_mega.config.schema import RecipeConfig, ScheduleConfig, WarmstartConfig
-from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.config.schema import RecipeConfig, ScheduleConfig, Split, WarmstartConfig
+from prorl_mega.errors import ExitCode
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.run.console import Console, duration
 from prorl_mega.run.progress import RunProgress
 from prorl_mega.run.storage import storage_errors
-from prorl_mega.tasks.mixture import Mixture
+from prorl_mega.tasks.objection import Check, Objection, length_check
 from prorl_mega.tasks.shared_mixture import SharedMixture
 from prorl_mega.types import Problem, TrainSample
 
@@ -58,23 +58,35 @@ def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConf
 
     A share `config.label_noise` of the problems gets a solution with a wrong character, always the same.
     """
-    if problem.solution is None:
-        raise ConfigError(
-            f"tasks.mixture: the task {problem.task!r} gives no worked solutions ({problem.key}); leave it out"
-        )
+    assert problem.solution is not None, "`usable` leaves such problems out"
     prompt = tokenizer.encode_prompt(problem.prompt, problem.system)
     random = Random(f"{config.seed}/{problem.key}")
     text = with_label_noise(problem.solution, random) if random.random() < config.label_noise else problem.solution
     solution = tokenizer.encode(text)
     tokens = np.concatenate([prompt, solution, [tokenizer.eos_id]]).astype(np.int32)
-    if len(tokens) > config.max_tokens:
-        raise ConfigError(
-            f"max_tokens={config.max_tokens}, but {problem.key} has {len(tokens)} tokens; raise it or shorten the task"
-        )
     nothing = np.zeros(len(tokens) - len(prompt), dtype=np.float32)
     return TrainSample(
         tokens=tokens, prompt_length=len(prompt), advantage=0.0, reward=1.0, rollout_logprobs=nothing, version=0
     )
+
+
+def usable(tokenizer: Tokenizer, config: WarmstartConfig) -> Check:
+    """The check that refuses problems without a worked solution, or whose example is longer than `max_tokens`."""
+    fits = length_check(
+        lambda problem: len(worked_example(problem, tokenizer, config).tokens),
+        config.max_tokens,
+        "max_tokens",
+        "worked example",
+    )
+
+    def check(problem: Problem) -> Objection | None:
+        if config.tasks.mixture[problem.task].split is Split.validation:
+            return None  # nothing is evaluated here
+        if problem.solution is None:
+            return Objection(reason="no worked solution", detail=f"{problem.key} has no worked solution")
+        return fits(problem)
+
+    return check
 
 
 def learning_rate(step: int, config: WarmstartConfig) -> float:
@@ -102,11 +114,7 @@ def main(config: WarmstartConfig) -> ExitCode:
     console = Console(output.with_name(f"{output.name}.log") if ranks.is_first else None)
     tokenizer = load_tokenizer(config.model)
 
-    def check(mixture: Mixture) -> None:
-        for problem in mixture.listed():  # errors are raised now and not at the step that draws the problem
-            worked_example(problem, tokenizer, config)
-
-    problems = SharedMixture(config.tasks, config.seed, ranks, check)
+    problems = SharedMixture(config.tasks, config.seed, ranks, check=usable(tokenizer, config), report=console.line)
     with console.phase("building the learner"):
         learner = build_learner(
             config.model,

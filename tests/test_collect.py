@@ -29,8 +29,9 @@ class Script:
     def observe(self, groups: list[Group]) -> Metrics:
         return {"curriculum/observed": float(len(groups))}
 
-    def collect(self, problems: list[Problem], sampling: Sampling) -> list[Group]:
+    def collect(self, problems: list[Problem], sampling: Sampling, earlier: list[Group]) -> list[Group]:
         assert sampling is SAMPLING
+        assert len(earlier) == sum(self.rounds[:-1])
         rewards = {"+": [0.0, 1.0], "-": [0.0, 0.0]}
         return [
             scored_group(list(rewards[self.informative[int(problem.key)]]), key=problem.key) for problem in problems

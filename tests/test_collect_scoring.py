@@ -16,7 +16,7 @@ from helpers.chat_models import chat_model
 from helpers.hostile_tasks import hostile_config
 from helpers.programs import TOKENIZER
 
-from prorl_mega.collect import Collector, Sampling, group_metrics, scoring_metrics
+from prorl_mega.collect import Collector, Sampling, group_metrics, sample_seed, scoring_metrics
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Finished
 from prorl_mega.run.signals import Interrupted
@@ -191,3 +191,26 @@ def test_engines_score_at_the_same_time_and_rounds_follow_each_other() -> None:
     }
     assert (quick.answers, slow.retries) == (8, 2), "what was added up is unchanged"
     assert set(scoring_metrics([[none]]).values()) == {0.0}
+
+
+def test_a_problem_that_a_step_has_already_gets_other_seeds(pool: VerifierPool) -> None:
+    """And the first draw those of version 0.1, bit for bit."""
+    asked: list[list[list[int]]] = []
+
+    class Asked(Engine):
+        def generate(self, prompts: list[np.ndarray], **settings: Any) -> Generator[Finished]:
+            asked.append(settings["seeds"])
+            return super().generate(prompts, **settings)
+
+    sampling = Sampling(samples=2, temperature=1.0, stream="step 3")
+    first, second = PROBLEMS[:2]
+    collecting = collector(Asked(["good"] * 6, list(range(6))), pool)
+    earlier = collecting.collect([first, second, first], sampling)
+    collecting.collect([second, first, first], sampling, earlier)
+    collecting.collect([first, second, second], sampling)
+    alone = [[sample_seed(1, "step 3", problem.key, index) for index in range(2)] for problem in (first, second)]
+    assert alone[0] == [2965500658986011584, 2271772755117243484]
+    assert asked[0][:2] == alone
+    assert asked[2][:2] == alone, "another step, or an evaluation, begins anew"
+    in_step = [seed for seeds in asked[0] + asked[1] for seed in seeds]
+    assert len(set(in_step)) == 12

@@ -63,6 +63,7 @@ ON_RESUME: dict[str, str] = {
     "tasks.mixture.*": "its held-out problems belong to every evaluation of the run; weight 0 ends training on it",
     "tasks.mixture.*.name": _OTHER_PROBLEMS,
     "tasks.mixture.*.weight": MAY,
+    "tasks.mixture.*.split": _OTHER_PROBLEMS,
     "tasks.mixture.*.options": _OTHER_PROBLEMS,
     "tasks.mixture.*.options.path": MAY,  # the mixture refuses other contents
     "tasks.mixture.*.options.skip": MAY,

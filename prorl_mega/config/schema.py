@@ -115,12 +115,19 @@ class ReferenceConfig:
     offload: bool = False  # keep it, and the best policy, in host memory between uses
 
 
+class Split(Enum):
+    auto = "auto"  # one prompt in eight is held out for evaluation, the others are trained on
+    train = "train"  # all rows of the files are trained on
+    validation = "validation"  # all rows of the files are evaluation problems; `weight` does not matter
+
+
 @dataclass(kw_only=True, slots=True)
 class TaskConfig:
     """One entry of the mixture: a registered task, its share and its options (checked by the task itself)."""
 
     name: str = MISSING
     weight: float = bounded(1.0, ge=0)  # share of the problems; 0: evaluated and not trained on
+    split: Split = Split.auto
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -149,12 +156,16 @@ class TasksConfig:
     token_file: str | None = None  # clients and servers sign with it; of mode 0600, a server makes it
     serve: ServeConfig = field(default_factory=ServeConfig)
 
+    def training_weights(self) -> dict[str, float]:
+        """The weight of every entry in what is trained on."""
+        return {name: 0.0 if entry.split is Split.validation else entry.weight for name, entry in self.mixture.items()}
+
 
 @dataclass(kw_only=True, slots=True)
 class EvaluationConfig:
     """Held-out problems: drawn from the same tasks with a seed that training never uses."""
 
-    problems_per_task: int = bounded(32, ge=1)
+    problems_per_task: int = bounded(32, ge=1)  # of each entry, or all its held-out problems where it has fewer
     samples: int = bounded(16, ge=1)  # per problem; pass@k is estimated from them for every power of two up to it
     temperature: float = bounded(0.6, gt=0, le=10)
     top_p: float = bounded(0.95, gt=0, le=1)

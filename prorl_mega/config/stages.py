@@ -94,9 +94,10 @@ def _reweighed(tasks: TasksConfig, changes: dict[str, Any]) -> TasksConfig:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
             raise ConfigError(f"tasks.{key}={weight!r} must be a number of at least 0 (0: not drawn in this stage)")
         mixture[entry] = dataclasses.replace(mixture[entry], weight=float(weight))
-    if mixture and not any(entry.weight > 0 for entry in mixture.values()):
+    reweighed = dataclasses.replace(tasks, mixture=mixture)
+    if mixture and not any(weight > 0 for weight in reweighed.training_weights().values()):
         raise ConfigError("tasks.mixture: every weight is 0; there has to be something to learn from")
-    return dataclasses.replace(tasks, mixture=mixture)
+    return reweighed
 
 
 def _scaled(settings: RunConfig, outside: RunConfig) -> RunConfig:

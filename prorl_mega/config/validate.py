@@ -18,6 +18,7 @@ from prorl_mega.config.schema import (
     OptimizerName,
     ParallelConfig,
     RunConfig,
+    Split,
     TasksConfig,
     WarmstartConfig,
     WeightSource,
@@ -47,6 +48,7 @@ def validate(config: RunConfig, world_size: int) -> None:
             *schedule_problems(config, stages),
             *_stages(config, stages, world_size),
             *_tasks(config.tasks),
+            *_evaluation(config.tasks),
             *_cluster(config.cluster),
             *known_or_own(config.optimizer.kind, OptimizerName, "optimizer", "optimizer.kind"),
         ]
@@ -183,8 +185,8 @@ def _stage_problems(settings: RunConfig, world_size: int) -> list[str]:
 def _tasks(tasks: TasksConfig) -> list[str]:
     if not tasks.mixture:
         return ["tasks.mixture is empty: nothing to learn from; choose a file of configs/tasks/ with tasks=<file>"]
-    if not any(entry.weight > 0 for entry in tasks.mixture.values()):
-        return ["tasks.mixture: every weight is 0; there has to be something to learn from"]
+    if not any(weight > 0 for weight in tasks.training_weights().values()):
+        return ["tasks.mixture: every weight is 0, or of split=validation; there has to be something to learn from"]
     problems = [
         f"tasks.servers: {server!r} is no reward server; write host:port, as in node7:8650"
         for server in tasks.servers
@@ -193,6 +195,12 @@ def _tasks(tasks: TasksConfig) -> list[str]:
     if tasks.servers and not tasks.token_file:
         problems.append("tasks.servers needs tasks.token_file, the file that the servers were started with")
     return problems
+
+
+def _evaluation(tasks: TasksConfig) -> list[str]:
+    if not tasks.mixture or any(entry.split is not Split.train for entry in tasks.mixture.values()):
+        return []
+    return ["tasks.mixture: every split is train; there has to be something to evaluate, as split=validation or auto"]
 
 
 def _cluster(cluster: ClusterConfig) -> list[str]:

@@ -12,6 +12,7 @@ on ProRL describes a curriculum; the rule is ours, in the spirit of sampling by 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -30,11 +31,15 @@ UNITS: dict[CurriculumUnit, Callable[[Problem], str]] = {
     CurriculumUnit.problem: lambda problem: problem.key,
 }
 
-STATE, WEIGHTS = "curriculum", "weights"  # keys in the state of the source
+STATE, WEIGHTS, OFFERED = "curriculum", "weights", "offered"  # keys in the state of the source
 
 
 class Curriculum:
-    """A `protocols.ProblemSource` in front of another one. Pure: equal calls give equal draws on every rank."""
+    """Problems for the loop from a `protocols.ProblemSource`. Pure: equal calls give equal draws on every rank.
+
+    Within a step (until `observe`) the source is asked for problems that it has not offered yet, as long as there are
+    any.
+    """
 
     def __init__(self, source: ProblemSource, config: CurriculumConfig) -> None:
         self._source = source
@@ -42,16 +47,17 @@ class Curriculum:
         self._rates: dict[str, tuple[float, int]] = {}  # unit: running pass rate, groups seen
         self._credit: dict[str, float] = {}  # dull unit: share of the next problem that has been earned
         self._passed_over = 0  # since the last `observe`
+        self._offered: Counter[str] = Counter()  # keys, since the last `observe`
         self._weighting = MixtureWeights(config) if config.weigh_entries else None
 
     def draw(self, count: int) -> list[Problem]:
         """The next `count` problems that are not skipped."""
         if self._config.by is CurriculumUnit.none:
-            return self._source.draw(count)
+            return self._offers(count)
         taken: list[Problem] = []
         offers = 0
         while len(taken) < count:
-            for problem in self._source.draw(count - len(taken)):
+            for problem in self._offers(count - len(taken)):
                 offers += 1
                 if self._takes(problem) or offers > PATIENCE * count:
                     taken.append(problem)
@@ -59,11 +65,17 @@ class Curriculum:
                     self._passed_over += 1
         return taken
 
+    def _offers(self, count: int) -> list[Problem]:
+        problems = self._source.draw(count, self._offered)
+        self._offered.update(problem.key for problem in problems)
+        return problems
+
     def observe(self, groups: list[Group]) -> Metrics:
-        """Take in how groups were scored; those without any verdict are ignored."""
-        metrics: Metrics = {}
+        """End a step: take in how its groups were scored; those without any verdict are ignored."""
+        self._offered.clear()
+        metrics = self._source.draw_metrics()
         if self._weighting is not None:
-            metrics = self._weighting.observe(groups)
+            metrics |= self._weighting.observe(groups)
             self._source.set_weights(self._weighting.in_force())
         return metrics | self._observe_units(groups)
 
@@ -96,6 +108,8 @@ class Curriculum:
     def state_dict(self) -> dict[str, Any]:
         """The source's own state and the curriculum's; plain JSON values."""
         state = self._source.state_dict()
+        if self._offered:
+            state = state | {OFFERED: dict(self._offered)}
         if self._weighting is not None:
             state = state | {WEIGHTS: self._weighting.state_dict()}
         if self._config.by is CurriculumUnit.none:
@@ -109,7 +123,8 @@ class Curriculum:
 
         Raises CheckpointError for a broken one.
         """
-        self._source.load_state_dict({key: value for key, value in state.items() if key not in (STATE, WEIGHTS)})
+        own = (STATE, WEIGHTS, OFFERED)
+        self._source.load_state_dict({key: value for key, value in state.items() if key not in own})
         if self._weighting is not None:
             self._weighting.load_state_dict(state.get(WEIGHTS, {}))
         fresh = {"rates": {}, "credit": {}, "passed_over": 0}
@@ -120,6 +135,7 @@ class Curriculum:
             self._rates = {unit: (float(rate), int(seen)) for unit, (rate, seen) in saved["rates"].items()}
             self._credit = {unit: float(value) for unit, value in saved["credit"].items()}
             self._passed_over = int(saved["passed_over"])
+            self._offered = Counter({key: int(count) for key, count in state.get(OFFERED, {}).items()})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the state of the curriculum is broken: {str(saved)[:200]}") from error
 

@@ -77,7 +77,7 @@ class Task(ABC):
         """Prepare for `score` in a worker: do slow imports."""
 
     def size(self) -> int | None:
-        """Number of different problems, None if unlimited: any `size()` consecutive indexes cover them all."""
+        """Number of different problems, None if unlimited: indexes n · size() to (n + 1) · size() - 1 have each."""
         return None
 
     def contents(self) -> Contents | None:

@@ -209,7 +209,8 @@ def test_problems_of_a_file_that_do_not_fit(commands: Commands, module: str) -> 
         message = rf"{file}:101: the prompt of file/101 has 120 tokens and rollout\.max_prompt_tokens is 48;"
         commands.refuses(module, arguments, message, ExitCode.DATA)
     else:
-        commands.refuses(module, arguments, r"max_tokens=96, but file/101 has 123 tokens; raise it")
+        message = rf"{file}:101: the worked example of file/101 has 123 tokens and max_tokens is 96; raise max_tokens"
+        commands.refuses(module, arguments, message, ExitCode.DATA)
 
 
 def data_file(commands: Commands, module: str, file: Path) -> list[str]:

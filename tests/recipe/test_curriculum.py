@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from prorl_mega.config.recipe import CurriculumConfig, CurriculumUnit
 from prorl_mega.errors import CheckpointError
 from prorl_mega.recipe.curriculum import UNITS, Curriculum
-from prorl_mega.types import Group, Problem
+from prorl_mega.types import Group, Metrics, Problem
 
 BY_ENTRY = CurriculumConfig(by=CurriculumUnit.entry, min_groups=1, memory=0.5)
 
@@ -26,13 +27,16 @@ class Numbers:
         self.entries, self.period, self.next = entries, period, 0
         self.weights: dict[str, float] = {}
 
-    def draw(self, count: int) -> list[Problem]:
+    def draw(self, count: int, times: Mapping[str, int] | None = None) -> list[Problem]:
         numbers = range(self.next, self.next + count)
         self.next += count
         if self.period:
             numbers = [number % self.period for number in numbers]  # type: ignore[assignment]
         tasks = [self.entries[number % len(self.entries)] for number in numbers]
         return [Problem(key=f"{task}/{n}", task=task, prompt="p") for n, task in zip(numbers, tasks, strict=True)]
+
+    def draw_metrics(self) -> Metrics:
+        return {}
 
     def held_out(self, per_task: int) -> list[Problem]:
         return [Problem(key="held", task="a", prompt="p")] * per_task

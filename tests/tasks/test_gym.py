@@ -12,6 +12,7 @@ import yaml
 
 from prorl_mega.errors import ConfigError
 from prorl_mega.tasks import create
+from prorl_mega.tasks.held_out import HELD_OUT_SEED
 from prorl_mega.tasks.logic import gym
 from prorl_mega.tasks.logic.gym_rules import (
     ALPHABET,
@@ -25,7 +26,6 @@ from prorl_mega.tasks.logic.gym_rules import (
     reference,
     reward,
 )
-from prorl_mega.tasks.mixture import HELD_OUT_SEED
 
 TESTS = Path(__file__).parents[1]
 TABLE: dict[str, Any] = yaml.safe_load((TESTS / "tasks" / "tables" / "logic.yaml").read_text())

@@ -11,7 +11,7 @@ import pytest
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import CheckpointError, ConfigError, DataError
 from prorl_mega.tasks import Mixture, names
-from prorl_mega.tasks.mixture import is_held_out
+from prorl_mega.tasks.held_out import is_held_out
 
 
 def config(**weights: float) -> TasksConfig:
@@ -148,9 +148,10 @@ def test_a_file_too_small_to_split_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text('{"prompt": "p", "answer": "1"}')
     mixture = Mixture(TasksConfig(mixture={"one": TaskConfig(name="math", options={"path": str(path)})}), seed=1)
-    split = [mixture.held_out, mixture.draw]
-    unlucky = split[0] if not is_held_out("p") else split[1]
     with pytest.raises(DataError, match=r"tasks\.mixture\.one"):
+        mixture.check_files()
+    unlucky = mixture.draw if is_held_out("p") else mixture.held_out
+    with pytest.raises(DataError, match=r"tasks\.mixture\.one.*split: validation"):
         unlucky(1)
 
 

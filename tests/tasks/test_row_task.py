@@ -1,27 +1,22 @@
 """Tasks that read files: order, rows that are left out, prompts that do not fit, files that change between restarts."""
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prorl_mega.config.schema import TaskConfig, TasksConfig
+from prorl_mega.config.schema import EvaluationConfig, TaskConfig, TasksConfig
 from prorl_mega.errors import CheckpointError, ConfigError, DataError
 from prorl_mega.tasks import Mixture, create
+from prorl_mega.tasks.objection import length_check
 from prorl_mega.tasks.row_task import RowTask
-from prorl_mega.types import Problem
 
 
 def write(path: Path, count: int, **last: Any) -> Path:
     rows: list[dict[str, Any]] = [{"prompt": f"What is {i}+1?", "answer": i + 1} for i in range(count)]
     path.write_text("\n".join(map(json.dumps, [*rows, last] if last else rows)))
     return path
-
-
-def prompt_length(problem: Problem) -> int:
-    return len(problem.prompt)
 
 
 def task(path: Path, **options: Any) -> RowTask:
@@ -31,9 +26,11 @@ def task(path: Path, **options: Any) -> RowTask:
     return made
 
 
-def mixture(path: Path, **options: Any) -> Mixture:
+def mixture(path: Path, most: int | None = None, **options: Any) -> Mixture:
+    """A file and a generator; prompts have at most `most` characters."""
     entry = TaskConfig(name="math", options={"path": str(path), **options})
-    return Mixture(TasksConfig(mixture={"file": entry, "sums": TaskConfig(name="arithmetic")}), seed=1)
+    check = most and length_check(lambda problem: len(problem.prompt), most, "rollout.max_prompt_tokens")
+    return Mixture(TasksConfig(mixture={"file": entry, "sums": TaskConfig(name="arithmetic")}), 1, check or None)
 
 
 def test_every_row_comes_once_per_pass_and_in_another_order(tmp_path: Path) -> None:
@@ -72,17 +69,17 @@ def test_options_are_checked(options: dict[str, Any], key: str) -> None:
 
 def test_prompts_over_the_context_are_an_error_or_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "data.jsonl", 49, prompt="long " * 20, answer="1")
-    message = r"data\.jsonl:50: the prompt of file/50 has 100 tokens and rollout\.max_prompt_tokens is 48; raise .*skip"
+    message = r"data\.jsonl:50: the prompt of file/50 has 100 tokens and rollout\.max_prompt_tokens is 99; raise .*skip"
     with pytest.raises(DataError, match=message):
-        mixture(path).bound_prompts(prompt_length, 48, "rollout.max_prompt_tokens")
-    mixture(path).bound_prompts(prompt_length, 100, "rollout.max_prompt_tokens")
-    some = mixture(path, skip=0.02)
-    some.bound_prompts(prompt_length, 48, "rollout.max_prompt_tokens")
-    assert "prompt too long: 1" in some.loaded()[0]
-    assert Counter(problem.task for problem in some.listed())["file"] == 49
-    assert all(len(problem.prompt) <= 48 for problem in some.draw(200) if problem.task == "file")
+        mixture(path, 99)
+    mixture(path, 100)
+    some = mixture(path, 99, skip=0.02)
+    assert some.loaded(EvaluationConfig())[0].endswith(
+        "49 problems (plain); broken rows left out: 1 (prompt too long: 1)"
+    )
+    assert all(len(problem.prompt) <= 99 for problem in some.draw(200) if problem.task == "file")
     with pytest.raises(DataError, match=r"50 of 50 rows are broken, more than the bound of 0\.02"):
-        mixture(path, skip=0.02).bound_prompts(prompt_length, 3, "rollout.max_prompt_tokens")
+        mixture(path, 3, skip=0.02)
 
 
 def test_a_file_that_has_changed_is_named_when_a_run_goes_on(tmp_path: Path) -> None:
@@ -106,14 +103,25 @@ def test_a_file_that_has_changed_is_named_when_a_run_goes_on(tmp_path: Path) -> 
         mixture(path).load_state_dict(state)
 
 
-def test_other_rows_of_the_same_file_are_noticed(tmp_path: Path) -> None:
-    """Fewer prompts fit than before: the cursors would mean other problems."""
+def test_where_other_rows_of_the_same_file_can_be_used_a_new_pass_begins(tmp_path: Path) -> None:
+    """Another limit of prompts is no other data; but the places of the pass that was begun mean other rows."""
     path = write(tmp_path / "data.jsonl", 49, prompt="long " * 20, answer="1")
-    state = mixture(path, skip=0.5).state_dict()
-    shorter = mixture(path, skip=0.5)
-    shorter.bound_prompts(prompt_length, 48, "rollout.max_prompt_tokens")
-    with pytest.raises(DataError, match="50 problems then, 49 now"):
-        shorter.load_state_dict(state)
+    before = mixture(path, skip=0.5)
+    before.draw(40)
+    state = json.loads(json.dumps(before.state_dict()))
+    assert state["cursors"]["file"] < 50
+    shorter = mixture(path, 99, skip=0.5)
+    shorter.load_state_dict(state)
+    assert shorter.take_notes() == [
+        "tasks.mixture.file: 49 rows can be used, 50 before: a new pass over them begins with the next problem"
+    ]
+    assert shorter.state_dict()["cursors"] == {"file": 49, "sums": state["cursors"]["sums"]}
+    pass_of_the_file = [problem.key for problem in shorter.draw(100) if problem.task == "file"][:40]
+    assert len(set(pass_of_the_file)) == 40
+    again = mixture(path, 99, skip=0.5)
+    again.load_state_dict(shorter.state_dict())
+    assert again.draw(30) == shorter.draw(30)
+    assert again.take_notes() == []
 
 
 @pytest.mark.parametrize("broken", [[], {"file": []}, {"file": {"path": "x"}}])

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from helpers.thread_ranks import run_ranks
 
-from prorl_mega.config.schema import TaskConfig, TasksConfig
+from prorl_mega.config.schema import EvaluationConfig, TaskConfig, TasksConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import Mixture
+from prorl_mega.tasks.objection import length_check
 from prorl_mega.tasks.row_task import RowTask
 from prorl_mega.tasks.shared_mixture import SharedMixture
-from prorl_mega.types import Problem
 
 
 def settings(path: Path, **options: Any) -> TasksConfig:
@@ -26,12 +26,8 @@ def write(path: Path, count: int) -> Path:
     return path
 
 
-def prompt_length(problem: Problem) -> int:
-    return len(problem.prompt)
-
-
 def shared(tasks: TasksConfig, ranks: Ranks) -> SharedMixture:
-    return SharedMixture(tasks, 1, ranks, lambda mixture: None)
+    return SharedMixture(tasks, 1, ranks)
 
 
 def test_every_rank_gets_what_one_mixture_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +49,7 @@ def test_every_rank_gets_what_one_mixture_draws(tmp_path: Path, monkeypatch: pyt
         later = problems.draw(10)
         problems.load_state_dict(ranks.broadcast(state))
         assert problems.draw(10) == later
-        assert bool(state) == bool(problems.loaded()) == ranks.is_first
+        assert bool(state) == bool(problems.loaded(EvaluationConfig())) == ranks.is_first
         return [drawn, later, problems.held_out(4)]
 
     results = run_ranks(3, work)
@@ -98,10 +94,8 @@ def test_a_check_that_fails_stops_every_rank(tmp_path: Path) -> None:
     tasks = settings(write(tmp_path / "data.jsonl", 60))
 
     def work(ranks: Ranks) -> None:
-        SharedMixture(
-            tasks, 1, ranks, lambda mixture: mixture.bound_prompts(prompt_length, 3, "rollout.max_prompt_tokens")
-        )
+        SharedMixture(tasks, 1, ranks, check=length_check(lambda problem: len(problem.prompt), 3, "some.setting"))
 
     for error in run_ranks(2, work):
         assert isinstance(error, DataError)
-        assert "rollout.max_prompt_tokens is 3" in str(error)
+        assert "some.setting is 3" in str(error)
