@@ -45,6 +45,7 @@ def fused_qkv(model: ModelDescription) -> FusedQKVRule:
 
 LLAMA = Family(
     architecture="LlamaForCausalLM",
+    model_type="llama",
     before_layers=before_layers,
     layer=layer,
     after_layers=after_layers,

@@ -29,11 +29,13 @@ from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
 from prorl_mega.errors import ConfigError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.config import check_layout
-from prorl_mega.learner.attention import PackedAttention, PackedSequences, RotaryPositions
+from prorl_mega.learner.attention import PackedAttention
 from prorl_mega.learner.backend import activate
 from prorl_mega.learner.gate import GatedActivation
 from prorl_mega.learner.linear import HostColumnParallelLinear, HostRowParallelLinear, has_host_product
 from prorl_mega.learner.norm import RMSNorm
+from prorl_mega.learner.packed_sequences import PackedSequences
+from prorl_mega.learner.rotary import RotaryPositions
 
 
 class PolicyModel(GPTModel):

@@ -37,7 +37,7 @@ def build(directory: str, parallel: ParallelConfig, **settings: Any) -> Any:
 
 def forward_backward(model: Any) -> dict[str, torch.Tensor]:
     """Output and all gradients of one pack through a whole model."""
-    from prorl_mega.learner.attention import pack_lengths
+    from prorl_mega.learner.packed_sequences import pack_lengths
 
     model.zero_grad()
     tokens = torch.arange(sum(LENGTHS)) * 7 % 250

@@ -114,7 +114,7 @@ def statistics(model: torch.nn.Module, packs: tuple[tuple[int, ...], ...], multi
     from megatron.core.pipeline_parallel import get_forward_backward_func
 
     from prorl_kernels.linear_token_stats import linear_token_stats
-    from prorl_mega.learner.attention import pack_lengths
+    from prorl_mega.learner.packed_sequences import pack_lengths
     from prorl_mega.learner.parallel import process_groups
 
     texts = sequences()
