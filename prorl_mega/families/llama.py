@@ -40,7 +40,7 @@ def after_layers(model: ModelDescription) -> list[ParamMapping]:
 
 
 def fused_qkv(model: ModelDescription) -> FusedQKVRule:
-    return FusedQKVRule(queries_per_group=model.heads // model.kv_heads, head_dim=model.head_dim)
+    return FusedQKVRule(groups=model.kv_heads, queries_per_group=model.heads // model.kv_heads, head_dim=model.head_dim)
 
 
 LLAMA = Family(

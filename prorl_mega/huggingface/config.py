@@ -62,23 +62,31 @@ def describe(path: str | Path, family: str | None = None) -> ModelDescription:
 
 def check_layout(description: ModelDescription, tensor: int, pipeline: int) -> None:
     """Raise `ModelError` unless the model can be cut into `tensor` × `pipeline` equal parts."""
-    parts = {
-        "attention heads": description.heads,
-        "key/value heads": description.kv_heads,
-        "intermediate_size": description.ffn_size,
-    }
-    for name, size in parts.items():
-        if tensor < 1 or size % tensor:
-            works = [n for n in range(1, description.kv_heads + 1) if not any(part % n for part in parts.values())]
-            raise ModelError(
-                f"parallel.tensor={tensor} does not divide the model's {name} ({size}); these work: {_listed(works)}"
-            )
+    if problems := _undivided(description, tensor):
+        works = [n for n in range(1, description.heads + 1) if not _undivided(description, n)]
+        raise ModelError(
+            f"parallel.tensor={tensor} does not divide the model's {problems[0]}; these work: {_listed(works)}"
+        )
     if pipeline < 1 or description.layers % pipeline:
         works = [n for n in range(1, description.layers + 1) if description.layers % n == 0]
         raise ModelError(
             f"parallel.pipeline={pipeline} does not divide the model's {description.layers} layers; "
             f"these work: {_listed(works)}"
         )
+
+
+def _undivided(description: ModelDescription, tensor: int) -> list[str]:
+    """What `tensor` ranks cannot share; key/value heads that are fewer than the ranks are replicated."""
+    if tensor < 1:
+        return [f"attention heads ({description.heads})"]
+    kv_heads, rows = description.kv_heads, 2 * description.kv_heads * description.head_dim
+    rests = {
+        f"attention heads ({description.heads})": description.heads % tensor,
+        f"key/value heads ({kv_heads}), nor they it": kv_heads % tensor and tensor % kv_heads,
+        f"rows of keys and values ({rows})": rows % tensor,
+        f"intermediate_size ({description.ffn_size})": description.ffn_size % tensor,
+    }
+    return [name for name, rest in rests.items() if rest]
 
 
 def check_weights_complete(path: str | Path) -> None:
@@ -119,7 +127,8 @@ def _family(config: ConfigFile, reference: str | None) -> Family:
         given: Family = load(reference, what="model family", key="model.family", kind=Family)
         known = {given.architecture: given}
     works = f"these work: {', '.join(known)}"
-    if config.fields.get("auto_map"):
+    known_code = config.fields.get("model_type") in {each.model_type for each in known.values()} - {None}
+    if config.fields.get("auto_map") and not known_code:
         raise config.error(f"auto_map asks for code from the checkpoint, which is never run; {works}")
     names = config.fields.get("architectures") or []
     if len(names) != 1 or names[0] not in known:

@@ -16,7 +16,8 @@ READ = {
     "architectures", "model_type", "auto_map", "quantization_config", "vocab_size", "hidden_size", "intermediate_size",
     "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps",
     "tie_word_embeddings", "max_position_embeddings", "original_max_position_embeddings", "rope_theta", "rope_scaling",
-    "rope_parameters", "partial_rotary_factor", "layer_types", "sliding_window", "use_sliding_window", "max_window_layers",
+    "rope_parameters", "partial_rotary_factor", "layer_types", "sliding_window", "use_sliding_window",
+    "max_window_layers",
 }  # fmt: skip
 
 NEUTRAL: dict[str, Any] = {
@@ -73,7 +74,8 @@ def refuse_other_arithmetic(config: ConfigFile, family: Family) -> None:
 
 def unknown_fields(config: ConfigFile) -> tuple[str, ...]:
     """Fields that hold something and are in no table, in the order of the file."""
-    known = READ | NEUTRAL.keys() | BOOKKEEPING | {"qkv_bias", "use_qk_norm", "qk_layernorm"}
+    # Code that a checkpoint brings along is not run; transformers and the engine use their own for the same name.
+    known = READ - {"auto_map"} | NEUTRAL.keys() | BOOKKEEPING | {"qkv_bias", "use_qk_norm", "qk_layernorm"}
     return tuple(key for key, value in config.fields.items() if key not in known and value is not None)
 
 

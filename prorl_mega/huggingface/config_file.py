@@ -65,9 +65,8 @@ class ConfigFile:
         values = self._present(key, None)
         if not isinstance(values, list) or len(values) != count:
             raise self.error(f"{key} must be a list of {count} numbers")
-        return tuple(
-            ConfigFile(self.path, {f"{key}[{i}]": value}).number(f"{key}[{i}]") for i, value in enumerate(values)
-        )
+        entries = ConfigFile(self.path, {f"{key}[{index}]": value for index, value in enumerate(values)})
+        return tuple(entries.number(entry) for entry in entries.fields)
 
     def _present(self, key: str, default: Any) -> Any:
         value = self.fields.get(key)

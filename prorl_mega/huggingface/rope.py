@@ -21,7 +21,7 @@ def read_rope(config: ConfigFile, family: Family, head_dim: int) -> tuple[float,
     `partial_rotary_factor` beside them fill in what they lack; `original_max_position_embeddings` beside them goes
     before theirs, and without any of the two it is `max_position_embeddings`.
     """
-    rope = _parameters(config, family)
+    rope = _parameters(config)
     theta = rope.number("rope_theta")
     kind = rope.fields["rope_type"]
     if kind not in family.rope_types:
@@ -42,7 +42,7 @@ def read_rope(config: ConfigFile, family: Family, head_dim: int) -> tuple[float,
     return theta, rotary_dim, _SCALINGS[kind](rope, longest, rotary_dim)
 
 
-def _parameters(config: ConfigFile, family: Family) -> ConfigFile:
+def _parameters(config: ConfigFile) -> ConfigFile:
     """The parameters in one object, in the new spelling."""
     source = "rope_scaling" if config.inner("rope_scaling") else "rope_parameters"
     fields = dict(config.inner(source))
@@ -53,8 +53,6 @@ def _parameters(config: ConfigFile, family: Family) -> ConfigFile:
     if fields.get("type", fields.get("rope_type")) != fields.get("rope_type", fields.get("type")):
         raise config.error(f"{source}: rope_type={fields['rope_type']!r} and type={fields['type']!r}; remove one")
     fields.setdefault("rope_type", fields.get("type", "default"))
-    if "longrope" in family.rope_types and fields["rope_type"] in ("su", "yarn"):  # as Phi-3 spelled it at first
-        fields["rope_type"] = "longrope"
     fields.setdefault("rope_theta", config.fields.get("rope_theta", 10_000.0))
     if "partial_rotary_factor" in config.fields:
         fields.setdefault("partial_rotary_factor", config.fields["partial_rotary_factor"])

@@ -70,12 +70,10 @@ def _yarn_kept(description: ModelDescription, scaling: YarnScaling) -> Tensor:
 
     Plane i turns C θ^(−2i / d) / 2π times within the original context C: i = d ln(C / 2π turns) / (2 ln θ).
     """
-    planes = description.rotary_dim // 2
+    planes, context = description.rotary_dim // 2, scaling.original_max_positions
 
     def plane(turns: float) -> float:
-        return (
-            planes * math.log(scaling.original_max_positions / (2 * math.pi * turns)) / math.log(description.rope_theta)
-        )
+        return planes * math.log(context / (2 * math.pi * turns)) / math.log(description.rope_theta)
 
     first, last = plane(scaling.beta_fast), plane(scaling.beta_slow)
     if scaling.truncate:

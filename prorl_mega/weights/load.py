@@ -45,7 +45,7 @@ def load_weights(
             expected = mapping.shard_shape(layout.tensor_size, rows)
             assert tuple(parameter.shape) == expected, f"{name}: {tuple(parameter.shape)} in the model, not {expected}"
             assert not mapping.rule.padded or rows * layout.tensor_size >= description.vocab_size, name
-            slices = {tensor: checkpoint.slice(tensor) for tensor in mapping.tensors}
+            slices = {tensor: checkpoint.slice(tensor) for tensor in mapping.checkpoint_tensors}
             try:
                 mapping.load(parameter, slices, layout.tensor_rank, layout.tensor_size)
             except SafetensorError as error:

@@ -191,7 +191,7 @@ def test_names_what_is_missing_or_half_written(tmp_path: Path) -> None:
         describe(tmp_path)
 
 
-@pytest.mark.parametrize(("tensor", "pipeline"), [(1, 1), (2, 1), (1, 28), (2, 14)])
+@pytest.mark.parametrize(("tensor", "pipeline"), [(1, 1), (2, 1), (1, 28), (2, 14), (4, 1)])
 def test_accepts_layouts_that_divide(tmp_path: Path, tensor: int, pipeline: int) -> None:
     check_layout(describe(write(tmp_path, DEEPSEEK_1P5B)), tensor, pipeline)
 
@@ -199,9 +199,10 @@ def test_accepts_layouts_that_divide(tmp_path: Path, tensor: int, pipeline: int)
 @pytest.mark.parametrize(
     ("tensor", "pipeline", "message"),
     [
-        (5, 1, r"parallel.tensor=5 .*attention heads \(12\); these work: 1, 2$"),
-        (4, 1, r"parallel.tensor=4 .*key/value heads \(2\); these work: 1, 2$"),
-        (0, 1, "these work: 1, 2$"),
+        (5, 1, r"parallel.tensor=5 .*attention heads \(12\); these work: 1, 2, 4$"),
+        (3, 1, r"parallel.tensor=3 .*key/value heads \(2\), nor they it; these work: 1, 2, 4$"),
+        (12, 1, r"parallel.tensor=12 .*rows of keys and values \(512\); these work: 1, 2, 4$"),
+        (0, 1, "these work: 1, 2, 4$"),
         (1, 3, "parallel.pipeline=3 .*28 layers; these work: 1, 2, 4, 7, 14, 28$"),
     ],
 )

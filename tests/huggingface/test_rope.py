@@ -60,7 +60,6 @@ SPELLINGS: dict[str, dict[str, Any]] = {
     "phi3, partial": PHI3 | {"partial_rotary_factor": 0.75},
     "phi3, partial inside": PHI3 | {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
     "phi3, longrope": PHI3 | {"original_max_position_embeddings": 256, "rope_scaling": LONGROPE},
-    "phi3, first spelling": PHI3 | {"original_max_position_embeddings": 256, "rope_scaling": LONGROPE | {"type": "su"}},
     "phi3, original by default": PHI3 | {"max_position_embeddings": 8192, "rope_scaling": LONGROPE},
 }
 
