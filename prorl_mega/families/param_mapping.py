@@ -74,23 +74,28 @@ class ParamMapping:
     def join(self, shards: Sequence[Tensor]) -> dict[str, Tensor]:
         """The full checkpoint tensors from the shards of all ranks, without padding; the inverse of `load`."""
         if not self.rule.splits(len(shards)):
-            return self.join([_stacked(shards)])
+            whole = shards[0].new_empty(self._full_shape())
+            for shard, room in zip(shards, whole.chunk(len(shards)), strict=True):
+                room.copy_(shard)
+            return self.join([whole])
         axis = self.rule.axis
         by_tensor = zip(*(self.rule.pieces(shard) for shard in shards), strict=True)
-        full = {}
+        whole = None if self.stored is None else shards[0].new_empty(self._full_shape())
+        full, first = {}, 0
         for (name, shape), pieces in zip(self.tensors.items(), by_tensor, strict=True):
             if axis is None:
                 full[name] = pieces[0].reshape(shape)
                 continue
-            full[name] = pieces[0].new_empty(shape)
-            begin, local = 0, [*shape]
-            local[axis] = -1
+            full[name] = pieces[0].new_empty(shape) if whole is None else whole[first : first + shape[0]]
+            first += shape[0]
+            begin = 0
             for piece in pieces:
-                part = piece.reshape(local)
-                extent = min(part.shape[axis], shape[axis] - begin)
-                full[name].narrow(axis, begin, extent).copy_(part.narrow(axis, 0, extent))
+                extent = min(len(piece), shape[0] - begin) if self.rule.padded else shape[axis] // len(shards)
+                room = full[name].narrow(axis, begin, extent)
+                part = piece[:extent] if self.rule.padded else piece
+                room.view(part.shape).copy_(part) if axis == 0 else room.copy_(part)
                 begin += extent
-        return full if self.stored is None else {self.stored: _stacked(list(full.values()))}
+        return full if self.stored is None or whole is None else {self.stored: whole}
 
     def _full_shape(self) -> tuple[int, ...]:
         shapes = list(self.tensors.values())
@@ -116,11 +121,3 @@ class _Rows:
     def __getitem__(self, index: slice, /) -> Tensor:
         begin, end, _ = index.indices(self._end - self._begin)
         return self._whole[self._begin + begin : self._begin + end]
-
-
-def _stacked(parts: Sequence[Tensor]) -> Tensor:
-    """The parts one below the other; `torch.cat` in a module that imports no torch."""
-    whole = parts[0].new_empty(sum(len(part) for part in parts), *parts[0].shape[1:])
-    for part, room in zip(parts, whole.split([len(part) for part in parts]), strict=True):
-        room.copy_(part)
-    return whole

@@ -147,7 +147,7 @@ class _Exchange:
         for piece in bucket:
             columns = buffer[:, offset : offset + piece.elements]
             if piece.index is None:
-                yield from piece.mapping.join([row.view(piece.shape) for row in columns]).items()
+                yield from piece.mapping.join(_shards(columns, piece)).items()
             else:
                 yield piece.name, _copy(columns, piece)
             offset += piece.elements
@@ -197,6 +197,13 @@ def _copy(columns: Tensor, piece: _Piece) -> Tensor:
     full = columns.new_empty(*others[: piece.axis], size * extent, *others[piece.axis :])
     full.movedim(piece.axis, 0).unflatten(0, (size, extent)).copy_(by_rank)
     return full[: piece.rows]
+
+
+def _shards(columns: Tensor, piece: _Piece) -> list[Tensor]:
+    """The shards of all ranks, or the whole parameter where these are its rows."""
+    if piece.mapping.rule.splits(len(columns)):
+        return [row.view(piece.shape) for row in columns]
+    return [columns.reshape(-1, *piece.shape[1:])]
 
 
 def _owned(shards: Mapping[str, Tensor], mapping: ParamMapping) -> Tensor:

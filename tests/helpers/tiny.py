@@ -74,7 +74,7 @@ def tiny_checkpoint(directory: str | Path, family: str, *, seed: int = 0, **over
     if family == "yarn":
         settings |= {"rope_parameters": _YARN}
     if family.startswith("phi3"):
-        settings |= {"pad_token_id": 0, "rope_parameters": _PARTIAL}
+        settings |= {"rope_parameters": _PARTIAL}
     if family == "phi3_long":
         settings |= {"original_max_position_embeddings": 256, "rope_parameters": _LONGROPE}
     if family == "llama3":

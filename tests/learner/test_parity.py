@@ -44,6 +44,7 @@ CUTS = (
     Cut(2, 1),
     Cut(1, 2),
     Cut(2, 2),
+    Cut(4, 1),  # twice as many ranks as key/value heads
     Cut(2, 1, sequence=True),
     Cut(2, 2, sequence=True, recompute=True),
 )

@@ -40,14 +40,12 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+LAYOUTS = [(2, 2), (1, 2), (4, 1), (2, 2), (1, 1), (2, 1), (2, 2), (2, 2), (4, 1)]
+
+
 @pytest.mark.parametrize(
     ("family", "tied", "tensor", "pipeline"),
-    [
-        (*checkpoint, *sizes)
-        for checkpoint, sizes in zip(
-            CHECKPOINTS, [(2, 2), (1, 2), (4, 1), (2, 2), (1, 1), (2, 1), (2, 2), (2, 2), (4, 1)], strict=True
-        )
-    ],
+    [(*checkpoint, *sizes) for checkpoint, sizes in zip(CHECKPOINTS, LAYOUTS, strict=True)],
 )
 def test_the_newest_checkpoint_is_exported(tmp_path: Path, family: str, tied: bool, tensor: int, pipeline: int) -> None:
     base = write_checkpoint(tmp_path / "base", family, tied=tied)

@@ -118,6 +118,8 @@ def check_bounds(
     largest = 2 * model.hidden_size * max(padded, model.ffn_size)
     if model.family is PHI3:
         largest = 2 * 2 * (2 * model.hidden_size * model.ffn_size)  # gate and up in one, as shards and joined
+    if layout.tensor_size > model.kv_heads:
+        largest = 2 * 2 * model.hidden_size * (model.heads + 2 * model.kv_heads) * model.head_dim  # likewise
     total = sum(torch.Size(shape).numel() for shape in registry.tensors.values()) * 2
     for bucket_bytes in BUCKETS:
         limit = max(bucket_bytes, largest) + 1024  # the plan's few integers
