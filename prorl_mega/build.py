@@ -28,13 +28,14 @@ from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
 from prorl_mega.protocols import Controller, Rollout
+from prorl_mega.recipe.agreement import BOUNDS, check_agreement
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.run.console import counted
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.tasks.shared_mixture import SharedMixture
-from prorl_mega.types import Decision
+from prorl_mega.types import Decision, TrainSample
 from prorl_mega.verifiers.pool import VerifierPool
 from prorl_mega.verifiers.remote.client import RemoteVerifiers
 from prorl_mega.weight_sync import WeightSync
@@ -51,6 +52,14 @@ class Parts:
     problems: Curriculum
     collector: Collector
     controller: Controller
+    max_logprob_gap: float  # between engine and learner, on the first step of this start
+    compared: bool = False
+
+    def compare_engine(self, sequences: list[TrainSample]) -> None:
+        """Once per start: refuse an engine that computes another model than the learner (`NumericsError`)."""
+        if not self.compared:
+            check_agreement(sequences, self.max_logprob_gap)
+            self.compared = True
 
     def apply_settings(self, settings: RunConfig) -> None:
         """Use `settings` for learner and problems from here on."""
@@ -101,6 +110,8 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
             seed=config.seed,
             reference=config.reference,
         )
+    if ignored := learner.description.ignored:
+        run.message(f"{config.model.path}/config.json: nothing here knows {', '.join(ignored)}; ignored")
     if learner.kernels is not None:
         run.message(f"log-probs, entropy and KL by {learner.kernels}")
     with RemoteVerifiers(config.tasks) if config.tasks.servers else VerifierPool(config.tasks) as verifiers:
@@ -127,6 +138,7 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
                 seed=config.seed,
             ),
             controller=controller,
+            max_logprob_gap=config.rollout.max_logprob_gap or BOUNDS[learner.dtype],
         )
 
 

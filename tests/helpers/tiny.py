@@ -55,8 +55,7 @@ _LLAMA3_ROPE = {
 # The ramp lies within the few planes of a tiny head; the attention factor is 1.14.
 _YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}
 _PARTIAL = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
-_LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.1, 1.5, 2.0, 3.0, 4.0],
-             "long_factor": [8.0] * 6}  # fmt: skip
+_LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0}
 
 
 def tiny_checkpoint(directory: str | Path, family: str, *, seed: int = 0, **overrides: Any) -> Path:
@@ -76,12 +75,17 @@ def tiny_checkpoint(directory: str | Path, family: str, *, seed: int = 0, **over
     if family.startswith("phi3"):
         settings |= {"rope_parameters": _PARTIAL}
     if family == "phi3_long":
-        settings |= {"original_max_position_embeddings": 256, "rope_parameters": _LONGROPE}
+        settings |= {"original_max_position_embeddings": 256}
     if family == "llama3":
         settings |= {"rope_parameters": _LLAMA3_ROPE}
+    settings |= overrides
+    if family == "phi3_long" and "rope_parameters" not in overrides:
+        planes = (settings.get("head_dim") or settings["hidden_size"] // settings["num_attention_heads"]) // 2
+        short = [1.0 + index / planes for index in range(planes)]
+        settings |= {"rope_parameters": _LONGROPE | {"short_factor": short, "long_factor": [8.0] * planes}}
     config_class, model_class = _CLASSES[family]
     torch.manual_seed(seed)
-    model = model_class(config_class(**(settings | overrides))).float()
+    model = model_class(config_class(**settings)).float()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
