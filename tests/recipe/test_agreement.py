@@ -25,9 +25,7 @@ def sampled(gaps: list[float], version: int = 3) -> TrainSample:
 
 def test_the_mean_over_all_tokens_counts_whatever_its_sign() -> None:
     check_agreement([sampled([0.25]), sampled([0.0, 0.0, -0.15])], 0.11)
-    with pytest.raises(
-        NumericsError, match=r"4 tokens.* -2 in the engine and -1.975 in .*by 0.1 per.*is 0.09"
-    ):
+    with pytest.raises(NumericsError, match=r"4 tokens.* -2 in the engine and -1.975 in .*by 0.1 per.*is 0.09"):
         check_agreement([sampled([0.25]), sampled([0.0, 0.0, -0.15])], 0.09)
 
 
