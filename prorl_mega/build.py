@@ -111,7 +111,7 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
             reference=config.reference,
         )
     if ignored := learner.description.ignored:
-        run.message(f"{config.model.path}/config.json: nothing here knows {', '.join(ignored)}; ignored")
+        run.message(f"ignored: {', '.join(ignored)} of {config.model.path}/config.json, which nothing here knows")
     if learner.kernels is not None:
         run.message(f"log-probs, entropy and KL by {learner.kernels}")
     with RemoteVerifiers(config.tasks) if config.tasks.servers else VerifierPool(config.tasks) as verifiers:

@@ -1,15 +1,13 @@
-"""The contents of a Hugging Face directory, from its JSON files and safetensors headers. Imports no torch.
+"""The model of a Hugging Face directory, from its config.json. Imports no torch.
 
 Everything that can be refused is refused here, on a login node, before a process group or a tensor exists.
 """
 
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
 
-from prorl_mega.errors import ModelError
+from prorl_mega.errors import ConfigError, ModelError
 from prorl_mega.families.family import Family, ModelDescription
 from prorl_mega.families.registry import FAMILIES
 from prorl_mega.families.rope import LongRopeScaling, RopeScaling, YarnScaling
@@ -17,8 +15,6 @@ from prorl_mega.huggingface.config_fields import refuse_other_arithmetic, unknow
 from prorl_mega.huggingface.config_file import ConfigFile
 from prorl_mega.huggingface.rope import read_rope
 from prorl_mega.plugins import load
-
-_HEADER_LIMIT = 100 * 2**20  # bytes; the format's own bound on a safetensors header
 
 
 def describe(path: str | Path, family: str | None = None) -> ModelDescription:
@@ -76,7 +72,7 @@ def check_layout(description: ModelDescription, tensor: int, pipeline: int) -> N
 
 
 def _undivided(description: ModelDescription, tensor: int) -> list[str]:
-    """What `tensor` ranks cannot share; key/value heads that are fewer than the ranks are replicated."""
+    """The sizes that `tensor` ranks cannot share; key/value heads that are fewer than the ranks are replicated."""
     if tensor < 1:
         return [f"attention heads ({description.heads})"]
     kv_heads, rows = description.kv_heads, 2 * description.kv_heads * description.head_dim
@@ -89,36 +85,13 @@ def _undivided(description: ModelDescription, tensor: int) -> list[str]:
     return [name for name, rest in rests.items() if rest]
 
 
-def check_weights_complete(path: str | Path) -> None:
-    """Raise `ModelError` unless the directory has safetensors files that are whole and cover their index.
-
-    Only headers are read, so this is quick for checkpoints of any size.
-    """
-    directory = Path(path)
-    index = directory / "model.safetensors.index.json"
-    single = directory / "model.safetensors"
-    if index.exists():
-        weight_map = ConfigFile.read(index).fields.get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ModelError(f"{index}: has no weight_map; the file is incomplete, copy the checkpoint again")
-        for file_name in sorted(set(weight_map.values())):
-            if Path(file_name).name != file_name:
-                raise ModelError(f"{index}: {file_name!r} is not a plain file name in this directory")
-            present = _tensor_names(directory / file_name)
-            wanted = {tensor for tensor, holder in weight_map.items() if holder == file_name}
-            if lacking := sorted(wanted - present):
-                raise ModelError(
-                    f"{directory / file_name}: lacks {lacking[0]} and {len(lacking) - 1} more of its index"
-                )
-    elif single.exists():
-        _tensor_names(single)
-    elif pickled := sorted(directory.glob("*.bin")) + sorted(directory.glob("*.pt")) + sorted(directory.glob("*.pth")):
-        raise ModelError(
-            f"{pickled[0]}: pickled weights are refused because loading them can run code; "
-            "convert the checkpoint to safetensors"
+def check_vocabulary(ids: int, description: ModelDescription) -> None:
+    """Raise `ConfigError` unless the model has a row for each of the tokenizer's `ids`."""
+    if not 0 < ids <= description.vocab_size:
+        raise ConfigError(
+            f"the tokenizer knows {ids} ids but the model has vocab_size={description.vocab_size}; "
+            "use the tokenizer of the model, or a model with at least as many rows"
         )
-    else:
-        raise ModelError(f"{directory}: has neither model.safetensors nor model.safetensors.index.json")
 
 
 def _family(config: ConfigFile, reference: str | None) -> Family:
@@ -168,27 +141,6 @@ def _window(config: ConfigFile, family: Family) -> int | None:
     if not sliding and config.fields.get("sliding_window", family.window) is None:
         return None
     return config.integer("sliding_window", family.window)
-
-
-def _tensor_names(file: Path) -> set[str]:
-    """Names in a safetensors header; raises when the file's size is not what the header promises."""
-    if not file.exists():
-        raise ModelError(f"{file}: missing, although the index of the checkpoint names it")
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        prefix = stream.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-        if length > min(_HEADER_LIMIT, size - 8):
-            raise ModelError(f"{file}: truncated or not a safetensors file ({size} bytes)")
-        header = stream.read(length)
-    try:
-        tensors = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
-        expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        raise ModelError(f"{file}: its safetensors header is damaged; copy the file again") from None
-    if size != expected:
-        raise ModelError(f"{file}: has {size} bytes but its header promises {expected}; copy the file again")
-    return set(tensors)
 
 
 def _listed(values: list[int]) -> str:

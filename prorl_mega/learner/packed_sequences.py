@@ -1,4 +1,4 @@
-"""Where the sequences of a pack begin and end, for attention on any device."""
+"""The bounds of the sequences in a pack, for attention on any device."""
 
 from __future__ import annotations
 

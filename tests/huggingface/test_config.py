@@ -18,8 +18,9 @@ from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.qwen2 import QWEN2
 from prorl_mega.families.registry import FAMILIES
 from prorl_mega.families.rope import Llama3Scaling
-from prorl_mega.huggingface.config import check_layout, check_weights_complete, describe
+from prorl_mega.huggingface.config import check_layout, describe
 from prorl_mega.huggingface.config_fields import BOOKKEEPING, NEUTRAL, READ
+from prorl_mega.huggingface.weights import read_headers
 
 # As published with the models; spelled by transformers 4.
 DEEPSEEK_1P5B = {
@@ -226,11 +227,11 @@ def write_sharded(directory: Path) -> None:
 
 def test_whole_weights_pass(tmp_path: Path) -> None:
     write_sharded(tmp_path)
-    check_weights_complete(tmp_path)
+    read_headers(tmp_path)
     for file in tmp_path.iterdir():
         file.unlink()
     (tmp_path / "model.safetensors").write_bytes(safetensors_bytes("a"))
-    check_weights_complete(tmp_path)
+    read_headers(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 30, -1])
@@ -239,35 +240,35 @@ def test_truncated_weights_are_named(tmp_path: Path, kept: int) -> None:
     file = tmp_path / "two.safetensors"
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(ModelError, match=r"two\.safetensors"):
-        check_weights_complete(tmp_path)
+        read_headers(tmp_path)
 
 
 @pytest.mark.parametrize("header", [b"[1, 2]", b'{"a": 3}', b"\xff{}"])
 def test_damaged_headers_are_named(tmp_path: Path, header: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(ModelError, match=r"model\.safetensors.*damaged"):
-        check_weights_complete(tmp_path)
+        read_headers(tmp_path)
 
 
 def test_weights_that_the_index_names_must_exist(tmp_path: Path) -> None:
     write_sharded(tmp_path)
     (tmp_path / "one.safetensors").write_bytes(safetensors_bytes("a"))
     with pytest.raises(ModelError, match=r"one\.safetensors: lacks b"):
-        check_weights_complete(tmp_path)
+        read_headers(tmp_path)
     (tmp_path / "one.safetensors").unlink()
     with pytest.raises(ModelError, match=r"one\.safetensors: missing"):
-        check_weights_complete(tmp_path)
+        read_headers(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../one.safetensors"}}')
     with pytest.raises(ModelError, match="not a plain file name"):
-        check_weights_complete(tmp_path)
+        read_headers(tmp_path)
 
 
 def test_pickled_and_absent_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"neither model\.safetensors nor"):
-        check_weights_complete(tmp_path)
+        read_headers(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(ModelError, match=r"pytorch_model\.bin: pickled weights are refused"):
-        check_weights_complete(tmp_path)
+        read_headers(tmp_path)
 
 
 def test_a_login_node_needs_no_torch() -> None:
