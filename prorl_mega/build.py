@@ -55,11 +55,9 @@ class Parts:
     max_logprob_gap: float  # between engine and learner, on the first step of this start
     compared: bool = False
 
-    def compare_engine(self, sequences: list[TrainSample]) -> None:
+    def compare_engine(self, sequences: list[TrainSample], version: int) -> None:
         """Once per start: refuse an engine that computes another model than the learner (`NumericsError`)."""
-        if not self.compared:
-            check_agreement(sequences, self.max_logprob_gap)
-            self.compared = True
+        self.compared = self.compared or check_agreement(sequences, version, self.max_logprob_gap)
 
     def apply_settings(self, settings: RunConfig) -> None:
         """Use `settings` for learner and problems from here on."""

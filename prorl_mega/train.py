@@ -63,7 +63,7 @@ def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
             with log.phase("update"):
                 for part in split_updates(sequences, recipe):
                     log.add(learner.update(part, hyperparams))
-                parts.compare_engine(sequences)
+                parts.compare_engine(sequences, step)
             step += 1
 
             with log.phase("push"):

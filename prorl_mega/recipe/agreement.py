@@ -23,23 +23,23 @@ from prorl_mega.types import TrainSample
 BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 0.05}
 
 
-def check_agreement(sequences: Sequence[TrainSample], bound: float) -> None:
-    """Raise `NumericsError` if engine and learner differ by more than `bound` on the newest weights' samples.
+def check_agreement(sequences: Sequence[TrainSample], version: int, bound: float) -> bool:
+    """Raise `NumericsError` if engine and learner differ by more than `bound` on samples of the weights `version`.
 
-    The sequences have `old_logprobs`, of the weights that sampled the newest of them; nothing is computed but a mean.
+    The sequences have `old_logprobs`, of those weights; nothing is computed but a mean. Returns whether there was
+    anything to compare: samples of earlier weights differ by right.
     """
-    newest = max((sequence.version for sequence in sequences), default=0)
     pairs = [
         (sequence.old_logprobs, sequence.rollout_logprobs)
         for sequence in sequences
-        if sequence.version == newest and sequence.old_logprobs is not None
+        if sequence.version == version and sequence.old_logprobs is not None
     ]
     if not pairs:
-        return
+        return False
     learner, engine = (np.concatenate(each).astype(np.float64) for each in zip(*pairs, strict=True))
     gap = np.abs(learner - engine)
     if gap.mean() <= bound:
-        return
+        return True
     raise NumericsError(
         f"engine and learner do not compute the same model: over the {len(gap):,} tokens that were just sampled, the "
         f"mean log-probability is {engine.mean():.5g} in the engine and {learner.mean():.5g} in the learner; they "
