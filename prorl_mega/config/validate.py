@@ -204,9 +204,9 @@ def _cluster(cluster: ClusterConfig) -> list[str]:
 
 def _model(model: ModelConfig, parallel: ParallelConfig) -> ModelDescription:
     description = describe(model.path, model.family)
+    check_layout(description, parallel.tensor, parallel.pipeline)
     if model.weights is WeightSource.pretrained:
         check_weights(model.path, description)
-    check_layout(description, parallel.tensor, parallel.pipeline)
     return description
 
 
