@@ -28,6 +28,7 @@ from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
 from prorl_mega.protocols import Controller, Rollout
+from prorl_mega.recipe.agreement import BOUNDS, check_agreement
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.rollout.engine import VllmRollout
@@ -37,7 +38,7 @@ from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.tasks.objection import length_check
 from prorl_mega.tasks.shared_mixture import SharedMixture
-from prorl_mega.types import Decision
+from prorl_mega.types import Decision, TrainSample
 from prorl_mega.verifiers.pool import VerifierPool
 from prorl_mega.verifiers.remote.client import RemoteVerifiers
 from prorl_mega.weight_sync import WeightSync
@@ -55,8 +56,14 @@ class Parts:
     problems: Curriculum
     collector: Collector
     controller: Controller
+    max_logprob_gap: float  # between engine and learner, on the first step of this start
+    compared: bool = False
     companions: dict[str, bytes] = field(default_factory=dict)
     """Configuration and tokenizer of the model, which travel with every checkpoint; they are read before training."""
+
+    def compare_engine(self, sequences: list[TrainSample], version: int) -> None:
+        """Once per start: refuse an engine that computes another model than the learner (`NumericsError`)."""
+        self.compared = self.compared or check_agreement(sequences, version, self.max_logprob_gap)
 
     def apply_settings(self, settings: RunConfig) -> None:
         """Use `settings` for learner and problems from here on."""
@@ -123,6 +130,8 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
             seed=config.seed,
             reference=config.reference,
         )
+    if ignored := learner.description.ignored:
+        run.message(f"ignored: {', '.join(ignored)} of {config.model.path}/config.json, which nothing here knows")
     if learner.kernels is not None:
         run.message(f"log-probs, entropy and KL by {learner.kernels}")
     say = run.message
@@ -154,6 +163,7 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
             ),
             controller=controller,
             companions=read_companions(config.model.path),
+            max_logprob_gap=config.rollout.max_logprob_gap or BOUNDS[learner.dtype],
         )
 
 

@@ -16,7 +16,8 @@ from prorl_mega.config.schema import Precision, Recompute, RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import ExitCode
 from prorl_mega.families.family import ModelDescription
-from prorl_mega.huggingface.config import describe
+from prorl_mega.huggingface.config import check_vocabulary, describe
+from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.tasks import mixture
 
 _GIB = 2**30
@@ -120,8 +121,12 @@ def main(settings: DictConfig) -> ExitCode:
     world_size = cluster.nodes * cluster.ranks_per_node
     config = to_config(settings, RunConfig, world_size)
     print(OmegaConf.to_yaml(OmegaConf.structured(config)))
-    for name, value in derived(config, describe(config.model.path, config.model.family), world_size).items():
+    description = describe(config.model.path, config.model.family)
+    check_vocabulary(len(Tokenizer(config.model.path)), description)
+    for name, value in derived(config, description, world_size).items():
         print(f"{name:>18}: {value}")
+    if description.ignored:
+        print(f"{'ignored':>18}: {', '.join(description.ignored)} of config.json, which nothing here knows")
     for number, line in enumerate(mixture.describe(config.tasks)):
         print(f"{'' if number else 'tasks':>18}{' ' if number else ':'} {line}")
     return ExitCode.FINISHED

@@ -97,6 +97,7 @@ def improve(step: int, settings: RunConfig, parts: Parts, run: TrainingRun, log:
     with log.phase("update"):
         for part in split_updates(sequences, recipe):
             log.add(learner.update(part, hyperparams))
+        parts.compare_engine(sequences, step)
     with log.phase("push"):
         rollout.wake()
         parts.sync.update_weights(version=step + 1)

@@ -84,6 +84,9 @@ class RolloutConfig:
     cpu_kv_cache_gib: int = bounded(1, ge=1)
     enforce_eager: bool = False  # no CUDA graphs; always so on a CPU
     sync_bucket_mib: int = bounded(512, ge=1)  # most that a weight update holds beyond the learner's shard
+    # A mean |log-prob of the learner − of the engine| beyond it, in nats, ends the first step of a start; 0: 1e-3 where
+    # the learner computes in fp32, 0.05 in bf16.
+    max_logprob_gap: float = bounded(0.0, ge=0)
 
 
 class OptimizerName(StrEnum):

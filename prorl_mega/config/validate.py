@@ -27,10 +27,12 @@ from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.errors import ConfigError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.chat_template import read_chat_template
-from prorl_mega.huggingface.config import check_layout, check_weights_complete, describe
+from prorl_mega.huggingface.config import check_layout, describe
 from prorl_mega.huggingface.tokenizer_files import TokenizerFiles
+from prorl_mega.huggingface.weights import check_weights
 
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[0-9]{1,5}")
+_NO_SHAPE = {"max_positions", "positions_bound_by", "ignored"}  # what two checkpoints of one model may differ in
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -80,9 +82,7 @@ def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
     _raise_all(problems)
     description = _model(config.model, config.parallel)
     if longest > description.max_positions:
-        raise ConfigError(
-            f"max_tokens={longest} is more than the context of the model ({description.max_positions} positions)"
-        )
+        raise ConfigError(f"max_tokens={longest} is more than the context of the model ({_positions(description)})")
 
 
 def validate_tasks(tasks: TasksConfig) -> None:
@@ -214,10 +214,10 @@ def _cluster(cluster: ClusterConfig) -> list[str]:
 
 def _model(model: ModelConfig, parallel: ParallelConfig) -> ModelDescription:
     description = describe(model.path, model.family)
-    if model.weights is WeightSource.pretrained:
-        check_weights_complete(model.path)
     check_layout(description, parallel.tensor, parallel.pipeline)
     read_chat_template(TokenizerFiles(model.path), **dataclasses.asdict(model.chat))
+    if model.weights is WeightSource.pretrained:
+        check_weights(model.path, description)
     return description
 
 
@@ -237,10 +237,10 @@ def _reference(config: RunConfig, description: ModelDescription) -> list[str]:
     if reference.path is None:
         return []
     found = describe(reference.path, config.model.family)
-    names = [each.name for each in dataclasses.fields(description) if each.name != "max_positions"]
+    names = [each.name for each in dataclasses.fields(description) if each.name not in _NO_SHAPE]
     odd = [name for name in names if getattr(found, name) != getattr(description, name)]
     if not odd:
-        check_weights_complete(reference.path)
+        check_weights(reference.path, found)
     return [
         f"reference.path={reference.path} is not of the policy's architecture: {name} is {getattr(found, name)}, "
         f"not {getattr(description, name)}; the reference has to be a checkpoint of the same model"
@@ -256,8 +256,19 @@ def _context(config: RunConfig, stages: list[RunConfig], description: ModelDescr
     works = f"max_response_tokens of at most {left} works" if left > 0 else "use a model with a longer context"
     return [
         f"rollout.max_prompt_tokens={prompt} + rollout.max_response_tokens={response} = {prompt + response} is more "
-        f"than the model's context ({description.max_positions} positions); {works}"
+        f"than the model's context ({_positions(description)}); {works}"
     ]
+
+
+def _positions(description: ModelDescription) -> str:
+    if description.positions_bound_by == "max_position_embeddings":
+        return f"{description.max_positions} positions"
+    reasons = {
+        "sliding_window": "up to sliding_window a model is one with full attention, which is what is supported",
+        "longrope": "LongRoPE is supported up to original_max_position_embeddings",
+        "yarn": "YaRN's factor times original_max_position_embeddings",
+    }
+    return f"{description.max_positions} positions: {reasons[description.positions_bound_by]}"
 
 
 def _fits(longest: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from prorl_mega.families.param_mapping import ParamMapping
+from prorl_mega.families.rope import RopeScaling
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -17,24 +18,19 @@ class Family:
     """
 
     architecture: str  # the name in `architectures` of config.json
+    model_type: str | None = None  # the name in `model_type`, by which transformers reads the rest of config.json
     before_layers: Callable[[ModelDescription], list[ParamMapping]]
     layer: Callable[[ModelDescription], list[ParamMapping]]
     after_layers: Callable[[ModelDescription], list[ParamMapping]]
     qkv_bias: bool = False
     qk_norm: bool = False
     head_dim: int | None = None  # where config.json has none; None: hidden_size / heads
+    window: int | None = None  # `sliding_window` where config.json has none
     window_has_switch: bool = False  # `sliding_window` counts only with `use_sliding_window: true`
     may_lack_kv_heads: bool = False  # without `num_key_value_heads` there are as many as query heads
-
-
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Llama3Scaling:
-    """Frequency-dependent RoPE scaling of Llama 3.1 and later (`rope_type: llama3`)."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_positions: int
+    rope_types: tuple[str, ...] = ("default", "linear", "llama3", "yarn")
+    partial_rotary: bool = False  # `partial_rotary_factor` counts
+    original_max_positions: int | None = None  # `original_max_position_embeddings` where config.json has none
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -50,10 +46,13 @@ class ModelDescription:
     head_dim: int
     vocab_size: int  # rows of the embedding as stored, before any padding
     max_positions: int
+    positions_bound_by: str = "max_position_embeddings"  # the field of config.json that `max_positions` comes from
     rope_theta: float
-    rope_scaling: Llama3Scaling | None
+    rope_scaling: RopeScaling | None
+    rotary_dim: int  # channels of each head that are rotated, the first ones
     norm_eps: float
     tied_embeddings: bool  # the LM head is the embedding
+    ignored: tuple[str, ...] = ()  # fields of config.json that neither this project nor transformers knows
 
     @property
     def qkv_bias(self) -> bool:

@@ -40,11 +40,12 @@ def after_layers(model: ModelDescription) -> list[ParamMapping]:
 
 
 def fused_qkv(model: ModelDescription) -> FusedQKVRule:
-    return FusedQKVRule(queries_per_group=model.heads // model.kv_heads, head_dim=model.head_dim)
+    return FusedQKVRule(groups=model.kv_heads, queries_per_group=model.heads // model.kv_heads, head_dim=model.head_dim)
 
 
 LLAMA = Family(
     architecture="LlamaForCausalLM",
+    model_type="llama",
     before_layers=before_layers,
     layer=layer,
     after_layers=after_layers,

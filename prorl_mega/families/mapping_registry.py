@@ -48,7 +48,7 @@ class MappingRegistry:
     @cached_property
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Every Hugging Face tensor of the model with its shape, in the order of export."""
-        return {name: shape for mapping in self.exported for name, shape in mapping.tensors.items()}
+        return {name: shape for mapping in self.exported for name, shape in mapping.checkpoint_tensors.items()}
 
     @cached_property
     def _by_name(self) -> dict[str, ParamMapping]:

@@ -22,8 +22,10 @@ def layer(model: ModelDescription) -> list[ParamMapping]:
 QWEN2 = replace(
     LLAMA,
     architecture="Qwen2ForCausalLM",
+    model_type="qwen2",
     layer=layer,
     qkv_bias=True,
+    window=4096,
     window_has_switch=True,
     may_lack_kv_heads=False,
 )

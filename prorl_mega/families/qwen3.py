@@ -22,9 +22,11 @@ def layer(model: ModelDescription) -> list[ParamMapping]:
 QWEN3 = replace(
     LLAMA,
     architecture="Qwen3ForCausalLM",
+    model_type="qwen3",
     layer=layer,
     qk_norm=True,
     head_dim=128,
+    window=4096,
     window_has_switch=True,
     may_lack_kv_heads=False,
 )

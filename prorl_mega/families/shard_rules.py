@@ -3,6 +3,8 @@
 A rule knows two things. `axis`: the dimension along which the ranks divide each Hugging Face tensor (None: every rank
 holds all of it). `pieces`: where a rank's pieces of those tensors lie in its shard, as views. It works on one rank's
 data alone, so the same rule serves any number of ranks, and elements are only moved: every dtype survives bit for bit.
+More ranks than there are units that a rule keeps together (`splits`) divide the rows of the parameter instead,
+regardless of what they belong to.
 Rules need no torch until they are given a tensor.
 """
 
@@ -28,6 +30,9 @@ class ShardRule(Protocol):
     def pieces(self, shard: Tensor) -> tuple[Tensor, ...]:
         """Views of `shard` whose elements, in order, are its pieces; leading dimensions may be split in several."""
 
+    def splits(self, tensor_size: int) -> bool:
+        """Whether that many ranks divide each tensor, and not the rows of the parameter."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plain:
@@ -38,6 +43,9 @@ class Plain:
 
     def pieces(self, shard: Tensor) -> tuple[Tensor, ...]:
         return (shard,)
+
+    def splits(self, tensor_size: int) -> bool:
+        return True
 
 
 REPLICATED = Plain(axis=None)
@@ -56,14 +64,20 @@ class GatedMLPRule:
         gate, up = shard.chunk(2)
         return gate, up
 
+    def splits(self, tensor_size: int) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class FusedQKVRule:
     """Attention's three projections in one, by query group: [its query heads, its key head, its value head] × groups.
 
-    Tensor parallelism divides whole groups. Serves weights `[out, in]` and biases `[out]`.
+    Tensor parallelism divides whole groups. With more ranks than groups Megatron divides the rows evenly, and its
+    attention gathers what they produce: keys and values are replicated as activations, never as weights, so gradients,
+    their norm and the optimizer need no correction. Serves weights `[out, in]` and biases `[out]`.
     """
 
+    groups: int
     queries_per_group: int
     head_dim: int
     axis: int = 0
@@ -72,3 +86,6 @@ class FusedQKVRule:
     def pieces(self, shard: Tensor) -> tuple[Tensor, ...]:
         heads = [self.queries_per_group, 1, 1]
         return shard.unflatten(0, (-1, sum(heads), self.head_dim)).split(heads, dim=1)
+
+    def splits(self, tensor_size: int) -> bool:
+        return self.groups % tensor_size == 0

@@ -17,8 +17,8 @@ from megatron.core.distributed import DistributedDataParallel, finalize_model_gr
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
 from prorl_kernels.linear_token_stats import TokenStats, linear_token_stats
-from prorl_mega.learner.attention import pack_lengths
 from prorl_mega.learner.batching import PackedBatch
+from prorl_mega.learner.packed_sequences import pack_lengths
 from prorl_mega.recipe.loss import LossOutputs
 
 Loss = Callable[[TokenStats, PackedBatch], LossOutputs]

@@ -114,6 +114,11 @@ class MegatronLearner:
         except RuntimeError as error:
             raise NumericsError(f"{error}. Other versions of Triton or of the driver may do") from error
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the parameters."""
+        return self._dtype
+
     def parameters(self) -> dict[str, torch.Tensor]:
         """This rank's shards by Megatron name with global layer numbers; the live tensors, not copies."""
         return {name: parameter.data for name, parameter in self._parameters.items()}

@@ -26,14 +26,15 @@ from megatron.core.transformer.transformer_layer import TransformerLayer, Transf
 from torch import Tensor, nn
 
 from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
-from prorl_mega.errors import ConfigError
 from prorl_mega.families.family import ModelDescription
-from prorl_mega.huggingface.config import check_layout
-from prorl_mega.learner.attention import PackedAttention, PackedSequences, RotaryPositions
+from prorl_mega.huggingface.config import check_layout, check_vocabulary
+from prorl_mega.learner.attention import PackedAttention
 from prorl_mega.learner.backend import activate
 from prorl_mega.learner.gate import GatedActivation
 from prorl_mega.learner.linear import HostColumnParallelLinear, HostRowParallelLinear, has_host_product
 from prorl_mega.learner.norm import RMSNorm
+from prorl_mega.learner.packed_sequences import PackedSequences
+from prorl_mega.learner.rotary import RotaryPositions
 
 
 class PolicyModel(GPTModel):
@@ -97,11 +98,7 @@ def build_model(
     be cut that way and `ConfigError` if `valid_vocab` does not fit.
     """
     check_layout(description, parallel.tensor, parallel.pipeline)
-    if not 0 < valid_vocab <= description.vocab_size:
-        raise ConfigError(
-            f"the tokenizer knows {valid_vocab} ids but the model has vocab_size={description.vocab_size}; "
-            "use the tokenizer of the model, or a model with at least as many rows"
-        )
+    check_vocabulary(valid_vocab, description)
     device = activate()
     config = _transformer_config(description, parallel, _dtype(precision, device), recompute, device)
     return [PolicyModel(config, description, valid_vocab=valid_vocab).to(device)]

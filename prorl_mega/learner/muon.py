@@ -18,6 +18,8 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from torch import Tensor
 
+from prorl_mega.families.shard_rules import ShardRule
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: the slope at zero is as large as it may be
 _STEPS = 5
 _RMS = 0.2
@@ -39,6 +41,9 @@ class Muon(torch.optim.Optimizer):
                 state["momentum_buffer"].mul_(momentum).add_(parameter.grad)
                 direction = parameter.grad.add(state["momentum_buffer"], alpha=momentum)
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                if not parameter.shard_rule.splits(parallel_state.get_tensor_model_parallel_world_size()):
+                    parameter.sub_(_orthogonal_rows(direction, parameter.shard_rule), alpha=group["lr"])
+                    continue
                 for piece, target in zip(
                     parameter.shard_rule.pieces(direction), parameter.shard_rule.pieces(parameter), strict=True
                 ):
@@ -51,9 +56,24 @@ def _orthogonal_part(shard: Tensor, axis: int) -> Tensor:
     size, rank = parallel_state.get_tensor_model_parallel_world_size(), parallel_state.get_tensor_model_parallel_rank()
     if size == 1:
         return orthogonal(shard)
-    pieces = [torch.empty_like(shard, memory_format=torch.contiguous_format) for _ in range(size)]
-    dist.all_gather(pieces, shard.contiguous(), group=parallel_state.get_tensor_model_parallel_group())
-    return orthogonal(torch.cat(pieces, dim=axis)).chunk(size, dim=axis)[rank]
+    return orthogonal(torch.cat(_of_all_ranks(shard), dim=axis)).chunk(size, dim=axis)[rank]
+
+
+def _orthogonal_rows(shard: Tensor, rule: ShardRule) -> Tensor:
+    """`_orthogonal_part` of the matrices in a parameter whose rows are divided, whatever matrix they belong to."""
+    parts = _of_all_ranks(shard)
+    whole = torch.cat(parts)
+    for piece in rule.pieces(whole):
+        piece.copy_(orthogonal(piece.reshape(-1, piece.shape[-1])).reshape(piece.shape))
+    return whole.chunk(len(parts))[parallel_state.get_tensor_model_parallel_rank()]
+
+
+def _of_all_ranks(shard: Tensor) -> list[Tensor]:
+    """The shards of all tensor-parallel ranks."""
+    size = parallel_state.get_tensor_model_parallel_world_size()
+    shards = [torch.empty_like(shard, memory_format=torch.contiguous_format) for _ in range(size)]
+    dist.all_gather(shards, shard.contiguous(), group=parallel_state.get_tensor_model_parallel_group())
+    return shards
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

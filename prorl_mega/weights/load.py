@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ from torch import Tensor
 from prorl_mega.errors import ModelError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.mapping_registry import MappingRegistry
-from prorl_mega.huggingface.config import check_weights_complete
+from prorl_mega.huggingface.weights import check_weights
 from prorl_mega.types import ParallelLayout
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-
-_FLOATS = {"F64", "F32", "F16", "BF16"}
-_HARMLESS = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")  # computed from config.json
 
 
 @torch.no_grad()
@@ -37,15 +33,14 @@ def load_weights(
     """
     registry = MappingRegistry(description)
     _check_parameters(parameters, registry, layout)
-    with Checkpoint(Path(path)) as checkpoint:
-        checkpoint.check(registry.tensors, tied=description.tied_embeddings)
+    with Checkpoint(Path(path), description) as checkpoint:
         for name, parameter in parameters.items():
             mapping = registry.mapping(name)
             rows = parameter.shape[0]
             expected = mapping.shard_shape(layout.tensor_size, rows)
             assert tuple(parameter.shape) == expected, f"{name}: {tuple(parameter.shape)} in the model, not {expected}"
             assert not mapping.rule.padded or rows * layout.tensor_size >= description.vocab_size, name
-            slices = {tensor: checkpoint.slice(tensor) for tensor in mapping.tensors}
+            slices = {tensor: checkpoint.slice(tensor) for tensor in mapping.checkpoint_tensors}
             try:
                 mapping.load(parameter, slices, layout.tensor_rank, layout.tensor_size)
             except SafetensorError as error:
@@ -70,15 +65,10 @@ def _check_parameters(parameters: Mapping[str, Tensor], registry: MappingRegistr
 class Checkpoint:
     """The safetensors files of a Hugging Face directory, opened lazily; a context manager."""
 
-    def __init__(self, directory: Path) -> None:
-        check_weights_complete(directory)
-        self._directory = directory
-        self._open: dict[str, Any] = {}
-        index = directory / INDEX
-        if index.exists():
-            self._files: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        else:
-            self._files = dict.fromkeys(self._handle(SINGLE).keys(), SINGLE)
+    def __init__(self, directory: Path, description: ModelDescription) -> None:
+        """Raises `ModelError` unless the files hold the model: `huggingface.weights.check_weights`."""
+        self._files = {name: stored.file for name, stored in check_weights(directory, description).items()}
+        self._open: dict[Path, Any] = {}
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -86,31 +76,14 @@ class Checkpoint:
     def __exit__(self, *_: object) -> None:
         self._open.clear()
 
-    def check(self, tensors: Mapping[str, tuple[int, ...]], *, tied: bool) -> None:
-        """Raise `ModelError` unless the files hold exactly `tensors` (harmless extras aside), in these shapes."""
-        where = self._directory
-        if missing := [name for name in tensors if name not in self._files]:
-            raise ModelError(f"{where}: has no tensor {missing[0]!r} (missing: {len(missing)} of {len(tensors)})")
-        for name, file in self._files.items():
-            if name not in tensors:
-                if name.endswith(_HARMLESS) or (tied and name == "lm_head.weight"):
-                    continue
-                raise ModelError(f"{where / file}: tensor {name!r} is not a part of the model in config.json")
-            stored = self.slice(name)
-            shape, dtype = tuple(stored.get_shape()), stored.get_dtype()
-            if shape != tensors[name]:
-                raise ModelError(f"{where / file}: {name!r} has shape {shape}; config.json says {tensors[name]}")
-            if dtype not in _FLOATS:
-                raise ModelError(f"{where / file}: {name!r} is stored as {dtype}; only {sorted(_FLOATS)} can be loaded")
-
     def slice(self, name: str) -> Any:
         """A lazy view: indexing it reads what is asked for."""
         return self._handle(self._files[name]).get_slice(name)
 
-    def _handle(self, file: str) -> Any:
+    def _handle(self, file: Path) -> Any:
         if file not in self._open:
             try:
-                self._open[file] = safe_open(self._directory / file, framework="pt")
+                self._open[file] = safe_open(file, framework="pt")
             except (SafetensorError, OSError) as error:
-                raise ModelError(f"{self._directory / file}: not a whole safetensors file: {error}") from None
+                raise ModelError(f"{file}: not a whole safetensors file: {error}") from None
         return self._open[file]

@@ -38,7 +38,8 @@ def stream_weights(
     `parameters` are this rank's live shards by Megatron name with global layer numbers, all of one dtype; a group of
     one rank may be None. All ranks of the groups have to consume the stream to its end. Beyond the shard, and beside
     what the consumer keeps, it holds at most one bucket: `max(bucket_bytes, bytes of the largest tensor)`, padding of
-    the vocabulary included. With one tensor rank and one stage nothing is copied: the tensors are views of the shard.
+    the vocabulary included, and twice the largest parameter where shards are joined before they are taken apart (fused
+    tensors, more tensor ranks than key/value heads). With one tensor rank and one stage tensors are views of the shard.
 
     A yielded tensor is the consumer's to keep until the parameters change and may be non-contiguous; it must not be
     written to. Rows of the padded vocabulary never appear.
@@ -50,7 +51,11 @@ def stream_weights(
     assert len(dtypes) == 1, f"parameters of one dtype can be streamed, not {dtypes}"
     if layout.tensor_size == layout.pipeline_size == 1:
         for mapping in registry.exported:
-            pieces = mapping.rule.pieces(_owned(shards, mapping))
+            shard = _owned(shards, mapping)
+            if mapping.stored is not None:
+                yield from mapping.join([shard]).items()
+                continue
+            pieces = mapping.rule.pieces(shard)
             for (name, shape), piece in zip(mapping.tensors.items(), pieces, strict=True):
                 yield name, piece.reshape(-1, *shape[1:])[: shape[0]]
         return
@@ -62,10 +67,10 @@ def stream_weights(
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """The part of one rank in one Hugging Face tensor."""
+    """The part of one rank in one Hugging Face tensor, or its whole shard where the shards have to be joined first."""
 
     mapping: ParamMapping
-    index: int  # among the mapping's tensors
+    index: int | None  # among the mapping's tensors; None: the shard
     name: str
     rows: int  # of the full tensor, without padding
     shape: tuple[int, ...]  # of the piece, the divided dimension first
@@ -112,6 +117,10 @@ class _Exchange:
         size = self._layout.tensor_size
         plan = []
         for mapping, stage in zip(mappings, stages, strict=True):
+            if mapping.stored is not None or not mapping.rule.splits(size):
+                shape = mapping.shard_shape(size, vocabulary_rows)
+                plan.append(_Piece(mapping, None, mapping.name, shape[0] * size, shape, 0, stage))
+                continue
             for index, (name, shape) in enumerate(mapping.tensors.items()):
                 axis = mapping.rule.axis if size > 1 else 0
                 piece = shape if axis is None else (shape[axis] // size, *shape[:axis], *shape[axis + 1 :])
@@ -131,19 +140,24 @@ class _Exchange:
             dist.broadcast(own, group=self._pipeline_group, group_src=bucket[0].stage)
         if layout.tensor_size > 1:
             dist.all_gather_into_tensor(buffer.view(-1), own, group=self._tensor_group)
-        if len(bucket) == 1:
+        if len(bucket) == 1 and bucket[0].index is not None:
             yield bucket[0].name, _view(buffer, bucket[0])
             return
         offset = 0
         for piece in bucket:
-            yield piece.name, _copy(buffer[:, offset : offset + piece.elements], piece)
+            columns = buffer[:, offset : offset + piece.elements]
+            if piece.index is None:
+                yield from piece.mapping.join(_shards(columns, piece)).items()
+            else:
+                yield piece.name, _copy(columns, piece)
             offset += piece.elements
 
     def _pack(self, bucket: Sequence[_Piece], own: Tensor) -> None:
         offset = 0
         for piece in bucket:
-            pieces = piece.mapping.rule.pieces(self._shards[piece.mapping.name])
-            source = pieces[piece.index].movedim(piece.axis or 0, 0)
+            source = self._shards[piece.mapping.name]
+            if piece.index is not None:
+                source = piece.mapping.rule.pieces(source)[piece.index].movedim(piece.axis or 0, 0)
             own[offset : offset + piece.elements].view(source.shape).copy_(source)
             offset += piece.elements
 
@@ -183,6 +197,13 @@ def _copy(columns: Tensor, piece: _Piece) -> Tensor:
     full = columns.new_empty(*others[: piece.axis], size * extent, *others[piece.axis :])
     full.movedim(piece.axis, 0).unflatten(0, (size, extent)).copy_(by_rank)
     return full[: piece.rows]
+
+
+def _shards(columns: Tensor, piece: _Piece) -> list[Tensor]:
+    """The shards of all ranks, or the whole parameter where these are its rows."""
+    if piece.mapping.rule.splits(len(columns)):
+        return [row.view(piece.shape) for row in columns]
+    return [columns.reshape(-1, *piece.shape[1:])]
 
 
 def _owned(shards: Mapping[str, Tensor], mapping: ParamMapping) -> Tensor:

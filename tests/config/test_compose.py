@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.programs import TOKENIZER
 from helpers.settings import compose_settings, model_directory, run_config
 from omegaconf import DictConfig, OmegaConf
 
@@ -339,6 +340,8 @@ def test_installed_package_finds_its_configs(tmp_path: Path, monkeypatch: pytest
 
 def test_plan_needs_no_torch_and_prints_derived_numbers(model: Path) -> None:
     program = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('prorl_mega.plan', run_name='__main__')"
+    shutil.copyfile(TOKENIZER / "tokenizer.json", model / "tokenizer.json")
+    shutil.copyfile(TOKENIZER / "tokenizer_config.json", model / "tokenizer_config.json")
     arguments = ["experiment=prorl_v1_1p5b", "model=random", f"model.path={model}", "parallel=tp2"]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from helpers.settings import model_directory, run_config
+from helpers.programs import TOKENIZER
+from helpers.settings import compose_settings, model_directory, run_config
+from safetensors.numpy import save_file
 
 from prorl_mega.config.schema import TaskConfig, TasksConfig
-from prorl_mega.errors import ConfigError
+from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.families.mapping_registry import MappingRegistry
 from prorl_mega.huggingface.config import describe
-from prorl_mega.plan import derived, estimate_memory, parameter_count
+from prorl_mega.plan import derived, estimate_memory, main, parameter_count
 from prorl_mega.tasks import mixture
 
 
@@ -70,3 +78,37 @@ def test_tasks_say_which_files_they_read_and_which_are_missing(tmp_path: Path) -
     entries["gone"].options["scorin"] = "all"
     with pytest.raises(ConfigError, match=r"tasks\.mixture\.gone.*scorin: no such option.*did you mean 'scoring'"):
         mixture.describe(TasksConfig(mixture=entries))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda model: (model / "tokenizer.json").unlink(), r"tokenizer\.json: no such file"),
+        (lambda model: (model / "model.safetensors").unlink(), r"neither model\.safetensors nor"),
+        (lambda model: change(model, vocab_size=101), r"'model\.embed_tokens\.weight' has shape \(100, 192\); config"),
+        (lambda model: change(model, vocab_size=9), r"'model\.embed_tokens\.weight' has shape"),
+        (lambda model: change(model, num_hidden_layers=9), r"has no tensor 'model\.layers"),
+        (lambda model: change(model, num_hidden_layers=1), r"tensor 'model\.layers\.1\..* is not a part of the model"),
+        (lambda model: change(model, logit_scale=2.0), "logit_scale=2.0 is not supported; only 1 works"),
+        (lambda model: change(model, rope_scaling={"rope_type": "dynamic"}), "'dynamic' is not supported"),
+        (
+            lambda model: change(model, use_sliding_window=True, sliding_window=16),
+            r"\(16 positions: up to slid",
+        ),
+    ],
+)
+def test_refuses_what_training_refuses(tmp_path: Path, break_it: Callable[[Path], Any], message: str) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(TOKENIZER, model)
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in MappingRegistry(describe(model)).tensors.items()}
+    save_file(tensors, model / "model.safetensors")
+    settings = compose_settings("experiment=demo", "model=pretrained", f"model.path={model}")
+    assert main(settings) is ExitCode.FINISHED
+    break_it(model)
+    with pytest.raises(ConfigError, match=message):
+        main(settings)
+
+
+def change(model: Path, **changes: Any) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | changes))

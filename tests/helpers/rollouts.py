@@ -30,6 +30,8 @@ def engine_checkpoint(directory: Path, family: str, *, seed: int = 0) -> Path:
     heads = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 2}
     if family == "qwen3":
         heads |= {"num_attention_heads": 4, "head_dim": 32}
+    if family == "mistral":
+        heads |= {"sliding_window": 64}  # longer than a sequence: full attention
     return tiny_checkpoint(directory, family, seed=seed, vocab_size=VOCABULARY, eos_token_id=EOS, **heads)
 
 

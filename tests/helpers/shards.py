@@ -22,7 +22,7 @@ SIZES = {
     "vocab_size": 67,  # no tensor size divides it
 }
 CHECKPOINTS = [(family, tied) for family in ("llama3", "qwen2", "qwen3") for tied in (False, True)]
-CHECKPOINTS.append(("mistral", False))
+CHECKPOINTS += [("mistral", False), ("phi3", False), ("qwen2_few", False)]  # few: key/value heads
 MY_FAMILY = str(Path(__file__).parents[2] / "examples" / "my_family.py") + ":MISTRAL"
 
 
@@ -30,16 +30,12 @@ def write_checkpoint(directory: Path, family: str, *, tied: bool) -> Path:
     """A checkpoint that four tensor ranks and two stages can share."""
     from helpers.tiny import tiny_checkpoint  # imports transformers, which ranks that only read have no use for
 
-    return tiny_checkpoint(directory, family, tie_word_embeddings=tied, **SIZES)
-
-
-def family_of(directory: Path) -> str | None:
-    """`model.family` of a tiny checkpoint: the example's for the family that is not built in."""
-    return MY_FAMILY if "MistralForCausalLM" in (directory / "config.json").read_text() else None
+    few = {"num_key_value_heads": 2} if family.endswith("_few") else {}
+    return tiny_checkpoint(directory, family.removesuffix("_few"), tie_word_embeddings=tied, **SIZES | few)
 
 
 def described(directory: Path) -> ModelDescription:
-    return describe(directory, family_of(directory))
+    return describe(directory)
 
 
 def read_checkpoint(directory: Path) -> dict[str, torch.Tensor]:

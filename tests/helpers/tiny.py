@@ -11,19 +11,24 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
 
-FAMILIES = ("qwen2", "qwen2_tied", "qwen3", "llama3", "mistral")
+FAMILIES = ("qwen2", "qwen2_tied", "qwen3", "llama3", "mistral", "yarn", "phi3", "phi3_long")
 
 _CLASSES = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
     "llama3": (LlamaConfig, LlamaForCausalLM),
-    "mistral": (MistralConfig, MistralForCausalLM),  # not built in: examples/my_family.py
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "yarn": (Qwen2Config, Qwen2ForCausalLM),
+    "phi3": (Phi3Config, Phi3ForCausalLM),
+    "phi3_long": (Phi3Config, Phi3ForCausalLM),
 }
 # An odd vocabulary exercises padding; the scaling bends frequencies within sequences of a few dozen tokens.
 _COMMON = {
@@ -47,6 +52,10 @@ _LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+# The ramp lies within the few planes of a tiny head; the attention factor is 1.14.
+_YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}
+_PARTIAL = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+_LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0}
 
 
 def tiny_checkpoint(directory: str | Path, family: str, *, seed: int = 0, **overrides: Any) -> Path:
@@ -61,11 +70,22 @@ def tiny_checkpoint(directory: str | Path, family: str, *, seed: int = 0, **over
         settings |= {"head_dim": 16}  # unlike hidden_size / heads
     if family == "mistral":
         settings |= {"sliding_window": None}
+    if family == "yarn":
+        settings |= {"rope_parameters": _YARN}
+    if family.startswith("phi3"):
+        settings |= {"rope_parameters": _PARTIAL}
+    if family == "phi3_long":
+        settings |= {"original_max_position_embeddings": 256}
     if family == "llama3":
         settings |= {"rope_parameters": _LLAMA3_ROPE}
+    settings |= overrides
+    if family == "phi3_long" and "rope_parameters" not in overrides:
+        planes = (settings.get("head_dim") or settings["hidden_size"] // settings["num_attention_heads"]) // 2
+        short = [1.0 + index / planes for index in range(planes)]
+        settings |= {"rope_parameters": _LONGROPE | {"short_factor": short, "long_factor": [8.0] * planes}}
     config_class, model_class = _CLASSES[family]
     torch.manual_seed(seed)
-    model = model_class(config_class(**(settings | overrides))).float()
+    model = model_class(config_class(**settings)).float()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:

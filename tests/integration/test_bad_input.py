@@ -140,9 +140,9 @@ def changed_model(commands: Commands, name: str, **changes: Any) -> Path:
 
 
 def test_key_value_heads(commands: Commands) -> None:
-    model = changed_model(commands, "grouped", num_attention_heads=4, hidden_size=128)
-    message = r"parallel\.tensor=4 does not divide the model's key/value heads \(2\); these work: 1, 2"
-    commands.refuses(TRAIN, ["experiment=small", f"model.path={model}", "parallel.tensor=4"], message, ranks=4)
+    model = changed_model(commands, "grouped", num_attention_heads=6)
+    message = r"parallel\.tensor=3 does not divide the model's key/value heads \(2\), nor they it; these work: 1, 2"
+    commands.refuses(TRAIN, ["experiment=small", f"model.path={model}", "parallel.tensor=3"], message, ranks=3)
 
 
 def test_unknown_architecture(commands: Commands) -> None:

@@ -176,3 +176,16 @@ def test_two_ranks_that_are_stopped_go_on_as_if_they_had_not(setup: Path, run_ar
     assert metrics(run, seconds=False) == metrics(whole, seconds=False)
     for part in ("checkpoints/step_000003", "evaluation", "samples"):
         assert contents(run / part) == contents(whole / part), part
+
+
+def test_an_engine_that_computes_another_model_ends_the_first_step(setup: Path, run_arguments: tuple[str, ...]) -> None:
+    """By a bound that rounding alone passes; the samples of the step are there, a checkpoint of it is not."""
+    arguments = [*run_arguments, *SHORTER, "name=disagreement", "rollout.max_logprob_gap=1e-12"]
+    finished = run_program("prorl_mega.train", setup, *arguments)
+    assert finished.code == 23, finished.output
+    assert "engine and learner do not compute the same model" in finished.output
+    assert "rollout.max_logprob_gap is 1e-12" in finished.output
+    assert "Traceback" not in finished.output
+    run = setup / "runs" / "disagreement"
+    assert not (run / "metrics.jsonl").exists() or metrics(run) == []
+    assert not list((run / "checkpoints").glob("step_*"))

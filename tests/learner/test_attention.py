@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from helpers.tiny import tiny_checkpoint
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from prorl_mega.families.family import Llama3Scaling, ModelDescription
+from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.config import describe
-from prorl_mega.learner.attention import PackedAttention, RotaryPositions, pack_lengths
+from prorl_mega.learner.attention import PackedAttention
+from prorl_mega.learner.packed_sequences import pack_lengths
+from prorl_mega.learner.rotary import RotaryPositions
 
 CPU = torch.device("cpu")
 HEADS, KV_HEADS, HEAD_DIM = 4, 2, 16
@@ -113,20 +113,3 @@ def test_a_pack_of_unlike_sequences_at_most_doubles_its_rows() -> None:
     assert sum(count for count, _ in packed.rectangles) == len(lengths)
     assert sum(count * length for count, length in packed.rectangles) <= 2 * packed.tokens
     assert len(packed.rectangles) <= 11
-
-
-@pytest.mark.parametrize("kind", ["default", "llama3"])
-def test_frequencies_are_hugging_faces(description: ModelDescription, kind: str) -> None:
-    """With the numbers that Llama 3.2 was published with."""
-    from transformers import LlamaConfig
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
-
-    rope = {"rope_type": kind, "rope_theta": 500000.0}
-    scaling = None
-    if kind == "llama3":
-        rope |= {"factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-        rope |= {"original_max_position_embeddings": 8192}
-        scaling = Llama3Scaling(factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_positions=8192)
-    config = LlamaConfig(head_dim=64, num_attention_heads=32, max_position_embeddings=131072, rope_parameters=rope)
-    ours = RotaryPositions(replace(description, head_dim=64, rope_theta=500000.0, rope_scaling=scaling)).frequencies
-    torch.testing.assert_close(ours, LlamaRotaryEmbedding(config).inv_freq, rtol=1e-6, atol=0.0)

@@ -17,12 +17,14 @@ from prorl_mega.config.recipe import LossAggregation, LossConfig, RecipeConfig
 from prorl_mega.types import StepHyperparams, TrainSample
 
 COEFFICIENTS = StepHyperparams(kl=0.1, entropy=0.02, learning_rate=1e-3)
-FAMILIES = ("qwen2_tied", "qwen3", "llama3")
+FAMILIES = ("qwen2_tied", "qwen3", "llama3", "yarn", "phi3")
 # tp × pp × dp of four ranks; 60 tokens make several micro-batches, and leave some data ranks without enough sequences
 LAYOUTS: dict[str, dict[str, Any]] = {
     "dp4": {"capacity": 60},
     "tp2 dp2": {"tensor": 2, "capacity": 100},
     "tp2 dp2 sequence": {"tensor": 2, "sequence": True, "capacity": 101},
+    "tp4": {"tensor": 4, "capacity": 60},  # two key/value heads for four ranks
+    "tp4 sequence": {"tensor": 4, "sequence": True, "capacity": 100},
     "pp2 dp2": {"pipeline": 2, "capacity": 60},
     "pp4": {"pipeline": 4, "capacity": 80},
     "tp2 pp2": {"tensor": 2, "pipeline": 2, "capacity": 10_000},
@@ -49,7 +51,7 @@ def test_every_cut_gives_what_hugging_face_and_autograd_give(
     tmp_path: Path, ranks: int, cases: dict[str, dict[str, Any]]
 ) -> None:
     prepared = [prepare(tmp_path, family) for family in FAMILIES]
-    by_rank = run_ranks(measure_steps, ranks, [each[:2] for each in prepared], cases, COEFFICIENTS, timeout_s=240)
+    by_rank = run_ranks(measure_steps, ranks, [each[:2] for each in prepared], cases, COEFFICIENTS, timeout_s=400)
     for index, (path, sequences, truth) in enumerate(prepared):
         expected: dict[LossAggregation, tuple[float, dict[str, torch.Tensor]]] = {}
         for name, settings in cases.items():

@@ -37,7 +37,7 @@ def build(directory: str, parallel: ParallelConfig, **settings: Any) -> Any:
 
 def forward_backward(model: Any) -> dict[str, torch.Tensor]:
     """Output and all gradients of one pack through a whole model."""
-    from prorl_mega.learner.attention import pack_lengths
+    from prorl_mega.learner.packed_sequences import pack_lengths
 
     model.zero_grad()
     tokens = torch.arange(sum(LENGTHS)) * 7 % 250
@@ -161,8 +161,8 @@ def test_stages_hold_their_layers_and_one_tied_embedding(ranks: list[Any]) -> No
 def test_refuses_what_does_not_fit_before_it_builds(directories: dict[str, str]) -> None:
     from prorl_mega.learner.model import padded_vocab
 
-    with pytest.raises(ModelError, match=r"parallel\.tensor=4"):
-        build(directories["qwen3"], ParallelConfig(tensor=4))
+    with pytest.raises(ModelError, match=r"parallel\.tensor=3"):
+        build(directories["qwen3"], ParallelConfig(tensor=3))
     with pytest.raises(ConfigError, match="knows 260 ids but the model has vocab_size=259"):
         build(directories["qwen3"], ParallelConfig(), valid_vocab=260)
     description = describe(directories["qwen3"])

@@ -18,7 +18,10 @@ from prorl_mega.learner.optimizer_kinds import KINDS, find_kind
 
 OWN = str(Path(__file__).parents[2] / "examples" / "my_optimizer.py") + ":Lion"
 RATES = {"adamw": 1e-3, "sgd": 0.3, "muon": 1e-3, OWN: 1e-4}
-LAYOUTS: dict[int, list[dict[str, Any]]] = {1: [{}], 4: [{"tensor": 2}, {"tensor": 2, "pipeline": 2}, {"pipeline": 2}]}
+LAYOUTS: dict[int, list[dict[str, Any]]] = {
+    1: [{}],
+    4: [{"tensor": 2}, {"tensor": 2, "pipeline": 2}, {"pipeline": 2}, {"tensor": 4}],
+}
 ROUNDING = {
     "adamw": 1e-5,
     "sgd": 1e-5,

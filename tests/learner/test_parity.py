@@ -44,6 +44,7 @@ CUTS = (
     Cut(2, 1),
     Cut(1, 2),
     Cut(2, 2),
+    Cut(4, 1),  # twice as many ranks as key/value heads
     Cut(2, 1, sequence=True),
     Cut(2, 2, sequence=True, recompute=True),
 )
@@ -114,7 +115,7 @@ def statistics(model: torch.nn.Module, packs: tuple[tuple[int, ...], ...], multi
     from megatron.core.pipeline_parallel import get_forward_backward_func
 
     from prorl_kernels.linear_token_stats import linear_token_stats
-    from prorl_mega.learner.attention import pack_lengths
+    from prorl_mega.learner.packed_sequences import pack_lengths
     from prorl_mega.learner.parallel import process_groups
 
     texts = sequences()

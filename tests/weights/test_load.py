@@ -71,16 +71,22 @@ def test_query_groups_and_gate_up_lie_as_megatron_reads_them(checkpoint: Path) -
     shards = empty_shards(model, layout)
     load_weights(checkpoint, shards, model, layout)
 
-    q, k, v = (full[f"model.layers.1.self_attn.{name}_proj.weight"] for name in "qkv")
-    blocks, d = [], SIZES["head_dim"]
-    for group in (2, 3):
-        blocks += [q[group * 2 * d : (group + 1) * 2 * d]]
+    d, kv = SIZES["head_dim"], model.kv_heads
+    attention, mlp = "model.layers.1.self_attn", "model.layers.1.mlp"
+    if f"{attention}.qkv_proj.weight" in full:
+        q, k, v = full[f"{attention}.qkv_proj.weight"].split([8 * d, kv * d, kv * d])
+        gate, up = full[f"{mlp}.gate_up_proj.weight"].chunk(2)
+    else:
+        q, k, v = (full[f"{attention}.{name}_proj.weight"] for name in "qkv")
+        gate, up = (full[f"{mlp}.{name}_proj.weight"] for name in ("gate", "up"))
+    blocks, queries = [], 8 // kv * d
+    for group in range(kv // 2, kv):
+        blocks += [q[group * queries : (group + 1) * queries]]
         blocks += [projection[group * d : (group + 1) * d] for projection in (k, v)]
     assert torch.equal(shards["decoder.layers.1.self_attention.linear_qkv.weight"], torch.cat(blocks))
 
-    gate, up = (full[f"model.layers.1.mlp.{name}_proj.weight"] for name in ("gate", "up"))
     assert torch.equal(shards["decoder.layers.1.mlp.linear_fc1.weight"], torch.cat([gate[24:], up[24:]]))
-    down = full["model.layers.1.mlp.down_proj.weight"]
+    down = full[f"{mlp}.down_proj.weight"]
     assert torch.equal(shards["decoder.layers.1.mlp.linear_fc2.weight"], down[:, 24:])
 
 

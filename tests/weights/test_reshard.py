@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from prorl_mega.checksum import Checksum
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.mapping_registry import MappingRegistry
+from prorl_mega.families.phi3 import PHI3
 from prorl_mega.types import ParallelLayout
 from prorl_mega.weights.load import load_weights
 from prorl_mega.weights.reshard import stream_weights
@@ -115,6 +116,10 @@ def check_bounds(
     registry = MappingRegistry(model)
     padded = -(-model.vocab_size // (4 * layout.tensor_size)) * 4 * layout.tensor_size
     largest = 2 * model.hidden_size * max(padded, model.ffn_size)
+    if model.family is PHI3:
+        largest = 2 * 2 * (2 * model.hidden_size * model.ffn_size)  # gate and up in one, as shards and joined
+    if layout.tensor_size > model.kv_heads:
+        largest = 2 * 2 * model.hidden_size * (model.heads + 2 * model.kv_heads) * model.head_dim  # likewise
     total = sum(torch.Size(shape).numel() for shape in registry.tensors.values()) * 2
     for bucket_bytes in BUCKETS:
         limit = max(bucket_bytes, largest) + 1024  # the plan's few integers
