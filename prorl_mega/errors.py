@@ -14,8 +14,8 @@ class ExitCode(IntEnum):
     """The status that the process returns to the shell."""
 
     FINISHED = 0
-    SAVED_AFTER_SIGNAL = 10  # preempted; a checkpoint was written: requeue
-    SAVED_AT_TIME_LIMIT = 11  # the configured time budget was reached; a checkpoint was written: requeue
+    SAVED_AFTER_SIGNAL = 10  # preempted; what is finished is kept: requeue
+    SAVED_AT_TIME_LIMIT = 11  # the configured time budget was reached; what is finished is kept: requeue
     STOPPED_BY_CONTROLLER = 12  # a bound of the settings was crossed; a checkpoint was written: look before going on
     CONFIG = 20
     DATA = 21
