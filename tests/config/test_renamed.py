@@ -16,7 +16,7 @@ from prorl_mega.config.compose import sweep_name, to_objects
 from prorl_mega.config.keys import flatten, setting_keys
 from prorl_mega.config.messages import explain
 from prorl_mega.config.renamed import RENAMED, translated
-from prorl_mega.config.schema import ModelConfig, RunConfig, WarmstartConfig
+from prorl_mega.config.schema import ModelConfig, RunConfig, TaskConfig, TasksConfig, WarmstartConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.changes import changes, in_force, read_in_force
 from prorl_mega.run.settings import read_settings, to_plain
@@ -51,7 +51,8 @@ def test_every_old_setting_arrives_with_its_value() -> None:
     new.pop("schedule.stages"), old.pop("schedule.stages")
     carried = {RENAMED.get(key, key): value for key, value in old.items()}
     assert {key: new[key] for key in carried} == carried
-    later = flatten(to_plain(RunConfig(name="x", model=ModelConfig(path="x"))))
+    tasks = TasksConfig(mixture={"sums": TaskConfig(name="x")})
+    later = flatten(to_plain(RunConfig(name="x", model=ModelConfig(path="x"), tasks=tasks)))
     assert all(new[key] == later[key] for key in set(new) - set(carried)), "what came after 0.1 has its default"
     assert set(old) >= set(RENAMED) - {"label_noise", "slips", "recipe.correction"}
 

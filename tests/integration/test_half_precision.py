@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
 import torch
 from helpers.programs import Program, contents, metrics, run_program
 from safetensors.torch import load_file
@@ -15,6 +16,7 @@ STEPS = 6
 SETTINGS = ("model.precision=bf16", f"schedule.steps={STEPS}")
 
 
+@pytest.mark.slow
 def test_a_run_in_16_bits_learns_in_32_and_resumes_bit_for_bit(setup: Path, run_arguments: tuple[str, ...]) -> None:
     arguments = (*run_arguments, *SETTINGS)
     whole, parted = setup / "runs" / "half", setup / "runs" / "half_parted"

@@ -140,6 +140,7 @@ def test_prorl_v2(setup: Path) -> None:
     check_backtest(run)
 
 
+@pytest.mark.slow
 def test_brorl(setup: Path) -> None:
     run = miniature(setup, "brorl_1p5b")
     rows = metrics(run)
