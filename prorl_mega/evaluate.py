@@ -3,7 +3,8 @@
     python -m prorl_mega.evaluate experiment=demo model.path=runs/base name=base
 
 evaluates a Hugging Face directory, or the newest checkpoint of the run of that name, and writes
-`runs/<name>/evaluation/policy.json`. The training loop calls the same function.
+`runs/<name>/evaluation/policy.json`; of a run that is there, nothing else changes. The training loop calls the same
+function.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def main(config: RunConfig) -> ExitCode:
     ranks = join_job(config)
     with TrainingRun(config, ranks) as run, build(config, run, ranks) as parts:
         try:
-            step = run.resume(parts.restore)
+            step = run.look_at(parts.restore)
             parts.sync.update_weights(version=step)
             evaluate_as(POLICY, step, parts, config, run)
         except Interrupted as interruption:

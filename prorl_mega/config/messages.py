@@ -39,6 +39,8 @@ def explain(error: BaseException, schema: type) -> str:
         return where + f"{_full_key(text)}={match['value']}: {_choices(match['value'], options)}"
     if re.search(r"^field '[^']*' is not Optional", text, re.MULTILINE) or "NoneType is not a subclass of" in text:
         return where + f"{_full_key(text)}=null: {_not_empty(_full_key(text), schema)}"
+    if "is not a subclass of TaskConfig" in text:  # an entry that only the command line knows
+        return where + unknown_key(f"tasks.mixture.{_full_key(text).removeprefix('tasks.mixture.')}", schema)
     if match := re.search(r"^(?:Value|Invalid type|While dereferencing|Interpolation).*", text, re.MULTILINE):
         return where + f"{_full_key(text)}: {match[0]}{_expected(_full_key(text), schema)}"
     if "missing mandatory value" in text.lower():
@@ -51,6 +53,11 @@ def unknown_key(key: str, schema: type) -> str:
     """Message for a setting that does not exist, with the nearest ones that do, or the name that it has now."""
     if key in RENAMED:
         return f"{key} is now {RENAMED[key]}"
+    if re.match(r"tasks\.mixture\.[^.]+\.options\.", key):
+        return (
+            f"{key}: the entry does not set this option yet; one more is added with '+': +{key}=VALUE. Entries are "
+            "those of the selected task file; new ones go into a file under configs/tasks/ (tasks=<file>)"
+        )
     if key.startswith("tasks.mixture."):
         return (
             f"{key}: the mixture has no such entry; only entries of the selected task file can be changed here, "

@@ -5,8 +5,8 @@ Whatever the controller has adjusted stays adjusted and whatever it has counted 
 - A new value in the settings wins over an adjustment of the former one: a changed `recipe.kl.coef` begins at what the
   settings say, not at that times the factor of the adaptive KL. So does a value whose adjusting was switched off.
 - Steps and evaluations that were counted against a bound are counted anew when the bound is another.
-- Scores of other problems, or of other sampling, are not compared: with changed evaluations the search for the best
-  score begins anew. So does it where the best policy was not kept until now (`schedule.reset.to`).
+- Scores of other problems, other sampling or other limits are not compared: with changed evaluations the search for
+  the best score begins anew. So does it where the best policy was not kept until now (`schedule.reset.to`).
 
 Adjusted values are kept inside of changed bounds. The state says which settings it was made under, so the same holds
 for every checkpoint and for a backtest.
@@ -46,6 +46,9 @@ FORGETS: dict[str, tuple[str, dict[str, Any], str]] = {
     "evaluation.problems_per_task": _EVALUATIONS,
     "evaluation.temperature": _EVALUATIONS,
     "evaluation.top_p": _EVALUATIONS,
+    "rollout.max_response_tokens": _EVALUATIONS,
+    "rollout.max_prompt_tokens": _EVALUATIONS,
+    "model.keep_special_tokens": _EVALUATIONS,
     "tasks.mixture": _EVALUATIONS,
 }
 """Setting -> part of the state, its fields as they are in the beginning, and what that is in words."""
@@ -70,6 +73,9 @@ def watched(config: RunConfig, stage: RunConfig) -> dict[str, Any]:
         "evaluation.problems_per_task": evaluation.problems_per_task,
         "evaluation.temperature": evaluation.temperature,
         "evaluation.top_p": evaluation.top_p,
+        "rollout.max_response_tokens": stage.rollout.max_response_tokens,
+        "rollout.max_prompt_tokens": config.rollout.max_prompt_tokens,
+        "model.keep_special_tokens": config.model.keep_special_tokens,
         "tasks.mixture": sorted(config.tasks.mixture),
     }
 

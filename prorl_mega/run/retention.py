@@ -13,7 +13,8 @@ from prorl_mega.config.stages import stage_settings
 from prorl_mega.types import Metrics
 
 _MEASURING = re.compile(
-    r"evaluation\.(temperature|top_p|problems_per_task)|rollout\.max_response_tokens|tasks\.mixture(?!.*\.weight$)"
+    r"evaluation\.(temperature|top_p|problems_per_task)|rollout\.max_(response|prompt)_tokens"
+    r"|model\.keep_special_tokens|schedule\.stages.*\.max_response_tokens|tasks\.mixture(?!.*\.weight$)"
 )
 """Settings that scores depend on; by how much a task is trained on is none of them."""
 SCORE = "evaluation/pass@1"  # validation of the step that a checkpoint holds

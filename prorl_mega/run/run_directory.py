@@ -27,7 +27,7 @@ from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import SettingChange, append_decisions, go_on, to_row
 from prorl_mega.run.jsonl import read_rows, to_lines
-from prorl_mega.run.kept_parts import KeptParts, remove_kept_parts
+from prorl_mega.run.kept_parts import KeptParts, kept_names, remove_kept_parts
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
 from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
@@ -110,11 +110,12 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._given_up = 0  # the step that was interrupted before its update
         self._save_seconds: dict[str, float] = {}
         self._resets = 0
+        self._parts_of_training: frozenset[str] = frozenset()  # which a process that does not train has to leave
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         is_over = kind is None and self.exit_code is ExitCode.FINISHED and not self._unfinished
         if is_over and self._ranks.is_first:
-            remove_kept_parts(self.directory / "evaluation")
+            remove_kept_parts(self.directory / "evaluation", but=self._parts_of_training)
         self.close()
 
     def message(self, text: str) -> None:
@@ -138,12 +139,10 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         Returns the updates that are done, 0 for a fresh start: the last step, which may lack its evaluation (see
         `next_step`). Files and rows of later steps are removed.
         """
-        self._signals.install()  # libraries that were started since may have put theirs in place
-        step = self._saved_step
-        if self._newest is not None:
-            where = f"in the evaluation of step {step}" if self._unfinished else f"after step {step}"
-            with self.phase(f"resuming {where}"):
-                restore(self._newest.directory)
+        for change in self._changes:
+            own = changes.also_set(self._config, self._newest.stage if self._newest else 0, change.key)
+            self.message(f"changed setting: {change.text}, from step {change.step + 1} on{own}")
+        step = self._restore(restore, f"resuming {'in the evaluation of' if self._unfinished else 'after'} step")
         last: Metrics = {}
         with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
@@ -154,12 +153,30 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 write_settings(self.directory / changes.CONFIG, self._config)
                 self._retention.resume(read_rows(self.directory / METRICS), read_rows(self.directory / DECISIONS))
                 last_step = self._schedule.steps
-                evaluations.remove_after(self.directory / "evaluation", done, is_last=finished >= last_step)
+                kept = -1 if self._newest is None else step  # an unfinished step's policy is what it will be
+                evaluations.remove_after(self.directory / "evaluation", kept, is_last=finished >= last_step)
                 remove_samples_after(self.directory / "samples", finished)
                 for make in self._logger_types:
                     self._loggers.append(make(self.directory, after=done))
         self._resets = int(self._ranks.broadcast(last.get("reference/resets", 0.0)))
         return step
+
+    def look_at(self, restore: Callable[[Path], None]) -> int:
+        """Like `resume`, without going on: numbers, decisions and settings of the run stay as they are. Collective."""
+        evaluation = self.directory / "evaluation"
+        with self._ranks.raise_on_all_ranks("reading"), storage_errors(f"writing {self.directory}"):
+            if self._ranks.is_first:
+                self._parts_of_training = kept_names(evaluation)
+                if self._newest is None:  # the model is whatever lies there now
+                    (evaluation / f"{evaluations.POLICY}.json").unlink(missing_ok=True)
+        return self._restore(restore, "reading step")
+
+    def _restore(self, restore: Callable[[Path], None], doing: str) -> int:
+        self._signals.install()  # libraries that were started since may have put theirs in place
+        if self._newest is not None:
+            with self.phase(f"{doing} {self._saved_step}"):
+                restore(self._newest.directory)
+        return self._saved_step
 
     def save(self, step: int, save: Save, unfinished: str = "") -> None:
         """Write a checkpoint: `save(directory)` puts this rank's files there and returns the state that goes along as
@@ -187,9 +204,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._save_seconds = {SAVE: seconds}
 
     def _compare_settings(self) -> None:
-        """Say which settings are others than when the checkpoint was saved; `resume` records them. Rank 0 only.
-
-        Raises ConfigError for one that must not change.
+        """Find the settings that are others than when the checkpoint was saved; `resume` says and records them. Rank 0
+        only. Raises ConfigError for one that must not change.
         """
         self._in_force = changes.in_force(self._config)
         if self._newest is None:
@@ -198,9 +214,6 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         before = changes.read_in_force(self._newest.directory)
         step, stage = self._newest.step - bool(self._unfinished), self._newest.stage
         self._changes = changes.changes(before, self._in_force, stage=stage, step=step, where=self._newest.directory)
-        for change in self._changes:
-            own = changes.also_set(self._config, stage, change.key)
-            self.message(f"changed setting: {change.text}, from step {step + 1} on{own}")
 
     # The loop
 
@@ -268,10 +281,12 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     def next_step(self, step: int) -> int | None:
         """The step to do when `step` updates are done: `step` itself if an earlier job was stopped in its evaluation.
 
-        None after the last step, and when the loop must end before it. Collective.
+        None after the last step, and when the loop must end before it. A step that is begun is finished, also where the
+        schedule has become shorter. Collective.
         """
         coming = step if self._unfinished else step + 1
-        return None if coming > self._schedule.steps or self.should_stop() else coming
+        is_over = coming > self._schedule.steps and not self._unfinished
+        return None if is_over or self.should_stop() else coming
 
     def is_stopping(self) -> bool:
         """Whether this rank has to stop: it has got a signal, or the time is over. Cheap, and not collective."""

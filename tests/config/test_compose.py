@@ -196,6 +196,11 @@ def test_experiments_fit_both_clusters(experiment: str, cluster: str, ranks: int
         (["+recipe=grpo"], r"recipe has a choice already; replace it with recipe=<option>"),
         (["recipe.kl.coef=[1"], r"recipe\.kl\.coef=\[1: not a valid override .*quotes"),
         (["recipe.kl.coef=${nowhere}"], r"recipe\.kl\.coef: Interpolation key 'nowhere' not found"),
+        (
+            ["tasks.mixture.addition.options.columns={}"],
+            r"yet; one more is added with '\+': \+tasks\.mixture\.addition\.options",
+        ),
+        (["+tasks.mixture.nope.options.path=a"], r"tasks\.mixture\.nope: the mixture has no such entry.*configs/tasks"),
         (["tasks.mixture.nope.weight=2"], r"tasks\.mixture\.nope.*: the mixture has no such entry.*configs/tasks"),
         (["model.path=???"], r"model\.path is required and has no value.*model\.path=\.\.\."),
         (["rollout.temperature=0"], r"rollout\.temperature=0 must be more than 0 and at most 10"),

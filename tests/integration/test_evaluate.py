@@ -28,6 +28,12 @@ def test_an_evaluation_belongs_to_a_step_and_to_its_settings(
     policy = json.loads((folder / "policy.json").read_text())
     assert policy == final | {"label": "policy"}
 
+    records = [(run / name).read_bytes() for name in ("config.yaml", "decisions.jsonl", "metrics.jsonl")]
+    finished = run_program("prorl_mega.evaluate", setup, *run_arguments, "name=evaluated", "evaluation.temperature=2")
+    assert finished.code == 0, finished.output
+    assert json.loads((folder / "policy.json").read_text())["settings"]["evaluation.temperature"] == 2
+    assert [(run / name).read_bytes() for name in ("config.yaml", "decisions.jsonl", "metrics.jsonl")] == records
+
     changed = [*run_arguments, "name=evaluated", "evaluation.temperature=1.0"]
     finished = run_program("prorl_mega.train", setup, *changed)
     assert finished.code == 0, finished.output

@@ -158,6 +158,9 @@ def test_the_best_policy_is_one_that_was_kept() -> None:
         {"evaluation.temperature": 0.1},
         {"evaluation.top_p": 0.5},
         {"evaluation.problems_per_task": 3},
+        {"rollout.max_response_tokens": 7},
+        {"rollout.max_prompt_tokens": 7},
+        {"model.keep_special_tokens": ["<think>"]},
         {"tasks.mixture": {"new": TaskConfig(name="gcd")}},
     ],
 )

@@ -42,10 +42,20 @@ def test_the_best_is_saved_when_it_is_found_and_kept_after_a_resume(tmp_path: Pa
     assert {best, 10, 20} <= set(kept(tmp_path / "a"))
 
 
-def test_scores_of_another_kind_are_not_compared() -> None:
+@pytest.mark.parametrize(
+    "key",
+    [
+        "evaluation.temperature",
+        "rollout.max_response_tokens",
+        "rollout.max_prompt_tokens",
+        "schedule.stages[1].rollout.max_response_tokens",
+        "model.keep_special_tokens",
+    ],
+)
+def test_scores_of_another_kind_are_not_compared(key: str) -> None:
     retention = Retention(newest=1, best=True)
     rows = [{"step": step, "evaluation/pass@1": score} for step, score in ((0, 0.95), (2, 0.9), (4, 0.3), (6, 0.5))]
-    change: dict[str, Any] = {"step": 3, "trigger": "settings", "action": "change", "key": "evaluation.temperature"}
+    change: dict[str, Any] = {"step": 3, "trigger": "settings", "action": "change", "key": key}
     retention.resume(rows, [change | {"key": "optimizer.learning_rate"}])
     assert retention.best_of([2, 4, 6]) == 2, "and step 0 has no checkpoint"
     retention.resume(rows, [change])
