@@ -8,7 +8,7 @@ whose language langdetect cannot tell is in every language. We differ where the 
 - langdetect draws n-grams at random; here with a fixed seed, so the same text is always judged alike
 - for a `letter` that is none (`#`, `!`) the published checker draws one; here the character itself is counted
 - JSON too deep to be read ends the published checker with an error; here it is no JSON
-- a keyword that is no regular expression (`C++`) ends it as well; here the row is broken
+- a keyword that is no regular expression (`:(`) ends it as well; here the row is broken
 """
 
 from __future__ import annotations
