@@ -17,6 +17,10 @@ setup(
     python_requires=">=3.11,<3.12",
     packages=[*find_packages(include=["prorl_mega", "prorl_mega.*"]), "prorl_mega.configs", *kernel_packages],
     package_dir={"prorl_kernels": "kernels", "prorl_mega.configs": "configs"},
-    package_data={"prorl_mega.configs": ["*.yaml", "**/*.yaml"], "prorl_mega.reporting": ["*.jinja"]},
+    package_data={
+        "prorl_mega.configs": ["*.yaml", "**/*.yaml"],
+        "prorl_mega.reporting": ["*.jinja"],
+        "prorl_mega.tasks.instruction": ["*.gz"],
+    },
     install_requires=[],  # exact pins live in requirements/*.lock and are installed with --no-deps
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.instruction.generated_checks import GENERATED_CHECKS
 from prorl_mega.tasks.instruction.ifeval_checks import IFEVAL_CHECKS
@@ -13,18 +15,19 @@ from prorl_mega.types import Verdict
 CHECKS: dict[str, InstructionCheck] = {**IFEVAL_CHECKS, **LATER_CHECKS, **GENERATED_CHECKS}
 
 
-def checked(constraint: Constraint) -> Constraint:
-    """The constraint with its parameters as they are used; one without a value (null) does not count as given.
+def checked(constraint: Constraint, checks: Mapping[str, InstructionCheck] = CHECKS) -> Constraint:
+    """The constraint with its parameters as `checks` use them; one without a value (null) does not count as given.
 
     Raises ValueError for an unknown kind and for a missing, unknown, wrong or contradictory parameter.
     """
     kind = constraint.get("kind")
-    if not isinstance(kind, str) or kind not in CHECKS:
+    if not isinstance(kind, str) or kind not in checks:
+        known = "the published checker has no instruction" if kind in CHECKS else "no instruction is called"
         raise ValueError(
-            f"no instruction is called {kind!r}{nearest(str(kind), list(CHECKS))}; an instruction that cannot be "
+            f"{known} {kind!r}{nearest(str(kind), list(checks))}; an instruction that cannot be "
             "checked must not be in the data"
         )
-    rules, values = CHECKS[kind].parameters, {}
+    rules, values = checks[kind].parameters, {}
     given = {name: value for name, value in _parameters(constraint).items() if value is not None}
     for name in given:
         if name not in rules:
@@ -36,7 +39,7 @@ def checked(constraint: Constraint) -> Constraint:
             values[name] = rule(given[name])
         except ValueError as error:
             raise ValueError(f"{kind}: {name}={given[name]!r:.80} {error}") from None
-    if contradiction := CHECKS[kind].contradiction(**values):
+    if contradiction := checks[kind].contradiction(**values):
         raise ValueError(f"{kind}: {contradiction}")
     return {"kind": kind, **values}
 
@@ -49,7 +52,11 @@ def followed(text: str, constraints: list[Constraint]) -> list[bool]:
 
 def judged(text: str, constraints: list[Constraint], *, all_or_nothing: bool = False) -> Verdict:
     """The share of the constraints that the text follows, or 1 for all and 0 for fewer; names the others."""
-    kept = followed(text, constraints)
+    return verdict(followed(text, constraints), constraints, all_or_nothing=all_or_nothing)
+
+
+def verdict(kept: list[bool], constraints: list[Constraint], *, all_or_nothing: bool) -> Verdict:
+    """The share of the constraints that was kept, or 1 for all and 0 for fewer; names the others."""
     missed = [each["kind"] for each, good in zip(constraints, kept, strict=True) if not good]
     reward = float(not missed) if all_or_nothing else sum(kept) / len(kept)
     return Verdict(reward=reward, detail=f"not followed: {', '.join(missed)}" if missed else "")
