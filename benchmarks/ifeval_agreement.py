@@ -113,9 +113,9 @@ def _freeze(todo: list[Case], theirs: list[list[bool]], count: int) -> None:
     for by_verdict in groups.values():
         taken: list[tuple[Case, tuple[bool, ...]]] = []
         for place in range(count):
-            taken += [(found[place], verdicts) for verdicts, found in by_verdict.items() if place < len(found)]
-        for case, verdicts in taken[:count]:
-            row = {"constraint": case.constraint, "answer": case.answer, **dict(zip(MODES, verdicts, strict=True))}
+            taken += [(found[place], both) for both, found in by_verdict.items() if place < len(found)]
+        for case, both in taken[:count]:
+            row = {"constraint": case.constraint, "answer": case.answer, **dict(zip(MODES, both, strict=True))}
             lines.append(json.dumps(row, ensure_ascii=False))
     TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
