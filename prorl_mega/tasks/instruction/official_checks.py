@@ -2,7 +2,7 @@ r"""The 25 kinds of instruction of IFEval, judged as the published checker does 
 
 The published checker is instruction_following_eval of google-research, which evaluation harnesses carry as `ifeval`.
 The code is ours; `benchmarks/ifeval_agreement.py` runs the published one beside it. Its oddities are kept: keywords are
-regular expressions and match inside words, `***` and `---` are bullets, `[]` is something to fill in, and a text
+regular expressions and match inside words, `***` and `---` are bullets, any brackets count as a gap, and a text
 whose language langdetect cannot tell is in every language. We differ where the published checker has no verdict:
 
 - langdetect draws n-grams at random; here with a fixed seed, so the same text is always judged alike
