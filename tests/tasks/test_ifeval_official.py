@@ -9,12 +9,41 @@ import pytest
 
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import create
+from prorl_mega.tasks.instruction import punkt
 from prorl_mega.tasks.instruction.check_registry import checked
 from prorl_mega.tasks.instruction.official_checks import OFFICIAL_CHECKS, followed, readings
 from prorl_mega.types import Problem
 
 TABLE = Path(__file__).parent / "tables" / "ifeval_published.jsonl"
 ROWS: list[dict[str, Any]] = [json.loads(line) for line in TABLE.read_text(encoding="utf-8").splitlines()]
+
+SENTENCES = [  # as NLTK 3.9.1 counts them, one for each rule
+    ("Gray Corp. International sold it.", 1),
+    ("Hill Inc. However, it closed.", 2),
+    ("the Gray Corp. The end", 2),
+    ("J. Xylo sang.", 1),
+    ("J. However, he sang.", 2),
+    ("It is no. 3. it rained", 2),
+    ("It ended in 3. They left", 2),
+    ("Wait... what?", 1),
+    ("Wait... However, it rained.", 2),
+    ("Wait... They left.", 2),
+    ("the semi-corp. left", 1),
+    ("It is 3. xylo left", 1),
+    ('He left. "', 1),
+    ('He said "go." Then he left.', 2),
+    ("(It was late.) Nobody spoke.", 2),
+    ("Go.--Now.", 1),
+    ("Is it?Yes", 1),
+    ('Is it?"Yes', 2),
+    ("a . b", 2),
+    ("One.Two.Three.", 1),
+    ("Very bad!!! I left.", 2),
+    ("e.g. the map", 2),
+    ("Plan B. then we left", 1),
+    ("rain.\u00a0Then sun.", 2),
+    ("One.\n\nTwo\n\nThree.", 2),
+]
 
 
 def verdicts(constraint: dict[str, Any], answer: str) -> list[bool]:
@@ -42,6 +71,11 @@ def test_the_table_has_both_verdicts_of_all_25_kinds() -> None:
 def test_the_verdicts_are_those_of_the_published_checker() -> None:
     wrong = [row for row in ROWS if verdicts(row["constraint"], row["answer"]) != [row["strict"], row["loose"]]]
     assert wrong == []
+
+
+@pytest.mark.parametrize(("text", "count"), SENTENCES)
+def test_sentences_are_counted_as_the_published_checker_does(text: str, count: int) -> None:
+    assert len(punkt.sentences(text)) == count
 
 
 def test_the_reward_is_the_verdict_about_the_prompt(tmp_path: Path) -> None:

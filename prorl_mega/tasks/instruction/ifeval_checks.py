@@ -5,11 +5,13 @@ differ from the published ones, they are narrower, because a policy that is trai
 
 - keywords are whole words, not parts of words or patterns; highlights, placeholders, titles and sections hold text
 - a bullet is a marker, a blank and text; a divider (`***`, `******`) stands alone
-- a postscript and a section begin a line; a repeated prompt is followed by an answer; two responses differ in words
+- a postscript begins a line or a sentence, a section a line; a repeated prompt is followed by an answer; two responses
+  differ in words
 - quotation marks around the whole answer, not around its first and last words
 - a constrained response names one option, not several; JSON is an object or an array, with finite numbers
 - words in capitals have two letters at least ("I" is none)
-- a language that cannot be decided is not followed (published: followed), and a blank answer follows nothing
+- a language that cannot be decided is not followed (published: followed), and a blank answer follows nothing; where
+  the case of letters is asked for, English is what may be English ("1. MILK")
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ _PLACEHOLDER = re.compile(r"\[([^\[\]\n]{1,200})\](?!\()")
 _BULLET = re.compile(r"^[ \t]*[*-][ \t]+(?=\S)(.*\w.*)$", re.MULTILINE)
 _MALFORMED_BULLET = re.compile(r"^[ \t]*(?:\*[^\s*\d][^*\n]*|-[^\s\-\d].*)$", re.MULTILINE)
 _HIGHLIGHT = re.compile(r"\*\*(?=[^\s*])([^*\n]+)\*\*|\*(?=[^\s*])([^*\n]+)\*")
-_TITLE = re.compile(r"<<([^<>\n]+)>>")
-_FENCE = re.compile(r"```(?:json)?[ \t]{0,8}\n", re.IGNORECASE)
+_TITLE = re.compile(r"<<((?:[^<>\n]|<(?!<)|>(?!>))+)>>")
+_FENCE = re.compile(r"```(?:json(?=[\s{\[]))?", re.IGNORECASE)
+_OPENED = r"[ \t#*_>(\[\"'\u201c-]{0,8}"  # what may stand before the first word of a line: marks of lists, quotes, ...
 _PARAGRAPH_DIVIDER = re.compile(r"(?<![^\s])\*\*\*(?![^\s])")
 _RESPONSE_DIVIDER = re.compile(r"(?<!\*)\*{6}(?!\*)")
-_CAPITALS = re.compile(r"[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*")
+_CAPITALS = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*")
 
 
 def _has_words(text: str) -> bool:
@@ -68,9 +71,10 @@ def _placeholders(text: str, num_placeholders: int) -> bool:
 
 
 def _postscript(text: str, postscript_marker: str) -> bool:
-    """Whether the marker begins a line, text follows it, and more text comes before it than after."""
-    letters = [re.escape(part.strip()) for part in postscript_marker.rstrip(".").split(".") if part.strip()]
-    pattern = r"^[ \t>*_]{0,8}" + r"\.[ ]?".join(letters) + r"(?!\w)[.:*_]{0,4}(.*)"
+    """Whether the marker begins a line or a sentence, text follows it, and more text comes before it than after."""
+    letters = [re.escape(part.strip()) for part in postscript_marker.rstrip(".:").split(".") if part.strip()]
+    begin = rf"(?:^{_OPENED}|(?<=[.!?\"')])[ \t][*_(]{{0,3}})"
+    pattern = begin + r"\.[ ]?".join(letters) + r"(?!\w)[.:*_]{0,4}(.*)"
     *_, last = (None, *re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE))
     if last is None:
         return False
@@ -81,7 +85,9 @@ def _postscript(text: str, postscript_marker: str) -> bool:
 def _constrained(text: str) -> bool:
     """Whether there is exactly one of the responses, as a sentence of its own."""
     found = [response for response in RESPONSES if response in text]
-    return len(found) == 1 and bool(re.search(rf"(?:^|[.!?:\"'*\n]\s{{0,4}}){re.escape(found[0])}(?!\w)", text))
+    return len(found) == 1 and bool(
+        re.search(rf"(?:^|[.!?:\"'*\n(>\u201c-]\s{{0,4}}){re.escape(found[0])}(?!\w)", text)
+    )
 
 
 def _highlights(text: str, num_highlights: int) -> bool:
@@ -91,7 +97,7 @@ def _highlights(text: str, num_highlights: int) -> bool:
 
 def _sections(text: str, section_spliter: str, num_sections: int) -> bool:
     """Whether headings "<splitter> <number>" begin lines, with different numbers and something after each."""
-    pattern = r"^[ \t#*_>]{0,8}" + re.escape(section_spliter) + r"[ \t]{0,4}(\d{1,4})\b[ \t*_:.)-]{0,8}"
+    pattern = rf"^{_OPENED}" + re.escape(section_spliter) + r"[ \t]{0,4}(\d{1,4})\b[ \t*_:.)\]-]{0,8}"
     found = list(re.finditer(pattern, text, re.MULTILINE))
     ends = [*(each.start() for each in found), len(text)][1:]
     filled = {each[1] for each, end in zip(found, ends, strict=False) if _has_words(text[each.end() : end])}
@@ -145,7 +151,7 @@ def _quoted(text: str) -> bool:
 
 
 def _capital_words(text: str) -> int:
-    return sum(len(word) > 1 and word.isupper() for word in _CAPITALS.findall(text))
+    return sum(word.isupper() and sum(map(str.isalpha, word)) > 1 for word in _CAPITALS.findall(text))
 
 
 IFEVAL_CHECKS: dict[str, InstructionCheck] = {
@@ -188,7 +194,7 @@ IFEVAL_CHECKS: dict[str, InstructionCheck] = {
     "startend:end_checker": check(_ends, end_phrase=rule.phrase),
     "startend:quotation": check(_quoted),
     "change_case:capital_word_frequency": counted(_capital_words, "capital_frequency", "capital_relation"),
-    "change_case:english_capital": check(lambda text: text.isupper() and language.is_written_in(text, "en")),
-    "change_case:english_lowercase": check(lambda text: text.islower() and language.is_written_in(text, "en")),
+    "change_case:english_capital": check(lambda text: text.isupper() and language.may_be_english(text)),
+    "change_case:english_lowercase": check(lambda text: text.islower() and language.may_be_english(text)),
     "punctuation:no_comma": check(lambda text: "," not in text),
 }

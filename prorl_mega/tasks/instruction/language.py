@@ -23,6 +23,7 @@ import numpy as np
 
 MIN_LETTERS = 12  # fewer letters are too few for statistics
 LEAD = 8.0  # nats by which the likeliest language must lead the next one
+DOUBT = 3.0  # nats by which another language may lead a text that may be English
 FAMILIAR = 0.5  # share of the trigrams that must occur in the language at all
 SMOOTHING = 5e-5  # probability of an n-gram that a profile does not have
 FOREIGN = 0.1  # share of letters that may belong to another script: names, units, formulas
@@ -66,19 +67,43 @@ _SMALL_WORDS = {
 def is_written_in(text: str, language: str) -> bool:
     """Whether the whole text is in `language`, one of `LANGUAGES`; False as well when that cannot be decided."""
     text = text[: 4 * MAX_LETTERS]
-    counts, script = scripts(text), _SCRIPT_OF[language]
-    written = counts[script] + (counts["HAN"] if language == "ja" and counts["KANA"] else 0)
-    if not written or written < (1 - FOREIGN) * counts.total():
+    if not _is_in_script(text, language):
         return False
-    if language == CHINESE or len(SCRIPTS[script]) == 1:
+    if language == CHINESE or len(SCRIPTS[_SCRIPT_OF[language]]) == 1:
         return True
     words = _letters(text).split()
     if sum(map(str.isalpha, "".join(words))) < MIN_LETTERS:
         return False
-    if script == "DEVANAGARI":
+    if _SCRIPT_OF[language] == "DEVANAGARI":
         return _by_small_words(words) == language
-    sums = np.concatenate([[np.zeros_like(_word(words[0]))], np.cumsum([_word(word) for word in words], axis=0)])
+    sums = _sums(words)
     return _leads(sums[-1], language) and not any(_is_foreign(part, language) for part in _stretches(sums))
+
+
+def may_be_english(text: str) -> bool:
+    """Whether nothing says that a text is not in English: not its script, nor trigrams that English does not have, nor
+    another language that is clearly likelier, in all of it or in a stretch. Short texts and lists of names may be.
+    """
+    text = text[: 4 * MAX_LETTERS]
+    words = _letters(text).split()
+    if not words or not _is_in_script(text, "en"):
+        return False
+    sums = _sums(words)
+    likelihood, familiar, _ = _read(sums[-1])
+    mine, others = _places("en")
+    likely = familiar[mine] and likelihood[others].max() - likelihood[mine] < DOUBT
+    return bool(likely) and not any(_is_foreign(part, "en") for part in _stretches(sums))
+
+
+def _is_in_script(text: str, language: str) -> bool:
+    counts, script = scripts(text), _SCRIPT_OF[language]
+    written = counts[script] + (counts["HAN"] if language == "ja" and counts["KANA"] else 0)
+    return written > 0 and written >= (1 - FOREIGN) * counts.total()
+
+
+def _sums(words: list[str]) -> np.ndarray:
+    """The evidence of all words before each place, `[words + 1, 2 * languages + 2]`."""
+    return np.concatenate([[np.zeros_like(_word(words[0]))], np.cumsum([_word(word) for word in words], axis=0)])
 
 
 def scripts(text: str) -> Counter[str]:
