@@ -40,7 +40,7 @@ def _resets(config: RunConfig) -> Iterator[str]:
 
 def _kept(config: RunConfig) -> Iterator[str]:
     schedule = config.schedule
-    if schedule.keep_every % schedule.save_every:
+    if schedule.save_every > 0 and schedule.keep_every % schedule.save_every:  # 0 is told by the bounds
         below = schedule.keep_every // schedule.save_every * schedule.save_every
         yield (
             f"schedule.keep_every={schedule.keep_every} is not a multiple of schedule.save_every={schedule.save_every}:"

@@ -51,6 +51,8 @@ def test_every_number_has_bounds() -> None:
         (3, ["parallel.tensor=3"], r"parallel\.tensor=3 does not divide.*key/value heads \(2\).*1, 2"),
         (5, ["parallel.pipeline=5"], r"parallel\.pipeline=5 does not divide.*28 layers"),
         (8, ["rollout.tensor=8"], r"rollout\.tensor=8 does not divide the model's attention heads"),
+        (1, ["schedule.save_every=0"], r"schedule\.save_every=0 must be at least 1"),
+        (1, ["schedule.save_every=4", "schedule.keep_every=10"], r"keep_every=10 is not a multiple .*=4: .*12 works"),
         (1, ["recipe.samples_per_prompt=1"], r"samples_per_prompt=1: grpo.* 2 or more"),
         (32, ["recipe.prompts_per_update=1"], r"=1 × .*=16 = 16 sequences .* 32 .*prompts_per_update of 2 or more"),
         (
