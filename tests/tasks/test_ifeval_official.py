@@ -113,6 +113,12 @@ def test_the_answer_is_what_follows_the_thinking_to_the_letter(tmp_path: Path) -
         ({"kind": "keywords:existence", "keywords": ["a", ":("]}, "is no regular expression .* use `checker: ours`"),
         ({"kind": "keywords:word_once", "keyword": "a"}, "published checker has no instruction 'keywords:word_once'"),
         ({"kind": "length_constraints:number_words", "num_words": 3, "relation": "at most"}, "at least, less than"),
+        ({"kind": "length_constraints:number_words", "num_words": 0, "relation": "at least"}, "num_words=0 is drawn"),
+        ({"kind": "detectable_format:number_bullet_lists", "num_bullets": 0}, "num_bullets=0 is drawn at random"),
+        ({"kind": "language:response_language", "language": "zh"}, "must be one of: ar, bg"),
+        ({"kind": "keywords:forbidden_words", "forbidden_words": ["(?i)x"]}, "flags not at the start"),
+        ({"kind": "keywords:existence", "keywords": ["a{99999999999}"]}, "is no regular expression"),
+        ({"kind": "detectable_content:postscript", "postscript_marker": "(?P<a>x)"}, "is no regular expression"),
     ],
 )  # fmt: skip
 def test_rows_without_a_published_verdict_are_broken(tmp_path: Path, constraint: dict[str, Any], message: str) -> None:

@@ -8,7 +8,8 @@ whose language langdetect cannot tell is in every language. We differ where the 
 - langdetect draws n-grams at random; here with a fixed seed, so the same text is always judged alike
 - for a `letter` that is none (`#`, `!`) the published checker draws one; here the character itself is counted
 - JSON too deep to be read ends the published checker with an error; here it is no JSON
-- a keyword that is no regular expression (`:(`) ends it as well; here the row is broken
+- a keyword that is no regular expression (`:(`) ends it as well, and so does a language that it has no name for (`zh`);
+  for a bound of 0 it draws another one: here such rows are broken
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from prorl_mega.tasks.instruction import clitics, language, punkt
+from prorl_mega.tasks.instruction import clitics, punkt
 from prorl_mega.tasks.instruction import parameter_rules as rule
 from prorl_mega.tasks.instruction.ifeval_checks import IFEVAL_CHECKS, RESPONSES
 from prorl_mega.tasks.instruction.instruction_check import InstructionCheck, check, counted
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from langdetect.detector_factory import DetectorFactory
 
 _RELATIONS = ("at least", "less than")
+_NAMED = "ar bg bn de en es fa fi fr gu he hi it ja kn ko ml mr ne pa pl pt ru sw ta te th uk ur vi"
+_WAY_OUT = "leave the row out with `skip`, or use `checker: ours`"
 _POSTSCRIPTS = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
 _FENCES = ("```json", "```Json", "```JSON", "```")  # of these each is removed once, in this order
 _WORD = re.compile(r"\w+")
@@ -77,28 +81,53 @@ def _is_in(text: str, language: str) -> bool:
         return True
 
 
-def _pattern(value: Any) -> str:
-    """A regular expression; not stripped, because blanks around a keyword count in the published checker."""
+def _text(value: Any) -> str:
+    """Text as it is given, because blanks around a keyword count in the published checker."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be text that is not blank")
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(
-            f"is no regular expression ({error}), so the published checker has no verdict; leave the row out with "
-            "`skip`, or use `checker: ours`"
-        ) from None
     return value
 
 
-def _stripped_pattern(value: Any) -> str:
-    return _pattern(value.strip() if isinstance(value, str) else value)
+def _pattern(frame: str = "{}", change: Callable[[str], str] = str) -> rule.ParameterRule:
+    """A regular expression as it is used: after `change`, alone and in the place of `{}`."""
+
+    def checked(value: Any) -> str:
+        text = _text(value)
+        try:
+            re.compile(change(text))
+            re.compile(frame.replace("{}", change(text)))
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(
+                f"is no regular expression ({error}), so the published checker has no verdict; {_WAY_OUT}"
+            ) from None
+        return text
+
+    return checked
 
 
-def _patterns(value: Any) -> list[str]:
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError("must be a list of words or phrases")
-    return [_pattern(each) for each in value]
+def _stripped(pattern: rule.ParameterRule) -> rule.ParameterRule:
+    return lambda value: pattern(value.strip() if isinstance(value, str) else value)
+
+
+def _patterns(pattern: rule.ParameterRule) -> rule.ParameterRule:
+    def checked(value: Any) -> list[str]:
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError("must be a list of words or phrases")
+        return [pattern(each) for each in value]
+
+    return checked
+
+
+def _bound(value: Any) -> int:
+    if rule.COUNT(value) == 0:
+        raise ValueError(f"is drawn at random by the published checker; {_WAY_OUT}")
+    return rule.POSITIVE(value)
+
+
+def _letter(value: Any) -> str:
+    if len(_text(value)) != 1:
+        raise ValueError("must be a single character")
+    return str(value)
 
 
 def _placeholders(text: str, num_placeholders: int) -> bool:
@@ -182,10 +211,11 @@ def _title(text: str) -> bool:
 
 
 def _counted(*given: Any, **parameters: Any) -> InstructionCheck:
-    """`counted` with the two relations that the published checker has."""
+    """`counted` with the two relations that the published checker has, and bounds that it keeps."""
     made = counted(*given, **parameters)
     rules = {
-        name: rule.choice(_RELATIONS) if name.endswith("relation") else each for name, each in made.parameters.items()
+        name: rule.choice(_RELATIONS) if name.endswith("relation") else _bound if each is rule.COUNT else each
+        for name, each in made.parameters.items()
     }
     return InstructionCheck(follows=made.follows, parameters=rules)
 
@@ -196,36 +226,39 @@ def _found(text: str, keyword: str) -> int:
 
 OFFICIAL_CHECKS: dict[str, InstructionCheck] = {
     "keywords:existence": check(
-        lambda text, keywords: all(re.search(each, text, re.IGNORECASE) for each in keywords), keywords=_patterns
+        lambda text, keywords: all(re.search(each, text, re.IGNORECASE) for each in keywords),
+        keywords=_patterns(_pattern()),
     ),
-    "keywords:frequency": _counted(_found, "frequency", keyword=_stripped_pattern),
+    "keywords:frequency": _counted(_found, "frequency", keyword=_stripped(_pattern())),
     "keywords:forbidden_words": check(
         lambda text, forbidden_words: (
             not any(re.search(rf"\b{each}\b", text, re.IGNORECASE) for each in forbidden_words)
         ),
-        forbidden_words=_patterns,
+        forbidden_words=_patterns(_pattern(r"\b{}\b")),
     ),
     "keywords:letter_frequency": _counted(
         lambda text, letter: text.lower().count(letter.lower()),
         bound="let_frequency",
         relation="let_relation",
-        letter=rule.character,
+        letter=_letter,
     ),
-    "language:response_language": check(_is_in, language=rule.choice(language.LANGUAGES)),
+    "language:response_language": check(_is_in, language=rule.choice(_NAMED.split())),
     "length_constraints:number_sentences": _counted(lambda text: len(punkt.sentences(text)), "num_sentences"),
-    "length_constraints:number_paragraphs": check(_paragraphs, num_paragraphs=rule.COUNT),
+    "length_constraints:number_paragraphs": check(_paragraphs, num_paragraphs=_bound),
     "length_constraints:number_words": _counted(lambda text: len(_WORD.findall(text)), "num_words"),
     "length_constraints:nth_paragraph_first_word": InstructionCheck(
         follows=_nth_paragraph,
-        parameters={"num_paragraphs": rule.POSITIVE, "nth_paragraph": rule.POSITIVE, "first_word": rule.phrase},
+        parameters={"num_paragraphs": rule.POSITIVE, "nth_paragraph": rule.POSITIVE, "first_word": _text},
         contradiction=IFEVAL_CHECKS["length_constraints:nth_paragraph_first_word"].contradiction,
     ),
-    "detectable_content:number_placeholders": check(_placeholders, num_placeholders=rule.COUNT),
-    "detectable_content:postscript": check(_postscript, postscript_marker=_stripped_pattern),
-    "detectable_format:number_bullet_lists": check(_bullets, num_bullets=rule.COUNT),
+    "detectable_content:number_placeholders": check(_placeholders, num_placeholders=_bound),
+    "detectable_content:postscript": check(_postscript, postscript_marker=_stripped(_pattern(r"\s*{}.*$", str.lower))),
+    "detectable_format:number_bullet_lists": check(_bullets, num_bullets=_bound),
     "detectable_format:constrained_response": check(lambda text: any(each in text for each in RESPONSES)),
-    "detectable_format:number_highlighted_sections": check(_highlights, num_highlights=rule.COUNT),
-    "detectable_format:multiple_sections": check(_sections, section_spliter=_stripped_pattern, num_sections=rule.COUNT),
+    "detectable_format:number_highlighted_sections": check(_highlights, num_highlights=_bound),
+    "detectable_format:multiple_sections": check(
+        _sections, section_spliter=_stripped(_pattern(r"\s?{}\s?\d+\s?")), num_sections=_bound
+    ),
     "detectable_format:json_format": check(_json),
     "detectable_format:title": check(_title),
     "combination:two_responses": check(_two_responses),
