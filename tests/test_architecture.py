@@ -21,9 +21,10 @@ MAY_IMPORT = {
     "errors": {"errors"},
     "plugins": {"plugins", "errors"},
     "types": {"types"},
+    "time_limit": {"time_limit"},
     "distributed": {"distributed", "errors"},
     "families": {"families", "errors"},
-    "huggingface": {"huggingface", "families", "errors", "plugins"},
+    "huggingface": {"huggingface", "families", "errors", "plugins", "time_limit"},
     "config": {"config", "families", "huggingface", "distributed", "errors", "plugins"},
     "checksum": {"checksum"},
     "protocols": BASE,
@@ -36,7 +37,7 @@ MAY_IMPORT = {
     "weights": BASE | {"weights", "run"},
     "data": {"data", "types", "errors", "config"},
     "sandbox": {"sandbox", "errors"},
-    "tasks": BASE | {"tasks", "data", "sandbox"},
+    "tasks": BASE | {"tasks", "data", "sandbox", "time_limit"},
     "verifiers": BASE | {"verifiers", "tasks", "sandbox"},
 }
 """Inside `prorl_mega`, by folder or module. What is not listed (entry points, build, what they share) is above all."""
@@ -46,7 +47,7 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
 """Third-party packages that only these folders may import."""
 
 NO_TORCH = {"config", "data", "distributed", "errors", "families", "huggingface", "plan", "plugins", "backtest",
-            "reporting", "run", "sandbox", "serve", "tasks", "types", "verifiers"}  # fmt: skip
+            "reporting", "run", "sandbox", "serve", "tasks", "time_limit", "types", "verifiers"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import datetime
 import re
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from prorl_mega.errors import ConfigError, DataError, ModelError
 from prorl_mega.huggingface.tokenizer_files import TokenizerFiles
+from prorl_mega.time_limit import OutOfTimeError, time_limit
 
 _DATE = "2024-07-26"  # the default of model.chat.today
-_SECONDS = 10.0  # for one prompt
+_SECONDS = 10.0  # of processor time, for one prompt
 _LONGEST = 1 << 20  # characters of a template, and of what it writes around the messages
 _GIVEN = {"messages", "tools", "documents", "add_generation_prompt"}
 _OWN = {"strftime_now", "raise_exception", "chat_template", "conversations"}
@@ -62,13 +60,17 @@ class ChatTemplate:
         from transformers.utils.chat_template_utils import render_jinja_template  # a second of imports
 
         try:
-            with _at_most(_SECONDS):
+            with time_limit(_SECONDS):
                 rendered, _ = render_jinja_template(
                     conversations=[[dict(each) for each in turns]],
                     chat_template=self._source,
                     add_generation_prompt=True,
                     **self._values,
                 )
+        except OutOfTimeError:
+            raise ModelError(
+                f"{self._directory}: the chat template is not done after {_SECONDS:g} s of processor time"
+            ) from None
         except Exception as error:  # a template can do arithmetic with anything
             if type(error) is TemplateError:
                 raise DataError(f"{self._directory}: the chat template refuses the prompt: {error}") from None
@@ -129,22 +131,3 @@ def messages(*turns: str) -> list[dict[str, str]]:
     """The turns with their roles: the user's, or the system's and the user's."""
     roles = ("system", "user")[-len(turns) :]
     return [{"role": role, "content": text} for role, text in zip(roles, turns, strict=True)]
-
-
-@contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError when the block takes longer. Only the main thread can be interrupted."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> NoReturn:
-        raise TimeoutError(f"not done after {seconds:g} s")
-
-    handler = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)

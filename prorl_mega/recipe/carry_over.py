@@ -20,6 +20,7 @@ from typing import Any
 from prorl_mega.config.keys import get_setting
 from prorl_mega.config.schedule import EntropyAction
 from prorl_mega.config.schema import RunConfig
+from prorl_mega.config.scoring import SCORED_UNDER
 from prorl_mega.recipe.entropy_band import BandState
 
 _RECORD = {"record": None, "record_step": 0, "record_at_reset": None}
@@ -43,20 +44,15 @@ FORGETS: dict[str, tuple[str, dict[str, Any], str]] = {
     "schedule.reset.decline": ("triggers", {"down": 0}, "the evaluations below the best"),
     "schedule.reset.min_delta": ("triggers", {"stale": 0}, "the evaluations without improvement"),
     "schedule.reset.to": ("triggers", _RECORD, "the best score so far"),
-    "evaluation.problems_per_task": _EVALUATIONS,
-    "evaluation.temperature": _EVALUATIONS,
-    "evaluation.top_p": _EVALUATIONS,
-    "rollout.max_response_tokens": _EVALUATIONS,
-    "rollout.max_prompt_tokens": _EVALUATIONS,
-    "model.keep_special_tokens": _EVALUATIONS,
-    "tasks.mixture": _EVALUATIONS,
+    **dict.fromkeys(SCORED_UNDER, _EVALUATIONS),
 }
 """Setting -> part of the state, its fields as they are in the beginning, and what that is in words."""
 
 
 def watched(config: RunConfig, stage: RunConfig) -> dict[str, Any]:
     """The values of the settings of `FORGETS`, as far as they count, in plain JSON; `stage` has those in force."""
-    entropy, reset, evaluation = config.schedule.entropy, config.schedule.reset, config.evaluation
+    entropy, reset = config.schedule.entropy, config.schedule.reset
+    scored = {key: get_setting(stage, key) for key in SCORED_UNDER if key != "tasks.mixture"}
     return {
         "recipe.kl.coef": stage.recipe.kl.coef,
         "schedule.kl.target": config.schedule.kl.target > 0,
@@ -70,12 +66,7 @@ def watched(config: RunConfig, stage: RunConfig) -> dict[str, Any]:
         "schedule.reset.decline": reset.decline,
         "schedule.reset.min_delta": reset.min_delta,
         "schedule.reset.to": reset.to.name,
-        "evaluation.problems_per_task": evaluation.problems_per_task,
-        "evaluation.temperature": evaluation.temperature,
-        "evaluation.top_p": evaluation.top_p,
-        "rollout.max_response_tokens": stage.rollout.max_response_tokens,
-        "rollout.max_prompt_tokens": config.rollout.max_prompt_tokens,
-        "model.keep_special_tokens": config.model.keep_special_tokens,
+        **scored,
         "tasks.mixture": sorted(config.tasks.mixture),
     }
 

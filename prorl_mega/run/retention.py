@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prorl_mega.config.schema import RunConfig
+from prorl_mega.config.scoring import SCORED_UNDER
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.types import Metrics
 
-_MEASURING = re.compile(
-    r"evaluation\.(temperature|top_p|problems_per_task)|rollout\.max_(response|prompt)_tokens"
-    r"|model\.keep_special_tokens|schedule\.stages.*\.max_response_tokens|tasks\.mixture(?!.*\.weight$)"
-)
-"""Settings that scores depend on; by how much a task is trained on is none of them."""
+_STAGE = re.compile(r"schedule\.stages\[\d+\]\.")
 SCORE = "evaluation/pass@1"  # validation of the step that a checkpoint holds
 
 
@@ -54,7 +51,7 @@ class Retention:
 
     def decide(self, row: dict[str, Any]) -> None:
         """Take in a row of decisions.jsonl: the scores of steps up to that one may be of another kind."""
-        changed = row.get("trigger") == "settings" and _MEASURING.match(str(row.get("key")))
+        changed = row.get("trigger") == "settings" and _decides_scores(str(row.get("key")))
         if changed or (row.get("action") == "next_stage" and self.limits_differ):
             self.scores = {step: score for step, score in self.scores.items() if step > row["step"]}
 
@@ -79,3 +76,8 @@ class Retention:
         """Which of these steps stay, given that all of their checkpoints are intact."""
         distant = {step for step in steps if self.every and step % self.every == 0}
         return {*sorted(steps)[-self.newest :], *distant, *filter(None, [self.best_of(steps)])}
+
+
+def _decides_scores(key: str) -> bool:
+    """Whether scores depend on a setting, also as one of a stage; by how much a task is trained on changes none."""
+    return _STAGE.sub("", key).startswith(SCORED_UNDER) and not key.endswith(".weight")

@@ -163,8 +163,8 @@ def check_splits(tasks: Mapping[str, Task], splits: Mapping[str, Split]) -> None
     for entry, split in splits.items():
         if split is not Split.auto and tasks[entry].size() is None:
             raise ConfigError(
-                f"tasks.mixture.{entry}.split={split.value} is for the rows of a file, and {entry} has no end of "
-                "problems: one in eight is held out (split=auto), and with weight=0 none is trained on"
+                f"tasks.mixture.{entry}.split={split.value} is for the rows of a file, and {entry} generates "
+                "problems without end: one in eight is held out (split=auto), and with weight=0 none is trained on"
             )
 
 

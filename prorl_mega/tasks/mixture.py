@@ -6,7 +6,7 @@ it stopped; it refuses to if a data file has changed. In a job only rank 0 holds
 
 Held-out problems are never trained on: a hash of the prompt's text decides, for one prompt in `SPLIT`, that it is held
 out. Training skips these prompts and evaluation uses no others, whatever entry, seed or index made them. `split` of an
-entry can say instead that all its rows are evaluated, or trained on (`entry_split.py`).
+entry can say instead that all its rows are evaluated, or trained on (`held_out.py`).
 
 A problem that the run cannot use, because its prompt is too long for the engine, say, is neither drawn nor evaluated
 (`objection.py`): rows of files are found when the files are read, generated problems when they are made.

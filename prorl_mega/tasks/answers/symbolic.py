@@ -3,14 +3,11 @@ r"""Verdicts of math-verify on LaTeX, within a time limit; formulas that would t
 from __future__ import annotations
 
 import re
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from prorl_mega.tasks.answers.literal import EQUALS, MAX_LENGTH, balanced
+from prorl_mega.time_limit import OutOfTimeError, time_limit
 
 MATH_VERIFY_S = 1.5  # processor time for one answer; an answer that takes longer is wrong
 _UNEVALUATED = re.compile(r"\\(?:sum|int|prod|lim|binom|oint|iint)(?![a-z])|!")
@@ -54,40 +51,17 @@ def _too_wild(text: str) -> bool:
     return bool(towers or factorials or repeated or large or text.count("(") > 24)
 
 
-class _OutOfTimeError(BaseException):
-    """A BaseException, because sympy catches every Exception as a formula that it cannot compare."""
-
-
-@contextmanager
-def _bounded(seconds: float) -> Iterator[None]:
-    """Raise _OutOfTimeError after `seconds` of processor time; only the main thread can be interrupted."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise _OutOfTimeError
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGVTALRM, interrupt)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
-
-
 def _verified(reference: str, answer: str) -> bool:
     from math_verify import verify
 
     try:
         # Its own time-out counts wall-clock time. The pool kills code that cannot be interrupted.
-        with _bounded(MATH_VERIFY_S):
+        with time_limit(MATH_VERIFY_S):
             gold = _parsed(reference)
             return bool(gold) and bool(verify(gold, _parse(answer), timeout_seconds=None))
     except MemoryError:
         raise
-    except (Exception, _OutOfTimeError):  # sympy raises nearly everything for what it cannot compare
+    except (Exception, OutOfTimeError):  # sympy raises nearly everything for what it cannot compare
         return False
 
 
