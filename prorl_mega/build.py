@@ -32,7 +32,7 @@ from prorl_mega.recipe.agreement import BOUNDS, check_agreement
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.rollout.engine import VllmRollout
-from prorl_mega.run.checkpoints import save_companions
+from prorl_mega.run.checkpoints import MODEL
 from prorl_mega.run.console import counted
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
@@ -42,7 +42,7 @@ from prorl_mega.types import Decision, TrainSample
 from prorl_mega.verifiers.pool import VerifierPool
 from prorl_mega.verifiers.remote.client import RemoteVerifiers
 from prorl_mega.weight_sync import WeightSync
-from prorl_mega.weights.directory import read_companions
+from prorl_mega.weights.directory import read_companions, write_companions
 from prorl_mega.weights.load import load_weights
 
 
@@ -93,7 +93,7 @@ class Parts:
         """Write this rank's files into `directory`; returns the rest of the state, which is equal on all ranks."""
         self.learner.save(directory)
         if self.learner.layout.rank == 0:
-            save_companions(directory, self.companions)
+            write_companions(directory / MODEL, self.companions)
         return {"controller": self.controller.state_dict(), "problems": self.problems.state_dict()}
 
     def restore(self, directory: Path) -> None:

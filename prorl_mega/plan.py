@@ -1,5 +1,5 @@
 """The plan of a run, on a login node: validates, prints the settings and what follows from them: numbers, data files.
-Starts nothing and reads no data.
+Starts nothing, and reads no more of the data than its first rows.
 
 python -m prorl_mega.plan experiment=prorl_v1_1p5b model.path=/models/DeepSeek-R1-Distill-Qwen-1.5B
 """

@@ -229,14 +229,6 @@ class Checkpoints:
         )
 
 
-def save_companions(directory: Path, files: dict[str, bytes]) -> None:
-    """Put the model's other files beside its weights, so that a checkpoint can be exported wherever it lies."""
-    (directory / MODEL).mkdir(exist_ok=True)
-    for name, content in files.items():
-        (directory / MODEL / name).write_bytes(content)
-        fsync_path(directory / MODEL / name)
-
-
 def _number(name: str) -> int:
     match = _STEP.fullmatch(name)
     assert match is not None, name

@@ -22,6 +22,7 @@ def sample_rows(groups: list[Group]) -> list[dict[str, Any]]:
                 {
                     "key": printable(group.problem.key),
                     "task": group.problem.task,
+                    **({"system": shortened(group.problem.system)} if group.problem.system else {}),
                     "prompt": shortened(group.problem.prompt),
                     "completion": shortened(sample.text),
                     "reward": None if sample.verdict is None else sample.verdict.reward,

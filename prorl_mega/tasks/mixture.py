@@ -242,7 +242,8 @@ class Mixture:
 def describe(tasks: TasksConfig) -> list[str]:
     """Sources of the problems: a line with the share of each entry that reads files, and of each kind of generator.
 
-    Checks options and reads nothing. Raises ConfigError.
+    Checks options, and of files that are there the first rows. Raises ConfigError, and DataError for columns that no
+    schema knows.
     """
     weights = tasks.training_weights()
     total = sum(weights.values())

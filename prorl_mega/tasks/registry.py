@@ -64,7 +64,10 @@ class Task(ABC):
         """Prepare for `problem`: read data files, import generators. Raises ConfigError or DataError."""
 
     def source(self) -> str:
-        """The source from which `load` reads the problems, in words; empty if they are generated."""
+        """The source from which `load` reads the problems, in words; empty if they are generated.
+
+        Looks at the first rows only. Raises DataError where `load` could not read any like them.
+        """
         return ""
 
     def check_machine(self) -> None:  # noqa: B027

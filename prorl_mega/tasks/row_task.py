@@ -123,10 +123,15 @@ class RowTask(Task):
         if path.startswith(files.HUB):
             return f"{path}, from the hub"
         try:
-            found = {source.path: source.size() for source in files.find(path)}
+            sources = files.find(path)
         except DataError as error:
             return f"MISSING: {error}"
-        return f"{path} ({len(found)} file{'s' * (len(found) > 1)}, {sum(found.values()) / 2**20:,.1f} MiB)"
+        options = self.options
+        first = schemas.raw_rows(sources)
+        schema = schemas.parse(first, path, self.domain, schema=options.schema, columns=options.columns).schema
+        found = {source.path: source.size() for source in sources}
+        size = f"{len(found)} file{'s' * (len(found) > 1)}, {sum(found.values()) / 2**20:,.1f} MiB"
+        return f"{path} ({size}, read as {schema})"
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Fields of all rows, in the order of the files."""

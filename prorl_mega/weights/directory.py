@@ -37,6 +37,7 @@ COPIED = (
     "chat_template.jinja",
     "LICENSE",
 )
+TEMPLATES = "additional_chat_templates"  # a folder of .jinja files
 
 
 def save_directory(
@@ -61,9 +62,22 @@ def save_directory(
 
 
 def read_companions(source: str | Path) -> dict[str, bytes]:
-    """The files beside the weights in a Hugging Face directory, as far as it has them: configuration and tokenizer."""
-    paths = [Path(source) / name for name in COPIED]
-    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+    """The files beside the weights in a Hugging Face directory, as far as it has them: configuration and tokenizer.
+
+    The keys are paths inside the directory.
+    """
+    directory = Path(source)
+    paths = [*(directory / name for name in COPIED), *sorted(directory.glob(f"{TEMPLATES}/*.jinja"))]
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+
+
+def write_companions(directory: Path, files: dict[str, bytes]) -> None:
+    """Write what `read_companions` has read into another directory, and force it to the disk."""
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        fsync_path(path)
 
 
 def check_target(target: str | Path) -> None:
@@ -85,9 +99,7 @@ def _write_aside(stream: Iterator[tuple[str, Tensor]], source: Path, target: Pat
     aside.mkdir(parents=True)
     dtypes = _write_tensors(stream, aside, max_shard_bytes)
     (aside / CONFIG).write_text(_config(source / CONFIG, dtypes), encoding="utf-8")
-    for name, content in read_companions(source).items():
-        if name != CONFIG:
-            (aside / name).write_bytes(content)
+    write_companions(aside, {name: each for name, each in read_companions(source).items() if name != CONFIG})
     for path in (*aside.iterdir(), aside):
         fsync_path(path)
     _replace(aside, target)

@@ -1,5 +1,6 @@
 """Answers that are kept for people: few, bounded, printable, from different tasks."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -39,6 +40,13 @@ def test_best_and_worst_of_different_tasks() -> None:
     assert [row["key"] for row in rows[::2]] == ["sums/0", "words/0", "sums/1", "words/1"]
     assert [(row["completion"], row["reward"]) for row in rows[:2]] == [("b", 1.0), ("c", 0.0)]
     assert rows[0]["truncated"] is True
+    assert "system" not in rows[0]
+
+
+def test_the_system_turn_is_shown_where_a_problem_has_one() -> None:
+    asked = group("k", "t", ["a"], [Verdict(reward=1.0)])
+    asked.problem = dataclasses.replace(asked.problem, system="Answer in one word.")
+    assert sample_rows([asked])[0]["system"] == "Answer in one word."
 
 
 def test_hostile_answers_are_harmless() -> None:

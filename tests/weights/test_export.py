@@ -15,9 +15,9 @@ from prorl_mega.errors import ExitCode
 from prorl_mega.export import main
 from prorl_mega.huggingface.config import describe
 from prorl_mega.learner.checkpoint import LearnerState, save_state
-from prorl_mega.run.checkpoints import STATE, Checkpoints, save_companions
+from prorl_mega.run.checkpoints import MODEL, STATE, Checkpoints
 from prorl_mega.run.retention import Retention
-from prorl_mega.weights.directory import read_companions
+from prorl_mega.weights.directory import read_companions, write_companions
 from prorl_mega.weights.load import load_weights
 
 
@@ -37,7 +37,7 @@ def write_run(run: Path, base: Path, tensor: int, pipeline: int, *, travels: boo
                 save_state(directory, layout, state)
             (directory / STATE).write_text("{}")
             if travels:
-                save_companions(directory, read_companions(base))
+                write_companions(directory / MODEL, read_companions(base))
 
 
 @pytest.fixture
@@ -72,6 +72,8 @@ def test_a_checkpoint_that_is_named(run: Path, tmp_path: Path) -> None:
 
 def test_a_checkpoint_alone_is_exported_without_its_run_and_its_model(run: Path, tmp_path: Path) -> None:
     (tmp_path / "base" / "tokenizer.json").write_text('{"a": 1}')
+    (tmp_path / "base" / "additional_chat_templates").mkdir()
+    (tmp_path / "base" / "additional_chat_templates" / "default.jinja").write_text("{{ messages }}")
     write_run(tmp_path / "other", tmp_path / "base", 1, 1)
     alone = (tmp_path / "other" / "checkpoints" / "step_000001").rename(tmp_path / "alone")
     expected, tokenizer = read_checkpoint(tmp_path / "base"), (tmp_path / "base" / "tokenizer.json").read_bytes()
@@ -81,6 +83,7 @@ def test_a_checkpoint_alone_is_exported_without_its_run_and_its_model(run: Path,
     written = read_checkpoint(tmp_path / "exported")
     assert all(torch.equal(written[name], expected[name]) for name in expected)
     assert (tmp_path / "exported" / "tokenizer.json").read_bytes() == tokenizer
+    assert (tmp_path / "exported" / "additional_chat_templates" / "default.jinja").read_text() == "{{ messages }}"
     assert describe(tmp_path / "exported") == description
 
 
