@@ -35,6 +35,7 @@ def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
         ("plan", ["experiment=demo", "seed=x"], ExitCode.CONFIG, r"seed"),
         ("study", ["/nowhere.yaml"], ExitCode.CONFIG, r"/nowhere\.yaml: cannot be read"),
         ("report", ["/nowhere"], ExitCode.CONFIG, r"/nowhere"),
+        ("boundary", ["/nowhere"], ExitCode.CONFIG, r"/nowhere: does not exist"),
         ("tasks", ["show", "arithmetik"], ExitCode.CONFIG, r"did you mean 'arithmetic'"),
         ("data", ["inspect", "/nowhere.jsonl"], ExitCode.DATA, r"/nowhere\.jsonl: no such file"),
         ("serve", ["tasks=nothing"], ExitCode.CONFIG, r"nothing"),

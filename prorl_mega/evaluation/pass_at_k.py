@@ -35,6 +35,17 @@ def pass_at_k(samples: int, solved: int, k: int) -> float:
     return float(1 - np.prod(1 - k / np.arange(samples - solved + 1, samples + 1, dtype=np.float64)))
 
 
+def most_at_k(second: float, k: int) -> float:
+    """The largest E[pass@k] that problems with E[pass@2] = `second` can have, k ≥ 2 (arXiv 2505.24864, eq. 5).
+
+    With ρ the rate of a problem, E[pass@k] ≤ 1 − ((1 − E[ρ])² + Var ρ)^{k/2} by Jensen's inequality. What stands in the
+    brackets is E[(1 − ρ)²] = 1 − E[pass@2], which pass@2 estimates without bias from a finite number of samples.
+    """
+    if k < 2:
+        raise ValueError(f"k={k} must be at least 2: the bound says nothing about pass@1")
+    return 1 - (1 - second) ** (k / 2)
+
+
 def mean_pass_at_k(
     counts: Sequence[tuple[int, int]], k: int, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Estimate:

@@ -1,0 +1,118 @@
+"""pass@k of several models, per task: from evaluations, problem by problem, or from a table of published numbers."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prorl_mega.errors import DataError
+from prorl_mega.evaluation.comparison import ALL_TASKS, Record
+from prorl_mega.evaluation.pass_at_k import pass_at_k
+from prorl_mega.evaluation.summary import powers_of_two
+
+COLUMNS = ("task", "model", "k", "pass")
+
+
+@dataclass(kw_only=True, slots=True)
+class PassCurves:
+    """`means[task][model][k]`; the models in order, the base first.
+
+    `problems[task][model]` are the (samples, solved) of the task's problems, `[problems]` and in the same order for all
+    models, `keys[task]` their keys; without them (a table) nothing is known about uncertainty.
+    """
+
+    models: list[str]
+    means: dict[str, dict[str, dict[int, float]]]
+    problems: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
+    keys: dict[str, list[str]] = field(default_factory=dict)
+
+    def boundary_k(self, task: str, wanted: int) -> int:
+        """The largest k ≤ `wanted` at which every model has a value; 0 if there is none."""
+        curves = list(self.means[task].values())
+        shared = set(curves[0]).intersection(*curves[1:])
+        return max((k for k in shared if k <= wanted), default=0)
+
+    def per_problem(self, task: str, k: int) -> np.ndarray | None:
+        """`[models, problems]` float64: pass@k of every problem; None for a table."""
+        if task not in self.problems:
+            return None
+        of_models = self.problems[task]
+        return np.array([[pass_at_k(n, c, k) for n, c in of_models[model]] for model in self.models])
+
+
+def from_evaluations(evaluations: dict[str, list[Record]]) -> PassCurves:
+    """The curves of the problems that all evaluations share, for k = 1, 2, 4, … up to the fewest samples of a problem.
+
+    DataError when they share none.
+    """
+    keyed = [{str(record["key"]): record for record in records} for records in evaluations.values()]
+    shared = [key for key in keyed[0] if all(key in other and int(other[key]["samples"]) > 0 for other in keyed)]
+    if not shared:
+        raise DataError(f"{' and '.join(evaluations)} have no problem in common that was sampled in all of them")
+    tasks: dict[str, list[str]] = {}
+    for key in shared:
+        tasks.setdefault(str(keyed[0][key]["task"]), []).append(key)
+    groups = {**({ALL_TASKS: shared} if len(tasks) > 1 else {}), **tasks}
+    curves = PassCurves(models=list(evaluations), means={})
+    for task, keys in groups.items():
+        counts = {
+            model: [(int(records[key]["samples"]), int(records[key]["solved"])) for key in keys]
+            for model, records in zip(evaluations, keyed, strict=True)
+        }
+        fewest = min(samples for each in counts.values() for samples, _ in each)
+        curves.problems[task] = counts
+        curves.keys[task] = keys
+        curves.means[task] = {
+            model: {k: float(np.mean([pass_at_k(n, c, k) for n, c in each])) for k in powers_of_two(fewest)}
+            for model, each in counts.items()
+        }
+    return curves
+
+
+def read_table(path: Path) -> PassCurves:
+    """The curves of a CSV file with the columns task, model, k and pass. DataError names the line that is wrong."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
+                raise DataError(f"{path}: has no column {', '.join(missing)}; the columns must be {', '.join(COLUMNS)}")
+            return _from_rows(path, ((reader.line_num, row) for row in reader))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a CSV file: {error}") from None
+
+
+def _from_rows(path: Path, rows: Iterable[tuple[int, dict[str, Any]]]) -> PassCurves:
+    curves = PassCurves(models=[], means={})
+    for line, row in rows:
+        task, model, k, share = _values(f"{path}:{line}", row)
+        if model not in curves.models:
+            curves.models.append(model)
+        of_model = curves.means.setdefault(task, {}).setdefault(model, {})
+        if of_model.setdefault(k, share) != share:
+            raise DataError(f"{path}:{line}: pass@{k} of {model} on {task} is {share:g} here and {of_model[k]:g} above")
+    if len(curves.models) < 2:
+        raise DataError(f"{path}: has {len(curves.models)} model; at least two are compared")
+    for task, of_models in curves.means.items():
+        if missing := [model for model in curves.models if model not in of_models]:
+            raise DataError(f"{path}: {task} has no rows of {', '.join(missing)}; every model needs every task")
+    return curves
+
+
+def _values(place: str, row: dict[str, Any]) -> tuple[str, str, int, float]:
+    task, model = (str(row[name] or "").strip() for name in ("task", "model"))
+    if not task or not model:
+        raise DataError(f"{place}: task and model must not be empty")
+    try:
+        k, share = int(str(row["k"])), float(str(row["pass"]))
+    except ValueError:
+        raise DataError(
+            f"{place}: k must be a whole number and pass a number; they are {row['k']} and {row['pass']}"
+        ) from None
+    if k < 1 or not 0 <= share <= 1:
+        raise DataError(f"{place}: k must be at least 1 and pass between 0 and 1; they are {k} and {share:g}")
+    return task, model, k, share

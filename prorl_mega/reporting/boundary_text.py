@@ -1,0 +1,149 @@
+"""A study of the boundary as Markdown, which reads in a terminal as well, and as plain data for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from prorl_mega.evaluation.boundary_gain import GainFit
+from prorl_mega.evaluation.boundary_study import BoundaryStudy, TaskBoundary
+from prorl_mega.evaluation.crossings import Crossing
+from prorl_mega.evaluation.explanations import Explanation
+from prorl_mega.evaluation.pass_at_k import Estimate
+from prorl_mega.evaluation.regimes import Regime
+from prorl_mega.run.console import printable
+
+LISTED = 20  # problems of a list that are printed; the JSON file has all
+
+
+def to_text(study: BoundaryStudy, explanations: Sequence[Explanation], *, margin: float, confidence: float) -> str:
+    base, *_, last = study.models
+    lines = [f"# Boundary: {' → '.join(map(printable, study.models))}", "", *_regimes(study, margin), ""]
+    if study.left_out:
+        lines += [f"Left out, because the models share no k: {', '.join(study.left_out)}.", ""]
+    lines += ["## Gain against the base's boundary", "", _fit(study.fit), ""]
+    if any(each.cover for each in study.tasks):
+        lines += ["## Cover@τ", "", *_cover(study), ""]
+        lines += [f"## Problems that {printable(base)} never solved", "", *_crossings(study.gained, confidence), ""]
+        lines += [f"## Problems that only {printable(base)} solved", "", *_crossings(study.lost, confidence), ""]
+        lines += [f"## What else could explain {printable(base)} → {printable(last)}", ""]
+        lines += [f"- {each.name}: {_found(each)}{printable(each.text)}" for each in explanations]
+    else:
+        lines.append("A table of means knows no problems: no intervals, no lists of problems, no rival explanations.")
+    return "\n".join(lines) + "\n"
+
+
+def to_plain(study: BoundaryStudy, explanations: Sequence[Explanation]) -> dict[str, Any]:
+    """JSON-able; numbers that do not exist are null."""
+    plain: dict[str, Any] = _plain(
+        {
+            "models": study.models,
+            "curves": study.curves.means,
+            "tasks": [dataclasses.asdict(each) for each in study.tasks],
+            "fit": None if study.fit is None else dataclasses.asdict(study.fit),
+            "gained": [dataclasses.asdict(each) | {"certain": each.is_certain} for each in study.gained],
+            "lost": [dataclasses.asdict(each) | {"certain": each.is_certain} for each in study.lost],
+            "left_out": study.left_out,
+            "explanations": [dataclasses.asdict(each) for each in explanations],
+        }
+    )
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Estimate):
+        return {name: _plain(each) for name, each in value._asdict().items()}
+    if isinstance(value, dict):
+        return {key.value if isinstance(key, Regime) else str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Regime):
+        return value.value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _regimes(study: BoundaryStudy, margin: float) -> list[str]:
+    def row(each: TaskBoundary) -> list[str]:
+        of_models = [
+            f"{mean:.3f} | {_estimate(at_k, each.problems)}"
+            for mean, at_k in zip(each.pass_at_1, each.boundary, strict=True)
+        ]
+        shares = each.regime.shares
+        sure = "" if shares is None else f" ({shares[each.regime.regime]:.0%})"
+        most = f"{each.most[-1]:.3f}" if math.isfinite(each.most[-1]) else "–"
+        return [
+            printable(each.task), str(each.problems or "–"), str(each.k), *of_models,
+            _estimate(each.gain, each.problems, "+"), most, f"{each.regime.regime.value}{sure}",
+        ]  # fmt: skip
+
+    models = [f"{printable(model)} pass@1 | pass@k" for model in study.models]
+    head = ["task", "problems", "k", *models, "gain at k", "bound of the last", "regime"]
+    columns = 6 + 2 * len(study.models)
+    return [
+        _row(head),
+        "|" + "---|" * columns,
+        *(_row(row(each)) for each in study.tasks),
+        "",
+        "Diminish: the last model's pass@k is not above the base's. Plateau: it is, and at most "
+        f"{margin:g} above that of the model before the last. Sustained: by more than {margin:g}. In brackets: the "
+        "share of resampled sets of problems with the same regime. Intervals are of 95 %, over problems. The bound is "
+        "the largest pass@k that mean and variance of the solve rates allow (arXiv 2505.24864, eq. 5).",
+    ]
+
+
+def _cover(study: BoundaryStudy) -> list[str]:
+    taus = list(next(each.cover for each in study.tasks if each.cover))
+    lines = [_row(["task", "model", *(f"τ = {tau}" for tau in taus)]), "|" + "---|" * (2 + len(taus))]
+    for each in study.tasks:
+        for index, model in enumerate(study.models):
+            cells = [f"{each.cover[tau][index]:.3f}" for tau in taus]
+            lines.append(_row([printable(each.task), printable(model), *cells]))
+    return [*lines, "", "The share of problems that are solved in at least the share τ of their samples."]
+
+
+def _crossings(found: Sequence[Crossing], confidence: float) -> list[str]:
+    if not found:
+        return ["None."]
+    certain = sum(each.is_certain for each in found)
+    lines = [
+        f"{len(found)}, of which {certain} cannot be luck: the bounds are apart, at {confidence:.0%} for all lists at "
+        "once. The others may be.",
+        "",
+        _row(["problem", "never solved by", "its rate is below", "solved by", "in", "its rate is above", "luck"]),
+        "|" + "---|" * 7,
+    ]
+    for each in found[:LISTED]:
+        lines.append(
+            _row(
+                [
+                    printable(each.key), printable(each.never), f"{each.upper:.4f} (0 of {each.tried})",
+                    printable(each.solver), f"{each.solved} of {each.samples}", f"{each.lower:.4f}",
+                    "ruled out" if each.is_certain else "possible",
+                ]
+            )
+        )  # fmt: skip
+    return [*lines, *([f"… and {len(found) - LISTED} more"] if len(found) > LISTED else [])]
+
+
+def _fit(fit: GainFit | None) -> str:
+    if fit is None:
+        return "No fit: it needs three tasks whose base boundaries differ."
+    return (
+        f"gain = {fit.intercept:.3f} {'−' if fit.slope < 0 else '+'} {abs(fit.slope):.3f} · base, over {fit.tasks} "
+        f"tasks; R² = {fit.r_squared:.3f}; 95 % interval of the slope [{fit.low:.3f}, {fit.high:.3f}]. A last model "
+        "that has nothing to do with the base gives a slope of −1 by itself."
+    )
+
+
+def _found(each: Explanation) -> str:
+    return {True: "**yes**, ", False: "no, ", None: "not known, "}[each.found]
+
+
+def _estimate(value: Estimate, problems: int, sign: str = "") -> str:
+    return f"{value.mean:{sign}.3f}" + (f" [{value.low:{sign}.3f}, {value.high:{sign}.3f}]" if problems else "")
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,154 @@
+"""`prorl_mega.boundary`: evaluations and tables in, what can and what cannot be said out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prorl_mega.boundary import main
+from prorl_mega.errors import ExitCode
+from prorl_mega.run.evaluations import write_evaluation
+
+SETTINGS = {"evaluation.temperature": 0.6, "rollout.max_response_tokens": 256, "evaluation.samples": 64}
+
+
+Boundary = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def boundary(capsys: pytest.CaptureFixture[str]) -> Boundary:
+    """The program: exit code, and all that it says."""
+
+    def call(*arguments: str | Path) -> tuple[int, str]:
+        code = main(list(map(str, arguments)))
+        return code, "".join(capsys.readouterr())
+
+    return call
+
+
+def write(
+    run: Path, label: str, counts: dict[str, list[int]], *, truncated: float = 0.0, length: float = 40.0, **other: Any
+) -> Path:
+    """An evaluation with 64 samples for every problem, `counts` of them solved, by task."""
+    problems = [
+        {
+            "key": f"{task}/{i}", "task": task, "samples": 64, "solved": solved, "mean_reward": solved / 64,
+            "prompt": f"Problem {i} of {task}: how many ways lead from one end of the garden to the other, step {i}?",
+        }
+        for task, of_task in counts.items()
+        for i, solved in enumerate(of_task)
+    ]  # fmt: skip
+    metrics = {"evaluation/truncated": truncated, "evaluation/length": length}
+    run.mkdir(exist_ok=True)
+    settings = SETTINGS | other
+    write_evaluation(run / "evaluation", label=label, step=0, settings=settings, metrics=metrics, problems=problems)
+    return run / "evaluation" / f"{label}.json"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    write(tmp_path / "demo", "base", {"maze": [0, 0, 1, 0], "sums": [64, 60, 0, 9], "words": [1, 1, 2, 0]})
+    write(tmp_path / "demo", "final", {"maze": [50, 1, 64, 0], "sums": [64, 64, 0, 9], "words": [60, 0, 64, 64]})
+    return tmp_path / "demo"
+
+
+def test_a_run_is_compared_with_its_base(boundary: Boundary, run: Path, tmp_path: Path) -> None:
+    code, said = boundary(run, "--output", tmp_path / "out")
+    assert code == 0, said
+    assert "# Boundary: demo/base → demo/final" in said
+    assert "| maze | 4 | 64 |" in said
+    assert "3, of which 2 cannot be luck" in said
+    assert (tmp_path / "out" / "boundary.md").read_text() == said
+    plain = json.loads((tmp_path / "out" / "boundary.json").read_text())
+    assert [each["key"] for each in plain["gained"]] == ["words/3", "maze/0", "maze/1"]
+    assert [each["certain"] for each in plain["gained"]] == [True, True, False]
+    assert [each["key"] for each in plain["lost"]] == ["words/1"]
+    assert [each["regime"]["regime"] for each in plain["tasks"]] == ["Sustained", "Sustained", "Diminish", "Diminish"]
+    assert {each["name"]: each["found"] for each in plain["explanations"]} == {
+        "settings": False, "truncation": False, "tokens": False, "contamination": None, "format": None,
+        "derivation": None,
+    }  # fmt: skip
+
+
+def test_what_was_planted_is_named(boundary: Boundary, tmp_path: Path) -> None:
+    base = write(tmp_path / "a", "base", {"maze": [0, 0, 1]}, truncated=0.4, length=100)
+    other = {"evaluation.temperature": 1.0}
+    last = write(tmp_path / "b", "final", {"maze": [64, 64, 1]}, truncated=0.1, length=400, **other)
+    row = {"prompt": "Problem 0 of maze: how many ways lead from one end of the garden to the other, step 0?"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row | {"answer": "3"}) + "\n")
+    code, said = boundary(base, last, "--training", tmp_path / "train.jsonl")
+    assert code == 0, said
+    assert "- settings: **yes**, evaluation.temperature: 0.6 and 1.0" in said
+    assert "- truncation: **yes**, answers that hit the token limit: base 40.0%, final 10.0%" in said
+    assert (
+        "- tokens: **yes**, at equal tokens: base 100 per sample, pass@64 0.333; final 400 per sample, pass@16" in said
+    )
+    assert "- contamination: **yes**, 2 of 2 gained problems share text with 1 training prompts: maze/0" in said
+
+
+def test_a_table_has_the_models_in_order_of_appearance(boundary: Boundary, tmp_path: Path) -> None:
+    rows = [
+        ("maze", "base", 0.1, 0.3), ("maze", "mid", 0.2, 0.6), ("maze", "rl", 0.3, 0.9),
+        ("math", "base", 0.5, 0.9), ("math", "mid", 0.6, 0.9), ("math", "rl", 0.7, 0.85),
+        ("gpqa", "base", 0.2, 0.6), ("gpqa", "mid", 0.3, 0.8), ("gpqa", "rl", 0.4, 0.75),
+    ]  # fmt: skip
+    lines = [
+        f"{task},{model},{k},{value}" for task, model, *both in rows for k, value in zip((1, 128), both, strict=True)
+    ]
+    (tmp_path / "table.csv").write_text("\n".join(["task,model,k,pass", *lines]) + "\n")
+    code, said = boundary(tmp_path / "table.csv", "--output", tmp_path)
+    assert code == 0, said
+    plain = json.loads((tmp_path / "boundary.json").read_text())
+    assert plain["models"] == ["base", "mid", "rl"]
+    regimes = {each["task"]: each["regime"] for each in plain["tasks"]}
+    assert {task: each["regime"] for task, each in regimes.items()} == {
+        "maze": "Sustained", "math": "Diminish", "gpqa": "Plateau",
+    }  # fmt: skip
+    assert all(each["shares"] is None for each in regimes.values())
+    assert plain["fit"]["tasks"] == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("task,model,k\na,b,1\n", r"has no column pass; the columns must be task, model, k, pass"),
+        ("task,model,k,pass\na,b,1,0.5\na,c,x,0.5\n", r"table.csv:3: k must be a whole number"),
+        ("task,model,k,pass\na,b,1,1.5\n", r"table.csv:2: .*pass between 0 and 1; they are 1 and 1.5"),
+        ("task,model,k,pass\na,b,1,nan\n", r"pass between 0 and 1"),
+        ("task,model,k,pass\na,b,1,0.5\na,b,1,0.6\n", r"table.csv:3: pass@1 of b on a is 0.6 here and 0.5 above"),
+        ("task,model,k,pass\na,b,1,0.5\n", r"has 1 model; at least two"),
+        ("task,model,k,pass\na,b,1,0.5\na,c,1,0.5\nd,b,1,0.5\n", r"d has no rows of c"),
+        ("task,model,k,pass\na,b,1,0.5\na,c,2,0.5\n", r"no task has a k of at most 128 for all models"),
+        ("task,model,k,pass\n,b,1,0.5\n", r"table.csv:2: task and model must not be empty"),
+    ],
+)
+def test_tables_that_cannot_be_read(boundary: Boundary, tmp_path: Path, table: str, message: str) -> None:
+    (tmp_path / "table.csv").write_text(table)
+    code, said = boundary(tmp_path / "table.csv")
+    assert code == ExitCode.DATA, said
+    assert re.search(message, said), said
+
+
+def test_what_cannot_be_compared_is_refused(boundary: Boundary, run: Path, tmp_path: Path) -> None:
+    base = run / "evaluation" / "base.json"
+    assert boundary(tmp_path / "none")[0] == ExitCode.CONFIG
+    code, said = boundary(base)
+    assert (code, "is one evaluation; name at least two" in said) == (ExitCode.CONFIG, True)
+    code, said = boundary(base, base)
+    assert (code, "there is a base already; give it a name of its own" in said) == (ExitCode.CONFIG, True)
+    code, said = boundary(base, f"again={base}")
+    assert (code, "base → again" in said) == (0, True)
+    other = write(tmp_path / "other", "final", {"poems": [1]})
+    code, said = boundary(base, other)
+    assert (code, "no problem in common" in said) == (ExitCode.DATA, True)
+    (run / "evaluation" / "base.json").write_text('{"label": "base", "step"')
+    code, said = boundary(run)
+    assert (code, "is no evaluation" in said) == (ExitCode.DATA, True)
+    (run / "evaluation" / "final.json").unlink()
+    code, said = boundary(run)
+    assert (code, "final.json; a finished run has both" in said) == (ExitCode.CONFIG, True)
