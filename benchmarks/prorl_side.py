@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from benchmarks.workload import Workload, reward, write_result
-from prorl_mega.build import build, join_job
+from prorl_mega.build import build
 from prorl_mega.collect import Collector, Sampling
 from prorl_mega.config.recipe import KLConfig
 from prorl_mega.config.schema import (
@@ -32,6 +32,7 @@ from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to
 from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.timers import TIMING_PREFIX
+from prorl_mega.sampler import join_job
 from prorl_mega.types import Problem, Scoring, Verdict
 
 

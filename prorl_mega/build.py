@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +17,23 @@ from prorl_mega.config.schema import (
     ParallelConfig,
     ReferenceConfig,
     RunConfig,
-    WarmstartConfig,
     WeightSource,
 )
 from prorl_mega.config.stages import longest_response
-from prorl_mega.distributed.collectives import job_ranks, neighbour_ranks
 from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.huggingface.tokenizer import Tokenizer
-from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
 from prorl_mega.protocols import Controller, Rollout
 from prorl_mega.recipe.agreement import BOUNDS, check_agreement
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
-from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.run.checkpoints import MODEL
 from prorl_mega.run.console import counted
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
-from prorl_mega.tasks.objection import length_check
-from prorl_mega.tasks.shared_mixture import SharedMixture
+from prorl_mega.sampler import build_problems, load_tokenizer, start_collector
 from prorl_mega.types import Decision, TrainSample
-from prorl_mega.verifiers.pool import VerifierPool
-from prorl_mega.verifiers.remote.client import RemoteVerifiers
-from prorl_mega.weight_sync import WeightSync
+from prorl_mega.weight_sync import WeightSync, policy_stream
 from prorl_mega.weights.directory import read_companions, write_companions
 from prorl_mega.weights.load import load_weights
 
@@ -101,12 +93,6 @@ class Parts:
         self.learner.load(directory)
 
 
-def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
-    """Join the processes that were started together. The first thing that a program does after validation."""
-    initialize_distributed(config.cluster.collective_timeout_s)
-    return job_ranks()
-
-
 @contextlib.contextmanager
 def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
     """Everything for a run, with the policy's weights in the learner alone. Leaving it stops the workers."""
@@ -134,64 +120,19 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
         run.message(f"ignored: {', '.join(ignored)} of {config.model.path}/config.json, which nothing here knows")
     if learner.kernels is not None:
         run.message(f"log-probs, entropy and KL by {learner.kernels}")
-    say = run.message
-    with RemoteVerifiers(config.tasks, say) if config.tasks.servers else VerifierPool(config.tasks, say) as verifiers:
-        with run.phase("starting the inference engine"):
-            rollout = VllmRollout(
-                Path(config.model.path),
-                dataclasses.replace(config.rollout, max_response_tokens=longest_response(config, controller.stages)),
-                precision=config.model.precision,
-                valid_vocab=len(tokenizer),
-                end_ids=tokenizer.end_ids,
-                seed=config.seed,
-            )
+    longest = longest_response(config, controller.stages)
+    with start_collector(config, run, tokenizer, learner.layout, max_response_tokens=longest) as collector:
+        stream = partial(policy_stream, learner, bucket_mib=config.rollout.sync_bucket_mib)
         yield Parts(
             learner=learner,
-            rollout=rollout,
-            sync=WeightSync(learner=learner, rollout=rollout, bucket_mib=config.rollout.sync_bucket_mib, ranks=ranks),
+            rollout=collector.rollout,
+            sync=WeightSync(stream=stream, rollout=collector.rollout, ranks=ranks),
             problems=problems,
-            collector=Collector(
-                rollout=rollout,
-                verifiers=verifiers,
-                tokenizer=tokenizer,
-                layout=learner.layout,
-                engine_size=config.rollout.tensor,
-                engine_ranks=neighbour_ranks(config.rollout.tensor),
-                max_concurrent=config.rollout.max_concurrent,
-                seed=config.seed,
-                is_stopping=run.is_stopping,
-            ),
+            collector=collector,
             controller=controller,
             companions=read_companions(config.model.path),
             max_logprob_gap=config.rollout.max_logprob_gap or BOUNDS[learner.dtype],
         )
-
-
-def load_tokenizer(model: ModelConfig) -> Tokenizer:
-    """The tokenizer of `model.path`, with the chat template as `model.chat` wants it."""
-    return Tokenizer(model.path, keep_special=model.keep_special_tokens, **dataclasses.asdict(model.chat))
-
-
-def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
-    """The problems, from the run's position on. Data files that are broken or have changed are an error here."""
-    problems = SharedMixture(
-        config.tasks,
-        config.seed,
-        ranks,
-        check=length_check(
-            lambda problem: len(tokenizer.encode_prompt(problem.prompt, problem.system)),
-            config.rollout.max_prompt_tokens,
-            "rollout.max_prompt_tokens",
-        ),
-        evaluates=True,
-        report=run.message,
-    )
-    for line in problems.loaded(config.evaluation):
-        run.message(line)
-    curriculum = Curriculum(problems, config.recipe.curriculum)
-    if run.saved_state is not None:
-        curriculum.load_state_dict(run.saved_state["problems"])
-    return curriculum
 
 
 def build_learner(

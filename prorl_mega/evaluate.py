@@ -2,9 +2,9 @@
 
     python -m prorl_mega.evaluate experiment=demo model.path=runs/base name=base
 
-evaluates a Hugging Face directory, or the newest checkpoint of the run of that name, and writes
-`runs/<name>/evaluation/policy.json`; of a run that is there, nothing else changes. The training loop calls the same
-function.
+evaluates a Hugging Face directory, or the newest checkpoint of the run of that name, with the inference engine alone
+(no learner is built), and writes `runs/<name>/evaluation/policy.json`; of a run that is there, nothing else changes.
+The training loop calls the same function.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prorl_mega.collect import Sampling
 from prorl_mega.config.compose import run_hydra
-from prorl_mega.config.schema import RunConfig
+from prorl_mega.config.schema import RunConfig, WeightSource
 from prorl_mega.config.stages import longest_response, stage_settings
-from prorl_mega.errors import ExitCode
+from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.evaluation.summary import problem_records, summarise
 from prorl_mega.resumable import collect_in_parts
@@ -27,6 +27,7 @@ from prorl_mega.types import Group, Metrics
 
 if TYPE_CHECKING:
     from prorl_mega.build import Parts
+    from prorl_mega.sampler import Sampler
 
 
 class Evaluation(NamedTuple):
@@ -37,7 +38,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    parts: Parts, config: RunConfig, run: TrainingRun, problems_per_task: int, max_tokens: int | None = None
+    parts: Parts | Sampler, config: RunConfig, run: TrainingRun, problems_per_task: int, max_tokens: int | None = None
 ) -> Evaluation:
     """Sample and score the first `problems_per_task` held-out problems of every task with the engine's weights.
 
@@ -57,7 +58,7 @@ def evaluate(
     return Evaluation(summarise(groups), groups)
 
 
-def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: TrainingRun) -> list[Group]:
+def evaluate_as(label: str, step: int, parts: Parts | Sampler, config: RunConfig, run: TrainingRun) -> list[Group]:
     """The large evaluation, written to the run directory under `label`; returns its groups.
 
     An evaluation of this step under these settings that is there already is kept, and no groups are returned.
@@ -99,14 +100,18 @@ def _scores(metrics: Metrics) -> str:
 
 
 def main(config: RunConfig) -> ExitCode:
-    from prorl_mega.build import build, join_job  # seconds of imports, after the settings have been checked
+    from prorl_mega.sampler import build_sampler, join_job  # seconds of imports, after the settings have been checked
 
     ranks = join_job(config)
-    with TrainingRun(config, ranks) as run, build(config, run, ranks) as parts:
+    with TrainingRun(config, ranks) as run, build_sampler(config, run, ranks) as sampler:
         try:
-            step = run.look_at(parts.restore)
-            parts.sync.update_weights(version=step)
-            evaluate_as(POLICY, step, parts, config, run)
+            step = run.look_at(sampler.policy.restore)
+            if config.model.weights is WeightSource.random and sampler.policy.checkpoint is None:
+                raise ConfigError(
+                    f"model.weights=random: there is no policy to evaluate before {config.name} has a checkpoint"
+                )
+            sampler.sync.update_weights(version=step)
+            evaluate_as(POLICY, step, sampler, config, run)
         except Interrupted as interruption:
             return run.interrupted(interruption)
     return ExitCode.FINISHED

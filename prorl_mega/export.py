@@ -11,7 +11,6 @@ alone, copied to another machine, can be exported; those of version 0.1 need the
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}  # of model.precision, by their names in torch
 SHARD_BYTES = 5 << 30  # of one safetensors file
 
-_POLICY = re.compile(r"policy-tp(\d+)-pp(\d+)\.safetensors")  # named by prorl_mega/learner/checkpoint.py
-
 
 def export(source: Path, target: Path, *, best: bool = False, dtype: str | None = None) -> Path:
     """Write the policy of a run directory, or of one of its checkpoints, to `target`; returns the checkpoint used.
@@ -42,7 +39,7 @@ def export(source: Path, target: Path, *, best: bool = False, dtype: str | None 
     damaged, ModelError when it is of version 0.1 and the run's model has moved.
     """
     from prorl_mega.weights.directory import check_target, save_directory  # two seconds of imports
-    from prorl_mega.weights.saved import stream_saved
+    from prorl_mega.weights.saved import policy_files, stream_saved
 
     check_target(target)
     if (source / "config.yaml").is_file():
@@ -64,20 +61,6 @@ def _as_dtype(stream: Iterator[tuple[str, torch.Tensor]], dtype: str | None) -> 
 
     for name, tensor in stream:
         yield name, tensor if dtype is None else tensor.to(getattr(torch, DTYPES[dtype]))
-
-
-def policy_files(checkpoint: Path) -> list[list[Path]]:
-    """The files with the policy's shards, as `[stage][tensor rank]`."""
-    found = {
-        (int(match[2]), int(match[1])): path
-        for path in checkpoint.iterdir()
-        if (match := _POLICY.fullmatch(path.name)) is not None
-    }
-    stages, ranks = ({place[i] for place in found} for i in (0, 1))
-    wanted = [[(stage, rank) for rank in range(len(ranks))] for stage in range(len(stages))]
-    if not found or {place for row in wanted for place in row} != set(found):
-        raise CheckpointError(f"{checkpoint}: files of the policy are missing; it has {len(found)} of them")
-    return [[found[place] for place in row] for row in wanted]
 
 
 def _newest(run: Path) -> Path:

@@ -99,11 +99,8 @@ def learning_rate(step: int, config: WarmstartConfig) -> float:
 
 
 def main(config: WarmstartConfig) -> ExitCode:
-    from prorl_mega.build import (  # seconds of imports, after the settings have been checked
-        build_learner,
-        join_job,
-        load_tokenizer,
-    )
+    from prorl_mega.build import build_learner  # seconds of imports, after the settings have been checked
+    from prorl_mega.sampler import join_job, load_tokenizer
     from prorl_mega.weights.directory import check_target
 
     ranks = join_job(config)

@@ -1,18 +1,21 @@
-"""The update of the engine's weights with the learner's: stream, verify, set the version."""
+"""The update of the engine's weights with a policy's: stream, verify, set the version."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
 from prorl_mega.checksum import Checksum
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import WeightSyncError
-from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.protocols import Rollout
 from prorl_mega.weights.reshard import stream_weights
+
+if TYPE_CHECKING:
+    from prorl_mega.learner.learner import MegatronLearner
 
 
 def policy_stream(learner: MegatronLearner, *, bucket_mib: int) -> Iterator[tuple[str, torch.Tensor]]:
@@ -29,24 +32,23 @@ def policy_stream(learner: MegatronLearner, *, bucket_mib: int) -> Iterator[tupl
 
 @dataclass(kw_only=True, slots=True)
 class WeightSync:
-    """Hands weights from any TP×PP×DP of the learner to the engines that live in the same ranks.
+    """Hands weights to the engines: from any TP×PP×DP of a learner that lives in the same ranks, or from files.
 
-    Every rank streams the same full tensors (Hugging Face names, one bucket at a time) into its engine shard. Then all
+    Every rank streams the same full tensors (Hugging Face names, one after the other) into its engine shard. Then all
     engines hold the same version, or WeightSyncError is raised on every rank and nothing may be sampled.
     """
 
-    learner: MegatronLearner
+    stream: Callable[[], Iterator[tuple[str, torch.Tensor]]]
+    """The current policy as full tensors, on every rank."""
     rollout: Rollout
-    bucket_mib: int
     ranks: Ranks
     checksum: str = field(default="", init=False)
     """The checksum of the weights that the engines hold."""
 
     def update_weights(self, version: int) -> str:
         """Hand over the current weights as `version`; returns their checksum, equal on all ranks."""
-        stream = policy_stream(self.learner, bucket_mib=self.bucket_mib)
         sent = Checksum()
-        received = self.rollout.update_weights(sent.observe(stream), version)
+        received = self.rollout.update_weights(sent.observe(self.stream()), version)
         digests = set(self.ranks.gather(sent.hexdigest())) | set(self.ranks.gather(received))
         if len(digests) != 1:
             raise WeightSyncError(

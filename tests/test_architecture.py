@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 MAX_KERNEL = 90  # of a Triton kernel, whose variables live in the registers of one function
 
-ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "backtest", "report", "serve"}
+ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "boundary", "backtest", "report", "serve"}
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
 BASE = {"protocols", "types", "errors", "plugins", "checksum", "config", "distributed", "families", "huggingface"}

@@ -54,6 +54,11 @@ def test_help_comes_at_once(module: str) -> None:
     assert f"prorl_mega.{module}" in said, "how to call it is not shown"
 
 
+def test_an_evaluation_needs_no_learner() -> None:
+    code = "import sys, prorl_mega.sampler; sys.exit(any(name.startswith('megatron') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("before", "now"),
     [

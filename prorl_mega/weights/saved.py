@@ -1,7 +1,9 @@
-"""Full Hugging Face tensors from saved shards, in one process and without the model that wrote them."""
+"""Full Hugging Face tensors from files, in one process and without a model: of a checkpoint's shards, or of a Hugging
+Face directory."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,39 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from prorl_mega.errors import CheckpointError
+from prorl_mega.errors import CheckpointError, ModelError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.mapping_registry import MappingRegistry
+from prorl_mega.weights.load import Checkpoint
+
+_POLICY = re.compile(r"policy-tp(\d+)-pp(\d+)\.safetensors")  # named by prorl_mega/learner/checkpoint.py
+
+
+def policy_files(checkpoint: Path) -> list[list[Path]]:
+    """The files with the policy's shards, as `[stage][tensor rank]`. Raises `CheckpointError` if some are missing."""
+    found = {
+        (int(match[2]), int(match[1])): path
+        for path in checkpoint.iterdir()
+        if (match := _POLICY.fullmatch(path.name)) is not None
+    }
+    stages, ranks = ({place[i] for place in found} for i in (0, 1))
+    wanted = [[(stage, rank) for rank in range(len(ranks))] for stage in range(len(stages))]
+    if not found or {place for row in wanted for place in row} != set(found):
+        raise CheckpointError(f"{checkpoint}: files of the policy are missing; it has {len(found)} of them")
+    return [[found[place] for place in row] for row in wanted]
+
+
+def stream_directory(path: Path, description: ModelDescription) -> Iterator[tuple[str, Tensor]]:
+    """(name, full tensor) of a Hugging Face directory, as far as the model has it, one tensor in memory at a time.
+
+    Raises `ModelError` where a file is missing, damaged or of another model.
+    """
+    with Checkpoint(path, description) as checkpoint:
+        for name in MappingRegistry(description).tensors:
+            try:
+                yield name, checkpoint.slice(name)[:]
+            except SafetensorError as error:
+                raise ModelError(f"{path}: {name} cannot be read: {error}") from None
 
 
 def stream_saved(files: Sequence[Sequence[Path]], description: ModelDescription) -> Iterator[tuple[str, Tensor]]:

@@ -6,6 +6,7 @@ own, and engines of one or of two ranks.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,12 @@ def push_from_every_layout(checkpoints: list[str], engine_size: int) -> list[dic
 
 def _push(rollout: Any, ranks: Any, checkpoint: str, layout: tuple[int, int], version: int) -> dict[str, Any]:
     from prorl_mega.types import TrainSample
-    from prorl_mega.weight_sync import WeightSync
+    from prorl_mega.weight_sync import WeightSync, policy_stream
 
     learner = _learner(checkpoint, *layout)
     with held_weights(rollout) as held:
-        WeightSync(learner=learner, rollout=rollout, bucket_mib=1, ranks=ranks).update_weights(version)
+        stream = partial(policy_stream, learner, bucket_mib=1)
+        WeightSync(stream=stream, rollout=rollout, ranks=ranks).update_weights(version)
     prompts = some_prompts(3)
     groups = by_prompt(steps_of(rollout, prompts, some_seeds(3, SAMPLES)), 3)
     sequences = [
