@@ -16,11 +16,10 @@ differ from the published ones, they are narrower, because a policy that is trai
 
 from __future__ import annotations
 
-import json
 import re
-from typing import NoReturn
+from collections.abc import Callable, Iterable
 
-from prorl_mega.tasks.instruction import language, prose
+from prorl_mega.tasks.instruction import language, look_alikes, prose, strict_json, visible
 from prorl_mega.tasks.instruction import parameter_rules as rule
 from prorl_mega.tasks.instruction.instruction_check import InstructionCheck, check, counted
 
@@ -28,12 +27,20 @@ RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 _PLACEHOLDER = re.compile(r"\[([^\[\]\n]{1,200})\](?!\()")
 _BULLET = re.compile(r"^[ \t]*[*-][ \t]+(?=\S)(.*\w.*)$", re.MULTILINE)
 _MALFORMED_BULLET = re.compile(r"^[ \t]*(?:\*[^\s*\d][^*\n]*|-[^\s\-\d].*)$", re.MULTILINE)
-_HIGHLIGHT = re.compile(r"\*\*(?=[^\s*])([^*\n]+)\*\*|\*(?=[^\s*])([^*\n]+)\*")
+_HIGHLIGHT = re.compile(  # not beside a letter or a digit, where asterisks multiply, except in scripts without blanks
+    rf"(?<![^\W{prose.JOINED}])(?<![)\]\\*])(\*{{1,3}})(?=[^\s*])([^*\n]+)(?<!\s)\1(?![^\W{prose.JOINED}])(?!\*)"
+)
+_LABEL = re.compile(
+    r"(?:\W*\b(?:a|answer|conclusion|final|here|in|is|my|overall|question|reply|response|result|short|so|summary|the|"
+    r"therefore|this|thus|to|verdict|your)\b){1,8}\W*"
+)
+_QUOTED_WITHIN = re.compile(r"[\"'\u2019\u201d)]{1,3}(?:[,;]|\s+[a-z])")
 _TITLE = re.compile(r"<<((?:[^<>\n]|<(?!<)|>(?!>))+)>>")
 _FENCE = re.compile(r"```(?:json(?=[\s{\[]))?", re.IGNORECASE)
 _OPENED = r"[ \t#*_>(\[\"'\u201c-]{0,8}"  # what may stand before the first word of a line: marks of lists, quotes, ...
 _PARAGRAPH_DIVIDER = re.compile(r"(?<![^\s])\*\*\*(?![^\s])")
 _RESPONSE_DIVIDER = re.compile(r"(?<!\*)\*{6}(?!\*)")
+_GOES_ON = re.compile(r"['\u2019-]?\w|[\u0300-\u036f]")  # the same word
 _CAPITALS = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*")
 
 
@@ -64,10 +71,15 @@ def _no_nth_paragraph(num_paragraphs: int, nth_paragraph: int, first_word: str) 
     return f"{nth_paragraph=} is more than {num_paragraphs=}" if nth_paragraph > num_paragraphs else ""
 
 
+def _different(parts: Iterable[str]) -> int:
+    """The number of parts with different words in them."""
+    return len({words for part in parts if (words := tuple(prose.lowered(visible.shown(part))))})
+
+
 def _placeholders(text: str, num_placeholders: int) -> bool:
-    """Whether there are enough square brackets around letters; links and boxes to tick do not count."""
-    found = [name for name in _PLACEHOLDER.findall(text) if any(map(str.isalpha, name)) and name.casefold() != "x"]
-    return len(found) >= num_placeholders
+    """Whether there are enough different names in square brackets; links and boxes to tick do not count."""
+    found = (name for name in _PLACEHOLDER.findall(text) if any(map(str.isalpha, name)) and name.casefold() != "x")
+    return _different(found) >= num_placeholders
 
 
 def _postscript(text: str, postscript_marker: str) -> bool:
@@ -83,16 +95,30 @@ def _postscript(text: str, postscript_marker: str) -> bool:
 
 
 def _constrained(text: str) -> bool:
-    """Whether there is exactly one of the responses, as a sentence of its own."""
-    found = [response for response in RESPONSES if response in text]
-    return len(found) == 1 and bool(
-        re.search(rf"(?:^|[.!?:\"'*\n(>\u201c-]\s{{0,4}}){re.escape(found[0])}(?!\w)", text)
+    """Whether exactly one of the responses is seen, and stands in the text as a sentence of its own."""
+    seen = visible.shown(text).casefold()
+    found = [response for response in RESPONSES if response.casefold() in seen]
+    return len(found) == 1 and any(
+        _begins_sentence(text[max(0, place.start() - 400) : place.start()])
+        and not re.match(r"\w", text[place.end() :])
+        and not _QUOTED_WITHIN.match(text[place.end() :][:20])
+        for place in re.finditer(re.escape(found[0]), text)
     )
 
 
+def _begins_sentence(before: str) -> bool:
+    """Whether a sentence begins behind this text: at the begin, the end of a sentence, a blank line, or a label such as
+    "Final answer:". Anything else may take back what is said: "Never say:".
+    """
+    said = before.rstrip(" \t\n#*_>([\"'\u201c\u2018\u2022-")
+    last = said.rpartition("\n")[2].casefold()
+    label = re.split(r"[.!?]\s", last)[-1]
+    paragraph = "\n\n" in before[len(said) :] and not said.endswith((":", ","))
+    return not said or said[-1] in ".!?\u2026" or paragraph or _LABEL.fullmatch(label) is not None
+
+
 def _highlights(text: str, num_highlights: int) -> bool:
-    found = [(double or single) for double, single in _HIGHLIGHT.findall(text)]
-    return sum(_has_words(part) and not part[-1].isspace() for part in found) >= num_highlights
+    return _different(part for _, part in _HIGHLIGHT.findall(text)) >= num_highlights
 
 
 def _sections(text: str, section_spliter: str, num_sections: int) -> bool:
@@ -108,14 +134,10 @@ def _json(text: str) -> bool:
     fence = _FENCE.match(text)
     body = text[fence.end() :].removesuffix("```") if fence and text.endswith("```") else text
     try:
-        value = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        value = strict_json.read(body)
+    except ValueError:
         return False
     return isinstance(value, dict | list) and bool(value)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _two_responses(text: str) -> bool:
@@ -124,9 +146,14 @@ def _two_responses(text: str) -> bool:
 
 
 def _repeats_prompt(text: str, prompt_to_repeat: str) -> bool:
-    """Whether the prompt is first, word for word, and more follows; case and the number of blanks do not count."""
+    """Whether the prompt is first, word for word, and more follows; case and the number of blanks do not count.
+
+    If the prompt ends with a word, that word ends there in the text, too.
+    """
     wanted, given = (" ".join(each.split()) for each in (prompt_to_repeat, text))
-    return given[: len(wanted)].casefold() == wanted.casefold() and _has_words(given[len(wanted) :])
+    more = given[len(wanted) :]
+    longer = wanted[-1].isalnum() and _GOES_ON.match(look_alikes.as_latin(more))
+    return given[: len(wanted)].casefold() == wanted.casefold() and not longer and _has_words(more)
 
 
 def _ends(text: str, end_phrase: str) -> bool:
@@ -154,25 +181,42 @@ def _capital_words(text: str) -> int:
     return sum(word.isupper() and sum(map(str.isalpha, word)) > 1 for word in _CAPITALS.findall(text))
 
 
+def _sentence_counts(text: str) -> tuple[int, ...]:
+    """The sentences that surely are some, and all that may be, in both readings."""
+    return tuple(count(reading) for reading in visible.readings(text) for count in (_surely, prose.most_sentences))
+
+
+def _surely(text: str) -> int:
+    return len(prose.sentences(text))
+
+
+def _in_english(text: str, in_case: Callable[[str], bool]) -> bool:
+    """Whether the text may be English and is in one case, by its characters and as its letters look."""
+    letters = look_alikes.as_latin("".join(filter(str.isalpha, text)))
+    return in_case(text) and in_case(letters) and language.may_be_english(text)
+
+
 IFEVAL_CHECKS: dict[str, InstructionCheck] = {
     "keywords:existence": check(
         lambda text, keywords: all(prose.occurrences(text, keyword) for keyword in keywords), keywords=rule.phrases
     ),
-    "keywords:frequency": counted(prose.occurrences, "frequency", keyword=rule.phrase),
+    "keywords:frequency": counted(visible.required(prose.occurrences), "frequency", keyword=rule.phrase),
     "keywords:forbidden_words": check(
-        lambda text, forbidden_words: not any(prose.occurrences(text, word) for word in forbidden_words),
+        lambda text, forbidden_words: (
+            not any(prose.occurrences(reading, word) for reading in visible.readings(text) for word in forbidden_words)
+        ),
         forbidden_words=rule.phrases,
     ),
     "keywords:letter_frequency": counted(
-        lambda text, letter: text.casefold().count(letter.casefold()),
+        visible.required(lambda text, letter: text.casefold().count(letter.casefold())),
         bound="let_frequency",
         relation="let_relation",
         letter=rule.character,
     ),
     "language:response_language": check(language.is_written_in, language=rule.choice(language.LANGUAGES)),
-    "length_constraints:number_sentences": counted(lambda text: len(prose.sentences(text)), "num_sentences"),
+    "length_constraints:number_sentences": counted(_sentence_counts, "num_sentences"),
     "length_constraints:number_paragraphs": check(_paragraphs, num_paragraphs=rule.POSITIVE),
-    "length_constraints:number_words": counted(lambda text: len(prose.words(text)), "num_words"),
+    "length_constraints:number_words": counted(visible.counts(lambda text: len(prose.words(text))), "num_words"),
     "length_constraints:nth_paragraph_first_word": InstructionCheck(
         follows=_nth_paragraph,
         parameters={"num_paragraphs": rule.POSITIVE, "nth_paragraph": rule.POSITIVE, "first_word": rule.single_word},
@@ -193,8 +237,10 @@ IFEVAL_CHECKS: dict[str, InstructionCheck] = {
     "combination:repeat_prompt": check(_repeats_prompt, prompt_to_repeat=rule.phrase),
     "startend:end_checker": check(_ends, end_phrase=rule.phrase),
     "startend:quotation": check(_quoted),
-    "change_case:capital_word_frequency": counted(_capital_words, "capital_frequency", "capital_relation"),
-    "change_case:english_capital": check(lambda text: text.isupper() and language.may_be_english(text)),
-    "change_case:english_lowercase": check(lambda text: text.islower() and language.may_be_english(text)),
-    "punctuation:no_comma": check(lambda text: "," not in text),
+    "change_case:capital_word_frequency": counted(
+        visible.counts(_capital_words), "capital_frequency", "capital_relation"
+    ),
+    "change_case:english_capital": check(lambda text: _in_english(text, str.isupper)),
+    "change_case:english_lowercase": check(lambda text: _in_english(text, str.islower)),
+    "punctuation:no_comma": check(lambda text: not visible.has_comma(text)),
 }

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prorl_mega.tasks.instruction import english_words
+from prorl_mega.tasks.instruction import english_words, prose
 
 MIN_LETTERS = 12  # fewer letters are too few for statistics
 LEAD = 8.0  # nats by which the likeliest language must lead the next one
@@ -32,6 +32,7 @@ FOREIGN = 0.1  # share of letters that may belong to another script: names, unit
 WINDOW = 40  # letters of a stretch that is judged on its own
 FOREIGN_LEAD = 0.6  # nats per letter by which another language must lead there
 MAX_LETTERS = 12_000  # of one text that are looked at
+_UNSPACED = re.compile(f"[{prose.JOINED}]")
 
 _LATIN = "af ca cs cy da de en es et fi fr hr hu id it lt lv nl no pl pt ro sk sl so sq sv sw tl tr vi"
 SCRIPTS: dict[str, tuple[str, ...]] = {
@@ -69,7 +70,7 @@ _SMALL_WORDS = {
 def is_written_in(text: str, language: str) -> bool:
     """Whether the whole text is in `language`, one of `LANGUAGES`; False as well when that cannot be decided."""
     text = text[: 4 * MAX_LETTERS]
-    if not _is_in_script(text, language):
+    if not _is_in_script(text, language) or _repeats_itself(text):
         return False
     if language == CHINESE or len(SCRIPTS[_SCRIPT_OF[language]]) == 1:
         return True
@@ -97,6 +98,18 @@ def may_be_english(text: str) -> bool:
     mine, others = _places("en")
     likely = familiar[mine] and likelihood[others].max() - likelihood[mine] < DOUBT
     return bool(likely) and not any(_is_foreign(part, "en") for part in _stretches(sums))
+
+
+def _repeats_itself(text: str) -> bool:
+    """Whether the different words are fewer than the square root of all, which no text of a language has.
+
+    Where words are not set apart, three characters each stand for words.
+    """
+    units = _letters(text).casefold().split()
+    letters = "".join(units)
+    if 2 * len(_UNSPACED.findall(letters)) > len(letters):
+        units = [letters[at : at + 3] for at in range(max(1, len(letters) - 2))]
+    return len(set(units)) ** 2 < len(units)
 
 
 def _is_in_script(text: str, language: str) -> bool:
