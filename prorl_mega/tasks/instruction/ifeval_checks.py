@@ -30,6 +30,7 @@ _MALFORMED_BULLET = re.compile(r"^[ \t]*(?:\*[^\s*\d][^*\n]*|-[^\s\-\d].*)$", re
 _HIGHLIGHT = re.compile(  # not beside a letter or a digit, where asterisks multiply, except in scripts without blanks
     rf"(?<![^\W{prose.JOINED}])(?<![)\]\\*])(\*{{1,3}})(?=[^\s*])([^*\n]+)(?<!\s)\1(?![^\W{prose.JOINED}])(?!\*)"
 )
+_FENCE_BEGUN = re.compile(r"```\w{0,16}\s{0,4}\Z")
 _LABEL = re.compile(
     r"(?:\W*\b(?:a|answer|conclusion|final|here|in|is|my|overall|question|reply|response|result|short|so|summary|the|"
     r"therefore|this|thus|to|verdict|your)\b){1,8}\W*"
@@ -110,10 +111,9 @@ def _begins_sentence(before: str) -> bool:
     """Whether a sentence begins behind this text: at the begin, the end of a sentence, a blank line, or a label such as
     "Final answer:". Anything else may take back what is said: "Never say:".
     """
-    said = before.rstrip(" \t\n#*_>([\"'\u201c\u2018\u2022-")
-    last = said.rpartition("\n")[2].casefold()
-    label = re.split(r"[.!?]\s", last)[-1]
-    paragraph = "\n\n" in before[len(said) :] and not said.endswith((":", ","))
+    said = _FENCE_BEGUN.sub("", before).rstrip(" \t\n#*_>([\"'\u201c\u2018\u2022`-")
+    label = re.split(r"[.!?]\s|\n", said.casefold())[-1]
+    paragraph = "\n\n" in before[len(said) :] and said[-1] not in ",:;"
     return not said or said[-1] in ".!?\u2026" or paragraph or _LABEL.fullmatch(label) is not None
 
 

@@ -49,7 +49,7 @@ def as_latin(text: str) -> str:
     text = text.translate({ord(each): _drawn(each) for each in set(text) if not each.isascii()})
     if not _SUSPICIOUS.search(text):
         return text
-    mostly = 2 * len(_LATIN.findall(text)) >= sum(map(str.isalpha, text))
+    mostly = 2 * len(_LATIN.findall(text)) > sum(map(str.isalpha, text))
     return _WORD.sub(lambda word: _word(word[0], mostly), text)
 
 

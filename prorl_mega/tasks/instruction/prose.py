@@ -38,7 +38,7 @@ _NAME = rf"(?:[{_CAPITAL}]\.\s{{0,3}}){{0,4}}[{_CAPITAL}][^\W\d_]"
 _DOUBTFUL = re.compile(
     rf"{_SHORTENED}(?=\s{{1,4}}(?:{'|'.join(_BEGIN.split())})\b(?!\.))"
     rf"|(?<![^\s(\[\"'\u201c]){_LETTER}(?=\s{{1,4}}[{_CAPITAL}]\.(?!\s{{0,3}}{_NAME}))"
-    r"|(?<=[a-z]{2})[.!?](?=[A-Z][a-z])"
+    r"|(?:(?<=[a-z])[!?]|(?<=[a-z]{2})\.)(?=[A-Z][a-z])"
 )
 
 
