@@ -30,7 +30,7 @@ def _words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text)]
 
 
-def _counts(text: str) -> tuple[int, int]:
+def _counts(text: str) -> tuple[int, ...]:
     return visible.counts(lambda reading: len(_words(reading)))(text)
 
 
@@ -38,7 +38,7 @@ def _absent(text: str, word: str) -> bool:
     return not any(word in _words(each) for each in visible.readings(text))
 
 
-def _times(text: str, word: str) -> tuple[int, int]:
+def _times(text: str, word: str) -> tuple[int, ...]:
     return visible.required(lambda reading: _words(reading).count(word))(text)
 
 
@@ -71,7 +71,7 @@ def _check(follows: Callable[..., bool], full: str, short: str, **drawn: Sequenc
 
 GENERATED_CHECKS: dict[str, InstructionCheck] = {
     "words": _check(
-        lambda text, count: _counts(text) == (count, count), "Use exactly {count} words.", "{count} words", count=_FEW
+        lambda text, count: set(_counts(text)) == {count}, "Use exactly {count} words.", "{count} words", count=_FEW
     ),
     "min_words": _check(
         lambda text, count: min(_counts(text)) >= count, "Use at least {count} words.", "min {count} words", count=_FEW

@@ -4,14 +4,19 @@ Zhou et al., "Instruction-Following Evaluation for Large Language Models", 2023.
 differ from the published ones, they are narrower, because a policy that is trained on a check finds what it lets pass:
 
 - keywords are whole words, not parts of words or patterns; highlights, placeholders, titles and sections hold text
+- what must not be there (words, letters, commas, more than so many) must not be seen either, whatever it is written
+  with (`visible.py`); what must be there must be there in plain characters
+- equal highlights or placeholders count once; asterisks between factors highlight nothing
+- sentences that only may be some (`A. B. C.`) count where they are limited, and not where they are asked for
 - a bullet is a marker, a blank and text; a divider (`***`, `******`) stands alone
 - a postscript begins a line or a sentence, a section a line; a repeated prompt is followed by an answer; two responses
   differ in words
 - quotation marks around the whole answer, not around its first and last words
-- a constrained response names one option, not several; JSON is an object or an array, with finite numbers
+- a constrained response names one option, not several, as a sentence of its own, not as what one would never say
+- JSON is an object or an array, with finite numbers and without a name twice in an object
 - words in capitals have two letters at least ("I" is none)
-- a language that cannot be decided is not followed (published: followed), and a blank answer follows nothing; where
-  the case of letters is asked for, English is what may be English ("1. MILK")
+- a language that cannot be decided, or of which a few words are repeated, is not followed (published: followed), and a
+  blank answer follows nothing; where the case of letters is asked for, English is what may be English ("1. MILK")
 """
 
 from __future__ import annotations
@@ -183,11 +188,8 @@ def _capital_words(text: str) -> int:
 
 def _sentence_counts(text: str) -> tuple[int, ...]:
     """The sentences that surely are some, and all that may be, in both readings."""
-    return tuple(count(reading) for reading in visible.readings(text) for count in (_surely, prose.most_sentences))
-
-
-def _surely(text: str) -> int:
-    return len(prose.sentences(text))
+    found = [(len(prose.sentences(each)), prose.doubtful_ends(each)) for each in visible.readings(text)]
+    return tuple(count for surely, doubtful in found for count in (surely, surely + doubtful))
 
 
 def _in_english(text: str, in_case: Callable[[str], bool]) -> bool:

@@ -32,7 +32,8 @@ _PAIRS = (
     "\u13aaA \u13f4B \u13dfC \u13a0D \u13acE \u13c0G \u13bbH \u13a5i \u13abJ \u13e6K \u13deL \u13b7M \u13e2P \u13d2R "
     "\u13daS \u13a2T \u13d9V \u13b3W \u13c3Z \ua4d0B \ua4d1P \ua4d3D \ua4d4T \ua4d6G \ua4d7K \ua4d9J \ua4daC \ua4dcZ "
     "\ua4ddF \ua4dfM \ua4e0N \ua4e1L \ua4e2S \ua4e3R \ua4e6V \ua4e7H \ua4eaW \ua4ebX \ua4ecY \ua4eeA \ua4f0E \ua4f2I "
-    "\ua4f3O \ua4f4U"
+    "\ua4f3O \ua4f4U \u03c3o \u2c81a \u2c9fo \u2ca3p \u2ca5c \u10ffo \u05e1o \u0d20o \u101do \u0966o \u09e6o \u0a66o "
+    "\u0ae6o \u0ce6o \u0d66o \u0e50o \u0ed0o \u1040o \u17e0o"
 )
 _OF_OTHER_SCRIPTS = {ord(pair[0]): pair[1] for pair in _PAIRS.split()}
 _SUSPICIOUS = re.compile(f"[{''.join(map(chr, _OF_OTHER_SCRIPTS))}]")

@@ -62,11 +62,12 @@ def sentences(text: str) -> list[str]:
     return [part for part in found if any(character.isalnum() for character in part)]
 
 
-def most_sentences(text: str) -> int:
-    """The number of sentences if every stop ends one that may: that of a letter which is no initial of a name
-    (`A. B. C.`), of an abbreviation before a word that begins sentences, and without a blank (`It rained.We left.`).
+def doubtful_ends(text: str) -> int:
+    """The number of stops that may end a sentence where `sentences` sees no end: after a letter that is no initial of
+    a name (`A. B. C.`), after an abbreviation before a word that begins sentences, without a blank (`It rained.We
+    left.`).
     """
-    return len(sentences(text)) + len(_DOUBTFUL.findall(text))
+    return len(_DOUBTFUL.findall(text))
 
 
 def occurrences(text: str, keyword: str) -> int:

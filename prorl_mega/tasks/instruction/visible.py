@@ -18,18 +18,19 @@ from collections.abc import Callable
 
 from prorl_mega.tasks.instruction.look_alikes import as_latin
 
-_TAG = re.compile(r"(?<!<)(?:<!--[^<>]{0,300}-->|</?([a-zA-Z][\w:-]{0,40})(?:\s[^<>]{0,300})?/?>)(?!>)")
+_TAG = re.compile(r"(?<!<)(?:<!--(?:(?!-->)[\s\S]){0,300}-->|</?([a-zA-Z][\w:-]{0,40})(?:\s[^<>]{0,300})?/?>)(?!>)")
 _CLOSED = re.compile(r"</([a-zA-Z][\w:-]{0,40})\s*>")
 _APART = "address blockquote br center dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p pre section table tbody td th tr ul"
 _INSIDE = "a abbr b bdi bdo big code del em font i ins kbd mark q s samp small span strike strong sub sup tt u var wbr"
 _BLOCKS, _INLINE = frozenset(_APART.split()), frozenset(_INSIDE.split())
 _BB_TAG = re.compile(r"\[/?(?:b|i|u|s|color|size|font|url)(?:=[^\[\]\n]{0,80})?\]", re.IGNORECASE)
-_REFERENCE = re.compile(r"&(?:#[0-9]{1,9};?|#[xX][0-9a-fA-F]{1,8};?|[A-Za-z][A-Za-z0-9]{1,31};)")
+_REFERENCE = re.compile(r"&(?:#[0-9]{1,12};?|#[xX][0-9a-fA-F]{1,12};?|[A-Za-z][A-Za-z0-9]{1,31};)")
 _LINK = re.compile(r"!?\[([^\[\]\n]{1,300})\]\([^()\s]{0,300}\)")
-_EMPHASIS = re.compile(r"(\*{1,3}|~~|`{1,2})(?=[^\s*~`])([^*~`\n]{1,300})(?<!\s)\1")
+_EMPHASIS = re.compile(r"(\*{1,3}|~{1,2}|`{1,2})(?=[^\s*~`])([^*~`\n]{1,300})(?<!\s)\1")
 _UNDERLINED = re.compile(r"(?<![^\W_])_{1,3}(?=[^\W_])|(?<=[^\W_])_{1,3}(?![^\W_])")
 _LATEX = re.compile(r"\\(?:text|math|emph|underline)[a-z]{0,10}\{([^{}\n]{0,300})\}")
-_MATHEMATICS = re.compile(r"\$([A-Za-z]{1,40})\$")
+_MATHEMATICS = re.compile(r"(?:\$|\\\()([A-Za-z]{1,40})(?:\$|\\\))")
+_LIKE_COMMA = re.compile("\\w[\u201a\u00b8\u275f\ua4f9]|[^dDgGkKlLnNrRsStT]\u0326")
 
 
 @functools.lru_cache(maxsize=8)
@@ -39,38 +40,39 @@ def shown(text: str) -> str:
         closed = frozenset(map(str.lower, _CLOSED.findall(text)))
         text = _TAG.sub(lambda tag: _instead(tag, closed), text)
     text = _REFERENCE.sub(lambda reference: html.unescape(reference[0]), text)
-    text = _LINK.sub(r"\1", _BB_TAG.sub("", text))
+    text = _LINK.sub(r"\1", _BB_TAG.sub("", text) if "[/" in text else text)
     text = _MATHEMATICS.sub(r"\1", _LATEX.sub(r"\1", text))
     text = _EMPHASIS.sub(lambda part: part[2] if any(map(str.isalpha, part[2])) else part[0], text)
     return as_latin(_UNDERLINED.sub("", text))
 
 
-def readings(text: str) -> tuple[str, str]:
-    """The text as it is written and as it is seen."""
-    return text, shown(text)
+def readings(text: str) -> tuple[str, ...]:
+    """The text as it is written and, if that is not the same, as it is seen."""
+    return (text,) if shown(text) == text else (text, shown(text))
 
 
-def counts(count: Callable[..., int]) -> Callable[..., tuple[int, int]]:
-    """The count in both readings, of what a text may have too few or too many of."""
-    return lambda text, **parameters: (count(text, **parameters), count(shown(text), **parameters))
+def counts(count: Callable[..., int]) -> Callable[..., tuple[int, ...]]:
+    """The count in each reading, of what a text may have too few or too many of."""
+    return lambda text, **parameters: tuple(count(each, **parameters) for each in readings(text))
 
 
-def required(count: Callable[..., int]) -> Callable[..., tuple[int, int]]:
-    """The count in the text as it is written, and the larger one of both readings: what is only seen may be too much,
-    and does not make up for what is missing.
+def required(count: Callable[..., int]) -> Callable[..., tuple[int, ...]]:
+    """The count in the text as it is written, and the largest of its readings: what is only seen may be too much, and
+    does not make up for what is missing.
     """
 
-    def both(text: str, **parameters: object) -> tuple[int, int]:
-        written, seen = counts(count)(text, **parameters)
-        return written, max(written, seen)
+    def both(text: str, **parameters: object) -> tuple[int, ...]:
+        found = counts(count)(text, **parameters)
+        return found[0], max(found)
 
     return both
 
 
 def has_comma(text: str) -> bool:
-    """Whether a comma of any script is seen; a low quotation mark or a cedilla behind a word looks like one."""
-    text = shown(text)
-    return _has_mark(text, r"COMMA$") or re.search("\\w[\u201a\u00b8]", text) is not None
+    """Whether a comma of any script is seen; a low quotation mark or a cedilla behind a word looks like one, as does a
+    comma below a letter that has none in any alphabet.
+    """
+    return any(_has_mark(each, r"COMMA$") or _LIKE_COMMA.search(each) for each in readings(text))
 
 
 def has_full_stop(text: str) -> bool:
