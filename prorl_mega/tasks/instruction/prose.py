@@ -35,10 +35,10 @@ _ABBREVIATIONS, _UNITS, _LABELS = (frozenset(row.split()) for row in (_NEVER_LAS
 _LETTER = rf"(?!I\.)[{_CAPITAL}]\."
 _SHORTENED = rf"(?:(?<=\S[ ]){_LETTER}|\b(?i:{'|'.join(map(re.escape, _NEVER_LAST.split()[:-1]))})\.)"
 _NAME = rf"(?:[{_CAPITAL}]\.\s{{0,3}}){{0,4}}[{_CAPITAL}][^\W\d_]"
+_BEGINNING = rf"(?:{'|'.join(_BEGIN.split())})\b(?!\.)"
 _DOUBTFUL = re.compile(
-    rf"{_SHORTENED}(?=\s{{1,4}}(?:{'|'.join(_BEGIN.split())})\b(?!\.))"
+    rf"{_SHORTENED}(?=\s{{1,4}}{_BEGINNING})|(?<=[a-z])\.(?={_BEGINNING})|(?<=[a-z])[!?](?=[A-Z][a-z])"
     rf"|(?<![^\s(\[\"'\u201c]){_LETTER}(?=\s{{1,4}}[{_CAPITAL}]\.(?!\s{{0,3}}{_NAME}))"
-    r"|(?:(?<=[a-z])[!?]|(?<=[a-z]{2})\.)(?=[A-Z][a-z])"
 )
 
 

@@ -69,28 +69,27 @@ def required(count: Callable[..., int]) -> Callable[..., tuple[int, ...]]:
 
 
 def has_comma(text: str) -> bool:
-    """Whether a comma of any script is seen; a low quotation mark or a cedilla behind a word looks like one, as does a
+    """Whether there is a comma of any script; a low quotation mark or a cedilla behind a word looks like one, as does a
     comma below a letter that has none in any alphabet.
     """
-    return any(_has_mark(each, r"COMMA$") or _LIKE_COMMA.search(each) for each in readings(text))
+    return _has_mark(text, r"COMMA$") or any(map(_LIKE_COMMA.search, readings(text)))
 
 
 def has_full_stop(text: str) -> bool:
-    """Whether a full stop of any script, or several as one character, is seen."""
-    return _has_mark(shown(text), r"(?:FULL STOP|DANDA|DOT LEADER|HORIZONTAL ELLIPSIS)$")
+    """Whether there is a full stop of any script, or several as one character."""
+    return _has_mark(text, r"(?:FULL STOP|DANDA|DOT LEADER|HORIZONTAL ELLIPSIS)$")
 
 
 def has_exclamation_mark(text: str) -> bool:
-    """Whether an exclamation mark of any script is seen."""
-    return _has_mark(shown(text), "EXCLAMATION")
+    """Whether there is an exclamation mark of any script."""
+    return _has_mark(text, "EXCLAMATION")
 
 
 def _has_mark(text: str, name: str) -> bool:
-    return any(
-        re.search(name, unicodedata.name(each, "")) is not None
-        for each in set(text)
-        if unicodedata.category(each)[0] not in "LM"
-    )
+    """Whether a character that is no letter has such a name in Unicode, in one of the readings."""
+    characters = set().union(*readings(text))
+    marks = (each for each in characters if unicodedata.category(each)[0] not in "LM")
+    return any(re.search(name, unicodedata.name(each, "")) for each in marks)
 
 
 def _instead(tag: re.Match[str], closed: frozenset[str]) -> str:
