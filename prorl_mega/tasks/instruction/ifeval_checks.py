@@ -22,6 +22,7 @@ differ from the published ones, they are narrower, because a policy that is trai
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from prorl_mega.tasks.instruction import language, look_alikes, prose, strict_json, visible
@@ -35,10 +36,11 @@ _MALFORMED_BULLET = re.compile(r"^[ \t]*(?:\*[^\s*\d][^*\n]*|-[^\s\-\d].*)$", re
 _HIGHLIGHT = re.compile(  # not beside a letter or a digit, where asterisks multiply, except in scripts without blanks
     rf"(?<![^\W{prose.JOINED}])(?<![)\]\\*])(\*{{1,3}})(?=[^\s*])([^*\n]+)(?<!\s)\1(?![^\W{prose.JOINED}])(?!\*)"
 )
-_FENCE_BEGUN = re.compile(r"```\w{0,16}\s{0,4}\Z")
-_LABEL = re.compile(
-    r"(?:\W*\b(?:a|answer|conclusion|final|here|in|is|my|overall|question|reply|response|result|short|so|summary|the|"
-    r"therefore|this|thus|to|verdict|your)\b){1,8}\W*"
+_FENCE_BEGUN = re.compile(r"(?:```\w{0,16}|<answer>)\s{0,4}\Z")
+_NOT_MEANT = re.compile(  # words of an introduction that denies, imagines or reports what follows
+    r"\b(?:not?|nor|never|cannot|unless|if|false|wrong|incorrect|untrue|lie|lies|lying|opposite|contrary|refuse|"
+    r"avoid|deny|instead|would|could|should|might|he|she|they|someone|wants?|told|says?|said|saying|writes?|wrote|pretend|"
+    r"imagine|example)\b|n['\u2019]t\b"
 )
 _QUOTED_WITHIN = re.compile(r"[\"'\u2019\u201d)]{1,3}(?:[,;]|\s+[a-z])")
 _TITLE = re.compile(r"<<((?:[^<>\n]|<(?!<)|>(?!>))+)>>")
@@ -113,13 +115,14 @@ def _constrained(text: str) -> bool:
 
 
 def _begins_sentence(before: str) -> bool:
-    """Whether a sentence begins behind this text: at the begin, the end of a sentence, a blank line, or a label such as
-    "Final answer:". Anything else may take back what is said: "Never say:".
+    """Whether a sentence of its own begins behind this text: at the begin, behind the end of a sentence or a symbol, or
+    behind a colon or on a new line, unless the words before take back what follows ("Never say:").
     """
     said = _FENCE_BEGUN.sub("", before).rstrip(" \t\n#*_>([\"'\u201c\u2018\u2022`-")
-    label = re.split(r"[.!?]\s|\n", said.casefold())[-1]
-    paragraph = "\n\n" in before[len(said) :] and said[-1] not in ",:;"
-    return not said or said[-1] in ".!?\u2026" or paragraph or _LABEL.fullmatch(label) is not None
+    if not said or said[-1] in ".!?\u2026" or unicodedata.category(said[-1]) == "So":
+        return True
+    introduced = said[-1] == ":" or (said[-1] not in ",;" and "\n" in before[len(said) :])
+    return introduced and not _NOT_MEANT.search(re.split(r"[.!?]\s|\n\n", said.casefold())[-1])
 
 
 def _highlights(text: str, num_highlights: int) -> bool:
