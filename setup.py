@@ -20,7 +20,7 @@ setup(
     package_data={
         "prorl_mega.configs": ["*.yaml", "**/*.yaml"],
         "prorl_mega.reporting": ["*.jinja"],
-        "prorl_mega.tasks.instruction": ["*.gz"],
+        "prorl_mega.tasks.instruction": ["*.gz", "*.txt"],
     },
     install_requires=[],  # exact pins live in requirements/*.lock and are installed with --no-deps
 )

@@ -7,11 +7,11 @@ characters, curly apostrophes, ß).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from prorl_mega.tasks.instruction import look_alikes, strict_json, visible
 from prorl_mega.tasks.instruction import parameter_rules as rule
 from prorl_mega.tasks.instruction.instruction_check import InstructionCheck
 
@@ -30,9 +30,21 @@ def _words(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text)]
 
 
+def _counts(text: str) -> tuple[int, ...]:
+    return visible.counts(lambda reading: len(_words(reading)))(text)
+
+
+def _absent(text: str, word: str) -> bool:
+    return not any(word in _words(each) for each in visible.readings(text))
+
+
+def _times(text: str, word: str) -> tuple[int, ...]:
+    return visible.required(lambda reading: _words(reading).count(word))(text)
+
+
 def _every_letter(text: str, holds: Callable[[str], bool]) -> bool:
-    letters = list(filter(str.isalpha, text))
-    return bool(letters) and all(map(holds, letters))
+    letters = "".join(filter(str.isalpha, text))
+    return bool(letters) and all(map(holds, letters + look_alikes.as_latin(letters)))
 
 
 def _quoted(text: str) -> bool:
@@ -41,8 +53,8 @@ def _quoted(text: str) -> bool:
 
 def _json_object(text: str, word: str) -> bool:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = strict_json.read(text)
+    except ValueError:
         return False
     return isinstance(value, dict) and list(value) == [word]
 
@@ -59,22 +71,20 @@ def _check(follows: Callable[..., bool], full: str, short: str, **drawn: Sequenc
 
 GENERATED_CHECKS: dict[str, InstructionCheck] = {
     "words": _check(
-        lambda text, count: len(_words(text)) == count, "Use exactly {count} words.", "{count} words", count=_FEW
+        lambda text, count: set(_counts(text)) == {count}, "Use exactly {count} words.", "{count} words", count=_FEW
     ),
     "min_words": _check(
-        lambda text, count: len(_words(text)) >= count, "Use at least {count} words.", "min {count} words", count=_FEW
+        lambda text, count: min(_counts(text)) >= count, "Use at least {count} words.", "min {count} words", count=_FEW
     ),
     "max_words": _check(
-        lambda text, count: len(_words(text)) <= count, "Use at most {count} words.", "max {count} words", count=_FEW
+        lambda text, count: max(_counts(text)) <= count, "Use at most {count} words.", "max {count} words", count=_FEW
     ),
     "include_word": _check(
         lambda text, word: word in _words(text), 'Include the word "{word}".', "use {word}", word=VOCABULARY
     ),
-    "forbid_word": _check(
-        lambda text, word: word not in _words(text), 'Do not use the word "{word}".', "not {word}", word=VOCABULARY
-    ),
+    "forbid_word": _check(_absent, 'Do not use the word "{word}".', "not {word}", word=VOCABULARY),
     "repeat_word": _check(
-        lambda text, word, count: _words(text).count(word) == count,
+        lambda text, word, count: _times(text, word) == (count, count),
         'Use the word "{word}" exactly {count} times.',
         "{word} {count} times",
         word=VOCABULARY,
@@ -95,7 +105,7 @@ GENERATED_CHECKS: dict[str, InstructionCheck] = {
         count=range(1, 4),
     ),
     "forbid_letter": _check(
-        lambda text, letter: letter not in text.lower(),
+        lambda text, letter: not any(letter in each.lower() for each in visible.readings(text)),
         'Do not use the letter "{letter}".',
         "no {letter}",
         letter=_LETTERS,
@@ -121,5 +131,5 @@ GENERATED_CHECKS: dict[str, InstructionCheck] = {
     ),
     "quotes": _check(_quoted, "Put the whole text in double quotation marks.", "quote"),
     "json": _check(_json_object, 'Write a JSON object whose only key is "{word}".', "json {word}", word=VOCABULARY),
-    "no_commas": _check(lambda text: "," not in text, "Do not use commas.", "no commas"),
+    "no_commas": _check(lambda text: not visible.has_comma(text), "Do not use commas.", "no commas"),
 }

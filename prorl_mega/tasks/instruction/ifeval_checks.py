@@ -4,23 +4,28 @@ Zhou et al., "Instruction-Following Evaluation for Large Language Models", 2023.
 differ from the published ones, they are narrower, because a policy that is trained on a check finds what it lets pass:
 
 - keywords are whole words, not parts of words or patterns; highlights, placeholders, titles and sections hold text
+- what must not be there (words, letters, commas, more than so many) must not be seen either, whatever it is written
+  with (`visible.py`); what must be there must be there in plain characters
+- equal highlights or placeholders count once; asterisks between factors highlight nothing
+- sentences that only may be some (`A. B. C.`) count where they are limited, and not where they are asked for
 - a bullet is a marker, a blank and text; a divider (`***`, `******`) stands alone
 - a postscript begins a line or a sentence, a section a line; a repeated prompt is followed by an answer; two responses
   differ in words
 - quotation marks around the whole answer, not around its first and last words
-- a constrained response names one option, not several; JSON is an object or an array, with finite numbers
+- a constrained response names one option, not several, as a sentence of its own, not as what one would never say
+- JSON is an object or an array, with finite numbers and without a name twice in an object
 - words in capitals have two letters at least ("I" is none)
-- a language that cannot be decided is not followed (published: followed), and a blank answer follows nothing; where
-  the case of letters is asked for, English is what may be English ("1. MILK")
+- a language that cannot be decided, or of which a few words are repeated, is not followed (published: followed), and a
+  blank answer follows nothing; where the case of letters is asked for, English is what may be English ("1. MILK")
 """
 
 from __future__ import annotations
 
-import json
 import re
-from typing import NoReturn
+import unicodedata
+from collections.abc import Callable, Iterable
 
-from prorl_mega.tasks.instruction import language, prose
+from prorl_mega.tasks.instruction import language, look_alikes, prose, strict_json, visible
 from prorl_mega.tasks.instruction import parameter_rules as rule
 from prorl_mega.tasks.instruction.instruction_check import InstructionCheck, check, counted
 
@@ -28,12 +33,22 @@ RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 _PLACEHOLDER = re.compile(r"\[([^\[\]\n]{1,200})\](?!\()")
 _BULLET = re.compile(r"^[ \t]*[*-][ \t]+(?=\S)(.*\w.*)$", re.MULTILINE)
 _MALFORMED_BULLET = re.compile(r"^[ \t]*(?:\*[^\s*\d][^*\n]*|-[^\s\-\d].*)$", re.MULTILINE)
-_HIGHLIGHT = re.compile(r"\*\*(?=[^\s*])([^*\n]+)\*\*|\*(?=[^\s*])([^*\n]+)\*")
+_HIGHLIGHT = re.compile(  # not beside a letter or a digit, where asterisks multiply, except in scripts without blanks
+    rf"(?<![^\W{prose.JOINED}])(?<![)\]\\*])(\*{{1,3}})(?=[^\s*])([^*\n]+)(?<!\s)\1(?![^\W{prose.JOINED}])(?!\*)"
+)
+_FENCE_BEGUN = re.compile(r"(?:```\w{0,16}|<answer>)\s{0,4}\Z")
+_NOT_MEANT = re.compile(  # words of an introduction that denies, imagines or reports what follows
+    r"\b(?:not?|nor|never|cannot|unless|if|false|wrong|incorrect|untrue|lie|lies|lying|opposite|contrary|refuse|"
+    r"avoid|deny|instead|would|could|should|might|he|she|they|someone|wants?|told|says?|said|saying|writes?|wrote|pretend|"
+    r"imagine|example)\b|n['\u2019]t\b"
+)
+_QUOTED_WITHIN = re.compile(r"[\"'\u2019\u201d)]{1,3}(?:[,;]|\s+[a-z])")
 _TITLE = re.compile(r"<<((?:[^<>\n]|<(?!<)|>(?!>))+)>>")
 _FENCE = re.compile(r"```(?:json(?=[\s{\[]))?", re.IGNORECASE)
 _OPENED = r"[ \t#*_>(\[\"'\u201c-]{0,8}"  # what may stand before the first word of a line: marks of lists, quotes, ...
 _PARAGRAPH_DIVIDER = re.compile(r"(?<![^\s])\*\*\*(?![^\s])")
 _RESPONSE_DIVIDER = re.compile(r"(?<!\*)\*{6}(?!\*)")
+_GOES_ON = re.compile(r"['\u2019-]?\w|[\u0300-\u036f]")  # the same word
 _CAPITALS = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*")
 
 
@@ -64,10 +79,15 @@ def _no_nth_paragraph(num_paragraphs: int, nth_paragraph: int, first_word: str) 
     return f"{nth_paragraph=} is more than {num_paragraphs=}" if nth_paragraph > num_paragraphs else ""
 
 
+def _different(parts: Iterable[str]) -> int:
+    """The number of parts with different words in them."""
+    return len({words for part in parts if (words := tuple(prose.lowered(visible.shown(part))))})
+
+
 def _placeholders(text: str, num_placeholders: int) -> bool:
-    """Whether there are enough square brackets around letters; links and boxes to tick do not count."""
-    found = [name for name in _PLACEHOLDER.findall(text) if any(map(str.isalpha, name)) and name.casefold() != "x"]
-    return len(found) >= num_placeholders
+    """Whether there are enough different names in square brackets; links and boxes to tick do not count."""
+    found = (name for name in _PLACEHOLDER.findall(text) if any(map(str.isalpha, name)) and name.casefold() != "x")
+    return _different(found) >= num_placeholders
 
 
 def _postscript(text: str, postscript_marker: str) -> bool:
@@ -83,16 +103,30 @@ def _postscript(text: str, postscript_marker: str) -> bool:
 
 
 def _constrained(text: str) -> bool:
-    """Whether there is exactly one of the responses, as a sentence of its own."""
-    found = [response for response in RESPONSES if response in text]
-    return len(found) == 1 and bool(
-        re.search(rf"(?:^|[.!?:\"'*\n(>\u201c-]\s{{0,4}}){re.escape(found[0])}(?!\w)", text)
+    """Whether exactly one of the responses is seen, and stands in the text as a sentence of its own."""
+    seen = visible.shown(text).casefold()
+    found = [response for response in RESPONSES if response.casefold() in seen]
+    return len(found) == 1 and any(
+        _begins_sentence(text[max(0, place.start() - 400) : place.start()])
+        and not re.match(r"\w", text[place.end() :])
+        and not _QUOTED_WITHIN.match(text[place.end() :][:20])
+        for place in re.finditer(re.escape(found[0]), text)
     )
 
 
+def _begins_sentence(before: str) -> bool:
+    """Whether a sentence of its own begins behind this text: at the begin, behind the end of a sentence or a symbol, or
+    behind a colon or on a new line, unless the words before take back what follows ("Never say:").
+    """
+    said = _FENCE_BEGUN.sub("", before).rstrip(" \t\n#*_>([\"'\u201c\u2018\u2022`-")
+    if not said or said[-1] in ".!?\u2026" or unicodedata.category(said[-1]) == "So":
+        return True
+    introduced = said[-1] == ":" or (said[-1] not in ",;" and "\n" in before[len(said) :])
+    return introduced and not _NOT_MEANT.search(re.split(r"[.!?]\s|\n\n", said.casefold())[-1])
+
+
 def _highlights(text: str, num_highlights: int) -> bool:
-    found = [(double or single) for double, single in _HIGHLIGHT.findall(text)]
-    return sum(_has_words(part) and not part[-1].isspace() for part in found) >= num_highlights
+    return _different(part for _, part in _HIGHLIGHT.findall(text)) >= num_highlights
 
 
 def _sections(text: str, section_spliter: str, num_sections: int) -> bool:
@@ -108,14 +142,10 @@ def _json(text: str) -> bool:
     fence = _FENCE.match(text)
     body = text[fence.end() :].removesuffix("```") if fence and text.endswith("```") else text
     try:
-        value = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        value = strict_json.read(body)
+    except ValueError:
         return False
     return isinstance(value, dict | list) and bool(value)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _two_responses(text: str) -> bool:
@@ -124,9 +154,14 @@ def _two_responses(text: str) -> bool:
 
 
 def _repeats_prompt(text: str, prompt_to_repeat: str) -> bool:
-    """Whether the prompt is first, word for word, and more follows; case and the number of blanks do not count."""
+    """Whether the prompt is first, word for word, and more follows; case and the number of blanks do not count.
+
+    If the prompt ends with a word, that word ends there in the text, too.
+    """
     wanted, given = (" ".join(each.split()) for each in (prompt_to_repeat, text))
-    return given[: len(wanted)].casefold() == wanted.casefold() and _has_words(given[len(wanted) :])
+    more = given[len(wanted) :]
+    longer = wanted[-1].isalnum() and _GOES_ON.match(look_alikes.as_latin(more))
+    return given[: len(wanted)].casefold() == wanted.casefold() and not longer and _has_words(more)
 
 
 def _ends(text: str, end_phrase: str) -> bool:
@@ -154,25 +189,39 @@ def _capital_words(text: str) -> int:
     return sum(word.isupper() and sum(map(str.isalpha, word)) > 1 for word in _CAPITALS.findall(text))
 
 
+def _sentence_counts(text: str) -> tuple[int, ...]:
+    """The sentences that surely are some, and all that may be, in both readings."""
+    found = [(len(prose.sentences(each)), prose.doubtful_ends(each)) for each in visible.readings(text)]
+    return tuple(count for surely, doubtful in found for count in (surely, surely + doubtful))
+
+
+def _in_english(text: str, in_case: Callable[[str], bool]) -> bool:
+    """Whether the text may be English and is in one case, by its characters and as its letters look."""
+    letters = look_alikes.as_latin("".join(filter(str.isalpha, text)))
+    return in_case(text) and in_case(letters) and language.may_be_english(text)
+
+
 IFEVAL_CHECKS: dict[str, InstructionCheck] = {
     "keywords:existence": check(
         lambda text, keywords: all(prose.occurrences(text, keyword) for keyword in keywords), keywords=rule.phrases
     ),
-    "keywords:frequency": counted(prose.occurrences, "frequency", keyword=rule.phrase),
+    "keywords:frequency": counted(visible.required(prose.occurrences), "frequency", keyword=rule.phrase),
     "keywords:forbidden_words": check(
-        lambda text, forbidden_words: not any(prose.occurrences(text, word) for word in forbidden_words),
+        lambda text, forbidden_words: (
+            not any(prose.occurrences(reading, word) for reading in visible.readings(text) for word in forbidden_words)
+        ),
         forbidden_words=rule.phrases,
     ),
     "keywords:letter_frequency": counted(
-        lambda text, letter: text.casefold().count(letter.casefold()),
+        visible.required(lambda text, letter: text.casefold().count(letter.casefold())),
         bound="let_frequency",
         relation="let_relation",
         letter=rule.character,
     ),
     "language:response_language": check(language.is_written_in, language=rule.choice(language.LANGUAGES)),
-    "length_constraints:number_sentences": counted(lambda text: len(prose.sentences(text)), "num_sentences"),
+    "length_constraints:number_sentences": counted(_sentence_counts, "num_sentences"),
     "length_constraints:number_paragraphs": check(_paragraphs, num_paragraphs=rule.POSITIVE),
-    "length_constraints:number_words": counted(lambda text: len(prose.words(text)), "num_words"),
+    "length_constraints:number_words": counted(visible.counts(lambda text: len(prose.words(text))), "num_words"),
     "length_constraints:nth_paragraph_first_word": InstructionCheck(
         follows=_nth_paragraph,
         parameters={"num_paragraphs": rule.POSITIVE, "nth_paragraph": rule.POSITIVE, "first_word": rule.single_word},
@@ -193,8 +242,10 @@ IFEVAL_CHECKS: dict[str, InstructionCheck] = {
     "combination:repeat_prompt": check(_repeats_prompt, prompt_to_repeat=rule.phrase),
     "startend:end_checker": check(_ends, end_phrase=rule.phrase),
     "startend:quotation": check(_quoted),
-    "change_case:capital_word_frequency": counted(_capital_words, "capital_frequency", "capital_relation"),
-    "change_case:english_capital": check(lambda text: text.isupper() and language.may_be_english(text)),
-    "change_case:english_lowercase": check(lambda text: text.islower() and language.may_be_english(text)),
-    "punctuation:no_comma": check(lambda text: "," not in text),
+    "change_case:capital_word_frequency": counted(
+        visible.counts(_capital_words), "capital_frequency", "capital_relation"
+    ),
+    "change_case:english_capital": check(lambda text: _in_english(text, str.isupper)),
+    "change_case:english_lowercase": check(lambda text: _in_english(text, str.islower)),
+    "punctuation:no_comma": check(lambda text: not visible.has_comma(text)),
 }

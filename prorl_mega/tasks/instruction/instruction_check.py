@@ -43,12 +43,16 @@ def check(follows: Callable[..., bool], **parameters: ParameterRule) -> Instruct
 
 
 def counted(
-    count: Callable[..., int], bound: str, relation: str = "relation", **parameters: ParameterRule
+    count: Callable[..., int | tuple[int, ...]], bound: str, relation: str = "relation", **parameters: ParameterRule
 ) -> InstructionCheck:
-    """The kind that compares `count(text, **parameters)` with a bound; it gives the names of bound and relation."""
+    """The kind that compares `count(text, **parameters)` with a bound; it gives the names of bound and relation.
+
+    Where readers count differently, the counts are several, and the relation has to hold for each.
+    """
 
     def follows(text: str, **given: Any) -> bool:
         compare, limit = RELATIONS[given.pop(relation)], given.pop(bound)
-        return compare(count(text, **given), limit)
+        found = count(text, **given)
+        return all(compare(each, limit) for each in (found if isinstance(found, tuple) else (found,)))
 
     return check(follows, **parameters, **{bound: COUNT, relation: choice(tuple(RELATIONS))})

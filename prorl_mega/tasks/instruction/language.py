@@ -16,10 +16,12 @@ import functools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+
+from prorl_mega.tasks.instruction import english_words, prose
 
 MIN_LETTERS = 12  # fewer letters are too few for statistics
 LEAD = 8.0  # nats by which the likeliest language must lead the next one
@@ -30,6 +32,7 @@ FOREIGN = 0.1  # share of letters that may belong to another script: names, unit
 WINDOW = 40  # letters of a stretch that is judged on its own
 FOREIGN_LEAD = 0.6  # nats per letter by which another language must lead there
 MAX_LETTERS = 12_000  # of one text that are looked at
+_UNSPACED = re.compile(f"[{prose.JOINED}]")
 
 _LATIN = "af ca cs cy da de en es et fi fr hr hu id it lt lv nl no pl pt ro sk sl so sq sv sw tl tr vi"
 SCRIPTS: dict[str, tuple[str, ...]] = {
@@ -67,7 +70,7 @@ _SMALL_WORDS = {
 def is_written_in(text: str, language: str) -> bool:
     """Whether the whole text is in `language`, one of `LANGUAGES`; False as well when that cannot be decided."""
     text = text[: 4 * MAX_LETTERS]
-    if not _is_in_script(text, language):
+    if not _is_in_script(text, language) or _repeats_itself(text):
         return False
     if language == CHINESE or len(SCRIPTS[_SCRIPT_OF[language]]) == 1:
         return True
@@ -76,23 +79,37 @@ def is_written_in(text: str, language: str) -> bool:
         return False
     if _SCRIPT_OF[language] == "DEVANAGARI":
         return _by_small_words(words) == language
-    sums = _sums(words)
+    sums = _sums(words, _word)
     return _leads(sums[-1], language) and not any(_is_foreign(part, language) for part in _stretches(sums))
 
 
 def may_be_english(text: str) -> bool:
     """Whether nothing says that a text is not in English: not its script, nor trigrams that English does not have, nor
     another language that is clearly likelier, in all of it or in a stretch. Short texts and lists of names may be.
+
+    A common English word says nothing for another language, whatever its trigrams are like: "1. MILK" is no Turkish.
     """
     text = text[: 4 * MAX_LETTERS]
     words = _letters(text).split()
     if not words or not _is_in_script(text, "en"):
         return False
-    sums = _sums(words)
+    sums = _sums(words, _english_word)
     likelihood, familiar, _ = _read(sums[-1])
     mine, others = _places("en")
     likely = familiar[mine] and likelihood[others].max() - likelihood[mine] < DOUBT
     return bool(likely) and not any(_is_foreign(part, "en") for part in _stretches(sums))
+
+
+def _repeats_itself(text: str) -> bool:
+    """Whether the different words are fewer than the square root of all, which no text of a language has.
+
+    Where words are not set apart, three characters each stand for words.
+    """
+    units = _letters(text).casefold().split()
+    letters = "".join(units)
+    if 2 * len(_UNSPACED.findall(letters)) > len(letters):
+        units = [letters[at : at + 3] for at in range(max(1, len(letters) - 2))]
+    return len(set(units)) ** 2 < len(units)
 
 
 def _is_in_script(text: str, language: str) -> bool:
@@ -101,9 +118,10 @@ def _is_in_script(text: str, language: str) -> bool:
     return written > 0 and written >= (1 - FOREIGN) * counts.total()
 
 
-def _sums(words: list[str]) -> np.ndarray:
+def _sums(words: list[str], evidence: Callable[[str], np.ndarray]) -> np.ndarray:
     """The evidence of all words before each place, `[words + 1, 2 * languages + 2]`."""
-    return np.concatenate([[np.zeros_like(_word(words[0]))], np.cumsum([_word(word) for word in words], axis=0)])
+    each = np.array([evidence(word) for word in words])
+    return np.concatenate([np.zeros_like(each[:1]), np.cumsum(each, axis=0)])
 
 
 def scripts(text: str) -> Counter[str]:
@@ -116,8 +134,9 @@ def scripts(text: str) -> Counter[str]:
 
 
 def prepare() -> None:
-    """Load the profiles (a third of a second)."""
+    """Load the profiles (a third of a second) and the English words."""
     _profiles()
+    english_words.common()
 
 
 def _by_small_words(words: list[str]) -> str | None:
@@ -202,6 +221,20 @@ def _word(word: str) -> np.ndarray:
     likelihood = logarithms[[rows[gram] for gram in grams if gram in rows]].sum(axis=0, dtype=np.float64)
     known = logarithms[[rows[gram] for gram in trigrams if gram in rows]] > np.float32(np.log(SMOOTHING)) + 1e-3
     return np.concatenate([likelihood, known.sum(axis=0), [len(trigrams), len(word)]])
+
+
+def _english_word(word: str) -> np.ndarray:
+    """The evidence of a word, in which no language is likelier and none has more trigrams than English if it is common
+    in English.
+    """
+    found = _word(word)
+    if not english_words.is_common(word.lower()):
+        return found
+    mine, size = _places("en")[0], found.size // 2 - 1
+    found = found.copy()
+    found[:size] = np.minimum(found[:size], found[mine])
+    found[size + mine] = found[-2]
+    return found
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from prorl_mega.tasks.instruction import parameter_rules as rule
-from prorl_mega.tasks.instruction import prose
+from prorl_mega.tasks.instruction import prose, visible
 from prorl_mega.tasks.instruction.ifeval_checks import IFEVAL_CHECKS
 from prorl_mega.tasks.instruction.instruction_check import InstructionCheck, check, counted
 
@@ -34,8 +34,8 @@ def _every_sentence(text: str, follows: Callable[[str], bool]) -> bool:
 
 def _different(text: str, percent: int, min_words: int) -> bool:
     """Whether at least `percent` of the words are different ones."""
-    found = prose.lowered(text)
-    return len(found) >= min_words and 100 * len(set(found)) >= percent * len(found)
+    readings = map(prose.lowered, visible.readings(text))
+    return all(len(found) >= min_words and 100 * len(set(found)) >= percent * len(found) for found in readings)
 
 
 def _table(text: str, min_rows: int) -> bool:
@@ -54,13 +54,16 @@ def _table(text: str, min_rows: int) -> bool:
 
 
 LATER_CHECKS: dict[str, InstructionCheck] = {
-    "keywords:word_once": check(lambda text, keyword: prose.occurrences(text, keyword) == 1, keyword=rule.phrase),
+    "keywords:word_once": check(
+        lambda text, keyword: visible.required(prose.occurrences)(text, keyword=keyword) == (1, 1), keyword=rule.phrase
+    ),
     "keywords:word_count_different_numbers": IFEVAL_CHECKS["keywords:frequency"],
     "keywords:exclude_word_harder": check(
-        lambda text, keyword: prose.occurrences(text, keyword) == 0, keyword=rule.phrase
+        lambda text, keyword: not any(prose.occurrences(each, keyword) for each in visible.readings(text)),
+        keyword=rule.phrase,
     ),
     "keywords:start_end": check(lambda text: len(found := prose.lowered(text)) > 1 and found[0] == found[-1]),
-    "letters:letter_counting": counted(lambda text: sum(map(str.isalpha, text)), "N"),
+    "letters:letter_counting": counted(visible.counts(lambda text: sum(map(str.isalpha, text))), "N"),
     "letters:letter_counting2": IFEVAL_CHECKS["keywords:letter_frequency"],
     "paragraphs:paragraphs2": check(lambda text: len(prose.paragraphs(text)) == 2),
     "first_word:first_word_answer": check(_starts, first_word=rule.single_word),
@@ -73,10 +76,11 @@ LATER_CHECKS: dict[str, InstructionCheck] = {
         lambda text, last_word: _every_sentence(text, lambda sentence: _ends(sentence, last_word)),
         last_word=rule.single_word,
     ),
-    "punctuation:punctuation_dot": check(lambda text: not re.search("[.\u2026\u3002\u0964]", text)),
-    "punctuation:punctuation_exclamation": check(lambda text: not re.search("[!\u00a1\uff01]", text)),
+    "punctuation:punctuation_dot": check(lambda text: not visible.has_full_stop(text)),
+    "punctuation:punctuation_exclamation": check(lambda text: not visible.has_exclamation_mark(text)),
     "count:lowercase_counting": check(
-        lambda text, N: sum(word.islower() for word in prose.words(text)) <= N, N=rule.COUNT
+        lambda text, N: all(sum(map(str.islower, prose.words(each))) <= N for each in visible.readings(text)),
+        N=rule.COUNT,
     ),
     "count:count_unique": check(lambda text: _different(text, percent=100, min_words=1)),
     "copy:copying_simple": check(
@@ -87,7 +91,10 @@ LATER_CHECKS: dict[str, InstructionCheck] = {
     ),
     "ratio:different_words": check(_different, percent=rule.POSITIVE, min_words=rule.POSITIVE),
     "length_constraints:sentence_words": check(
-        lambda text, max_words: _every_sentence(text, lambda sentence: len(prose.words(sentence)) <= max_words),
+        lambda text, max_words: all(
+            _every_sentence(each, lambda sentence: len(prose.words(sentence)) <= max_words)
+            for each in visible.readings(text)
+        ),
         max_words=rule.POSITIVE,
     ),
     "form:table": check(_table, min_rows=rule.POSITIVE),

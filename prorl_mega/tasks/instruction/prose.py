@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from itertools import groupby
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # kana and Han
-_JOINED = _UNSPACED + "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # and Thai, Lao, Burmese, Khmer: no blanks either
-_BOUNDED = re.compile(rf"[^\W{_JOINED}]")
+JOINED = _UNSPACED + "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+"""Ranges of the letters of scripts that put no blanks between words: these, Thai, Lao, Burmese, Khmer."""
+_BOUNDED = re.compile(rf"[^\W{JOINED}]")
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:['\u2019][^\W_{_UNSPACED}]+)*")
 _STOP = re.compile(
     r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u201d\u2019\u00bb)\]*_]{0,4}+(?=\s|$)|[\u3002\uff01\uff1f\u0964\u06d4\u061f]+"
@@ -28,7 +29,17 @@ _LAST_TOKEN = re.compile(r"[^\s(\[\"'\u201c]*$")
 _NEVER_LAST = "mr mrs ms dr prof st vs approx e.g i.e al dept est jan feb mar apr jun jul aug sep sept oct nov dec p.s"
 _MAY_BE_LAST = "etc a.m p.m u.s u.k u.n ph.d m.d b.c a.d inc ltd co corp jr sr"  # it was last if a capital follows
 _BEFORE_NUMBERS = "no fig vol"
+_BEGIN = "A An And But He Here How I If In It My No Now Our She So That The Then There These They This We What When You"
+_CAPITAL = "A-Z\u00c0-\u00de\u0391-\u03a9\u0410-\u042f"
 _ABBREVIATIONS, _UNITS, _LABELS = (frozenset(row.split()) for row in (_NEVER_LAST, _MAY_BE_LAST, _BEFORE_NUMBERS))
+_LETTER = rf"(?!I\.)[{_CAPITAL}]\."
+_SHORTENED = rf"(?:(?<=\S[ ]){_LETTER}|\b(?i:{'|'.join(map(re.escape, _NEVER_LAST.split()[:-1]))})\.)"
+_NAME = rf"(?:[{_CAPITAL}]\.\s{{0,3}}){{0,4}}[{_CAPITAL}][^\W\d_]"
+_BEGINNING = rf"(?:{'|'.join(_BEGIN.split())})\b(?!\.)"
+_DOUBTFUL = re.compile(
+    rf"{_SHORTENED}(?=\s{{1,4}}{_BEGINNING})|(?<=[a-z])\.(?={_BEGINNING})|(?<=[a-z])[!?](?=[A-Z][a-z])"
+    rf"|(?<![^\s(\[\"'\u201c]){_LETTER}(?=\s{{1,4}}[{_CAPITAL}]\.(?!\s{{0,3}}{_NAME}))"
+)
 
 
 def words(text: str) -> list[str]:
@@ -51,14 +62,23 @@ def sentences(text: str) -> list[str]:
     return [part for part in found if any(character.isalnum() for character in part)]
 
 
+def doubtful_ends(text: str) -> int:
+    """The number of stops that may end a sentence where `sentences` sees no end: after a letter that is no initial of
+    a name (`A. B. C.`), after an abbreviation before a word that begins sentences, without a blank (`It rained.We
+    left.`).
+    """
+    return len(_DOUBTFUL.findall(text))
+
+
 def occurrences(text: str, keyword: str) -> int:
     """The number of times a word or phrase (not blank) occurs as a whole (not inside a longer word), in any case.
 
-    In scripts without blanks between words any occurrence counts. Occurrences do not overlap.
+    In scripts without blanks between words any occurrence counts. Occurrences do not overlap. An underscore belongs to
+    a word inside of it (`snake_case`), not around it (`_snake_`).
     """
     wanted = " ".join(keyword.split())
-    before = r"(?<!\w)" if _BOUNDED.match(wanted[0]) else ""
-    after = r"(?!\w)" if _BOUNDED.match(wanted[-1]) else ""
+    before = r"(?<![^\W_])(?<![^\W_]_)" if _BOUNDED.match(wanted[0]) else ""
+    after = r"(?![^\W_])(?!_[^\W_])" if _BOUNDED.match(wanted[-1]) else ""
     return len(re.findall(before + re.escape(wanted) + after, " ".join(text.split()), re.IGNORECASE))
 
 
