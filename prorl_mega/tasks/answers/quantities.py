@@ -22,8 +22,8 @@ _DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺−", "0123456789-+-")
 _WRAPPED = re.compile(r"\s*(?:\$\$?|\\\(|\\\[|\*\*)\s*(.*?)\s*(?:\$\$?|\\\)|\\\]|\*\*)\s*", re.DOTALL)
 _INDEX = r"(?:_\{?[A-Za-z0-9,]{1,8}\}?)?"
 _BEFORE = re.compile(
-    rf"\s*(?:(?:\\Delta|Δ)?\s*[A-Za-zΑ-ωµ]{_INDEX}|\\[A-Za-z]{{2,8}}{_INDEX}|[A-Za-z ]{{3,24}})?\s*"
-    r"(?:=|\\approx|≈|\\simeq|≃)\s*|\s*(?:\\approx|≈|~|\\sim|about|approximately|approx\.?|ca\.?)\s*"
+    rf"\s*(?:(?:\\Delta|Δ)?\s*[A-Za-zΑ-ωµ]{_INDEX}|\\[A-Za-z]{{2,8}}{_INDEX}|[A-Za-z ]{{2,24}})?\s*"
+    r"(?:=|\\approx|≈|\\simeq|≃)\s*|\s*[pP]H(?:\s+of)?\s+|\s*(?:\\approx|≈|~|\\sim|about|approximately|approx\.?|ca\.?)\s*"
 )
 _MONEY = re.compile(r"\s*(?P<sign>[-+−]?)\s?(?P<currency>(?:US\s?)?\\\$|[€£¥₹]|\\(?:euro|pounds)(?![a-z]))\s*")
 _NUMBER = re.compile(
