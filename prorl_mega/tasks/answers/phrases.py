@@ -40,6 +40,7 @@ def _primed(match: re.Match[str]) -> str:
     return f"{match[1].strip()}{' prime' * len(match[2])} "
 
 
+_PLAIN = re.compile(r"(?!.*\b[A-Za-z]\b)[A-Za-z0-9 ]*\.?")  # words, for which nothing is to be done
 _LETTERED = re.compile(
     r"\b[A-Z](?=[- ](?:rays?|values?|tests?|types?|ax[ei]s|orbitals?|blocks?|subshells?|shells?|waves?)\b)",
     re.IGNORECASE,
@@ -48,7 +49,7 @@ _LETTERED = re.compile(
 _SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*]+)(?<=\S)\1(?![\w*])"), r"\2"),  # emphasis
     (re.compile(r"\^\s?\{?\s?(?:\*|\\ast)\s?\}?|(?<=[^\W\d_])\*(?![\w*])"), " star "),
-    (re.compile(r"\^\s?\{?\s?([0-9]*[-+])(?:\s?\})?"), r"\1"),  # charges
+    (re.compile(r"\^\s?\{?\s?([0-9]*[-+])(?![0-9])(?:\s?\})?"), r"\1"),  # charges
     (re.compile(r"(?<=\b[A-Za-z])_\{?([A-Za-z0-9]{1,6})\}?|_\{?([0-9]{1,3})\}?"), r"\1\2"),  # subscripts
     (re.compile(r"\s?\^\s?\{?\s?\\prime(?:\s?\})?|[′’´]"), "'"),
     (re.compile("″"), "''"),
@@ -93,8 +94,9 @@ def phrase(text: str) -> str:
     """
     text = unwrapped(unicodedata.normalize("NFC", text[:MAX_LENGTH]).translate(_SMALL)).replace("$", "")
     text = text.replace("−", "-")
-    for pattern, spelling in _SPELLINGS:
-        text = pattern.sub(spelling, text)
+    if not _PLAIN.fullmatch(text):
+        for pattern, spelling in _SPELLINGS:
+            text = pattern.sub(spelling, text)
     text = _COMMAND.sub(lambda match: f" {_COMMANDS.get(match[0], match[0][1:])} ", text)
     text = "".join(f" {_GREEK_NAMES[c]} " if c in _GREEK_NAMES else c for c in text)
     text = _MARKS.sub(" ", _ARTICLES.sub(" ", text.replace("\\", " ").replace("~", " ")))
