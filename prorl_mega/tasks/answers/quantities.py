@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from prorl_mega.tasks.answers.units import ONE, Unit, converted, rate, unit
+from prorl_mega.tasks.answers.units import ONE, Unit, rate, unit
 
 MAX_LENGTH, MAX_EXPONENT = 160, 120
 KEPT = 3  # digits that an answer has at least when it is rounded
@@ -123,10 +123,11 @@ def matches(gold: Quantity, answer: Quantity, tolerance: float) -> bool:
     value, step = answer.value, answer.step
     digits, foreign = answer.digits, False
     if answer.unit is not None and gold.unit is not None and answer.unit != gold.unit:
-        moved, ratio = converted(value, answer.unit, gold.unit), rate(answer.unit, gold.unit)
-        if moved is None or ratio is None:
+        ratio = rate(answer.unit, gold.unit)
+        if ratio is None:
             return False
-        value, step, foreign = moved, step * ratio, True
+        value = value * ratio + (answer.unit.offset - gold.unit.offset) / gold.unit.factor
+        step, foreign = step * ratio, True
         if answer.unit.offset != gold.unit.offset and step:  # 27 °C has two digits, and the 300 K that it is have three
             digits = max(digits, len(str(abs(round(value / step)))))
     elif gold.unit is None and answer.unit is not None and answer.unit in _SHARES:
