@@ -28,6 +28,11 @@ from prorl_mega.types import Problem, Verdict
 _COMMAND, _LONG_WORD = re.compile(r"\\[A-Za-z]+"), re.compile(r"[A-Za-z]{3,}")
 _FUNCTIONS = re.compile(r"\b(?:sin|cos|tan|log|exp|sqrt)\b")
 _HYBRIDS = ("sp2", "sp3")  # orbitals, not powers
+_MARKED = re.compile(
+    r"(?<![\w'])[0-9]{1,2}\s?(?:['′’]|\^\{?\s?\\prime)|[^\W\d_]\s?(?:\^\s?\{?)?\s?[-+−]\s?\}?$"
+    r"|\*\s?\}?$|(?<![\\A-Za-z])to\b"
+)
+"""Signs that are no mathematics: the ends 5' and 3' of a strand, charges, excited states, `n to π*`."""
 _SIGNS = re.compile(r"[-+*/^=_<>0-9\\]|^[A-Za-z]$")
 
 
@@ -131,6 +136,8 @@ def _as_mathematics(reference: str) -> bool:
 def _mathematical(text: str) -> bool:
     """Whether a reference is mathematics: it has signs and no words."""
     letters = _FUNCTIONS.sub(" ", _COMMAND.sub(" ", text))
+    if _MARKED.search(text.strip("$ .")):
+        return False
     return bool(_SIGNS.search(text.strip("$ "))) and not _LONG_WORD.search(letters) and r"\text" not in text
 
 

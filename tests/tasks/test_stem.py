@@ -1,6 +1,7 @@
 """The task that reads science from files: rows, options in an order of their own, units, and answers that are made."""
 
 import json
+import math
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import Task, create
 from prorl_mega.tasks.answers.phrases import formula, phrase
 from prorl_mega.tasks.answers.quantities import matches, quantity
-from prorl_mega.tasks.answers.units import unit
+from prorl_mega.tasks.answers.units import rate, unit
 from prorl_mega.tasks.stem import correct
 from prorl_mega.types import Problem
 
@@ -141,11 +142,43 @@ def test_what_is_no_unit(name: str) -> None:
     assert found is None or (not name and found.factor == 1)
 
 
+KINDS = ["rad/s", "Hz", "Bq", "bps", "s^-1"]
+
+
+@pytest.mark.parametrize("here", KINDS)
+def test_units_of_equal_dimensions_and_another_kind_are_not_converted(here: str) -> None:
+    source = unit(here)
+    assert source is not None
+    for there in KINDS:
+        target = unit(there)
+        assert target is not None
+        bare = "s^-1" in (here, there) and "bps" not in (here, there)
+        assert rate(source, target) == (1 if bare or here == there else None), there
+        squared = rate(source.times(source, 1), target.times(target, 1))
+        assert squared == rate(source, target), there
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected"),
+    [("rpm", "rad/s", 2 * math.pi / 60), ("rad/s", "rpm", 60 / (2 * math.pi)), ("rev^2", "rad^2", 4 * math.pi**2),
+     ("s/rev", "s/rad", 1 / (2 * math.pi)), ("rpm", "Hz", 1 / 60), ("rev", "°", 360), ("cent", "dollar", 0.01),
+     ("MB", "bit", 8e6), ("rev/rad", "rad/rev", 4 * math.pi**2), ("rev", "rad^2", None), ("dollar", "euro", None),
+     ("lm", "cd", None), ("lm", "cd sr", 1), ("W", "VA", None), ("W", "V A", 1), ("N m", "J", 1)],
+)  # fmt: skip
+def test_kinds_are_converted_where_a_number_is_known(here: str, there: str, expected: float | None) -> None:
+    source, target = unit(here), unit(there)
+    assert source is not None
+    assert target is not None
+    found = rate(source, target)
+    assert found is None if expected is None else float(found or 0) == pytest.approx(expected, rel=1e-12)
+
+
 def test_conversions_go_both_ways() -> None:
     """A quantity in another unit is the same, and a neighbour is not, from either side."""
     random = Random(3)
     groups = [["m", "km", "cm", "ft"], ["J", "kJ", "cal", "eV"], ["Pa", "kPa", "bar"], ["s", "min", "h"],
-              ["K", "°C", "°F"], ["kg", "g", "lb"], ["m/s", "km/h", "mph"]]  # fmt: skip
+              ["K", "°C", "°F"], ["kg", "g", "lb"], ["m/s", "km/h", "mph"], ["rad/s", "deg/s"], ["T", "gauss"],
+              ["dollars", "cents"], ["rpm", "Hz"], ["Gy", "J/kg"]]  # fmt: skip
     for _ in range(200):
         here, there = random.sample(random.choice(groups), 2)
         value = Fraction(random.randint(1000, 9999), 10)
@@ -185,6 +218,8 @@ def test_spellings_of_formulas_and_words() -> None:
     assert formula("I") is None
     assert phrase(r"The \alpha-Helix.") == phrase("α helix") == "alpha helix"
     assert phrase("Δ") != phrase("δ")
+    assert phrase("Co-60 in the DNA of AaBb") == "Co 60 in dna of AaBb"
+    assert phrase("5′→3′, 1, 2-ene; 1,000.5 and .5") == "5 prime to 3 prime 1,2 ene 1000.5 and 0.5"
 
 
 def test_a_unit_can_be_asked_for(tmp_path: Path) -> None:

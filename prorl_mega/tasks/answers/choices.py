@@ -11,6 +11,7 @@ SAME = 1e-9  # relative tolerance between quantities: options may be close to ea
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed)\s?\{([^{}]*)\}")
+_EMPHASIS = re.compile(r"\*(.+)\*", re.DOTALL)
 _LABEL = r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)(?:\s+is)?\s*:?\s*)?"
 _LETTER = re.compile(rf"{_LABEL}[(\[]?\s?([A-Za-z])\s?[)\]]?\s?[.:)]?", re.IGNORECASE | re.ASCII)
 _LETTER_AND_TEXT = re.compile(rf"{_LABEL}(?:[(\[]\s?([A-Z])\s?[)\]]\s?[.:]?|([A-Z])\s?[.):])\s*(\S.*)", re.DOTALL)
@@ -24,7 +25,9 @@ def chosen(answer: str, options: list[str]) -> int | None:
     plain = answer.strip()
     while (undressed := _DRESS.sub(r"\1", plain)) != plain:
         plain = undressed
-    plain = re.sub(r"^[\s$*]+|[\s$*]+$", "", plain)
+    plain = plain.strip(" \t\n$")
+    while match := _EMPHASIS.fullmatch(plain):
+        plain = match[1].strip()
     if (match := _LETTER.fullmatch(plain)) and LETTERS.index(match[1].upper()) < len(options):
         return LETTERS.index(match[1].upper())
     if match := re.fullmatch(r"([A-Z])\s+(\S.*)", plain):  # "A green": article or label?

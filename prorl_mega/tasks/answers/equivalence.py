@@ -31,9 +31,9 @@ _DEFINED = re.compile(r"[A-Za-z]\([^()=]*=[^()]*\)\s*=")
 _SYMBOL = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?")
 _SHORT_WORDS = frozenset(("no", "on", "up", "go", "in", "is", "it", "so", "or", "at", "to"))
 _UNIT = re.compile(
-    r"(?:(.*\S)\s*(\\(?:text|textrm|mathrm|mbox|operatorname)\s?\{[^{}]*\}(?:\s?\^\{?-?[0-9]\}?)?)"
-    r"|(.*[0-9})])\s*(?:\\[,;: ]\s*)*([A-Za-z][A-Za-z./ ]*(?:\^\{?-?[0-9]\}?)?"
-    r"|\^\{?\\circ\}?\s?(?:C|F|\\text\{[CF]\}|\\mathrm\{[CF]\})?))",
+    r"(?:(.*[0-9})])\s*(?:\\[,;: ]\s*)*([A-Za-z][A-Za-z./ ]*(?:\^\{?-?[0-9]\}?)?"
+    r"|\^\{?\\circ\}?\s?(?:C|F|\\text\{[CF]\}|\\mathrm\{[CF]\})?)"
+    r"|(.*\S)\s*(\\(?:text|textrm|mathrm|mbox|operatorname)\s?\{[^{}]*\}(?:\s?\^\{?-?[0-9]\}?)?))",
     re.DOTALL,
 )
 _COUNTED = frozenset(
@@ -130,7 +130,7 @@ def _gold(reference: str) -> _Gold:
         words=_words(core),
         tree=_tree(core),
         as_given=None if unit else _tree(decorated(reference)),
-        unit=unit,
+        unit=unit or ("%" if text.endswith("%") else ""),
     )
 
 
@@ -138,7 +138,7 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
     """Compare with a reference that our reader understands."""
     for text, unit in _readings(gold, candidate):
         if unit and gold.unit and not _same_unit(gold.unit, unit):
-            return False
+            return _converted(gold, text, unit)
         value = number(text)
         if gold.number is not None and value is not None:
             return gold.number == value
@@ -147,6 +147,20 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
             if reference is not None and given is not None and _same(reference, given):
                 return True
     return False
+
+
+def _converted(gold: _Gold, text: str, unit: str) -> bool:
+    """Whether a value in another unit is the reference exactly: 50 mm are 5 cm."""
+    source, target = units.unit(unit), units.unit(gold.unit)
+    if source is None or target is None or (ratio := units.rate(source, target)) is None:
+        return False
+    if gold.number is not None:
+        value = number(text)
+        return value is not None and units.converted(value, source, target) == gold.number
+    if gold.tree is None or source.offset != target.offset:
+        return False
+    tree = _tree(rf"\frac{{{ratio.numerator}}}{{{ratio.denominator}}}({text})")
+    return tree is not None and _same(gold.tree, tree)
 
 
 def _readings(gold: _Gold, candidate: str) -> list[tuple[str, str]]:

@@ -27,6 +27,8 @@ _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed
 _DECORATION = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle(?![a-z])|(?<!\\)\\[!,:; ](?=\s|$)|~")
 _THIN = re.compile(r"(?<=[0-9])(?:\\[,!;: ]|\{,\}|\\ )(?=[0-9]{3}(?![0-9]))")
 _PERCENT = re.compile(r"\s*(?:\\text\{)?\s*(?:percent|per cent)\}?\s*$", re.IGNORECASE)
+_CURRENCIES = {r"\$": "USD", "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
+_MONEY = re.compile(r"(?P<minus>-?)\s?(?:US\s?(?=\\?\$))?(?P<currency>\\\$|\$(?=[0-9.])|[€£¥₹])\s*")
 _NAME = re.compile(
     r"\s*(?:\\[A-Za-z]{2,12}|[A-Z]{1,4}|[A-Za-z](?:_\{?[A-Za-z0-9]{1,4}\}?|\^\{-1\})?'?(?:\([^()=]{1,16}\))?)\s*"
 )
@@ -36,7 +38,10 @@ MARKUP = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{([^
 
 def number(text: str) -> Fraction | None:
     r"""The value of a literal: integer, decimal, 1,000, a/b, \frac{a}{b}, 1 1/2, a·10^n; None for anything else."""
-    text = bare(text)
+    return _literal_value(bare(text))
+
+
+def _literal_value(text: str) -> Fraction | None:
     for pattern in (_DECIMAL, _RATIO, _MIXED, _REPEATING):
         if match := pattern.fullmatch(text):
             value = _literal(pattern, [part for part in match.groups()[1:] if part is not None])
@@ -69,14 +74,22 @@ def bare(text: str) -> str:
             inside = text[len(left) : -len(right)]
             if left not in inside.replace(r"\$", "") and balanced(inside):
                 text = inside.strip().removesuffix(".").strip()
-    text = re.sub(r"^(?:\\\$|\$(?=[0-9.]))\s*", "", text)
     text = _PERCENT.sub(r"\\%", text)
     if name_of(text):
         text = text.partition("=")[2].strip()
+    if paid := _MONEY.match(text):
+        text = _with_currency(paid, text[paid.end() :])
     if whole := MARKUP.fullmatch(text):
         text = whole[1].strip()
     exact, about, rough = text.partition(r"\approx")
     return exact.strip() if about and exact.strip() and _near(exact, rough) else text
+
+
+def _with_currency(sign: re.Match[str], amount: str) -> str:
+    """An amount with its currency behind it, like any unit; without it if it is no plain number."""
+    if _literal_value(amount) is not None:
+        return rf"{sign['minus']}{amount}\text{{ {_CURRENCIES[sign['currency']]}}}"
+    return sign["minus"] + amount if "$" in sign["currency"] else sign[0] + amount
 
 
 def _near(exact: str, rough: str) -> bool:

@@ -1,13 +1,16 @@
 r"""Comparison of short answers in words, symbols and chemical formulas.
 
-Case, articles, punctuation and the spelling of Greek letters and of sub- and superscripts may differ. Words are not
-stemmed, and none may be left out or added: "oxygen" is neither "oxygen or nitrogen" nor "no oxygen".
+Articles, punctuation and the spelling of Greek letters and of sub- and superscripts may differ, and so may the case of
+ordinary words. Where case or a mark carries meaning it may not: Co and CO, the genotypes Aa and aa, N- and n-, 5' and
+5, 7.4 and 7 4, a charge, the star of an antibonding orbital. Words are not stemmed, and none may be left out or added:
+"oxygen" is neither "oxygen or nitrogen" nor "no oxygen".
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 
 from prorl_mega.tasks.answers.fonts import unwrapped
@@ -26,9 +29,45 @@ _COMMANDS = {
 }
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SMALL = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-0123456789+-")
-_ARTICLES = re.compile(r"(?<![\w-])(?:a|an|the)\s+(?=[\w\"'“‘*])")
-_HYBRID = re.compile(r"\bsp\s?\^\s?([23])")
-_MARKS = re.compile(r"[\"'`“”‘’.,;:!?()\[\]{}*$_]")
+_ARTICLES = re.compile(
+    r"(?<![\w-])(?:[Aa]n|[Tt]he|THE|AN|a(?!\s+(?!eu|one|once)[aeio])|^\W*A(?!\s+[aeio]))\s+(?=[\w\"'“‘*])"
+)
+_HYBRID = re.compile(r"\bsp\s?\^\s?([23])", re.IGNORECASE)
+_MARKS = re.compile(r"[\"'`“”‘’;!?()\[\]{}*$_]|(?<![0-9])[.,:]|[.,:](?![0-9])")
+
+
+def _primed(match: re.Match[str]) -> str:
+    return f"{match[1].strip()}{' prime' * len(match[2])} "
+
+
+_PLAIN = re.compile(r"(?!.*\b[A-Za-z]\b)[A-Za-z0-9 ]*\.?")  # words, for which nothing is to be done
+_LETTERED = re.compile(
+    r"\b[A-Z](?=[- ](?:rays?|values?|tests?|types?|ax[ei]s|orbitals?|blocks?|subshells?|shells?|waves?)\b)",
+    re.IGNORECASE,
+)
+"""Single letters whose case says nothing: X-rays, p-values, d orbitals."""
+_SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*]+)(?<=\S)\1(?![\w*])"), r"\2"),  # emphasis
+    (re.compile(r"\^\s?\{?\s?(?:\*|\\ast)\s?\}?|(?<=[^\W\d_])\*(?![\w*])"), " star "),
+    (re.compile(r"\^\s?\{?\s?([0-9]*[-+])(?![0-9])(?:\s?\})?"), r"\1"),  # charges
+    (re.compile(r"(?<=\b[A-Za-z])_\{?([A-Za-z0-9]{1,6})\}?|_\{?([0-9]{1,3})\}?"), r"\1\2"),  # subscripts
+    (re.compile(r"\s?\^\s?\{?\s?\\prime(?:\s?\})?|[′’´]"), "'"),
+    (re.compile("″"), "''"),
+    (re.compile(r"(?<![\w'])([0-9]{1,2}\s?(?='+(?!s\b))|[A-Za-z](?='+(?!\w)))('{1,2})"), _primed),
+    (re.compile(r"(?<=prime) \s*[-‐‑–—]\s*(?=[0-9]+ prime)|->|→|⟶|\\(?:to|(?:long)?rightarrow)(?![a-z])"), " to "),
+    (re.compile(r"(?<![\w.])\.(?=[0-9])"), "0."),
+    (re.compile(r"(?<=\w)'([A-Za-z])"), lambda match: match[1].lower()),
+    (re.compile(r"\s*=\s*"), "="),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"(?<![0-9,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])"), lambda match: match[0].replace(",", "")),
+    (re.compile(r"(?<=[0-9])\s*([,:])\s*(?=[0-9])"), r"\1"),
+    (_LETTERED, lambda match: match[0].lower()),
+    (re.compile(r"(?<=[\w)\]])[-‐‑–](?=[\w\\])|(?<=prime )[-‐‑–](?=\w)"), " "),
+)  # fmt: skip
+_NO_LETTER = re.compile(r"[^A-Za-z]+")
+_GENOTYPE = re.compile(r"(?:([A-HJ-Z])\1+)+", re.IGNORECASE)  # II is a number
+_ACRONYM = re.compile(r"p[HK]|pOH|[a-z]{1,2}[A-Z]{2,}s?|[A-Z]{2,}(?:s|a?ses?)")
+_SMALL_WORDS = frozenset(("am", "as", "at", "be", "he", "in"))  # that are symbols when they stand alone
 
 _SYMBOLS = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc
@@ -48,13 +87,32 @@ _ARROW = re.compile(r"\\(?:long)?rightarrow|\\to(?![a-z])|\\rightleftharpoons|->
 
 @lru_cache(maxsize=2048)
 def phrase(text: str) -> str:
-    """The text in normal form: lower case, one blank between words, no articles or punctuation; may be empty."""
+    """The text in normal form; may be empty.
+
+    One blank stands between words, articles and punctuation are left out, and words without a case of their own are in
+    lower case.
+    """
     text = unwrapped(unicodedata.normalize("NFC", text[:MAX_LENGTH]).translate(_SMALL)).replace("$", "")
-    text = re.sub(r"(?<=\w)[-‐‑–](?=[\w\\])", " ", text.replace("−", "-"))
+    text = text.replace("−", "-")
+    if not _PLAIN.fullmatch(text):
+        for pattern, spelling in _SPELLINGS:
+            text = pattern.sub(spelling, text)
     text = _COMMAND.sub(lambda match: f" {_COMMANDS.get(match[0], match[0][1:])} ", text)
-    text = "".join(f" {_GREEK_NAMES[c]} " if c in _GREEK_NAMES else c for c in text).casefold()
+    text = "".join(f" {_GREEK_NAMES[c]} " if c in _GREEK_NAMES else c for c in text)
     text = _MARKS.sub(" ", _ARTICLES.sub(" ", text.replace("\\", " ").replace("~", " ")))
-    return " ".join(_HYBRID.sub(r"sp\1", text).split())
+    words = _HYBRID.sub(r"sp\1", text).split()
+    return " ".join(word if _has_case(word, len(words) == 1) else word.casefold() for word in words)
+
+
+def _has_case(word: str, alone: bool) -> bool:
+    """Whether another case would be another word: symbols, genotypes, single letters, capitals within a word."""
+    letters = _NO_LETTER.sub("", word) if word.isascii() else ""
+    if len(letters) < 2:
+        return bool(letters) and not re.fullmatch("[A-Za-z][0-9]+", word)
+    if letters in _ELEMENTS and letters[1:].islower():
+        return letters != "No" and (alone or letters.lower() not in _SMALL_WORDS)
+    mixed = letters[1:] != letters[1:].lower() and letters != letters.upper()
+    return _GENOTYPE.fullmatch(letters) is not None or (mixed and _ACRONYM.fullmatch(letters) is None)
 
 
 def same_phrase(gold: str, answer: str) -> bool:

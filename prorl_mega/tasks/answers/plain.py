@@ -20,6 +20,7 @@ _UNIT = re.compile(
     r"meters?|units?|hours?|minutes?|seconds?|days?|years?|dollars?|cents?|degrees?|kg|g|grams?|people|students|ways)\s*\}"
     r"(?:\^\{?[23]\}?)?$"
 )
+_MONEY = re.compile(r"[-+]?\s*(?:\\\$|\$(?=[^$]*$))")
 _NAME = re.compile(r"^\s*([A-Za-z])\s*=(?!.*=)(?!.*\1)")
 _ROOT, _BARE_FRACTION = re.compile(r"\\sqrt\s*([0-9A-Za-z])"), re.compile(r"\\frac\s*([0-9])\s*([0-9])")
 _SLASHED = re.compile(r"^(-?)([0-9]+)/([0-9]+)$")
@@ -86,7 +87,8 @@ def _value(text: str) -> Fraction | None:
 
 
 def _has_unit(text: str) -> bool:
-    return _UNIT.search(text.strip().removesuffix(".").strip("$")) is not None
+    plain = text.strip().removesuffix(".")
+    return _UNIT.search(plain.strip("$")) is not None or _MONEY.match(plain) is not None
 
 
 def _pieces(text: str) -> list[str]:

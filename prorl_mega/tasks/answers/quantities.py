@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from prorl_mega.tasks.answers.units import ONE, Unit, unit
+from prorl_mega.tasks.answers.units import ONE, Unit, rate, unit
 
 MAX_LENGTH, MAX_EXPONENT = 160, 120
 KEPT = 3  # digits that an answer has at least when it is rounded
@@ -22,9 +22,10 @@ _DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺−", "0123456789-+-")
 _WRAPPED = re.compile(r"\s*(?:\$\$?|\\\(|\\\[|\*\*)\s*(.*?)\s*(?:\$\$?|\\\)|\\\]|\*\*)\s*", re.DOTALL)
 _INDEX = r"(?:_\{?[A-Za-z0-9,]{1,8}\}?)?"
 _BEFORE = re.compile(
-    rf"\s*(?:(?:\\Delta|Δ)?\s*[A-Za-zΑ-ωµ]{_INDEX}|\\[A-Za-z]{{2,8}}{_INDEX}|[A-Za-z ]{{3,24}})?\s*"
-    r"(?:=|\\approx|≈|\\simeq|≃)\s*|\s*(?:\\approx|≈|~|\\sim|about|approximately|approx\.?|ca\.?)\s*"
+    rf"\s*(?:(?:\\Delta|Δ)?\s*[A-Za-zΑ-ωµ]{_INDEX}|\\[A-Za-z]{{2,8}}{_INDEX}|[A-Za-z ]{{2,24}})?\s*"
+    r"(?:=|\\approx|≈|\\simeq|≃)\s*|\s*[pP]H(?:\s+of)?\s+|\s*(?:\\approx|≈|~|\\sim|about|approximately|approx\.?|ca\.?)\s*"
 )
+_MONEY = re.compile(r"\s*(?P<sign>[-+−]?)\s?(?P<currency>(?:US\s?)?\\\$|[€£¥₹]|\\(?:euro|pounds)(?![a-z]))\s*")
 _NUMBER = re.compile(
     r"\s*(?P<sign>[-+−])?\s?(?:"
     r"\\[dt]?frac\{(?P<above>[0-9]{1,30})\}\{(?P<below>[0-9]{1,30})\}|(?P<over>[0-9]{1,30})/(?P<under>[0-9]{1,30})(?![0-9.])"
@@ -53,10 +54,14 @@ def quantity(text: str) -> Quantity | None:
     text = text.strip().rstrip(".").strip()
     if match := _WRAPPED.fullmatch(text):
         text = match[1]
+    text = _without_delimiters(text)
     text = _SUPERSCRIPT.sub(lambda found: f"10^{{{found[1].translate(_DIGITS)}}}", text)
     text = re.sub(r"(?:\\[,;:! ]|~)", " ", text)
     if match := _BEFORE.match(text):
         text = text[match.end() :]
+    currency = ""
+    if match := _MONEY.match(text):
+        currency, text = match["currency"], match["sign"] + text[match.end() :]
     match = _NUMBER.match(text)
     if match is None or not any(match[name] for name in ("above", "over", "ten", "whole", "decimals")):
         return None
@@ -64,8 +69,8 @@ def quantity(text: str) -> Quantity | None:
     if re.match(r"\s*[0-9.]", rest):
         return None
     measured = _value(match)
-    meaning = unit(rest) if rest.strip() else None
-    if measured is None or (rest.strip() and meaning is None):
+    meaning = _meaning(currency, rest)
+    if measured is None or (meaning is None and (currency or rest.strip())):
         return None
     value, step, digits = measured
     written = match["decimals"] is not None or match["braced"] or match["power"] or match["exponent"]
@@ -76,6 +81,22 @@ def quantity(text: str) -> Quantity | None:
         exact=not written,
         unit=meaning,
     )
+
+
+def _without_delimiters(text: str) -> str:
+    """The text without the dollar signs around mathematics; a single one is money and gets a backslash."""
+    signs = text.count("$") - text.count(r"\$")
+    if signs == 1:
+        return re.sub(r"(?<!\\)\$", r"\\$", text)
+    return re.sub(r"(?<!\\)\$", " ", text) if signs and signs % 2 == 0 else text
+
+
+def _meaning(currency: str, rest: str) -> Unit | None:
+    """The unit of a number between a currency's sign and a text: `\\$5`, `\\$5 USD`, `\\$5 per hour`."""
+    if not rest.strip():
+        return unit(currency) if currency else None
+    named = unit(rest)
+    return named if not currency or named == unit(currency) else unit(currency + rest)
 
 
 def _value(match: re.Match[str]) -> tuple[Fraction, Fraction, int] | None:
@@ -100,13 +121,15 @@ def _value(match: re.Match[str]) -> tuple[Fraction, Fraction, int] | None:
 def matches(gold: Quantity, answer: Quantity, tolerance: float) -> bool:
     """Whether an answer is the gold quantity. `tolerance` is relative; 0: the precision of the gold decides."""
     value, step = answer.value, answer.step
-    converted = answer.unit is not None and gold.unit is not None and answer.unit != gold.unit
-    if answer.unit is not None and gold.unit is not None and converted:
-        if answer.unit.dimensions != gold.unit.dimensions:
+    digits, foreign = answer.digits, False
+    if answer.unit is not None and gold.unit is not None and answer.unit != gold.unit:
+        ratio = rate(answer.unit, gold.unit)
+        if ratio is None:
             return False
-        ratio = answer.unit.factor / gold.unit.factor
         value = value * ratio + (answer.unit.offset - gold.unit.offset) / gold.unit.factor
-        step = step * ratio
+        step, foreign = step * ratio, True
+        if answer.unit.offset != gold.unit.offset and step:  # 27 °C has two digits, and the 300 K that it is have three
+            digits = max(digits, len(str(abs(round(value / step)))))
     elif gold.unit is None and answer.unit is not None and answer.unit in _SHARES:
         value, step = value * answer.unit.factor, step * answer.unit.factor
     elif gold.unit is not None and gold.unit in _SHARES and answer.unit is None and value != gold.value:
@@ -116,7 +139,7 @@ def matches(gold: Quantity, answer: Quantity, tolerance: float) -> bool:
         return off <= Fraction(tolerance) * abs(gold.value)
     if off <= (0 if gold.exact else gold.step / 2):
         return True
-    rounded = answer.digits >= KEPT and (converted or not gold.exact)
+    rounded = digits >= KEPT and (foreign or not gold.exact)
     return off <= step / 2 if rounded else off <= abs(gold.value) * _EXACT
 
 
