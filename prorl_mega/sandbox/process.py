@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import msgspec
 
 from prorl_mega.sandbox.channel import BrokenMessageError, load
-from prorl_mega.sandbox.guest import COMPILE_STATUS, MEMORY_STATUS
+from prorl_mega.sandbox.guest.programs import COMPILE_STATUS, MEMORY_STATUS
 from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
 from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramResult, ProgramRun
 
@@ -57,7 +57,7 @@ class SandboxWorker:
             kept = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in spec.keep]
             with theirs:
                 self.process = subprocess.Popen(
-                    [part.format(*kept) if part == "{0}" else part for part in spec.command],
+                    [part.format(*kept) if part.startswith("{") else part for part in spec.command],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,

@@ -21,7 +21,7 @@ from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox import doctor, pool
 from prorl_mega.sandbox.__main__ import main as command
 from prorl_mega.sandbox.client import SandboxClient
-from prorl_mega.sandbox.guest import plain, unplain
+from prorl_mega.sandbox.guest.values import plain, unplain
 from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
 from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramRun, call, script
 from prorl_mega.sandbox.pool import Sandbox, find
