@@ -23,7 +23,7 @@ from typing import Any
 from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
 from prorl_mega.sandbox.job import Ending, Limits, ProgramResult, script
 from prorl_mega.sandbox.pool import Sandbox, try_tier
-from prorl_mega.sandbox.process import descendants
+from prorl_mega.sandbox.processor_time import descendants
 
 _LIMITS = Limits(cpu_s=0.4, wall_s=0.5, memory=256 << 20, output=1 << 20)
 _PRELUDE = """

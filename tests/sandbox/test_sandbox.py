@@ -25,7 +25,7 @@ from prorl_mega.sandbox.guest.values import plain, unplain
 from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
 from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramRun, call, script
 from prorl_mega.sandbox.pool import Sandbox, find
-from prorl_mega.sandbox.process import descendants
+from prorl_mega.sandbox.processor_time import descendants
 
 ECHO = script("print(input())", "42\n", Limits())
 
