@@ -32,7 +32,7 @@ from prorl_mega.sandbox.processor_time import ProcessorTime, descendants
 START_S = 120.0  # for the start of a sandbox on a loaded machine
 DEATH_S = 5.0  # for the end of processes that have been killed; one that hangs in the kernel may take for ever
 PATIENCE = 20  # times the wall limit, for a program that gets no processor: then it is over in any case
-LOOK_S = 0.2  # between two looks at what a program uses
+LOOK_S = 0.1  # between two looks at what a program uses
 _MESSAGE = 1 << 16
 _SLACK_S = 0.1  # of processor time above the limit, because clocks tick
 _REPORTING_S = 1.0  # for the guest to say how a program ended

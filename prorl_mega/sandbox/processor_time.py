@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import time
 
 _MANY = 64  # threads of a process that are looked at
 
@@ -19,8 +20,9 @@ class ProcessorTime:
     def __init__(self, guest: int) -> None:
         """`guest` is the process that forks the program, which has not started yet."""
         self._guest = guest
-        self._seen = {guest: _on_or_in_queue(guest, guest)}  # by thread, in nanoseconds
-        self._present = 0.0
+        self._looked = time.monotonic_ns()
+        self._seen = {guest: _thread(guest, guest)}
+        self._present = 0  # nanoseconds on a processor or in the queue for one
         self.used = 0.0
         self.running = False  # whether there was a program at the last look
 
@@ -30,25 +32,37 @@ class ProcessorTime:
 
         What threads of one program may have taken from each other, all processor time but its own, does not count.
         """
-        return max(0.0, self._present - self.used)
+        return max(0.0, self._present / 1e9 - self.used)
 
     def look(self) -> None:
         programs = descendants(self._guest)
         self.running = bool(programs)
-        now = {self._guest: _on_or_in_queue(self._guest, self._guest)}
+        before, self._seen = self._seen, {self._guest: _thread(self._guest, self._guest)}
         for pid in programs:
             with contextlib.suppress(OSError):
-                for thread in itertools.islice(os.listdir(f"/proc/{pid}/task"), _MANY):
-                    now[int(thread)] = _on_or_in_queue(pid, int(thread))
-        growth = {thread: max(0, count - self._seen.get(thread, 0)) for thread, count in now.items()}
-        self._present += growth.pop(self._guest) / 1e9  # the program waits while its parent works
-        self._present += max(growth.values(), default=0) / 1e9
-        self._seen = now
+                for thread in map(int, itertools.islice(os.listdir(f"/proc/{pid}/task"), _MANY)):
+                    self._seen[thread] = _thread(pid, thread)
+        now = time.monotonic_ns()
+        growth = {thread: self._grown(thread, before, now - self._looked) for thread in self._seen}
+        self._looked = now
+        self._present += growth.pop(self._guest) + max(growth.values(), default=0)  # the one waits for the other
         used = 0.0
         for pid in programs:
             with contextlib.suppress(OSError):
                 used += sum(map(int, read_stat(f"{pid}")[11:15])) / os.sysconf("SC_CLK_TCK")  # and ended children's
         self.used = max(self.used, used)
+
+    def _grown(self, thread: int, before: dict[int, tuple[int, bool]], passed: int) -> int:
+        """Nanoseconds that a thread has run or waited since the look `before`, which was `passed` ago.
+
+        The scheduler counts a wait when it is over. A thread that was ready then and is now, and has not run, which it
+        would have to in order to sleep, has waited all the time; that is added ahead of the scheduler.
+        """
+        (count, ready), (counted, was_ready) = self._seen[thread], before.get(thread, (0, False))
+        if ready and was_ready and count <= counted:
+            self._seen[thread] = counted + passed, True
+            return passed
+        return max(0, count - counted)
 
 
 def descendants(pid: int) -> list[int]:
@@ -69,11 +83,12 @@ def read_stat(process: str) -> list[bytes]:
         return file.read().rpartition(b")")[2].split()
 
 
-def _on_or_in_queue(pid: int, thread: int) -> int:
-    """Nanoseconds that a thread has run or waited to run; 0 when it is gone or the kernel does not count."""
+def _thread(pid: int, thread: int) -> tuple[int, bool]:
+    """Nanoseconds that a thread has run or waited to run, and whether it is ready; 0 where the kernel does not count."""
     try:
+        ready = read_stat(f"{pid}/task/{thread}")[0] == b"R"
         with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:
             ran, waited, _ = map(int, file.read().split())
     except (OSError, ValueError):
-        return 0
-    return ran + waited
+        return 0, False
+    return ran + waited, ready
