@@ -65,8 +65,8 @@ PROBES = (
         source="def sends(kind, address):\n"
         "    one, other = socket.socketpair(socket.AF_UNIX, kind)\n"
         "    return goes(lambda: one.sendto(b'x', address)) or goes(lambda: one.sendmsg([b'x'], [], 0, address))\n"
-        "addresses = (C['named'], '\\0' + C['abstract'])\n"
-        "say(any(goes(lambda: sends(kind, each)) and sends(kind, each) for kind in (1, 2, 3, 5) for each in addresses))",
+        "tried = [(kind, each) for kind in (1, 2, 3, 5) for each in (C['named'], '\\0' + C['abstract'])]\n"
+        "say(any(goes(lambda: sends(*each)) and sends(*each) for each in tried))",
     ),
     Probe(
         what="no descriptor is sent",

@@ -22,7 +22,8 @@ class ProcessorTime:
         self._guest = guest
         self._looked = time.monotonic_ns()
         self._seen = {guest: _thread(guest, guest)}
-        self._present = 0  # nanoseconds on a processor or in the queue for one
+        self._present = {guest: 0}  # nanoseconds on a processor or in the queue for one, by thread
+        self._most = 0  # of the threads of the program
         self.used = 0.0
         self.running = False  # whether there was a program at the last look
 
@@ -32,25 +33,23 @@ class ProcessorTime:
 
         What threads of one program may have taken from each other, all processor time but its own, does not count.
         """
-        return max(0.0, self._present / 1e9 - self.used)
+        return max(0.0, (self._present[self._guest] + self._most) / 1e9 - self.used)  # one waits for the other
 
     def look(self) -> None:
         programs = descendants(self._guest)
         self.running = bool(programs)
         before, self._seen = self._seen, {self._guest: _thread(self._guest, self._guest)}
         for pid in programs:
-            with contextlib.suppress(OSError):
-                for thread in map(int, itertools.islice(os.listdir(f"/proc/{pid}/task"), _MANY)):
-                    self._seen[thread] = _thread(pid, thread)
+            self._seen |= {thread: _thread(pid, thread) for thread in _threads(pid)}
         now = time.monotonic_ns()
-        growth = {thread: self._grown(thread, before, now - self._looked) for thread in self._seen}
+        # A thread that was not there before goes on where the one that made it can have been at most.
+        self._present = {
+            thread: self._present.get(thread, self._most) + self._grown(thread, before, now - self._looked)
+            for thread in self._seen
+        }
         self._looked = now
-        self._present += growth.pop(self._guest) + max(growth.values(), default=0)  # the one waits for the other
-        used = 0.0
-        for pid in programs:
-            with contextlib.suppress(OSError):
-                used += sum(map(int, read_stat(f"{pid}")[11:15])) / os.sysconf("SC_CLK_TCK")  # and ended children's
-        self.used = max(self.used, used)
+        self._most = max(self._most, *(self._present[each] for each in self._seen if each != self._guest), 0)
+        self.used = max(self.used, sum(map(_used, programs)))
 
     def _grown(self, thread: int, before: dict[int, tuple[int, bool]], passed: int) -> int:
         """Nanoseconds that a thread has run or waited since the look `before`, which was `passed` ago.
@@ -83,12 +82,26 @@ def read_stat(process: str) -> list[bytes]:
         return file.read().rpartition(b")")[2].split()
 
 
+def _used(pid: int) -> float:
+    """Seconds that a process and its children that have ended have computed."""
+    with contextlib.suppress(OSError):
+        return sum(map(int, read_stat(f"{pid}")[11:15])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _threads(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(thread) for thread in itertools.islice(os.listdir(f"/proc/{pid}/task"), _MANY)]
+    return []
+
+
 def _thread(pid: int, thread: int) -> tuple[int, bool]:
-    """Nanoseconds that a thread has run or waited to run, and whether it is ready; 0 where the kernel does not count."""
+    """Nanoseconds that a thread has run or waited to run, and whether it is ready; 0 where nothing counts them."""
     try:
-        ready = read_stat(f"{pid}/task/{thread}")[0] == b"R"
         with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:
             ran, waited, _ = map(int, file.read().split())
+        return ran + waited, read_stat(f"{pid}/task/{thread}")[
+            0
+        ] == b"R"  # in this order: it was ready after that count
     except (OSError, ValueError):
         return 0, False
-    return ran + waited, ready
