@@ -96,29 +96,35 @@ with mmap.mmap(-1, 1 << 20) as memory:
     memory.madvise(mmap.MADV_SEQUENTIAL); memory.madvise(mmap.MADV_DONTNEED); memory[:2] = b'42'; memory.flush()
     print(memory[:2].decode())
 """,
-    "output_is_flushed_to_disk": "import os, sys\nprint(42, flush=True); os.fsync(1); os.fdatasync(sys.stdout.fileno())",
+    "output_is_flushed_to_disk": "import os\nprint(42, flush=True); os.fsync(1); os.fdatasync(1)",
     "database": """
 import sqlite3
-db = sqlite3.connect(':memory:'); db.execute('create table t (x)'); db.executemany('insert into t values (?)', [(40,), (2,)])
+db = sqlite3.connect(':memory:')
+db.execute('create table t (x)'); db.executemany('insert into t values (?)', [(40,), (2,)])
 print(db.execute('select sum(x) from t').fetchone()[0])
 """,
-    "imports_that_know_processes": "import subprocess, multiprocessing, concurrent.futures, socketserver, http.client, ssl\nprint(42)",
+    "imports_that_know_processes": """
+import subprocess, multiprocessing, concurrent.futures, socketserver, http.client
+print(42)
+""",
 }  # fmt: skip
 WITH_A_SCRATCH = {
     "copies": """
 import shutil
-open('a', 'w').write('42'); shutil.copyfile('a', 'b'); shutil.copy2('b', 'c'); shutil.copytree('.', 'd', dirs_exist_ok=False) if 0 else None
+open('a', 'w').write('42'); shutil.copyfile('a', 'b'); shutil.move('b', 'c')
 print(open('c').read())
 """,
     "file_locks": """
 import fcntl
 with open('a', 'w+') as file:
-    fcntl.flock(file, fcntl.LOCK_EX); fcntl.lockf(file, fcntl.LOCK_EX); fcntl.lockf(file, fcntl.LOCK_UN); fcntl.flock(file, fcntl.LOCK_UN)
+    fcntl.flock(file, fcntl.LOCK_EX); fcntl.lockf(file, fcntl.LOCK_EX)
+    fcntl.lockf(file, fcntl.LOCK_UN); fcntl.flock(file, fcntl.LOCK_UN)
 print(42)
 """,
     "database_in_a_file": """
 import sqlite3
-db = sqlite3.connect('data.db'); db.execute('create table t (x)'); db.execute('insert into t values (42)'); db.commit(); db.close()
+db = sqlite3.connect('data.db')
+db.execute('create table t (x)'); db.execute('insert into t values (42)'); db.commit(); db.close()
 print(sqlite3.connect('data.db').execute('select x from t').fetchone()[0])
 """,
     "temporary_files": """
