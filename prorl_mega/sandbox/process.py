@@ -228,7 +228,7 @@ def start_together(
 def _limits(limits: Limits) -> dict[str, int]:
     """The limits by name, in the order in which the guest sets them."""
     return {
-        "CPU": math.ceil(limits.cpu_s),
+        "CPU": math.ceil(limits.cpu_s + _SLACK_S),
         "NPROC": limits.threads,
         "NOFILE": _descriptors(limits.memory),
         "FSIZE": limits.output,
