@@ -19,7 +19,7 @@ from pathlib import Path
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.sandbox.job import Limits, script
 from prorl_mega.sandbox.pool import Sandbox, try_tier
-from prorl_mega.sandbox.process import descendants
+from prorl_mega.sandbox.processor_time import descendants
 
 PROGRAM = "a, b = map(int, input().split())\nprint(a + b)\n"
 COUNT = 500

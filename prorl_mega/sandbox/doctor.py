@@ -1,6 +1,6 @@
 """Attacks on the sandbox of this machine, which test whether it holds.
 
-The targets are canaries: a file, an environment variable, a server, another process. Every probe is told where its
+The targets are canaries: a file, an environment variable, servers, another process. Every probe is told where its
 canary is, tries the most direct way to it, and prints HELD when that fails.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
 from prorl_mega.sandbox.job import Ending, Limits, ProgramResult, script
 from prorl_mega.sandbox.pool import Sandbox, try_tier
-from prorl_mega.sandbox.process import descendants
+from prorl_mega.sandbox.processor_time import descendants
 
 _LIMITS = Limits(cpu_s=0.4, wall_s=0.5, memory=256 << 20, output=1 << 20)
 _PRELUDE = """
@@ -60,6 +60,18 @@ PROBES = (
         source="say(goes(lambda: socket.create_connection(('127.0.0.1', C['port']), 1)))",
     ),
     Probe(what="no sockets at all", source="say(goes(lambda: socket.socket(socket.AF_UNIX)))"),
+    Probe(
+        what="no address of a socket gets out",
+        source="def sends(kind, address):\n"
+        "    one, other = socket.socketpair(socket.AF_UNIX, kind)\n"
+        "    return goes(lambda: one.sendto(b'x', address)) or goes(lambda: one.sendmsg([b'x'], [], 0, address))\n"
+        "tried = [(kind, each) for kind in (1, 2, 3, 5) for each in (C['named'], '\\0' + C['abstract'])]\n"
+        "say(any(goes(lambda: sends(*each)) and sends(*each) for each in tried))",
+    ),
+    Probe(
+        what="no descriptor is sent",
+        source="one, other = socket.socketpair()\nsay(goes(lambda: socket.send_fds(one, [b'x'], [0])))",
+    ),
     Probe(what="other processes cannot be seen", source="say(goes(lambda: os.listdir(f\"/proc/{C['pid']}\")))"),
     Probe(what="other processes get no signals", source="say(goes(lambda: os.kill(C['pid'], 9)))"),
     Probe(what="no process can be started", source="say(goes(os.fork))"),
@@ -74,6 +86,25 @@ PROBES = (
     ),
     Probe(what="processor time is limited", source="import signal\nwhile True: pass", ending=Ending.TIME_LIMIT),
     Probe(what="waiting is limited", source="time.sleep(60)", ending=Ending.TIME_LIMIT),
+    Probe(
+        what="waiting in the kernel is limited",
+        source="libc = ctypes.CDLL(None)\nwhile True: libc.syscall(324, 1, 0, 0)",  # membarrier
+        ending=Ending.TIME_LIMIT,
+    ),
+    Probe(
+        what="memory of the kernel is limited",
+        source="kept, held = [], 0\n"
+        "def fill(one):\n"
+        "    global held\n"
+        "    goes(lambda: one.setsockopt(1, 7, 1 << 26))\n"
+        "    one.setblocking(False)\n"
+        "    while held < C['much']: held += one.send(bytes(65536))\n"
+        "def make():\n"
+        "    kept.append(socket.socketpair())\n"
+        "    for one in kept[-1]: goes(lambda: fill(one))\n"
+        "while held < C['much'] and goes(make): pass\n"
+        "say(held >= C['much'])",
+    ),
     Probe(what="memory is limited", source="x = bytearray(1 << 29)", ending=Ending.MEMORY_LIMIT),
     Probe(what="output is limited", source="while True: print('x' * 4096)", ending=Ending.OUTPUT_LIMIT),
 )
@@ -92,16 +123,25 @@ def examine(spec: SandboxSpec) -> Iterator[tuple[str, bool]]:
         os.environ[name] = "canary"
         stack.callback(lambda: os.environ.pop(name))
         told = {"file": str(directory / "canary"), "name": name, "port": server.getsockname()[1], "pid": bystander.pid}
+        told |= {"named": str(directory / "named"), "abstract": name, "much": _LIMITS.memory // 10}
+        servers = [server, *(stack.enter_context(_bound(at)) for at in (told["named"], f"\0{name}"))]
         sandbox = stack.enter_context(Sandbox(spec))
         runs = [script(_PRELUDE + probe.source, json.dumps(told) + "\n", _LIMITS) for probe in PROBES]
         first, second = sandbox.run(runs), sandbox.run(runs)
         for probe, *results in zip(PROBES, first, second, strict=True):
             yield probe.what, all(probe.held(result) for result in results)
-        yield "nobody called the server", not select.select([server], [], [], 0)[0]
+        yield "nobody called the servers", not select.select(servers, [], [], 0)[0]
         yield "the canary is what it was", (directory / "canary").read_text() == "canary"
         yield "the bystander is alive", bystander.poll() is None
         guests = 1 if spec.tier is IsolationTier.BUBBLEWRAP else 0
         yield "nothing runs that should not", all(len(descendants(pid)) <= guests for pid in sandbox.processes())
+
+
+def _bound(address: str) -> socket.socket:
+    """A socket that anybody on this machine may send datagrams to."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(address)
+    return listener
 
 
 def report(write: Callable[[str], Any]) -> bool:
@@ -132,4 +172,6 @@ def _identity(spec: SandboxSpec) -> str:
         return ""
     if spec.as_nobody:
         return ", as nobody"
+    if spec.tier is IsolationTier.LANDLOCK:
+        return ", as the superuser without capabilities, each program counted as a user of its own"
     return ", as the superuser without capabilities: the number of threads of a program is limited by its memory only"

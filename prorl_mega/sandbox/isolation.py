@@ -20,8 +20,10 @@ from typing import Any
 
 from prorl_mega.sandbox import seccomp
 
-GUEST = Path(__file__).with_name("guest.py")
+GUEST = Path(__file__).with_name("guest")
 NOBODY = 65534
+_GUEST_FILES = tuple(sorted(GUEST.glob("*.py")))
+_GUEST_INSIDE = "/prorl_mega/sandbox/guest"  # where its files are behind bubblewrap
 _STAGE = "/mnt"  # where root mounts the interpreter for user nobody, in a mount name-space of the sandbox's own
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib")
 _TOOLCHAIN = ("/usr/bin", "/usr/include", "/usr/libexec", "/usr/local/include", "/bin")
@@ -59,7 +61,7 @@ def sandbox_specs(tier: IsolationTier) -> list[SandboxSpec]:
     if bubblewrap is None:
         return []
     command = _bubblewrap(bubblewrap, sys.base_prefix)
-    own = SandboxSpec(tier=tier, command=command, configuration=configuration, keep=(GUEST,))
+    own = SandboxSpec(tier=tier, command=command, configuration=configuration, keep=_GUEST_FILES)
     tools = [shutil.which(name) for name in ("unshare", "setpriv", "sh", "mount")]
     if os.geteuid() != 0 or None in tools or not Path(_STAGE).is_dir():
         return [own]
@@ -89,7 +91,7 @@ def _interpreter(guest: str) -> list[str]:
 
 
 def _bubblewrap(executable: str, interpreter_at: str) -> list[str]:
-    """The command line, with {0} for the number of the descriptor of the guest's text."""
+    """The command line, with {0}, {1}... for the descriptors of the guest's files."""
     command = [executable, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--as-pid-1"]
     command += ["--clearenv", "--setenv", "PYTHONHASHSEED", "0", "--setenv", "LC_ALL", "C.UTF-8"]
     command += ["--hostname", "sandbox", "--uid", str(NOBODY), "--gid", str(NOBODY)]
@@ -104,5 +106,7 @@ def _bubblewrap(executable: str, interpreter_at: str) -> list[str]:
     command += ["--ro-bind", interpreter_at, sys.base_prefix]
     for path in _DEVICES:
         command += ["--dev-bind", path, path]
-    command += ["--dir", "/tmp", "--ro-bind-data", "{0}", "/guest.py", "--remount-ro", "/", "--chdir", "/"]
-    return [*command, "--", *_interpreter("/guest.py")]
+    for number, file in enumerate(_GUEST_FILES):
+        command += ["--ro-bind-data", f"{{{number}}}", f"{_GUEST_INSIDE}/{file.name}"]
+    command += ["--dir", "/tmp", "--remount-ro", "/", "--chdir", "/"]
+    return [*command, "--", *_interpreter(_GUEST_INSIDE)]

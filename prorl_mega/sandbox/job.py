@@ -40,7 +40,7 @@ class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     output: int = 4 << 20  # bytes of each of standard output, error and result, and of each file in the scratch
     scratch: int = 32 << 20  # bytes of all files in the scratch
     stack: int = 64 << 20  # bytes, of the main thread
-    threads: int = 32  # not enforced by the kernel for the superuser
+    threads: int = 32  # for the superuser behind bubblewrap not enforced by the kernel
 
 
 class ProgramRun(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -1,8 +1,9 @@
 """A pool of warm sandboxes, to which runs are assigned.
 
 A sandbox whose run has ended by itself is used again: only its trusted parent process survives a run. A sandbox whose
-run had to be killed is killed as a whole and replaced. A run that fails because of its sandbox is tried again in a new
-one, and is an INFRA_ERROR if that fails as well: never a verdict about the program.
+run had to be killed is killed as a whole and replaced; one that does not even die is abandoned, counted and reported.
+A run that fails because of its sandbox is tried again in a new one, and is an INFRA_ERROR if that fails as well: never
+a verdict about the program.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import math
 import select
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +44,7 @@ class SandboxCounters:
     """Totals since the pool was made."""
 
     killed: int = 0  # runs that did not end by themselves
+    abandoned: int = 0  # sandboxes that were killed and did not end
     failures: int = 0  # of sandboxes
     infra_errors: int = 0
 
@@ -53,7 +56,9 @@ class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
         assert size >= 1
         self.spec, self._size = spec, size
         self._workers: list[SandboxWorker] = []
+        self._dying: list[SandboxWorker] = []
         self._failed_starts = 0  # in a row
+        self._next_beat = 0.0
         self.counters = SandboxCounters()
         self.waiting: Callable[[], None] = lambda: None  # called about every `BEAT_S` while programs run
 
@@ -63,7 +68,9 @@ class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
     def close(self) -> None:
         """Kill all sandboxes. A later run starts new ones."""
         while self._workers:
-            self._workers.pop().kill()
+            self._kill(self._workers[-1])
+        while remains := self._bury():
+            select.select(remains, [], [], BEAT_S / 10)
 
     def processes(self) -> list[int]:
         """The process that each sandbox was started as; the others are below it."""
@@ -84,6 +91,7 @@ class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
 
     def _run(self, jobs: list[_Job]) -> list[_Job]:
         queue, working = deque(jobs), dict[SandboxWorker, tuple[_Job, int]]()
+        self._next_beat = time.monotonic() + BEAT_S
         try:
             while queue or working:
                 self._hand_out(queue, working)
@@ -109,7 +117,7 @@ class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
                 self._resolve(*working.pop(worker), _infra_error(str(error)), queue)
         starting = sum(not worker.ready for worker in self._workers)
         while queue and starting < len(queue) * (needed := len(queue[0].runs)):
-            if len(self._workers) >= max(self._size, needed):
+            if len(self._workers) + len(self._dying) >= max(self._size, needed):
                 break
             try:
                 self._workers.append(SandboxWorker(self.spec))
@@ -124,13 +132,16 @@ class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
         by_descriptor = {worker.control.fileno(): worker for worker in self._workers}
         for descriptor in by_descriptor:
             poll.register(descriptor, select.POLLIN)
+        for descriptor in self._bury():
+            poll.register(descriptor, select.POLLIN)
         busy = [worker.deadline for worker in self._workers if worker.run is not None or not worker.ready]
+        busy += [worker.deadline for worker in self._dying]
         wait = max(0.0, min(busy) - time.monotonic()) if busy else 0.0
         ready = poll.poll(math.ceil(min(wait, BEAT_S) * 1000))
-        if not ready:
+        if (now := time.monotonic()) >= self._next_beat:
             self.waiting()
-        for descriptor, _ in ready:
-            worker = by_descriptor[descriptor]
+            self._next_beat = now + BEAT_S
+        for worker in [by_descriptor[descriptor] for descriptor, _ in ready if descriptor in by_descriptor]:
             try:
                 result = worker.receive()
             except SandboxError as error:
@@ -155,8 +166,27 @@ class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
 
     def _discard(self, worker: SandboxWorker) -> None:
         self._failed_starts += not worker.ready
+        self._kill(worker)
+
+    def _kill(self, worker: SandboxWorker) -> None:
         self._workers.remove(worker)
         worker.kill()
+        self._dying.append(worker)
+
+    def _bury(self) -> list[int]:
+        """Forget killed sandboxes that have ended, or should have. Returns descriptors that report ends of others."""
+        remains = []
+        for worker in self._dying[:]:
+            left = worker.remains()
+            if left and time.monotonic() >= worker.deadline:
+                self.counters.abandoned += 1
+                warnings.warn(f"{len(left)} processes of a sandbox do not die: abandoned", stacklevel=2)
+                worker.abandon()
+                left = []
+            if not left:
+                self._dying.remove(worker)
+            remains += left
+        return remains
 
     def _resolve(self, job: _Job, index: int, result: ProgramResult, queue: deque[_Job]) -> None:
         job.results[index] = result

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import itertools
 import json
 import math
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -22,14 +24,20 @@ from collections.abc import Sequence
 import msgspec
 
 from prorl_mega.sandbox.channel import BrokenMessageError, load
-from prorl_mega.sandbox.guest import COMPILE_STATUS, MEMORY_STATUS
+from prorl_mega.sandbox.guest.programs import COMPILE_STATUS, MEMORY_STATUS
 from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
 from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramResult, ProgramRun
+from prorl_mega.sandbox.processor_time import ProcessorTime, descendants
 
 START_S = 120.0  # for the start of a sandbox on a loaded machine
-PATIENCE = 20  # times the wall limit, for a program that is ready to run and gets no processor
+DEATH_S = 5.0  # for the end of processes that have been killed; one that hangs in the kernel may take for ever
+PATIENCE = 20  # times the wall limit, for a program that gets no processor: then it is over in any case
+LOOK_S = 0.1  # between two looks at what a program uses
 _MESSAGE = 1 << 16
 _SLACK_S = 0.1  # of processor time above the limit, because clocks tick
+_REPORTING_S = 1.0  # for the guest to say how a program ended
+_DESCRIPTORS = 16, 64  # bounds of how many a program may have
+_PIECE = 1 << 17  # bytes that a buffer of the kernel may take above its size, which it compares before it adds
 
 
 class _GuestReply(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,7 +65,7 @@ class SandboxWorker:
             kept = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in spec.keep]
             with theirs:
                 self.process = subprocess.Popen(
-                    [part.format(*kept) if part == "{0}" else part for part in spec.command],
+                    [part.format(*kept) if part.startswith("{") else part for part in spec.command],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -79,15 +87,17 @@ class SandboxWorker:
         self.ready = False
         self.run: ProgramRun | None = None
         self.deadline = time.monotonic() + START_S
-        self._last_deadline = self.deadline
+        self._time: ProcessorTime | None = None  # of the run
+        self._began = 0.0
+        self._dying: list[int] = []  # descriptors of processes that have been killed
         self._files: list[int] = []  # program, standard input, output and error, result
-        self._partner: SandboxWorker | None = None
+        self._partners_time: ProcessorTime | None = None
+        self._guest = self.process.pid
 
-    def start(self, run: ProgramRun, pipes: tuple[int, int] | None, partner: SandboxWorker | None) -> None:
-        """Hand over a run. Raises SandboxError.
+    def start(self, run: ProgramRun, pipes: tuple[int, int] | None) -> None:
+        """Hand over a run; `pipes` are its standard input and its result, in place of memory files (not closed here).
 
-        `pipes` are its standard input and its result, in place of memory files (not closed here); `partner` is the
-        sandbox at their other ends.
+        Raises SandboxError.
         """
         assert self.ready
         assert self.run is None
@@ -99,13 +109,17 @@ class SandboxWorker:
             _memory() if pipes is None else os.dup(pipes[1]),
         ]
         request = {"kind": run.kind.value, "scratch": run.limits.scratch, "limits": _limits(run.limits)}
-        self.run, self._partner = run, partner
-        self.deadline = time.monotonic() + run.limits.wall_s
-        self._last_deadline = time.monotonic() + PATIENCE * run.limits.wall_s
+        self.run, self._partners_time = run, None
+        self._time, self._began = ProcessorTime(self._guest), time.monotonic()
+        self.deadline = self._began + min(LOOK_S, run.limits.wall_s)
         try:
             socket.send_fds(self.control, [json.dumps(request).encode()], self._files)
         except OSError as error:
             raise SandboxError(f"the sandbox is gone: {error}") from None
+
+    def wait_for(self, partner: SandboxWorker) -> None:
+        """Add what the run of `partner`, which is at the other end of the pipes, waits for a processor to the limit."""
+        self._partners_time = partner._time
 
     def receive(self) -> ProgramResult | None:
         """Read one message of the guest: it is ready (None), or the run has ended. Raises SandboxError."""
@@ -118,6 +132,8 @@ class SandboxWorker:
             raise SandboxError(f"the sandbox ended ({self.stderr_end()})")
         if reply.ready and not self.ready:
             self.ready = True
+            if self._tier is IsolationTier.BUBBLEWRAP:  # the guest is the only child of what was started
+                self._guest = next(iter(descendants(self.process.pid)), self.process.pid)
             return None
         if self.run is None:
             raise SandboxError("the sandbox answered without having been asked")
@@ -128,40 +144,55 @@ class SandboxWorker:
         return result
 
     def overdue(self, now: float) -> str | None:
-        """The reason to end the run now, or None: it is not late, or it is ready to run and has no processor."""
-        if self.run is None or not self.ready or now < self.deadline:
-            return None if self.ready or now < self.deadline else "the sandbox did not get ready"
+        """The reason to end the run now, or None. What it waited for a processor is added to its wall limit."""
+        if now < self.deadline:
+            return None
+        if self.run is None or self._time is None:
+            return None if self.ready else "the sandbox did not get ready"
         limits = self.run.limits
-        used, runnable = usage(self._guest())
-        if self._partner is not None and self._partner.run is not None and not runnable:
-            runnable = usage(self._partner._guest())[1]  # this run waits for it, within its own limits
-        if used > limits.cpu_s + _SLACK_S:
+        self._time.look()
+        starved = self._time.starved
+        if self._partners_time is not None:
+            starved += self._partners_time.starved  # this run waits for it, within its own limits
+        end = min(self._began + limits.wall_s + starved, self._began + PATIENCE * limits.wall_s)
+        if self._time.used > limits.cpu_s + _SLACK_S:
             return f"{limits.cpu_s:g} s of processor time"
-        if not runnable or now >= self._last_deadline:
+        if now >= end + (0.0 if self._time.running else _REPORTING_S):
             return f"{limits.wall_s:g} s"
-        self.deadline = min(self._last_deadline, now + max(0.2, limits.cpu_s - used))
+        self.deadline = now + min(LOOK_S, max(0.02, end - now))
         return None
 
     def kill(self) -> None:
-        """End every process of the sandbox and forget the run."""
-        for pid in (*descendants(self.process.pid), self.process.pid):
+        """Send every process of the sandbox the last signal, without waiting, and forget the run."""
+        for pid in (self.process.pid, *descendants(self.process.pid)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        with self.process:  # closes its standard error and reaps it
-            self.control.close()
+                self._dying.append(os.pidfd_open(pid))
+                signal.pidfd_send_signal(self._dying[-1], signal.SIGKILL)
+        self.control.close()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
         self._forget_run()
         self.ready = False
+        self.deadline = time.monotonic() + DEATH_S
+
+    def remains(self) -> list[int]:
+        """Descriptors that become readable when processes end which have been killed; empty when all have."""
+        for descriptor in self._dying[:]:
+            if select.select([descriptor], [], [], 0)[0]:
+                os.close(descriptor)
+                self._dying.remove(descriptor)
+        self.process.poll()  # reaps it
+        return self._dying
+
+    def abandon(self) -> None:
+        """Wait no longer for what remains."""
+        while self._dying:
+            os.close(self._dying.pop())
 
     def _forget_run(self) -> None:
         for descriptor in self._files:
             os.close(descriptor)
         self.run, self._files = None, []
-
-    def _guest(self) -> int:
-        """The id of the process that forks the programs; behind bubblewrap it is the only child of what was started."""
-        if self._tier is not IsolationTier.BUBBLEWRAP:
-            return self.process.pid
-        return next(iter(descendants(self.process.pid)), self.process.pid)
 
     def stderr_end(self) -> str:
         """The end of what the sandbox itself, not a program in it, wrote to its standard error."""
@@ -183,9 +214,12 @@ def start_together(
     for index, (worker, run) in enumerate(zip(workers, runs, strict=True)):
         pipes = (ends[1 - index][0], ends[index][1]) if ends else None
         try:
-            worker.start(run, pipes, workers[1 - index] if ends else None)
+            worker.start(run, pipes)
         except SandboxError as error:
             failed.append((worker, error))
+    if ends:
+        workers[0].wait_for(workers[1])
+        workers[1].wait_for(workers[0])
     for descriptor in itertools.chain(*ends):
         os.close(descriptor)
     return failed
@@ -196,12 +230,26 @@ def _limits(limits: Limits) -> dict[str, int]:
     return {
         "CPU": math.ceil(limits.cpu_s + _SLACK_S),
         "NPROC": limits.threads,
-        "NOFILE": 64,
+        "NOFILE": _descriptors(limits.memory),
         "FSIZE": limits.output,
         "STACK": limits.stack,
         "CORE": 0,
         "AS": limits.memory,
     }
+
+
+def _descriptors(memory: int) -> int:
+    """How many descriptors keep the kernel's buffers of pipes and sockets below a tenth of `memory`."""
+    least, most = _DESCRIPTORS
+    return max(least, min(most, memory // 10 // (_socket_buffer() + _PIECE)))
+
+
+@functools.cache
+def _socket_buffer() -> int:
+    """Bytes that the kernel keeps of what one end of a pair of sockets has written."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/sys/net/core/wmem_default", "rb") as file:
+        return int(file.read())
+    return 1 << 18
 
 
 def _result(run: ProgramRun, files: list[int], status: int, cpu: float, memory: int) -> ProgramResult:
@@ -248,36 +296,3 @@ def _sealed(data: bytes) -> int:
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
     return descriptor
-
-
-def descendants(pid: int) -> list[int]:
-    """Children, their children and so on, as far as they can be seen at this moment."""
-    found, todo = [], [pid]
-    while todo:
-        each = todo.pop()
-        with contextlib.suppress(OSError), open(f"/proc/{each}/task/{each}/children", "rb") as file:
-            children = [int(word) for word in file.read().split()]
-            found += children
-            todo += children
-    return found
-
-
-def usage(guest: int) -> tuple[float, bool]:
-    """Processor time in seconds of the program below `guest`, and whether a thread of it wants to run.
-
-    A guest without a program below it is reporting how one ended, and counts as a thread that wants to run.
-    """
-    programs = descendants(guest)
-    used, runnable = 0.0, not programs
-    for pid in programs:
-        with contextlib.suppress(OSError):
-            used += sum(map(int, read_stat(f"{pid}")[11:15])) / os.sysconf("SC_CLK_TCK")  # and ended children's
-            threads = os.listdir(f"/proc/{pid}/task")
-            runnable = runnable or any(read_stat(f"{pid}/task/{each}")[0] in (b"R", b"D") for each in threads)
-    return used, runnable
-
-
-def read_stat(process: str) -> list[bytes]:
-    """The fields of /proc/PROCESS/stat from the state on; the name before it may contain anything."""
-    with open(f"/proc/{process}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()

@@ -10,7 +10,7 @@ import time
 from collections import deque
 
 from prorl_mega.sandbox.channel import Inbox, start_child
-from prorl_mega.sandbox.process import read_stat
+from prorl_mega.sandbox.processor_time import read_stat
 from prorl_mega.verifiers.batch import Job
 from prorl_mega.verifiers.messages import WorkerReply
 

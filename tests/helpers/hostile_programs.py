@@ -27,3 +27,8 @@ SCRIPTS = {
 }
 FUNCTIONS = _programs("functions")
 NATIVE = _programs("native")
+
+# Programs of one limit each: they reach for an address of a socket, fill memory of the kernel, or try to live longer.
+BUFFERS_PRELUDE = PRELUDE + _programs("prelude")["buffers"]
+ADDRESSES, BUFFERS, CLOCK = (_programs(kind) for kind in ("addresses", "buffers", "clock"))
+NATIVE_CLOCK = _programs("native_clock")

@@ -19,7 +19,7 @@ from msgspec import structs
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.sandbox.job import Ending, Limits, compilation, native, script
 from prorl_mega.sandbox.pool import Sandbox
-from prorl_mega.sandbox.process import descendants
+from prorl_mega.sandbox.processor_time import descendants
 from prorl_mega.tasks.code import cases, program
 
 LIMITS = Limits(cpu_s=0.6, wall_s=1.0, memory=512 << 20, output=1 << 20)

@@ -16,7 +16,7 @@ from helpers.sandboxes import sandbox_of
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.sandbox.job import Ending, Limits, ProgramRun, call, script
 from prorl_mega.sandbox.pool import Sandbox
-from prorl_mega.sandbox.process import descendants
+from prorl_mega.sandbox.processor_time import descendants
 
 pytestmark = pytest.mark.faults
 CORES = sorted(os.sched_getaffinity(0))

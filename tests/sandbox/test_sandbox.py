@@ -21,11 +21,11 @@ from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox import doctor, pool
 from prorl_mega.sandbox.__main__ import main as command
 from prorl_mega.sandbox.client import SandboxClient
-from prorl_mega.sandbox.guest import plain, unplain
+from prorl_mega.sandbox.guest.values import plain, unplain
 from prorl_mega.sandbox.isolation import IsolationTier, SandboxSpec
 from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramRun, call, script
 from prorl_mega.sandbox.pool import Sandbox, find
-from prorl_mega.sandbox.process import descendants
+from prorl_mega.sandbox.processor_time import descendants
 
 ECHO = script("print(input())", "42\n", Limits())
 
@@ -201,7 +201,7 @@ def test_doctor_attacks_every_tier_and_says_what_is_missing(monkeypatch: pytest.
     here = [tier for tier in list(IsolationTier)[:2] if tier_here(tier)[0] is not None]
     assert status == (0 if here else 20)
     assert "FELL" not in words.getvalue()
-    assert words.getvalue().count("  held  ") == 18 * len(here)
+    assert words.getvalue().count("  held  ") == 22 * len(here)
     monkeypatch.setattr(pool, "sandbox_specs", lambda tier: [])
     nothing = io.StringIO()
     with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(io.StringIO()):
@@ -214,7 +214,20 @@ def test_doctor_sees_a_wall_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     spec, _ = tier_here(IsolationTier.BUBBLEWRAP)
     assert spec is not None
     wide = dataclasses.replace(spec, configuration={**spec.configuration, "filter": None})
-    assert {what for what, stood in doctor.examine(wide) if not stood} >= {"no process can be started"}
+    assert {what for what, stood in doctor.examine(wide) if not stood} >= {
+        "no process can be started",
+        "no descriptor is sent",
+        "memory of the kernel is limited",
+    }
+
+
+@needs(IsolationTier.LANDLOCK)
+def test_doctor_sees_addresses_that_get_out() -> None:
+    spec, _ = tier_here(IsolationTier.LANDLOCK)
+    assert spec is not None
+    wide = dataclasses.replace(spec, configuration={**spec.configuration, "filter": None, "landlock": []})
+    fallen = {what for what, stood in doctor.examine(wide) if not stood}
+    assert fallen >= {"no address of a socket gets out", "nobody called the servers"}
 
 
 def test_a_client_runs_programs_for_a_process_that_may_not() -> None:

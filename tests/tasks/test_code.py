@@ -11,7 +11,7 @@ from helpers.sandboxes import needs, tier_here
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.sandbox import pool
-from prorl_mega.sandbox.guest import plain
+from prorl_mega.sandbox.guest.values import plain
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import create
 from prorl_mega.tasks.code.cases import same_output, same_value

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from prorl_mega.sandbox.guest import plain
+from prorl_mega.sandbox.guest.values import plain
 from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramResult, ProgramRun, call, native, script
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,4})?", re.ASCII)
