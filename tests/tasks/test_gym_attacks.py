@@ -22,12 +22,22 @@ TABLE: dict[str, Any] = yaml.safe_load((TESTS / "tasks" / "tables" / "logic.yaml
 GENERATORS, CASE_MATTERS = TABLE["generators"].split(), TABLE["case_matters"].split()
 
 RIGHT_AFTER_ALL = {
+    ("boxnet", "joined"): "a plan in which half of the actions cannot be done: they cost their share",
+    ("countdown", "reversed"): "the terms of a sum",
     ("intermediate_integration", "inside"): "a constant is added, or its sign changed",
     ("intermediate_integration", "prefixed"): "a constant is added",
     ("intermediate_integration", "reversed"): "the terms of a sum",
+    ("jugs", "joined"): "every move has an effect, and the last one solves it",
     ("n_queens", "reversed"): "another solution",
+    ("polynomial_equations", "doubled"): "one root too many: a half",
+    ("polynomial_equations", "negated"): "-0.0",
     ("prime_factorization", "reversed"): "the factors of a product",
+    ("propositional_logic", "prompt"): "a part of a premise that follows from all",
+    ("puzzle24", "reversed"): "the terms of a sum",
     ("quantum_lock", "joined"): "all buttons are pressed, and the lock opens later than it could: a half",
+    ("quantum_lock", "reversed"): "another way",
+    ("rush_hour", "reversed"): "another way",
+    ("shortest_path", "reversed"): "another way",
     ("simple_integration", "inside"): "the sign of the constant changed",
     ("simple_integration", "reversed"): "the terms of a sum",
 }

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
 Form = Callable[[str, str], str | None]
-"""Of a text and the reference answer ("" where there is none): the text as the scorer reads it, None if it has another
-form."""
+"""The text as the scorer reads it, made of the text and the reference answer ("" where there is none); None if the text
+has another form."""
 
 _MARKS = re.compile(
     r"```[\w+-]{0,16}\n([^`]*)```|`([^`]*)`|\*\*(.*)\*\*|\$\$?([^$]*)\$\$?|\\\(((?:(?!\\\)).)*)\\\)|\\\[((?:(?!\\\]).)*)\\\]"
@@ -84,6 +85,8 @@ def as_long(text: str, right: str) -> str | None:
     return text if ends and len(text) == len(right) and "\n" not in text else None
 
 
+_SIZE = r"(?:\d{1,30}(?:\.\d{1,30})?)"
+_DECIMAL = rf"-?{_SIZE}"
 _NUMBER = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,399})(?:\.\d{1,99})?"
 _MONEY = re.compile(rf"[$\u20ac\u00a3]?\s?({_NUMBER})\s?%?")
 _POWER = re.compile(rf"({_NUMBER})(?:\s?[eE]([+-]?\d{{1,3}}))?")
@@ -169,10 +172,13 @@ def listed(text: str, right: str) -> str | None:
 
 
 def roots(text: str, right: str) -> str | None:
-    """Different numbers with commas between them."""
-    found = re.fullmatch(r"-?\d[\d.]{0,40}(?:\s?,\s?-?\d[\d.]{0,40}){0,20}", text)
-    values = [float(value) for value in text.split(",")] if found else []
-    return text if found and len(set(values)) == len(values) else None
+    """Numbers with commas between them, none more often than in the reference."""
+    if not re.fullmatch(rf"{_DECIMAL}(?:\s?,\s?{_DECIMAL}){{0,20}}", text):
+        return None
+    repeated = [
+        Counter(map(float, each.split(","))) - Counter(set(map(float, each.split(",")))) for each in (text, right)
+    ]
+    return text if repeated[0] <= repeated[1] else None
 
 
 def presses(text: str, right: str) -> str | None:
@@ -198,7 +204,7 @@ _ROLE = re.compile(r"(?i:(\w+) is (an?) (\w+))")
 
 
 def knights_and_knaves(text: str, right: str) -> str | None:
-    """What each person of the reference is, once."""
+    """A role for each person of the reference, once."""
     said, wanted = (
         [_ROLE.fullmatch(part.strip()) for part in _AND.split(each.removesuffix("."))] for each in (text, right)
     )
@@ -276,10 +282,16 @@ def box_moves(text: str, right: str) -> str | None:
     return text if well else None
 
 
-def joined(move: str, between: str, mark: str) -> Form:
-    """Moves with `between` between them, joined by `mark` for the scorer."""
-    compiled = re.compile(rf"{move}(?:(?:{between}){move}){{0,2000}}")
-    return lambda text, right: mark.join(re.findall(move, text)) if compiled.fullmatch(text) else None
+def joined(part: str, between: str, mark: str | None = None) -> Form:
+    """Parts with `between` between them; if there is a `mark`, that is put there for the scorer."""
+    compiled = re.compile(rf"{part}(?:(?:{between}){part}){{0,2000}}")
+
+    def form(text: str, right: str) -> str | None:
+        if compiled.fullmatch(text) is None:
+            return None
+        return text if mark is None else mark.join(re.findall(part, text))
+
+    return form
 
 
 def in_lower_case(form: Form) -> Form:
@@ -290,8 +302,6 @@ def in_upper_case(form: Form) -> Form:
     return lambda text, right: form(text.upper(), right)
 
 
-_SIZE = r"(?:\d{1,30}(?:\.\d{1,30})?)"
-_DECIMAL = rf"-?{_SIZE}"
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _FORMS: tuple[tuple[Form, str], ...] = (
@@ -319,7 +329,7 @@ _FORMS: tuple[tuple[Form, str], ...] = (
     (choice("on", "off", "undetermined"), "acre"),
     (choice("Peng", "Chi", "Pass"), "mahjong_puzzle"),
     (knights_and_knaves, "knights_knaves"),
-    (pattern(r"[A-Z\u2227\u2228\u00ac\u2192\u2194() ]+"), "propositional_logic"),
+    (joined(r"[(\u00ac ]*[A-Z][) ]*", r"[\u2227\u2228\u2192\u2194]"), "propositional_logic"),
     (pattern(r"\w+(?:[ '-]\w+){0,8}"), "color_cube_rotation family_relationships needle_haystack zebra_puzzles"),
     (only, "bf caesar_cipher futoshiki string_manipulation"),
     (as_long, "emoji_mystery spell_backward"),
