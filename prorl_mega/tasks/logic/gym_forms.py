@@ -175,10 +175,12 @@ def roots(text: str, right: str) -> str | None:
     """Numbers with commas between them, none more often than in the reference."""
     if not re.fullmatch(rf"{_DECIMAL}(?:\s?,\s?{_DECIMAL}){{0,20}}", text):
         return None
-    repeated = [
-        Counter(map(float, each.split(","))) - Counter(set(map(float, each.split(",")))) for each in (text, right)
-    ]
-    return text if repeated[0] <= repeated[1] else None
+    return text if _repeated(text) <= _repeated(right) else None
+
+
+def _repeated(numbers: str) -> Counter[float]:
+    values = [float(value) for value in numbers.split(",")]
+    return Counter(values) - Counter(set(values))
 
 
 def presses(text: str, right: str) -> str | None:
