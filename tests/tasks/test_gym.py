@@ -37,7 +37,7 @@ def report() -> dict[str, Any]:
     """What `helpers/gym_answers.py` prints: in a process of its own, because some generators need a hash seed."""
     result = subprocess.run(
         [sys.executable, str(TESTS / "helpers" / "gym_answers.py")],
-        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
         stdout=subprocess.PIPE,
         check=True,
         timeout=900,

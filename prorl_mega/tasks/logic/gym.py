@@ -23,6 +23,7 @@ from msgspec import Meta, Struct
 
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks import extract
+from prorl_mega.tasks.logic.gym_forms import read
 from prorl_mega.tasks.logic.gym_rules import (
     ENDLESS_LEVELS,
     EXCLUDED,
@@ -227,6 +228,10 @@ class ReasoningGym(Task):
 def judge(dataset: str, scorer: Any, item: dict[str, Any], found: str, credit: Credit) -> Verdict:
     """The verdict on an extracted answer; `scorer` is a data set object of reasoning-gym. Call it in a worker only."""
     right = reference(dataset, item) or ""
+    answer = read(dataset, found, right)
+    if answer is None and credit is not Credit.all:
+        return Verdict(reward=0.0, detail="refused: not the form of an answer to this puzzle")
+    found = found if answer is None else answer
     if not allowed(dataset, found) or (_INTERNALS.search(found) and not _INTERNALS.search(right)):
         return Verdict(reward=0.0, detail="refused: looks like a program")
     if _TOWER.search(found) and not _TOWER.search(right):
@@ -234,6 +239,8 @@ def judge(dataset: str, scorer: Any, item: dict[str, Any], found: str, credit: C
     try:
         raw = scorer.score_answer(answer=found, entry=item)
         value = reward(dataset, raw, found, item, scorer, credit)
+        if answer is None and value == 1:
+            return Verdict(reward=0.0, detail="refused: a solution in a text of another form")
         return Verdict(reward=value, detail=found[:64])
     except MemoryError:
         raise

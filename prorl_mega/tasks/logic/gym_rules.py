@@ -10,6 +10,7 @@ for being readable, or for a close guess.
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import math
 import operator
@@ -21,6 +22,7 @@ from fractions import Fraction
 from typing import Any
 
 from prorl_mega.tasks.extract import MAX_ANSWER
+from prorl_mega.tasks.logic.conclusions import concluded
 
 Item = dict[str, Any]  # reasoning-gym's: question, answer, metadata
 
@@ -46,7 +48,7 @@ class Credit(Enum):
 
 
 PROGRESS = {
-    "boxnet": "share of the boxes that reach their targets",
+    "boxnet": "share of the boxes that reach their targets, times the share of the actions that can be done",
     "emoji_mystery": "share of the characters in their places",
     "knight_swap": "solved with more moves than needed: the ratio",
     "letter_jumble": "share of the words that are unscrambled",
@@ -99,7 +101,7 @@ def allowed(dataset: str, answer: str) -> bool:
 
 def reward(dataset: str, raw: Any, answer: str, item: Item, scorer: Any, credit: Credit) -> float:
     """The scorer's number as a reward: full marks if they are deserved, partial ones as `credit` says."""
-    value = float(raw)
+    value = float(raw) * (_done(answer, item) if dataset == "boxnet" else 1.0)
     if not math.isfinite(value) or value <= 0:
         return 0.0
     if value >= 1 - 1e-9:
@@ -207,20 +209,53 @@ def _pooled(answer: str, item: Item, scorer: Any) -> bool:
     return len(given) == len(right) and all(abs(a - b) <= 0.00501 for a, b in zip(given, right, strict=True))
 
 
-def _concluded(answer: str, item: Item, scorer: Any) -> bool:
-    """Whether it follows from all premises but from none alone, and they do not contradict each other.
+def _in_known_symbols(answer: str, item: Item, scorer: Any) -> bool:
+    """Whether it is in the variable and a constant (published: in any letters, which count as constants)."""
+    names = set(re.findall(r"(?<![\w.])[A-Za-z]\w*", answer)) - _FUNCTIONS - {item["metadata"]["variable"], "E"}
+    return all(re.fullmatch(r"[CcKk]\d?", name) for name in names)
 
-    Published: any premise, and any premise "or" something, has full marks.
-    """
-    from reasoning_gym.logic.propositional_logic import Expression
 
-    if not re.fullmatch(r"[A-Z\u2227\u2228\u00ac\u2192\u2194()\s]{1,200}", answer):
-        return False
-    premises = [Expression.from_string(premise) for premise in item["metadata"]["premises"]]
-    conclusion, nonsense = Expression.from_string(answer), Expression.from_string("(P \u2227 \u00acP)")
-    if conclusion.operator is None or any(scorer._is_valid_conclusion([premise], conclusion) for premise in premises):
-        return False
-    return scorer._is_valid_conclusion(premises, conclusion) and not scorer._is_valid_conclusion(premises, nonsense)
+def _poured(answer: str, item: Item, scorer: Any) -> bool:
+    """Whether every move has an effect and the last one brings the amount (published: also one long before)."""
+    from reasoning_gym.algorithmic.jugs import verify_solution
+
+    puzzle = item["metadata"]["puzzle"]
+    _, states = verify_solution(puzzle, json.loads(answer))
+    moved = all(before != after for before, after in itertools.pairwise(states))
+    return moved and [puzzle["target"] in state for state in states].index(True) == len(states) - 1
+
+
+def _pushed(answer: str, item: Item, scorer: Any) -> bool:
+    """Whether every move has an effect and the last one solves it (published: others are passed over)."""
+    rows = [list(line) for line in item["metadata"]["gamestr"].replace(" ", "").strip().split("\n")]
+    game = scorer._Game(height=len(rows), width=len(rows[0]))
+    game.load_puzzle_matrix(rows)
+    return all(not scorer._is_solved(game.get_curr_state()) and game.player.update(key=move) for move in answer)
+
+
+def _driven(answer: str, item: Item, scorer: Any) -> bool:
+    """Whether every move has an effect and the last one lets the car out (published: others are passed over)."""
+    from reasoning_gym.games.rush_hour import Board
+
+    board = Board(item["metadata"]["board_config"])
+    for move in answer.split():
+        places = [piece.position for piece in board._pieces]
+        if board.solved:
+            return False
+        board.perform_moves(move)
+        if places == [piece.position for piece in board._pieces]:
+            return False
+    return True
+
+
+def _done(answer: str, item: Item) -> float:
+    """The share of a plan's actions that the agents can do (published: the others are passed over)."""
+    from reasoning_gym.games.boxnet import action_from_response
+
+    states = [item["metadata"]["initial_state"]]
+    for action in [{agent: move} for step in json.loads(answer) for agent, move in step.items()]:
+        states.append(action_from_response(states[-1], [action]))
+    return sum(before != after for before, after in itertools.pairwise(states)) / max(1, len(states) - 1)
 
 
 _PARTS: dict[str, Callable[[str], int]] = {
@@ -247,6 +282,8 @@ _CONDITIONS: dict[str, Callable[[str, Item, Any], Any]] = {
     "game_of_life": lambda answer, item, scorer: json.loads(answer) == json.loads(item["answer"]),
     "game_of_life_halting": lambda answer, item, scorer: answer.strip().lower() == item["answer"].lower(),
     "gsm_symbolic": _one_number,
+    "intermediate_integration": _in_known_symbols,
+    "jugs": _poured,
     "number_format": lambda answer, item, scorer: math.isclose(
         float(answer.replace(",", "")), float(item["answer"]), rel_tol=1e-12
     ),
@@ -257,8 +294,11 @@ _CONDITIONS: dict[str, Callable[[str, Item, Any], Any]] = {
         r"-?[0-9.]{1,40}(?:\s*,\s*-?[0-9.]{1,40}){0,20}", answer.strip()
     ),
     "pool_matrix": _pooled,
-    "propositional_logic": _concluded,
+    "propositional_logic": concluded,
     "puzzle24": lambda answer, item, scorer: _makes(answer, item, 24),
+    "rush_hour": _driven,
+    "simple_integration": _in_known_symbols,
+    "sokoban": _pushed,
     "spell_backward": lambda answer, item, scorer: answer.lower() == item["answer"].lower(),
 }
 """Further conditions for full marks, where the published scorer gives them to wrong answers."""
