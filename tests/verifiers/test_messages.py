@@ -95,7 +95,12 @@ def test_the_code_that_servers_and_clients_compare_is_all_that_scores(monkeypatc
     before = protocol.digests(hostile_config())
     package = Path(protocol.__file__).parents[2]
     found = {str(path.relative_to(package)) for path in read if path.is_relative_to(package)}
-    assert found >= {"tasks/registry.py", "verifiers/worker.py", "verifiers/remote/protocol.py", "sandbox/guest/values.py"}
+    assert found >= {
+        "tasks/registry.py",
+        "verifiers/worker.py",
+        "verifiers/remote/protocol.py",
+        "sandbox/guest/values.py",
+    }
     changed = package / "tasks" / "registry.py"
     monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + (b"#" if path == changed else b""))
     after = protocol.digests(hostile_config())
