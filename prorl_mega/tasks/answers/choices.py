@@ -10,7 +10,7 @@ from prorl_mega.tasks.answers.quantities import matches, quantity
 SAME = 1e-9  # relative tolerance between quantities: options may be close to each other
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-_DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed)\s?\{([^{}]*)\}")
+_DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed|fbox)\s?\{([^{}]*)\}")
 _LABEL = r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)(?:\s+is)?\s*:?\s*)?"
 _LETTER = re.compile(rf"{_LABEL}[(\[]?\s?([A-Za-z])\s?[)\]]?\s?[.:)]?", re.IGNORECASE | re.ASCII)
 _LETTER_AND_TEXT = re.compile(rf"{_LABEL}(?:[(\[]\s?([A-Z])\s?[)\]]\s?[.:]?|([A-Z])\s?[.):])\s*(\S.*)", re.DOTALL)

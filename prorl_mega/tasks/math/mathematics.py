@@ -15,7 +15,7 @@ from typing import Any
 
 from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract
-from prorl_mega.tasks.answers import equivalence, plain
+from prorl_mega.tasks.answers import chain, equivalence, plain
 from prorl_mega.tasks.registry import register
 from prorl_mega.tasks.row_task import AnswerOptions, RowTask
 from prorl_mega.types import Problem, Verdict
@@ -68,6 +68,8 @@ class Math(RowTask):
         reference, detail = problem.entry["answer"], found[0][:64]
         if Verifier(problem.entry["verifier"]) is Verifier.exact:
             return Verdict(reward=float(found == [reference.strip()]), detail=detail)
+        if "=" not in reference:
+            found = [chain.value(each) for each in found]
         first = equivalence.all_equivalent(reference, found)
         if self.options.second is SecondVerifier.none:
             return Verdict(reward=float(first), detail=detail)
