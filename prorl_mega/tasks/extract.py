@@ -142,7 +142,8 @@ def _boxed_statement(text: str, boxes: list[_Box]) -> tuple[list[str | None], st
             continue
         if surroundings.doubted(text, box.opening, box.end):
             return [], ""
-        answers += [surroundings.completed(text, *box), surroundings.alternative(text, box.end, content)]
+        answers.append(surroundings.completed(text, *box))
+        answers += surroundings.alternatives(text, box.opening, box.end, content)
     rest = text[boxes[-1].end + 1 :][:_LOOKED_AT]
     stated = [_sentence(rest[match.end() :])[0] for match in _STATED.finditer(rest)] if any(answers) else []
     # "The answer is consistent with the conditions" states none.

@@ -35,10 +35,11 @@ _TOKEN = re.compile(
 )
 _UNIT = re.compile(
     r"/\s?(?:[A-Za-z]|\\(?:text|mathrm)|$)|\{~?[A-Za-z]{1,12}\}|\[\s?\\mathrm|[msghJVNWKCFALTHMGR](?![A-Za-z])"
-    r"|\\q?quad\s*\("
+    r"|\\[dt]?frac\s?\{\s?\\(?:text|mathrm)|\\q?quad\s*\("
 )
 _PROSE = re.compile(  # what ends a formula in plain text
-    r"[-–—'’]\s?[A-Za-z]{2}|(?<!\s)[*_`]{1,3}(?![*_`0-9A-Za-z]|\s+[-0-9])|[\"”|]|\s*[-–—]\s|\s+[(\[]|!(?=\s|$)|\s*</?[A-Za-z|!]"
+    r"[-–—'’]\s?[A-Za-z]{2}|(?<!\s)[*_`]{1,3}(?![*_`0-9A-Za-z]|\s+[-0-9])|[\"”|]|\s*[-–—]\s|\s+[(\[]|!(?=\s|$)"
+    r"|\s*</?[A-Za-z|!]|\s+[AIa](?=\s)"
 )
 _BULLET = re.compile(r"\s*(?:(?:[-*+•>|#]{1,6}|[0-9]{1,2}[.)]|\([0-9A-Za-z]{1,3}\))\s+)+")
 _FILLER = re.compile(r"[*_`\"'“‘|]+\s*|[A-Za-z–—-]\s+")  # opening marks, an article, a dash
@@ -46,6 +47,7 @@ _WRAPPER = re.compile(r"\\(?:text|textbf|mathbf|mathrm|bm|boldsymbol|underline|(
 _PAIRS = {"(": ")", "{": "}", "*": "*", "_": "_", "`": "`", '"': '"', "'": "'", "“": "”"}
 _OPERATOR = r"(?:\\(?:not|neq?|lt|gt|leq?|geq?|leqslant|geqslant|notin|in|times|cdot|div|pm|mp)(?![A-Za-z])|[≠≤≥±×÷∉])"
 _HANGING = re.compile(rf"(?:{_OPERATOR}|(?<=\S)\s?[<>])\s*$|(?<![\w.-])(?:-|[0-9]+)$")
+_TAG = re.compile(r"</?[A-Za-z][^<>]{0,40}>|<\|[^<>|]{0,40}\|>")
 _CONTINUED = re.compile(rf"\s*(?:{_OPERATOR}|[=≈<>]\s?[-0-9$\\]|\^|_[0-9{{]|[*+/-]\s?[0-9])")
 _RELATION = re.compile(r"\s?(?:=|\\approx|[<>≠≤≥∈∉]|\\(?:neq?|lt|gt|leq?|geq?|leqslant|geqslant|notin|in)(?![A-Za-z]))")
 _RELATION_END = re.compile(r"(?:[<>=≠≤≥∈∉]|\\(?:neq?|lt|gt|leq?|geq?|leqslant|geqslant|notin|in))$")
@@ -83,7 +85,8 @@ _NOT_SO = re.compile(
 _CONSEQUENCE = re.compile(r"\b(?:so|thus|hence|therefore|consequently|but|instead)\b|;", re.IGNORECASE)
 _PERHAPS_THIS = re.compile(
     r"(?:\b(?:maybe|perhaps|possibly)|\b(?:could|might|may)(?:\s+\w+ly|\s+also)?\s+be|"
-    r"\beither\s(?:(?!boxed)[^.])*\sor|\b(?:is|are|be|equals?|answer:?)\s+-?[0-9][0-9./]*,?\s+or)" + _FILLERS,
+    r"\beither\s(?:(?!boxed)[^.])*\sor|"
+    r"(?:^|\b(?:is|are|be|answers?:?)\s+)\(?[A-J]\)?\s+and)" + _FILLERS,
     re.IGNORECASE,
 )
 _SUBJECT = r"^[\W_]*(?:(?:which|that|this|it|and|but|though|the answer)\s+){0,3}"
@@ -93,7 +96,7 @@ _WRONG = re.compile(
     r"(?:not|never) (?:right|correct|true|valid|possible|it|the (?:\w+ )?(?:answer|solution|result|value)))\b"
     rf"|{_SUBJECT}(?:is|was|does|do|did|can|could|will|would|should)(?:n['’]t|\s?not|\s+never)\s+(?:be\s+)?"
     r"(?:right|correct|true|valid|possible|it|work|fit|hold|satisfy|count|the (?:\w+ )?(?:answer|solution|result))\b"
-    r"|^[\W_]*(?:fails|no[,.!]|nope|not\W*$)"
+    r"|^[\W_]*(?:fails|no[,!]|no\W*$|nope|not\W*$)"
     r"|^[\W_]*(?:plus|minus|times(?=\s+[0-9])|divided by|squared|cubed|factorial|hundred|dozen|thousand|[mb]illion)\b",
     re.IGNORECASE,
 )
@@ -101,17 +104,23 @@ _PERHAPS_OTHER = re.compile(
     r"\b(?:could|might|may)\s+(?:\w+\s+)?be\s+(?:$|\W{0,3}[0-9\\]|wrong|incorrect|off|something|another|different|more|"
     r"less|false|mistaken|higher|lower)|\b(?:maybe|perhaps|possibly|unless|unsure)\b|\botherwise\W*$"
     r"|(?:\bnot|n['’]t) (?:\w+ )?(?:sure|certain|convinced)\b"
-    r"|^\W*(?:[A-Za-z]+\s+)?or (?:so|more|less|something|another|higher|lower)\b|^\W*(?:and|,)\s+-?[0-9][0-9./]*\W*$",
+    r"|^\W*(?:[A-Za-z]+\s+)?or (?:so|more|less|something|another|higher|lower)\b|^\W*(?:and|,)\s+"
+    r"(?:-?[0-9][0-9./]*|\(?[A-J]\)?)\W*$",
+    re.IGNORECASE,
+)
+_OR_THIS = re.compile(
+    r"(?:^|\b(?:is|are|be|equals?|answer:?|options?|choices?)\s)(?:the\s)?(?P<other>(?:(?!boxed)[^\s=]){1,40}),?\s(?:and/)?or"
+    + _FILLERS,
     re.IGNORECASE,
 )
 _OR = re.compile(
     r"[\s,;()]*(?:(?P<unit>[A-Za-z]{1,12})\s+)?(?:and/)?or\b(?!\s+(?:in other words|else)\b)[\s,:]*"
-    r"(?:(?:equivalently|simply|also|just|even|rather|as)[\s,:]+)*"
+    r"(?:(?:equivalently|simply|also|just|even|rather|as|option|choice|answer)[\s,:]+)*"
     r"(?P<about>(?:about|approximately|roughly|around|approx\.?|in decimal\w*|\\approx|[≈~])\s*)?(?P<other>\S.*)",
     re.IGNORECASE,
 )
 _OTHER_END = re.compile(r"[,.](?=\s|$)|;|\s\(|\s(?:if|when|for|depending|since|because|as|which|in|after|is|are|was)\b")
-_PLAIN_WORDS = re.compile(r"[A-Za-z]{2}[A-Za-z' -]*")
+_WORDS, _LONG_WORD = re.compile(r"[A-Za-z][A-Za-z' -]*"), re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 
 
 def completed(text: str, opening: int, start: int, end: int) -> str:
@@ -124,14 +133,14 @@ def completed(text: str, opening: int, start: int, end: int) -> str:
         suffix = _after(suffix, content, plain) if suffix else ""
     if plain and (_FILLER.fullmatch(prefix) or _BULLET.fullmatch(prefix)):
         prefix = ""
-    prefix, suffix = prefix.strip(), suffix.strip()
+    prefix, suffix = prefix.strip().removeprefix("+"), suffix.strip()
     if prefix.endswith("=") and (not content.isdigit() or number(prefix[:-1]) == number(content)):
         prefix = ""
     prefix, suffix = prefix if prefix.strip("{ ") else "", suffix if suffix.strip("} ") else ""  # of fonts, or stray
     if not prefix and not suffix:
         return content
-    if number(content) is not None and _MEMBER.search(prefix):
-        return rf"\in {content}"
+    if _MEMBER.search(prefix) and not suffix:
+        return content if number(content) is None else rf"\in {content}"  # of a set, not of a number
     whole = _RELATION_END.search(prefix) or _RELATION.match(suffix)
     if whole or (prefix in ("", "-") and number(content) is not None and not suffix[:1].isdigit()):
         return f"{prefix}{content}{suffix}"
@@ -159,7 +168,7 @@ def _before(text: str) -> tuple[str, bool]:
         else:
             kept = f"{kept.strip()}=" if token[0] == "=" and kept.strip().isdigit() else ""
     kept = kept if kept.rstrip().endswith("=") else kept.rpartition("=")[2]
-    if fence and not piece.strip() and (hanging := _HANGING.search(text[: fence.start()])):
+    if fence and not piece.strip() and (hanging := _HANGING.search(_TAG.sub(" ", text[: fence.start()]))):
         kept = hanging[0]
     return "" if kept.strip() in _MONEY else kept.lstrip(), plain or prose
 
@@ -169,9 +178,10 @@ def _after(text: str, content: str, plain: bool) -> str:
     fence = _FENCE.search(text)
     piece = text[: fence.start()] if fence else text
     piece = "0" + (piece.partition("\n")[0] if plain else piece)  # a digit in place of the box
+    words = _WORDS.fullmatch(_without_fonts(content))
     place = 1
     while place < len(piece):
-        if (plain and _PROSE.match(piece, place)) or _UNIT.match(piece, place):
+        if (plain and _PROSE.match(piece, place)) or (not words and _UNIT.match(piece, place)):
             return ""
         token = _TOKEN.match(piece, place)
         assert token is not None
@@ -222,18 +232,25 @@ def doubted(text: str, opening: int, end: int) -> bool:
     return bool(_PERHAPS_THIS.search(before) or _WRONG.match(after) or _PERHAPS_OTHER.search(after))
 
 
-def alternative(text: str, end: int, content: str) -> str | None:
-    """The second answer in the sentence of a box, as in "82, or 83 if zero counts"; None without one."""
+def alternatives(text: str, opening: int, end: int, content: str) -> list[str]:
+    """The other answers in the sentence of a box, as in "82, or 83 if zero counts"."""
+    found = []
+    words = _WORDS.fullmatch(_without_fonts(content))
+    if match := _OR_THIS.search(_sentence_before(text, opening)):
+        other = _without_fonts(match["other"])
+        found += [other] if number(other) is not None or (words and _WORDS.fullmatch(other)) else []
     match = _OR.match(_sentence_after(text, end))
     if match is None or (match["about"] and number(content) is None):
-        return None
+        return found
     other = _OTHER_END.split(match["other"])[0].removesuffix(match["unit"] or "").strip()
-    if not other or other.startswith(r"\boxed") or near(content, other):
-        return None
-    if _PLAIN_WORDS.search(other):
-        comparable = not match["unit"] and _PLAIN_WORDS.fullmatch(MARKUP.sub(r"\1", content).strip())
-        return other if comparable else None
-    return other
+    if not other or "boxed" in other or near(content, other):
+        return found
+    in_words = _LONG_WORD.search(other)  # "82 or in other words"
+    return found if in_words and (match["unit"] or not words) else [*found, other]
+
+
+def _without_fonts(content: str) -> str:
+    return MARKUP.sub(r"\1", content).strip(" $()")
 
 
 def _sentence_before(text: str, opening: int) -> str:
