@@ -4,11 +4,11 @@ Models write anything: unbalanced braces, a megabyte of backslashes, control cha
 function here looks at each character a bounded number of times and returns None if there is no answer.
 
 In every form only the text after the last `</think>` counts, and nothing if a `<think>` is still open; other marks of
-thoughts (`_THOUGHTS`) are read alike. The last box is the answer, `\fbox` as well as `\boxed`, with what its formula
-adds to it (`surroundings.py`); an outer box replaces those inside it; after a box that is never closed there is no
-answer at all. The paragraph of the last box and the text after it are the final statement. If it gives several
-different answers ("\boxed{3} or \boxed{4}", "\boxed{3}. The answer is 4"), leaves it open ("maybe \boxed{3}") or takes
-one back ("no wait"), there is no answer; boxes that it denies ("not \boxed{3}") do not count.
+thoughts (`_THOUGHTS`) are read alike. The last box is the answer, `\fbox` as well as `\boxed`; an outer box replaces
+those inside it; after a box that is never closed there is no answer at all. What touches a box in its formula belongs
+to the answer (`box_formula.py`), and its sentence may deny it (`box_sentence.py`). The paragraph of the last box and
+the text after it are the final statement. If it gives several different answers ("\boxed{3} or \boxed{4}",
+"\boxed{3}. The answer is 4"), leaves it open ("maybe \boxed{3}") or takes one back ("no wait"), there is no answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-from prorl_mega.tasks import surroundings
+from prorl_mega.tasks import box_formula
+from prorl_mega.tasks.box_sentence import sentence
 
 MAX_TEXT = 1 << 18  # characters of a completion that are searched: the last ones, because answers come at the end
 MAX_ANSWER = 4096  # characters of an extracted answer; a longer one is no answer
@@ -79,9 +80,11 @@ def clean(text: str) -> str:
 
 def after_thinking(text: str) -> str:
     """The text after the last `</think>` and before an unfinished thought; the whole text if there is no thought."""
+    if not any(sign in text for sign in "<◁") and "[" not in text.replace(r"\[", ""):
+        return text
     small = text.replace("\u0130", "I").lower()  # the one letter that two small ones would replace
     start = max([0, *(small.rfind(mark) + len(mark) for mark in _THOUGHTS.values() if mark in small)])
-    ends = (small.find(mark, start) for mark in _THOUGHTS)
+    ends = [small.find(mark, start) for mark in _THOUGHTS]
     return text[start : min([len(text), *(end for end in ends if end >= 0)])]
 
 
@@ -138,12 +141,12 @@ def _boxed_statement(text: str, boxes: list[_Box]) -> tuple[list[str | None], st
         content = _bounded(text[box.start : box.end])
         if content is None and box is boxes[-1]:
             return [], ""
-        if content is None or surroundings.rejected(text, box.opening):
+        words = sentence(text, box.opening, box.end)
+        if content is None or words.denies():
             continue
-        if surroundings.doubted(text, box.opening, box.end):
+        if words.doubts():
             return [], ""
-        answers.append(surroundings.completed(text, *box))
-        answers += surroundings.alternatives(text, box.opening, box.end, content)
+        answers += [box_formula.completed(text, *box), *words.others(content)]
     rest = text[boxes[-1].end + 1 :][:_LOOKED_AT]
     stated = [_sentence(rest[match.end() :])[0] for match in _STATED.finditer(rest)] if any(answers) else []
     # "The answer is consistent with the conditions" states none.
