@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from prorl_mega.tasks.answers.literal import MARKUP, near, number
 
-WINDOW = 400  # characters that are read to each side
+WINDOW = 256  # characters that are read to each side
 
 _END_BEFORE = re.compile(r"[.!?](?=\s)|\n\s*\n|\n\s*(?=[-*#•|]\s)")
 _END_AFTER = re.compile(r"[.!?](?=\s|$)|\n(?![ \t]*[a-z0-9$\\])")
@@ -121,7 +121,7 @@ def sentence(text: str, opening: int, end: int) -> Sentence:
     """The sentence around the box `text[opening : end + 1]`."""
     before = _flat(_END_BEFORE.split(text[max(0, opening - WINDOW) : opening])[-1])
     after = _flat(_END_AFTER.split(_FENCES.sub(" ", text[end + 1 : end + 1 + WINDOW]), maxsplit=1)[0])
-    question = text.find("?", end, end + WINDOW // 2)
+    question = text.find("?", end, end + WINDOW)
     asks = question > 0 and not re.search(r"[.!\n]", text[end + 1 : question])
     return Sentence(before=before, governing=_governing(before), after=after, asks=asks)
 

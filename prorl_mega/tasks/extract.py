@@ -98,7 +98,9 @@ def _boxes(text: str) -> tuple[list[_Box], bool]:
     """The outermost closed boxes; whether a box after the last is never closed."""
     found: list[_Box] = []
     stack: list[tuple[int, int]] = []  # for every open brace: where its box and the content of that start, or -1
-    for match in _BRACES.finditer(text):
+    first = min((place for place in (text.find(r"\boxed"), text.find(r"\fbox")) if place >= 0), default=len(text))
+    first = len(text[:first].rstrip("\\"))  # braces before the first box hold none, or only close later
+    for match in _BRACES.finditer(text, first):
         token = match.group()
         if token == "{":
             stack.append((-1, -1))
