@@ -95,8 +95,10 @@ def near(exact: str, rough: str) -> bool:
     value, decimal = number(exact), number(rough)
     if value is None or decimal is None:
         return decimal is not None
+    if value == decimal:
+        return True
     difference = abs(value - decimal)
-    return difference * 50 <= abs(value) and difference < max(_last_place(exact), _last_place(rough))
+    return difference * 50 <= abs(value) and difference < (_last_place(rough) or _last_place(exact))
 
 
 def _last_place(text: str) -> Fraction:
