@@ -2,7 +2,8 @@ r"""Mathematics from data files: rows with a prompt and an answer, judged as mat
 
 The prompt is the row's text and `suffix`. The answer is the last box by default (`extract` has the rules). The reward
 is 1 if every answer of the final statement is the reference (`answers/equivalence.py`), or if all of them together are
-the list that the reference is; otherwise 0. A row with `verifier: exact` needs the same text.
+the list that the reference is; otherwise 0. A chain such as `m+n = 256+37 = 293` answers its value. A row with
+`verifier: exact` needs the same text.
 
 With `second: plain` it is enough that one of two verifiers accepts an answer, as in ProRL. The detail of a verdict says
 when they differ; `python -m prorl_mega.tasks agreement` counts it.
