@@ -4,16 +4,21 @@ Models write anything: unbalanced braces, a megabyte of backslashes, control cha
 function here looks at each character a bounded number of times and returns None if there is no answer.
 
 In every form only the text after the last `</think>` counts, and nothing if a `<think>` is still open; other marks of
-thoughts (`_THOUGHTS`) are read alike. The last box is the answer; an outer box replaces those inside it; after a box
-that is never closed there is no answer at all. The paragraph of the last box and the text after it are the final
-statement. If it gives several different answers ("\boxed{3} or \boxed{4}", "\boxed{3}. The answer is 4") or takes one
-back ("no wait"), there is no answer.
+thoughts (`_THOUGHTS`) are read alike. The last box is the answer, `\fbox` as well as `\boxed`; an outer box replaces
+those inside it; after a box that is never closed there is no answer at all. What touches a box in its formula belongs
+to the answer (`box_formula.py`), and its sentence may deny it (`box_sentence.py`). The paragraph of the last box and
+the text after it are the final statement. If it gives several different answers ("\boxed{3} or \boxed{4}",
+"\boxed{3}. The answer is 4"), leaves it open ("maybe \boxed{3}") or takes one back ("no wait"), there is no answer.
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import NamedTuple
+
+from prorl_mega.tasks import box_formula
+from prorl_mega.tasks.box_sentence import sentence
 
 MAX_TEXT = 1 << 18  # characters of a completion that are searched: the last ones, because answers come at the end
 MAX_ANSWER = 4096  # characters of an extracted answer; a longer one is no answer
@@ -22,12 +27,14 @@ _CONTROL = dict.fromkeys((*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)))
 _INVISIBLE = dict.fromkeys((*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF))
 _SURROGATES = dict.fromkeys(range(0xD800, 0xE000))
 _REMOVED: dict[int, None] = {**_CONTROL, **_INVISIBLE, **_SURROGATES}
-_BRACES = re.compile(r"\\boxed\s{0,8}\{|\\.|[{}]", re.DOTALL)
+_BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\.|[{}]", re.DOTALL)
 _STATED = re.compile(
-    r"\banswer(?:\s{1,4}is\b|\s{0,4}:)[\s:*]{0,4}"
-    r"(?:(?:therefore|thus|hence|then|indeed|simply|exactly|equal to)\b[\s,]{0,4})?",
+    r"(?<![^\W_])answer(?:[*_]{1,3})?(?:\s{1,4}is\b|\s{0,4}:)[\s:]{0,4}(?:[*_]{1,3}(?=\s)\s{0,4})?"
+    r"(?:(?:therefore|thus|hence|then|indeed|simply|exactly|equal to)\b[\s,:]{0,4})?",
     re.IGNORECASE,
 )
+_EMPHASIS = re.compile(r"([*_`]{1,3})(?=\S)([^*_`]{1,400})\1(?!\w)(.*)", re.DOTALL)
+_EMPHASIS_END = re.compile(r"([^*`]*?[^*`^{_\s])[*_`]{1,3}[\s.]*")
 _VALUE = re.compile(
     r"[0-9$\\]|^\W*(?!(?:correct|right|unique|valid|consistent|verified|confirmed|reasonable)\b)\w+\W*$"
 )
@@ -43,17 +50,18 @@ MAX_ANSWERS = 16  # different answers in one final statement
 _LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?\s{0,8}[:=]?\s{1,8}|(?:final )?answer:", re.IGNORECASE)
 
 
+_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "scratchpad")
 _THOUGHTS = {
-    "<think>": "</think>",
-    "[THINK]": "[/THINK]",
+    **{f"<{tag}>": f"</{tag}>" for tag in _TAGS},
+    "[think]": "[/think]",
     "<|begin_of_thought|>": "<|end_of_thought|>",
-    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|start_thinking|>": "<|end_thinking|>",
     "<seed:think>": "</seed:think>",
     "◁think▷": "◁/think▷",
     "<|channel>thought": "<channel|>",
     "<|channel|>analysis": "<|channel|>final<|message|>",  # the answer has a channel of its own
 }
-"""Opening and closing marks of thoughts, as models write them; names that nobody writes for another reason."""
+"""Opening and closing marks of thoughts in small letters; names that nobody writes for another reason."""
 
 
 class Form(Enum):
@@ -72,28 +80,40 @@ def clean(text: str) -> str:
 
 def after_thinking(text: str) -> str:
     """The text after the last `</think>` and before an unfinished thought; the whole text if there is no thought."""
-    visible = text[max([0, *(text.rfind(mark) + len(mark) for mark in _THOUGHTS.values() if mark in text)]) :]
-    return visible[: min([len(visible), *(visible.find(mark) for mark in _THOUGHTS if mark in visible)])]
+    if not any(sign in text for sign in "<◁") and "[" not in text.replace(r"\[", ""):
+        return text
+    small = text.replace("\u0130", "I").lower()  # the one letter that two small ones would replace
+    start = max([0, *(small.rfind(mark) + len(mark) for mark in _THOUGHTS.values() if mark in small)])
+    ends = [small.find(mark, start) for mark in _THOUGHTS]
+    return text[start : min([len(text), *(end for end in ends if end >= 0)])]
 
 
-def _boxes(text: str) -> tuple[list[tuple[int, int]], bool]:
-    """Start and end of the contents of the outermost closed boxes; whether a box after the last is never closed."""
-    found: list[tuple[int, int]] = []
-    stack: list[int] = []  # for every open brace: where the content of its box starts, or -1
-    for match in _BRACES.finditer(text):
+class _Box(NamedTuple):
+    opening: int  # where its command begins
+    start: int
+    end: int  # of its contents
+
+
+def _boxes(text: str) -> tuple[list[_Box], bool]:
+    """The outermost closed boxes; whether a box after the last is never closed."""
+    found: list[_Box] = []
+    stack: list[tuple[int, int]] = []  # for every open brace: where its box and the content of that start, or -1
+    first = min((place for place in (text.find(r"\boxed"), text.find(r"\fbox")) if place >= 0), default=len(text))
+    first = len(text[:first].rstrip("\\"))  # braces before the first box hold none, or only close later
+    for match in _BRACES.finditer(text, first):
         token = match.group()
         if token == "{":
-            stack.append(-1)
+            stack.append((-1, -1))
         elif token.endswith("{") and len(token) > 2:
-            stack.append(match.end())
+            stack.append(match.span())
         elif token == "}" and stack:
-            start = stack.pop()
+            opening, start = stack.pop()
             if start >= 0:
-                while found and found[-1][0] >= start:
+                while found and found[-1].start >= start:
                     found.pop()  # an inner box is a part of the outer one
-                found.append((start, match.start()))
-    last = found[-1][1] if found else -1
-    return found, any(start > last for start in stack)
+                found.append(_Box(opening, start, match.start()))
+    last = found[-1].end if found else -1
+    return found, any(start > last for _, start in stack)
 
 
 def statement(text: str, form: Form) -> list[str]:
@@ -115,23 +135,40 @@ def statement(text: str, form: Form) -> list[str]:
     return _unless_taken_back([answer], rest)
 
 
-def _boxed_statement(text: str, boxes: list[tuple[int, int]]) -> tuple[list[str | None], str]:
+def _boxed_statement(text: str, boxes: list[_Box]) -> tuple[list[str | None], str]:
     """The boxes of the last paragraph that has any, with the answers stated after them; and the text after them."""
-    paragraph = text.rfind("\n\n", 0, boxes[-1][0])
-    answers = [_bounded(text[slice(*box)]) for box in boxes[-MAX_ANSWERS - 1 :] if box[0] > paragraph]
-    if answers[-1] is None:
-        return [], ""
-    rest = text[boxes[-1][1] + 1 :][:_LOOKED_AT]
-    stated = [_sentence(rest[match.end() :])[0] for match in _STATED.finditer(rest)]
+    paragraph = text.rfind("\n\n", 0, boxes[-1].opening)
+    answers: list[str | None] = []
+    for box in [box for box in boxes[-MAX_ANSWERS - 1 :] if box.start > paragraph]:
+        content = _bounded(text[box.start : box.end])
+        if content is None and box is boxes[-1]:
+            return [], ""
+        words = sentence(text, box.opening, box.end)
+        if content is None or words.denies():
+            continue
+        if words.doubts():
+            return [], ""
+        answers += [box_formula.completed(text, *box), *words.others(content)]
+    rest = text[boxes[-1].end + 1 :][:_LOOKED_AT]
+    stated = [_sentence(rest[match.end() :])[0] for match in _STATED.finditer(rest)] if any(answers) else []
     # "The answer is consistent with the conditions" states none.
     return answers + [each for each in stated if each is not None and _VALUE.search(each)], rest
 
 
 def _sentence(text: str) -> tuple[str | None, str]:
-    """The first sentence and the rest. A sentence does not end inside of a number."""
+    """The first sentence, without the marks of bold and code around it, and the rest. Numbers have no end inside."""
     text = text[:_LOOKED_AT].lstrip()
     end = _SENTENCE.search(text)
-    return (_bounded(text[: end.start()]), text[end.end() :]) if end else (_bounded(text), "")
+    sentence, rest = (text[: end.start()], text[end.end() :]) if end else (text, "")
+    return None if sentence.startswith("~~") else _bounded(_undressed(sentence.strip())), rest
+
+
+def _undressed(text: str) -> str:
+    """A stated answer without the marks around it, or the one at its end that began before it."""
+    if match := _EMPHASIS.fullmatch(text):
+        return match[2] + match[3]
+    match = _EMPHASIS_END.fullmatch(text)
+    return match[1] if match else text
 
 
 def _unless_taken_back(answers: list[str | None], rest: str) -> list[str]:

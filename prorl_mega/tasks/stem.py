@@ -17,7 +17,7 @@ from typing import Any
 
 from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract
-from prorl_mega.tasks.answers import equivalence
+from prorl_mega.tasks.answers import chain, equivalence
 from prorl_mega.tasks.answers.choices import LETTERS, chosen, listed
 from prorl_mega.tasks.answers.phrases import MAX_LENGTH, formula, phrase, same_phrase
 from prorl_mega.tasks.answers.quantities import matches, quantity, with_unit
@@ -112,6 +112,7 @@ def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:
     """
     if len(answer) > MAX_LENGTH or not answer.strip():
         return False
+    answer = chain.value(answer) if "=" not in reference else answer
     gold = quantity(reference)
     if gold is not None:
         given = quantity(answer)

@@ -139,6 +139,60 @@ def test_stated_answers(text: str, reward: float) -> None:
     assert made.score(problem("4"), text).reward == reward
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is **73**.",
+        "The answer is **73.**",
+        "The answer is *73*.",
+        "The answer is `73`",
+        "The answer is: **$73$**",
+        "The answer is **x = 73**.",
+        "The **answer is 73**.",
+        "**The answer is 73.**",
+        "**Final answer: 73.**",
+        "**Answer: 73**",
+        "**Answer**: 73",
+        "**Answer**: **73**",
+        "*Answer: 73*",
+        "__Answer: 73__",
+        "Answer: _73_",
+        "Answer: `73`.",
+        "Answer:\n\n**73**",
+        "Answer: ***73***",
+        "### Answer: 73",
+    ],
+)
+def test_a_stated_answer_may_be_bold_or_code(text: str) -> None:
+    made = create("math", "file", {"path": "unread.jsonl", "answer": "stated"})
+    assert made.score(problem("73"), text).reward == 1
+    assert made.score(problem("74"), text).reward == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is not **73**.",
+        "The answer is **not 73**.",
+        "The answer is **7**3.",
+        "The answer is 7**3**.",
+        "The answer is **73** or **74**.",
+        "The answer is **73** or 74",
+        "Answer: `73` `74`",
+        "Answer: **7** **3**",
+        "The answer is -**73**.",
+        "The answer is **73**^2",
+        "The answer is 2**73",
+        "The answer is 73**2",
+        "The answer is ~~73~~.",
+        "The answer is `7`3`.",
+    ],
+)
+def test_marks_of_bold_and_code_hide_nothing(text: str) -> None:
+    made = create("math", "file", {"path": "unread.jsonl", "answer": "stated"})
+    assert made.score(problem("73"), text).reward == 0
+
+
 def test_a_second_verifier_adds_what_it_accepts_and_says_so() -> None:
     alone = create("math", "file", {"path": "unread.jsonl"})
     both = create("math", "file", {"path": "unread.jsonl", "second": "plain"})

@@ -10,7 +10,7 @@ from prorl_mega.tasks.answers.quantities import matches, quantity
 SAME = 1e-9  # relative tolerance between quantities: options may be close to each other
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-_DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed)\s?\{([^{}]*)\}")
+_DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed|fbox)\s?\{([^{}]*)\}")
 _EMPHASIS = re.compile(r"\*(.+)\*", re.DOTALL)
 _LABEL = r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)(?:\s+is)?\s*:?\s*)?"
 _LETTER = re.compile(rf"{_LABEL}[(\[]?\s?([A-Za-z])\s?[)\]]?\s?[.:)]?", re.IGNORECASE | re.ASCII)

@@ -23,7 +23,15 @@ _MIXED = re.compile(
 _SCIENTIFIC = re.compile(
     r"([+-]?[0-9]{1,32}(?:\.[0-9]{0,32})?)\s{0,4}(?:\\times|\\cdot|\*|x|×)\s{0,4}10\^\{?([+-]?[0-9]{1,2})\}?"
 )
-_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), ("**", "**"))
+_WRAPPERS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    (r"\boxed{", "}"),
+    (r"\fbox{", "}"),
+    ("**", "**"),
+)
 _DECORATION = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle(?![a-z])|(?<!\\)\\[!,:; ](?=\s|$)|~")
 _THIN = re.compile(r"(?<=[0-9])(?:\\[,!;: ]|\{,\}|\\ )(?=[0-9]{3}(?![0-9]))")
 _PERCENT = re.compile(r"\s*(?:\\text\{)?\s*(?:percent|per cent)\}?\s*$", re.IGNORECASE)
@@ -33,6 +41,9 @@ _NAME = re.compile(
     r"\s*(?:\\[A-Za-z]{2,12}|[A-Z]{1,4}|[A-Za-z](?:_\{?[A-Za-z0-9]{1,4}\}?|\^\{-1\})?'?(?:\([^()=]{1,16}\))?)\s*"
 )
 EQUALS = re.compile(r"(?<![<>!\\:])=")
+LETTERS = re.compile(  # of names; the commands of calculations are none
+    r"(?<![\\A-Za-z])[A-Za-z]|\\(?!(?:[dt]?frac|sqrt|cdot|times|pi|left|right|div)(?![A-Za-z]))[A-Za-z]+"
+)
 MARKUP = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
 
 
@@ -82,7 +93,7 @@ def bare(text: str) -> str:
     if whole := MARKUP.fullmatch(text):
         text = whole[1].strip()
     exact, about, rough = text.partition(r"\approx")
-    return exact.strip() if about and exact.strip() and _near(exact, rough) else text
+    return exact.strip() if about and exact.strip() and near(exact, rough) else text
 
 
 def _with_currency(sign: re.Match[str], amount: str) -> str:
@@ -92,10 +103,24 @@ def _with_currency(sign: re.Match[str], amount: str) -> str:
     return sign["minus"] + amount if "$" in sign["currency"] else sign[0] + amount
 
 
-def _near(exact: str, rough: str) -> bool:
-    """Whether `rough` can be the decimal form of `exact`, and is no second answer."""
+def near(exact: str, rough: str) -> bool:
+    """Whether `rough` can be the rounded or truncated form of `exact`, and is no second answer."""
     value, decimal = number(exact), number(rough)
-    return decimal is not None and (value is None or abs(value - decimal) * 50 <= abs(value))
+    if value is None or decimal is None:
+        return decimal is not None
+    if value == decimal:
+        return True
+    difference = abs(value - decimal)
+    return difference * 50 <= abs(value) and difference < (_last_place(rough) or _last_place(exact))
+
+
+def _last_place(text: str) -> Fraction:
+    """The value of one more in the last digit of a decimal number; 0 for other forms."""
+    match = _SCIENTIFIC.fullmatch(text.strip())
+    mantissa, exponent = (match[1], int(match[2])) if match else (text.strip().strip("$"), 0)
+    if not match and not _DECIMAL.fullmatch(mantissa):
+        return Fraction(0)
+    return Fraction(10) ** (exponent - len(mantissa.partition(".")[2]))
 
 
 def name_of(text: str) -> str:

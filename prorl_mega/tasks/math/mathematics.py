@@ -2,7 +2,8 @@ r"""Mathematics from data files: rows with a prompt and an answer, judged as mat
 
 The prompt is the row's text and `suffix`. The answer is the last box by default (`extract` has the rules). The reward
 is 1 if every answer of the final statement is the reference (`answers/equivalence.py`), or if all of them together are
-the list that the reference is; otherwise 0. A row with `verifier: exact` needs the same text.
+the list that the reference is; otherwise 0. A chain such as `m+n = 256+37 = 293` answers its value. A row with
+`verifier: exact` needs the same text.
 
 With `second: plain` it is enough that one of two verifiers accepts an answer, as in ProRL. The detail of a verdict says
 when they differ; `python -m prorl_mega.tasks agreement` counts it.
@@ -15,7 +16,7 @@ from typing import Any
 
 from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract
-from prorl_mega.tasks.answers import equivalence, plain
+from prorl_mega.tasks.answers import chain, equivalence, plain
 from prorl_mega.tasks.registry import register
 from prorl_mega.tasks.row_task import AnswerOptions, RowTask
 from prorl_mega.types import Problem, Verdict
@@ -68,6 +69,8 @@ class Math(RowTask):
         reference, detail = problem.entry["answer"], found[0][:64]
         if Verifier(problem.entry["verifier"]) is Verifier.exact:
             return Verdict(reward=float(found == [reference.strip()]), detail=detail)
+        if "=" not in reference:
+            found = [chain.value(each) for each in found]
         first = equivalence.all_equivalent(reference, found)
         if self.options.second is SecondVerifier.none:
             return Verdict(reward=float(first), detail=detail)

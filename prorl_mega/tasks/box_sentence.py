@@ -1,0 +1,149 @@
+r"""The sentence around a box: "not \boxed{82}" denies it, "maybe \boxed{82}" doubts it, "\boxed{82} or 83" adds to it.
+
+Only what governs the box counts: "the number of integers that are not prime is \boxed{82}" denies nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from prorl_mega.tasks.answers.literal import MARKUP, near, number
+
+WINDOW = 256  # characters that are read to each side
+
+_END_BEFORE = re.compile(r"[.!?](?=\s)|\n\s*\n|\n\s*(?=[-*#•|]\s)")
+_END_AFTER = re.compile(r"[.!?](?=\s|$)|\n(?![ \t]*[a-z0-9$\\])")
+_FENCES = re.compile(r"\\(?:[()\[\],;:! \\]|(?:begin|end)\{[a-zA-Z]+\*?\}|q?quad(?![A-Za-z]))|\$|[*`&]")
+_FILLERS = frozenset(("a", "actually", "an", "answer", "as", "be", "been", "correct", "equal", "equals", "even",
+                      "exactly", "final", "is", "it", "just", "my", "necessarily", "number", "our", "really", "result",
+                      "right", "simply", "solution", "the", "this", "to", "value", "yet", ":", "="))  # fmt: skip
+_NOT_THIS = re.compile(
+    r"(?:\b(?:can)?not|n['’]t|\b(?:never|neither|nor|no longer|other than|except|except for|instead of|rather than|"
+    r"anything but|far from|different from|exclud(?:es?|ed|ing)|rul(?:es?|ed|ing) out|reject(?:s|ed|ing)?|"
+    r"wrong|incorrect|false)|"
+    r"(?<!\bno )(?<!\bnot )\b(?:more|less|greater|smaller|larger|fewer|higher|lower|bigger) than|"
+    r"~~|<(?:s|del|strike)>|<!--)$",
+    re.IGNORECASE,
+)
+_NOT_SO = re.compile(  # in small letters
+    r"\b(?:(?:not|[a-z]{2,5}n['’]t|never)\s+(?:\w+ly\s+)?(?:true|correct|right|the case|valid|so|possible)\s+"
+    r"(?:that|to)\b|(?:false|wrong|incorrect|untrue|mistaken|impossible|unlikely|doubtful|mistake|error|lie)\s+"
+    r"(?:that|to (?:say|think|claim|conclude|assume|answer|believe|write))\b"
+    r"|(?:do|does|did|can|could|would|should)(?:\s+not|n['’]t)\s+"
+    r"(?:think|believe|claim|say|agree|accept|answer|conclude|mean)\b"
+    r"|(?<!\bno )(?<!\ba )(?<!\bwithout )doubt\b|(?:deny|denies|disagree|refuse to)\b)"
+)
+_CUES = ("not", "n't", "n’t", "never", "false", "wrong", "correct", "true", "mist", "impossible", "unlikely", "doubt",
+         "error", "lie", "den", "disagree", "refuse")  # fmt: skip
+"""One of these is in every text that `_NOT_SO` matches; to look for them takes a fraction of the time."""
+_CONSEQUENCE = re.compile(r"\b(?:so|thus|hence|therefore|consequently|but|instead)\b|;")
+_PERHAPS_THIS = re.compile(
+    r"\b(?:maybe|perhaps|possibly)$|(?:^|\b(?:is|are|be|answers?:?)\s)\(?[A-J]\)?\sand$",
+    re.IGNORECASE,
+)
+_MIGHT_BE = re.compile(r"\b(?:could|might|may)(?: \w+ly| also)? be(?: equal to)?$", re.IGNORECASE)
+_SUBJECT = r"^[\W_]*(?:(?:which|that|this|it|and|but|though|the answer)\s+){0,3}"
+_WRONG = re.compile(
+    rf"{_SUBJECT}(?:(?:is|was|are|seems?|looks?|must be|would be|has been)\s+(?:to be\s+)?(?:\w+ly\s+)?)?"
+    r"(?:wrong|incorrect|false|untrue|impossible|invalid|mistaken|rejected|excluded|ruled out|"
+    r"(?:not|never) (?:right|correct|true|valid|possible|it|the (?:\w+ )?(?:answer|solution|result|value)))\b"
+    rf"|{_SUBJECT}(?:is|was|does|do|did|can|could|will|would|should)(?:n['’]t|\s?not|\s+never)\s+(?:be\s+)?"
+    r"(?:right|correct|true|valid|possible|it|work|fit|hold|satisfy|count|the (?:\w+ )?(?:answer|solution|result))\b"
+    r"|^[\W_]*(?:fails|no[,!]|no\W*$|nope|not\W*$)"
+    r"|^[\W_]*(?:plus|minus|times(?=\s+[0-9])|divided by|squared|cubed|factorial|hundred|dozen|thousand|[mb]illion)\b",
+    re.IGNORECASE,
+)
+_PERHAPS_OTHER = re.compile(
+    r"\b(?:could|might|may)\s+(?:\w+\s+)?be\s+(?:$|\W{0,3}[0-9\\]|wrong|incorrect|off|something|another|different|more|"
+    r"less|false|mistaken|higher|lower)|\b(?:maybe|perhaps|possibly|unless|unsure)\b|\botherwise\W*$"
+    r"|(?:\bnot|n['’]t) (?:\w+ )?(?:sure|certain|convinced)\b"
+    r"|^\W*(?:[A-Za-z]+\s+)?or (?:so|more|less|something|another|higher|lower)\b|^\W*(?:and|,)\s+"
+    r"(?:-?[0-9][0-9./]*|\(?[A-J]\)?)\W*$",
+    re.IGNORECASE,
+)
+_BEFORE_OR = re.compile(
+    r"(?:^|\b(?:is|are|be|equals?|answer:?|options?|choices?)\s)(?:the\s)?(?P<other>(?:(?!boxed)[^\s=]){1,40}?),?\s(?:and/)?or$",
+    re.IGNORECASE,
+)
+_OR = re.compile(
+    r"[\s,;()]*(?:(?P<unit>[A-Za-z]{1,12})\s+)?(?:and/)?or\b(?!\s+(?:in other words|else)\b)[\s,:]*"
+    r"(?:(?:equivalently|simply|also|just|even|rather|as|option|choice|answer)[\s,:]+)*"
+    r"(?P<about>(?:about|approximately|roughly|around|approx\.?|in decimal\w*|\\approx|[≈~])\s*)?(?P<other>\S.*)",
+    re.IGNORECASE,
+)
+_OTHER_END = re.compile(r"[,.](?=\s|$)|;|\s\(|\s(?:if|when|for|depending|since|because|as|which|in|after|is|are|was)\b")
+_WORDS, _LONG_WORD = re.compile(r"[A-Za-z][A-Za-z' -]*"), re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The words before and after a box in its sentence, without fences, fonts and emphasis."""
+
+    before: str
+    governing: str  # `before` up to the words that govern the box: "it is not" of "it is not the answer"
+    after: str
+    asks: bool  # whether it is a question
+
+    def denies(self) -> bool:
+        """Whether the box is not the answer, by the words before it."""
+        if _NOT_THIS.search(self.governing[-40:]):
+            return True
+        small = self.before.lower()
+        return any(cue in small for cue in _CUES) and bool(_NOT_SO.search(_CONSEQUENCE.split(small)[-1]))
+
+    def doubts(self) -> bool:
+        """Whether the words after the box deny it, or any leave open whether it is the answer."""
+        if self.asks or _PERHAPS_THIS.search(self.governing[-40:]) or _MIGHT_BE.search(self.before[-40:]):
+            return True
+        if self.governing.endswith(" or") and re.search(r"\beither\s(?!.*boxed)", self.before, re.IGNORECASE):
+            return True
+        return bool(self.after and (_WRONG.match(self.after) or _PERHAPS_OTHER.search(self.after)))
+
+    def others(self, content: str) -> list[str]:
+        """The answers beside the content of the box, as in "82, or 83 if zero counts"."""
+        found = []
+        if self.governing.endswith(" or") and (match := _BEFORE_OR.search(self.governing)):
+            other = without_fonts(match["other"])
+            found += [other] if number(other) is not None or (in_words(content) and _WORDS.fullmatch(other)) else []
+        match = _OR.match(self.after) if self.after else None
+        if match is None or (match["about"] and number(content) is None):
+            return found
+        other = _OTHER_END.split(match["other"])[0].removesuffix(match["unit"] or "").strip()
+        if not other or "boxed" in other or near(content, other) or ("=" in other and number(other) is None):
+            return found
+        if _LONG_WORD.search(other) and (match["unit"] or not in_words(content)):
+            return found  # "82 or in other words"
+        return [*found, other]
+
+
+def sentence(text: str, opening: int, end: int) -> Sentence:
+    """The sentence around the box `text[opening : end + 1]`."""
+    before = _flat(_END_BEFORE.split(text[max(0, opening - WINDOW) : opening])[-1])
+    after = _flat(_END_AFTER.split(_FENCES.sub(" ", text[end + 1 : end + 1 + WINDOW]), maxsplit=1)[0])
+    question = text.find("?", end, end + WINDOW)
+    asks = question > 0 and not re.search(r"[.!\n]", text[end + 1 : question])
+    return Sentence(before=before, governing=_governing(before), after=after, asks=asks)
+
+
+def in_words(content: str) -> bool:
+    """Whether the content of a box is words, or a letter."""
+    return _WORDS.fullmatch(without_fonts(content)) is not None
+
+
+def without_fonts(content: str) -> str:
+    """The content of a box without fonts and brackets."""
+    return (MARKUP.sub(r"\1", content) if "\\" in content else content).strip(" $()")
+
+
+def _governing(before: str) -> str:
+    words = before.split(" ")
+    while words and (words[-1].lower().rstrip(":") in _FILLERS or words[-1] in ("", ":") or words[-1].endswith("=")):
+        last = words.pop()
+        if last == "=" and words and len(words[-1]) < 9:  # x =
+            words.pop()
+    return " ".join(words)
+
+
+def _flat(text: str) -> str:
+    return " ".join(_FENCES.sub(" ", MARKUP.sub(r" \1 ", text) if "\\" in text else text).split())
