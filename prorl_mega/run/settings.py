@@ -14,6 +14,7 @@ from prorl_mega.config.keys import flatten
 from prorl_mega.config.renamed import translated
 from prorl_mega.config.schedule import StageConfig
 from prorl_mega.config.schema import RunConfig, TaskConfig
+from prorl_mega.documents import read_yaml
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.storage import write_durably
 
@@ -43,8 +44,8 @@ def read_tree(path: Path) -> dict[str, Any]:
     Raises ConfigError when the file is not what `write_settings` writes.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        tree = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} does not contain settings")
