@@ -94,7 +94,11 @@ class Parts:
         self.learner.save(directory)
         if self.learner.layout.rank == 0:
             save_companions(directory, self.companions)
-        return {"controller": self.controller.state_dict(), "problems": self.problems.state_dict()}
+        return {
+            "controller": self.controller.state_dict(),
+            "problems": self.problems.state_dict(),
+            "optimizer_steps": self.learner.optimizer_steps,
+        }
 
     def restore(self, directory: Path) -> None:
         """Continue exactly where `save` was called; `build` has restored the state outside of this rank's files."""

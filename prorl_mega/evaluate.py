@@ -100,9 +100,10 @@ def _scores(metrics: Metrics) -> str:
 
 def main(config: RunConfig) -> ExitCode:
     from prorl_mega.build import build, join_job  # seconds of imports, after the settings have been checked
+    from prorl_mega.consistency import contradictions
 
     ranks = join_job(config)
-    with TrainingRun(config, ranks) as run, build(config, run, ranks) as parts:
+    with TrainingRun(config, ranks, contradictions) as run, build(config, run, ranks) as parts:
         try:
             step = run.look_at(parts.restore)
             parts.sync.update_weights(version=step)

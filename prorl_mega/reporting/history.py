@@ -14,6 +14,7 @@ from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import SettingChange, read_changes
 from prorl_mega.run.evaluations import read_evaluation
 from prorl_mega.run.jsonl import read_objects, read_rows
+from prorl_mega.run.metrics import LARGEST_NUMBER
 from prorl_mega.run.settings import read_settings
 from prorl_mega.run.timers import TIMING_PREFIX, VERIFIER_PREFIX
 
@@ -103,10 +104,10 @@ def _first_and_last(directory: Path) -> dict[int, list[dict[str, Any]]]:
     found = {}
     for path in paths[:1] + paths[-1:]:
         rows = list(read_objects(path))
-        if rows and path.stem[5:].isdigit():
+        if rows and re.fullmatch(r"[0-9]{1,10}", path.stem[5:]):
             found[int(path.stem[5:])] = rows
     return found
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) in (int, float) and abs(value) <= LARGEST_NUMBER
