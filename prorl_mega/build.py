@@ -23,6 +23,7 @@ from prorl_mega.config.schema import (
 from prorl_mega.config.stages import longest_response
 from prorl_mega.distributed.collectives import job_ranks, neighbour_ranks
 from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.errors import CheckpointError
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
@@ -102,7 +103,11 @@ class Parts:
 
     def restore(self, directory: Path) -> None:
         """Continue exactly where `save` was called; `build` has restored the state outside of this rank's files."""
-        self.learner.load(directory)
+        try:
+            self.learner.load(directory)
+        except CheckpointError as error:
+            more = f"; move {directory} away to go on from the checkpoint before it"
+            raise CheckpointError(f"{error}{more}") from error
 
 
 def join_job(config: RunConfig | WarmstartConfig) -> Ranks:

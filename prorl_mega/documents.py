@@ -32,13 +32,18 @@ class BrokenDocumentError(ValueError):
 
 def read_content(path: Path, largest: int = LARGEST_JSON) -> bytes:
     """The bytes of a regular file. Raises BrokenDocumentError for more than `largest`, OSError if there is none."""
+    about = path.stat()  # first: opening a pipe waits for somebody who writes
+    if not stat.S_ISREG(about.st_mode):
+        raise BrokenDocumentError("not a regular file")
+    if about.st_size > largest:
+        raise BrokenDocumentError(f"{about.st_size} bytes, more than the {largest} that such a file may have")
     with path.open("rb") as file:
-        return file.read() if (size := _size(path)) <= largest else _too_large(size, largest)
+        return file.read(largest)
 
 
-def read_json(path: Path, largest: int = LARGEST_JSON) -> Any:
-    """The value in a JSON file. Raises BrokenDocumentError, and OSError for a file that cannot be read."""
-    return parse_json(read_content(path, largest))
+def read_json(path: Path, largest: int = LARGEST_JSON, *, finite: bool = True) -> Any:
+    """The value in a JSON file; see `parse_json`. Raises BrokenDocumentError, and OSError if it cannot be read."""
+    return parse_json(read_content(path, largest), finite=finite)
 
 
 def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
@@ -100,17 +105,6 @@ def brief(value: Any) -> str:
 _TOO_DEEP = f"more than {DEEPEST} objects and lists inside of each other"
 
 
-def _size(path: Path) -> int:
-    about = path.stat()
-    if not stat.S_ISREG(about.st_mode):
-        raise BrokenDocumentError("not a regular file")
-    return about.st_size
-
-
-def _too_large(size: int, largest: int) -> NoReturn:
-    raise BrokenDocumentError(f"{size} bytes, more than the {largest} that such a file may have")
-
-
 def _opened(content: bytes) -> int:
     return content.count(b"[") + content.count(b"{")
 
@@ -129,7 +123,7 @@ def _finite_float(text: str) -> float:
 def _refuse_deep(value: Any) -> None:
     """Raise BrokenDocumentError for a value that is nested too deep for those who walk through it."""
     level = [value]
-    for _ in range(DEEPEST + 1):
+    for _ in range(DEEPEST):
         inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
         level = [each for values in inner for each in values if isinstance(each, dict | list)]
         if not level:
@@ -157,7 +151,6 @@ def _refuse_unfolding(text: str) -> None:
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, nodes))
             nodes += 1
-            sizes.pop(event.anchor, None)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_nodes.pop()
             if anchor is not None:

@@ -48,8 +48,9 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
          "pyarrow": {"data"}, "huggingface_hub": {"data"}}  # fmt: skip
 """Third-party packages that only these folders may import."""
 
-NO_TORCH = {"config", "data", "distributed", "documents", "errors", "families", "huggingface", "plan", "plugins", "backtest",
-            "reporting", "run", "sandbox", "serve", "tasks", "time_limit", "types", "verifiers"}  # fmt: skip
+NO_TORCH = {"config", "data", "distributed", "documents", "errors", "families", "huggingface", "plan", "plugins",
+            "backtest", "reporting", "run", "sandbox", "serve", "tasks", "time_limit", "types",
+            "verifiers"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}

@@ -22,7 +22,7 @@ class ConfigFile:
     def read(cls, path: Path) -> ConfigFile:
         """Raises `ModelError` when the file is missing or is not a JSON object."""
         try:
-            content = read_json(path)
+            content = read_json(path, finite=False)  # Python's Infinity is common in fields that nobody reads
         except FileNotFoundError:
             raise ModelError(f"{path}: missing; the directory is not a complete Hugging Face checkpoint") from None
         except (OSError, BrokenDocumentError) as error:

@@ -52,7 +52,7 @@ def _json_hash(path: Path) -> str | None:
     except (OSError, BrokenDocumentError):
         return None
     try:
-        content = parse_json(raw)
+        content = parse_json(raw, finite=False)
     except BrokenDocumentError:
         return blake3(raw).hexdigest()
     if isinstance(content, dict):

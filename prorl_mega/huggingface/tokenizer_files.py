@@ -79,7 +79,7 @@ class TokenizerFiles:
         if not path.is_file():
             return {}
         try:
-            value = read_json(path)
+            value = read_json(path, finite=False)
         except (OSError, BrokenDocumentError) as error:
             raise ModelError(f"{path}: {error}") from None
         if not isinstance(value, dict):

@@ -75,7 +75,7 @@ def read_finished_run(directory: Path) -> FinishedRun | None:
     most = min(min(int(a["samples"]), int(b["samples"])) for a, b in records)
     entropy = history.column("policy/entropy")
     return FinishedRun(
-        seed=int(history.settings["seed"]),
+        seed=int(history.settings.get("seed", 0)),
         problems=tuple(str(record["key"]) for record, _ in records),
         base={k: np.array([pass_at_k(a["samples"], a["solved"], k) for a, _ in records]) for k in {1, most}},
         final={k: np.array([pass_at_k(b["samples"], b["solved"], k) for _, b in records]) for k in {1, most}},

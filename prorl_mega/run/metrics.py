@@ -19,7 +19,7 @@ from prorl_mega.types import Metrics
 
 METRICS = "metrics.jsonl"
 RESETS = "reference/resets"  # since the run began
-LARGEST_NUMBER = 1.7e308  # that a float can hold
+_LARGEST = 1.7e308  # that a float can hold
 MEMORY_PREFIX = "memory/"  # like timings, not reproducible
 
 
@@ -48,6 +48,11 @@ def cut_metrics(path: Path, step: int) -> Metrics:
     return {name: float(value) for name, value in last.items() if value is not None and name != "step"}
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value of a row can be one of a metric."""
+    return type(value) in (int, float) and abs(value) <= _LARGEST
+
+
 def _fault(row: dict[str, Any] | None, before: int) -> str:
     """Why a line is no row of numbers that can follow the one of step `before`; empty if it is."""
     if row is None or not has_step(row):
@@ -55,7 +60,7 @@ def _fault(row: dict[str, Any] | None, before: int) -> str:
     if row["step"] <= before:
         return f"step {row['step']} after step {before}; steps rise"
     for name, value in row.items():
-        if value is not None and (type(value) not in (int, float) or abs(value) > LARGEST_NUMBER):
+        if value is not None and not is_number(value):
             return f"{name}={brief(value)} must be a number or null"
     resets = row.get(RESETS)
     if resets is not None and not (0 <= resets <= row["step"] and resets == int(resets)):

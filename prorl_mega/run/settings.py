@@ -76,6 +76,10 @@ def _faults(found: Any, default: Any, key: str = "") -> Iterator[tuple[str, str]
         yield key, f"is {brief(found)} and not a group of settings"
     elif isinstance(default, list) and not isinstance(found, list):
         yield key, f"is {brief(found)} and not a list"
+    elif isinstance(default, int | float) and type(found) not in _ALIKE[type(default)]:
+        yield key, f"is {brief(found)}, where {brief(default)} would do"
+    elif isinstance(default, str) and isinstance(found, dict | list):
+        yield key, f"is {brief(found)} and not a text"
     elif isinstance(found, dict):
         inner = default if isinstance(default, dict) else {}
         each_is_group: Any = {} if key == "tasks.mixture" else None
@@ -87,8 +91,6 @@ def _faults(found: Any, default: Any, key: str = "") -> Iterator[tuple[str, str]
     elif isinstance(found, list):
         for index, value in enumerate(found):
             yield from _faults(value, {} if key == "schedule.stages" else None, f"{key}[{index}]")
-    elif isinstance(default, int | float) and type(found) not in _ALIKE[type(default)]:
-        yield key, f"is {brief(found)}, where {brief(default)} would do"
     elif isinstance(found, int | float) and not abs(found) <= LARGEST[float]:  # NaN as well
         yield key, f"is {brief(found)} and not a number that settings may have"
 
