@@ -12,6 +12,7 @@ from typing import Any
 from prorl_mega.documents import BrokenDocumentError, read_content, read_json
 from prorl_mega.errors import ModelError
 
+_MOST_IDS = 1 << 24  # more than any vocabulary has
 _LARGEST_TEMPLATE = 16 << 20  # bytes
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -41,7 +42,7 @@ class TokenizerFiles:
         """The ids of `eos_token_id`, a number or a list, in generation_config.json or config.json."""
         value = self._read_json(name).get("eos_token_id")
         listed = value if isinstance(value, list) else [value]
-        return [each for each in listed if isinstance(each, int) and not isinstance(each, bool)]
+        return [each for each in listed if type(each) is int and 0 <= each < _MOST_IDS]
 
     def chat_template(self) -> str | None:
         """The source of the chat template: of the files if there are any, else of tokenizer_config.json.

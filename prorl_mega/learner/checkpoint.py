@@ -36,7 +36,7 @@ _CUDA_STATE = 16  # bytes: a seed and an offset
 _Size = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
-class LearnerManifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class LearnerManifest(msgspec.Struct, kw_only=True):
     """`learner.json`."""
 
     format: Literal[1] = 1

@@ -69,7 +69,8 @@ def read_finished_run(directory: Path) -> FinishedRun | None:
     if before is None or after is None:
         return None
     trained = {str(record["key"]): record for record in after["problems"]}
-    records = [(record, trained[record["key"]]) for record in before["problems"] if record["key"] in trained]
+    pairs = [(record, trained[record["key"]]) for record in before["problems"] if record["key"] in trained]
+    records = [pair for pair in pairs if all(record["samples"] for record in pair)]  # of some no answer was scored
     if not records:
         return None
     most = min(min(int(a["samples"]), int(b["samples"])) for a, b in records)

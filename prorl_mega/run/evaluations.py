@@ -34,9 +34,9 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 class _Problem(msgspec.Struct, omit_defaults=True):
     key: str
     task: str
-    samples: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    samples: _Count  # with a verdict
     solved: _Count
-    mean_reward: float
+    mean_reward: float | None
     prompt: str | msgspec.UnsetType = msgspec.UNSET
     completion: str | msgspec.UnsetType = msgspec.UNSET
 

@@ -27,6 +27,8 @@ DEEP = '{"label": ' + "[" * 100_000
 GOOD = {"label": "base", "step": 3, "settings": {}, "metrics": {"evaluation/pass@1": 0.25, "x": None},
         "problems": [{"key": "a/1", "task": "a", "samples": 4, "solved": 1, "mean_reward": 0.25}]}  # fmt: skip
 
+UNSCORED = GOOD | {"problems": [{"key": "a/1", "task": "a", "samples": 0, "solved": 0, "mean_reward": None}]}
+
 
 def with_row(number: int, **values: Any) -> Callable[[list[str]], None]:
     """A change that gives the row of a step other values; NaN and infinity are written as Python spells them."""
@@ -96,6 +98,8 @@ def put(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
 def test_an_evaluation_is_read(tmp_path: Path) -> None:
     (tmp_path / "base.json").write_text(json.dumps(GOOD))
     assert read_evaluation(tmp_path / "base.json") == GOOD
+    (tmp_path / "base.json").write_text(json.dumps(UNSCORED))
+    assert read_evaluation(tmp_path / "base.json") == UNSCORED
     old = {key: value for key, value in GOOD.items() if key != "settings"}
     (tmp_path / "base.json").write_text(json.dumps(old))
     assert read_evaluation(tmp_path / "base.json") == GOOD
@@ -108,9 +112,9 @@ def test_an_evaluation_is_read(tmp_path: Path) -> None:
         put("label", to=None), put("settings", to=[]), put("metrics", to=[]),
         put("metrics", "evaluation/pass@1", to="high"), put("metrics", "evaluation/pass@1", to=float("inf")),
         put("problems", to={}), put("problems", 0, to=7), put("problems", 0, "key", to=[]),
-        put("problems", 0, "samples", to=0), put("problems", 0, "samples", to=float("nan")),
+        put("problems", 0, "samples", to=float("nan")),
         put("problems", 0, "solved", to=5), put("problems", 0, "solved", to=-1), put("problems", 0, "solved", to="1"),
-        put("problems", 0, "mean_reward", to=None), put("problems", 0, "completion", to=7),
+        put("problems", 0, "mean_reward", to="x"), put("problems", 0, "completion", to=7),
     ],
     ids=itertools.count(),
 )  # fmt: skip
