@@ -25,7 +25,7 @@ _OPTIMIZER_STEPS = "optimizer_steps"  # checkpoints of earlier versions have it 
 
 
 def contradictions(checkpoint: SavedCheckpoint) -> list[str]:
-    """What is wrong with a checkpoint of a training run, one sentence each; empty if nothing is."""
+    """The faults of a checkpoint of a training run, one sentence each; empty if it has none."""
     try:
         return list(_contradictions(checkpoint))
     except (CheckpointError, ConfigError) as error:

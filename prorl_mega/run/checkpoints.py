@@ -77,7 +77,7 @@ class SavedCheckpoint:
 
 
 Audit = Callable[[SavedCheckpoint], list[str]]
-"""What is wrong with an intact checkpoint whose files contradict each other, one sentence each."""
+"""The faults of an intact checkpoint whose files contradict each other, one sentence each."""
 
 
 class Checkpoints:
