@@ -233,7 +233,9 @@ class Checkpoints:
         found = list(dict.fromkeys(fault for part in ranks.gather(faults) for fault in part))
         if found:
             return found
-        return list(ranks.broadcast(self._contradictions(directory) if ranks.is_first else []))
+        with ranks.raise_on_all_ranks(f"looking at {directory}"):
+            found = self._contradictions(directory) if ranks.is_first else []
+        return list(ranks.broadcast(found))
 
     def _contradictions(self, directory: Path) -> list[str]:
         """The faults of a checkpoint in which every file is what the manifest says."""
@@ -244,11 +246,11 @@ class Checkpoints:
         listed = {*manifest.read(directory).files, manifest.NAME}
         read = {each.name for pattern in _READ_BACK for each in directory.glob(pattern)}
         faults = [f"{name} is not listed in {manifest.NAME}" for name in sorted(read - listed)]
-        if text := checkpoint.unfinished():
-            try:
+        try:
+            if text := checkpoint.unfinished():
                 read_unfinished(text)
-            except ValueError as error:
-                faults.append(f"{UNFINISHED}: {error}")
+        except ValueError as error:
+            faults.append(f"{UNFINISHED}: {error}")
         return faults or self._audit(checkpoint)
 
     def _load(self, directory: Path) -> SavedCheckpoint:

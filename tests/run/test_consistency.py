@@ -147,7 +147,7 @@ CASES: list[tuple[str, Callable[[Path, str], None], str]] = [
     (
         SETTINGS,
         _yaml(put("settings", "schedule", to=3)),
-        r"settings\.yaml.* schedule is 3 and not a group",
+        r"does not contain settings: a group is none",
     ),
     (SETTINGS, _yaml(put("settings", "optimizer", "learning_rate", to=float("nan"))), r"learning_rate is nan and not"),
     (SETTINGS, _yaml(put("settings", "seed", to="one")), r"seed is 'one', where \d+ would do"),
@@ -156,6 +156,7 @@ CASES: list[tuple[str, Callable[[Path, str], None], str]] = [
     (UNFINISHED, _raw("{}}"), r"unfinished\.json: not valid JSON"),
     (UNFINISHED, _raw('{"additions": [{"a": "x"}]}'), r"unfinished\.json: Expected `float`, got `str`"),
     (UNFINISHED, _raw('{"seconds": {"step": NaN}}'), r"unfinished\.json: .*seconds"),
+    (UNFINISHED, _raw(b"\xff"), r"unfinished\.json: 'utf-8' codec"),
     (UNFINISHED, _raw(DEEP), r"unfinished\.json: more than 64"),
 ]
 
