@@ -28,11 +28,13 @@ from prorl_mega.config.messages import explain
 from prorl_mega.config.schedule_checks import schedule_problems
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
-from prorl_mega.errors import ConfigError, exit_status
+from prorl_mega.documents import brief
+from prorl_mega.errors import ConfigError, DataError, exit_status
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.run.changes import before_changes
 from prorl_mega.run.decisions import NAME, SettingChange, read_changes, read_decisions, to_row
 from prorl_mega.run.jsonl import read_rows, to_lines
+from prorl_mega.run.metrics import is_number
 from prorl_mega.run.settings import read_tree, with_defaults
 from prorl_mega.types import Event, Metrics
 
@@ -160,7 +162,11 @@ def _parsed(overrides: list[str]) -> Any:
 
 
 def _metrics(row: dict[str, Any]) -> Metrics:
-    """The metrics that the controller saw: values that were not finite are null in the file."""
+    """The metrics that the controller saw: values that were not finite are null in the file. Raises DataError for a
+    value that is no number."""
+    for name, value in row.items():
+        if value is not None and not is_number(value):
+            raise DataError(f"metrics of step {row['step']}: {name}={brief(value)} must be a number or null")
     return {name: math.nan if value is None else float(value) for name, value in row.items() if name != "step"}
 
 

@@ -21,6 +21,7 @@ from prorl_mega.config.schema import (
 )
 from prorl_mega.config.stages import longest_response
 from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.errors import CheckpointError
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
 from prorl_mega.protocols import Controller, Rollout
@@ -86,11 +87,19 @@ class Parts:
         self.learner.save(directory)
         if self.learner.layout.rank == 0:
             write_companions(directory / MODEL, self.companions)
-        return {"controller": self.controller.state_dict(), "problems": self.problems.state_dict()}
+        return {
+            "controller": self.controller.state_dict(),
+            "problems": self.problems.state_dict(),
+            "optimizer_steps": self.learner.optimizer_steps,
+        }
 
     def restore(self, directory: Path) -> None:
         """Continue exactly where `save` was called; `build` has restored the state outside of this rank's files."""
-        self.learner.load(directory)
+        try:
+            self.learner.load(directory)
+        except CheckpointError as error:
+            more = f"; move {directory} away to go on from the checkpoint before it"
+            raise CheckpointError(f"{error}{more}") from error
 
 
 @contextlib.contextmanager

@@ -100,10 +100,11 @@ def _scores(metrics: Metrics) -> str:
 
 
 def main(config: RunConfig) -> ExitCode:
+    from prorl_mega.consistency import contradictions
     from prorl_mega.sampler import build_sampler, join_job  # seconds of imports, after the settings have been checked
 
     ranks = join_job(config)
-    with TrainingRun(config, ranks) as run, build_sampler(config, run, ranks) as sampler:
+    with TrainingRun(config, ranks, contradictions) as run, build_sampler(config, run, ranks) as sampler:
         try:
             step = run.look_at(sampler.policy.restore)
             if config.model.weights is WeightSource.random and sampler.policy.checkpoint is None:

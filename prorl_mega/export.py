@@ -11,12 +11,14 @@ alone, copied to another machine, can be exported; those of version 0.1 need the
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.documents import BrokenDocumentError, brief, read_content
 from prorl_mega.errors import CheckpointError, ConfigError, exit_status
 from prorl_mega.huggingface.config import describe
 from prorl_mega.run import manifest
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}  # of model.precision, by their names in torch
 SHARD_BYTES = 5 << 30  # of one safetensors file
+
+_NAME = re.compile(r"step_\d{6,}")
 
 
 def export(source: Path, target: Path, *, best: bool = False, dtype: str | None = None) -> Path:
@@ -50,6 +54,8 @@ def export(source: Path, target: Path, *, best: bool = False, dtype: str | None 
         checkpoint = _this(source)
     file = checkpoint.parents[1] / "config.yaml"
     settings = read_settings(file) if file.is_file() else {}
+    if not (checkpoint / MODEL).is_dir() and not isinstance(settings.get("model.path"), str):
+        raise ConfigError(f"{file} has no model.path, and {checkpoint} no {MODEL}/; one of them has to say the model")
     model = checkpoint / MODEL if (checkpoint / MODEL).is_dir() else Path(settings["model.path"])
     stream = stream_saved(policy_files(checkpoint), describe(model, settings.get("model.family")))
     save_directory(_as_dtype(stream, dtype), model, target, max_shard_bytes=SHARD_BYTES, writes=True)
@@ -74,12 +80,14 @@ def _newest(run: Path) -> Path:
 
 def _best(run: Path) -> Path:
     try:
-        name = (run / "checkpoints" / BEST).read_text(encoding="utf-8").strip()
-    except OSError:
+        name = read_content(run / "checkpoints" / BEST).decode("utf-8", "replace").strip()
+    except (OSError, BrokenDocumentError):
         raise ConfigError(
             f"{run} has no best checkpoint: schedule.keep_best=true keeps the one that validates best"
         ) from None
-    return _this(run / "checkpoints" / Path(name).name)
+    if _NAME.fullmatch(name) is None:
+        raise ConfigError(f"{run}/checkpoints/{BEST} has {brief(name)} in place of a name; give one of step_*")
+    return _this(run / "checkpoints" / name)
 
 
 def _this(checkpoint: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ import prorl_mega
 from prorl_mega.collect import Collector, Sampling
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.distributed.collectives import broadcast_bytes
+from prorl_mega.errors import DataError
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.settings import to_plain
 from prorl_mega.run.signals import Interrupted
@@ -27,7 +29,7 @@ from prorl_mega.types import Group, Problem, Sample
 SETTINGS = ("model", "rollout", "evaluation", "tasks", "seed")  # that results may depend on, beside policy and sampling
 
 
-class _Part(msgspec.Struct):
+class FinishedPart(msgspec.Struct):
     """The groups of one part on disk; problems are drawn again at every start."""
 
     prompts: list[np.ndarray]  # [P] int32 each
@@ -55,18 +57,29 @@ def collect_in_parts(
     groups: list[Group] = []
     for index, part in enumerate(parts):
         if index < len(found):
-            groups += _groups(part, decode(found[index], _Part))
+            groups += _groups(part, read_part(found[index], part, sampling, run.directory))
             continue
         try:
             fresh = collector.collect(part, sampling)
         except Interrupted:
             raise Interrupted(f"{len(groups)} of its {len(problems)} problems are done and kept") from None
-        kept.append(encode(_Part([group.prompt_tokens for group in fresh], [group.samples for group in fresh])))
+        kept.append(encode(FinishedPart([group.prompt_tokens for group in fresh], [group.samples for group in fresh])))
         groups += fresh
     return groups
 
 
-def _groups(problems: list[Problem], part: _Part) -> list[Group]:
+def read_part(record: bytes, problems: list[Problem], sampling: Sampling, run: Path) -> FinishedPart:
+    """A part that an earlier job has finished. Raises DataError for one that is not of these problems."""
+    try:
+        part: FinishedPart = decode(record, FinishedPart)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{run}/evaluation: a .part file cannot be read ({error}); delete it, and go on") from None
+    if len(part.prompts) != len(problems) or [len(each) for each in part.samples] != [sampling.samples] * len(problems):
+        raise DataError(f"{run}/evaluation: a .part file is of other problems; delete it, and go on")
+    return part
+
+
+def _groups(problems: list[Problem], part: FinishedPart) -> list[Group]:
     return [
         Group(problem=problem, prompt_tokens=prompt, samples=samples)
         for problem, prompt, samples in zip(problems, part.prompts, part.samples, strict=True)

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from prorl_mega.documents import read_yaml
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError, exit_status
 from prorl_mega.reporting.arms import Arm, FinishedRun, compare_arms, read_finished_run, table
 from prorl_mega.reporting.curves import write_curves
@@ -47,8 +46,8 @@ class Study:
 def read_study(path: Path) -> Study:
     """The study in a file. Raises ConfigError that names the file and the key."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     if not isinstance(content, dict) or set(content) != _KEYS:
         raise ConfigError(f"{path}: must have the keys {', '.join(sorted(_KEYS))}")

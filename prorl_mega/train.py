@@ -106,10 +106,11 @@ def improve(step: int, settings: RunConfig, parts: Parts, run: TrainingRun, log:
 def main(config: RunConfig) -> ExitCode:
     """One rank of the job: join the others, open the run directory, build the parts, train."""
     from prorl_mega.build import build  # seconds of imports, after the settings have been checked
+    from prorl_mega.consistency import contradictions
     from prorl_mega.sampler import join_job
 
     ranks = join_job(config)
-    with TrainingRun(config, ranks) as run:
+    with TrainingRun(config, ranks, contradictions) as run:
         with build(config, run, ranks) as parts:
             try:
                 code = train(config, run, parts)

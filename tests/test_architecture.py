@@ -16,16 +16,18 @@ MAX_KERNEL = 90  # of a Triton kernel, whose variables live in the registers of 
 ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "boundary", "backtest", "report", "serve"}
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
-BASE = {"protocols", "types", "errors", "plugins", "checksum", "config", "distributed", "families", "huggingface"}
+BASE = {"protocols", "types", "errors", "plugins", "checksum", "documents", "config", "distributed", "families",
+        "huggingface"}  # fmt: skip
 MAY_IMPORT = {
     "errors": {"errors"},
     "plugins": {"plugins", "errors"},
     "types": {"types"},
     "time_limit": {"time_limit"},
+    "documents": {"documents"},
     "distributed": {"distributed", "errors"},
     "families": {"families", "errors"},
-    "huggingface": {"huggingface", "families", "errors", "plugins", "time_limit"},
-    "config": {"config", "families", "huggingface", "distributed", "errors", "plugins"},
+    "huggingface": {"huggingface", "families", "documents", "errors", "plugins", "time_limit"},
+    "config": {"config", "families", "huggingface", "distributed", "documents", "errors", "plugins"},
     "checksum": {"checksum"},
     "protocols": BASE,
     "recipe": BASE | {"recipe"},
@@ -46,8 +48,9 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
          "pyarrow": {"data"}, "huggingface_hub": {"data"}}  # fmt: skip
 """Third-party packages that only these folders may import."""
 
-NO_TORCH = {"config", "data", "distributed", "errors", "families", "huggingface", "plan", "plugins", "backtest",
-            "reporting", "run", "sandbox", "serve", "tasks", "time_limit", "types", "verifiers"}  # fmt: skip
+NO_TORCH = {"config", "data", "distributed", "documents", "errors", "families", "huggingface", "plan", "plugins",
+            "backtest", "reporting", "run", "sandbox", "serve", "tasks", "time_limit", "types",
+            "verifiers"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}

@@ -36,6 +36,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import prorl_mega
 from prorl_mega.config.command_line import flags_first, refuse_odd_choices
+from prorl_mega.config.config_source import bound_config_files
 from prorl_mega.config.keys import Branch
 from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.renamed import RENAMED
@@ -65,7 +66,8 @@ def root_config(schema: type) -> str:
 
 
 def register() -> None:
-    """Make the settings classes known to Hydra; root files name them in their defaults lists."""
+    """Make the settings classes known to Hydra, whose files name them in their defaults lists, and bound its files."""
+    bound_config_files()
     store = ConfigStore.instance()
     for schema in (RunConfig, WarmstartConfig):
         store.store(name=f"{root_config(schema)}_schema", node=schema, provider="prorl_mega")

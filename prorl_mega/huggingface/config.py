@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prorl_mega.documents import brief
 from prorl_mega.errors import ConfigError, ModelError
 from prorl_mega.families.family import Family, ModelDescription
 from prorl_mega.families.registry import FAMILIES
@@ -15,6 +16,9 @@ from prorl_mega.huggingface.config_fields import refuse_other_arithmetic, unknow
 from prorl_mega.huggingface.config_file import ConfigFile
 from prorl_mega.huggingface.rope import read_rope
 from prorl_mega.plugins import load
+
+_MOST_LAYERS, _MOST_HEADS = 4096, 1 << 14  # several times those of the largest models that were ever published
+_WIDEST, _MOST_TOKENS = 1 << 20, 1 << 24
 
 
 def describe(path: str | Path, family: str | None = None) -> ModelDescription:
@@ -29,22 +33,23 @@ def describe(path: str | Path, family: str | None = None) -> ModelDescription:
     config = ConfigFile.read(directory / "config.json")
     of = _family(config, family)
     refuse_other_arithmetic(config, of)
-    heads, hidden = config.integer("num_attention_heads"), config.integer("hidden_size")
-    kv_heads = config.integer("num_key_value_heads", heads if of.may_lack_kv_heads else None)
+    heads = config.integer("num_attention_heads", most=_MOST_HEADS)
+    hidden = config.integer("hidden_size", most=_WIDEST)
+    kv_heads = config.integer("num_key_value_heads", heads if of.may_lack_kv_heads else None, most=_MOST_HEADS)
     if heads % kv_heads:
         raise config.error(f"num_attention_heads={heads} is not a multiple of num_key_value_heads={kv_heads}")
-    head_dim = config.integer("head_dim", of.head_dim or hidden // heads)
+    head_dim = config.integer("head_dim", of.head_dim or hidden // heads, most=_WIDEST)
     theta, rotary_dim, scaling = read_rope(config, of, head_dim)
     max_positions, bound_by = _positions(config, of, scaling)
     return ModelDescription(
         family=of,
-        layers=config.integer("num_hidden_layers"),
+        layers=config.integer("num_hidden_layers", most=_MOST_LAYERS),
         hidden_size=hidden,
-        ffn_size=config.integer("intermediate_size"),
+        ffn_size=config.integer("intermediate_size", most=_WIDEST),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        vocab_size=config.integer("vocab_size"),
+        vocab_size=config.integer("vocab_size", most=_MOST_TOKENS),
         max_positions=max_positions,
         positions_bound_by=bound_by,
         rope_theta=theta,
@@ -100,13 +105,13 @@ def _family(config: ConfigFile, reference: str | None) -> Family:
         given: Family = load(reference, what="model family", key="model.family", kind=Family)
         known = {given.architecture: given}
     works = f"these work: {', '.join(known)}"
-    known_code = config.fields.get("model_type") in {each.model_type for each in known.values()} - {None}
+    known_code = config.name("model_type") in {each.model_type for each in known.values()} - {None}
     if config.fields.get("auto_map") and not known_code:
         raise config.error(f"auto_map asks for code from the checkpoint, which is never run; {works}")
-    names = config.fields.get("architectures") or []
+    names = config.names("architectures")
     if len(names) != 1 or names[0] not in known:
         more = "" if reference else "; model.family names a file for another one (examples/my_family.py)"
-        raise config.error(f"architectures={names} is not supported; {works}{more}")
+        raise config.error(f"architectures={brief(names)} is not supported; {works}{more}")
     return known[names[0]]
 
 
@@ -130,7 +135,7 @@ def _positions(config: ConfigFile, family: Family, scaling: RopeScaling | None) 
 
 def _window(config: ConfigFile, family: Family) -> int | None:
     """The sliding window of any layer; None: all layers attend to everything."""
-    types = set(config.fields.get("layer_types") or [])
+    types = set(config.names("layer_types"))
     if other := types - {"full_attention", "sliding_attention"}:
         raise config.error(
             f"layer_types: {min(map(str, other))!r} is not supported; 'full_attention' and 'sliding_attention' work"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prorl_mega.documents import brief
 from prorl_mega.families.family import Family
 from prorl_mega.huggingface.config_file import ConfigFile
 
@@ -60,7 +61,8 @@ def refuse_other_arithmetic(config: ConfigFile, family: Family) -> None:
     """Raise `ModelError` for a field with a value that the learner does not compute."""
     if family.model_type is not None and config.fields.get("model_type", family.model_type) != family.model_type:
         raise config.error(
-            f"model_type={config.fields['model_type']!r} does not fit {family.architecture}; {family.model_type!r} does"
+            f"model_type={brief(config.fields['model_type'])} does not fit {family.architecture}; "
+            f"{family.model_type!r} does"
         )
     if config.fields.get("quantization_config"):
         raise config.error("quantization_config: quantized weights cannot be trained; use the unquantized checkpoint")
@@ -81,4 +83,4 @@ def unknown_fields(config: ConfigFile) -> tuple[str, ...]:
 
 def _spelled(value: Any) -> str:
     """A value as JSON spells it, as far as that differs in a word."""
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else brief(value)

@@ -15,6 +15,8 @@ from typing import Any
 
 from blake3 import blake3
 
+from prorl_mega.documents import LARGEST_JSON, BrokenDocumentError, parse_json, read_content, read_json
+
 WEIGHTS = "the weights"
 _SAMPLE = 4096  # bytes
 _READ = {
@@ -46,12 +48,12 @@ def contents(directory: str | Path, *, weights: bool) -> dict[str, str]:
 
 def _json_hash(path: Path) -> str | None:
     try:
-        raw = path.read_bytes()
-    except OSError:
+        raw = read_content(path)
+    except (OSError, BrokenDocumentError):
         return None
     try:
-        content = json.loads(raw)
-    except ValueError:
+        content = parse_json(raw, finite=False)
+    except BrokenDocumentError:
         return blake3(raw).hexdigest()
     if isinstance(content, dict):
         keys = _READ[path.name] or [key for key in content if key not in _COSMETIC]
@@ -67,7 +69,7 @@ def _weights_hash(directory: Path) -> str | None:
     try:
         for path in _weight_files(directory):
             tensors += _samples(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, struct.error):
         return None
     digest = blake3()
     for name, content in sorted(tensors):
@@ -77,7 +79,7 @@ def _weights_hash(directory: Path) -> str | None:
 
 def _weight_files(directory: Path) -> list[Path]:
     index = directory / "model.safetensors.index.json"
-    names = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ["model.safetensors"]
+    names = read_json(index)["weight_map"].values() if index.is_file() else ["model.safetensors"]
     return [directory / Path(name).name for name in sorted(set(names))]
 
 
@@ -85,9 +87,9 @@ def _samples(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name of every tensor, and its type, its shape and the bytes of it that are looked at."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        if length > path.stat().st_size:
+        if length > min(LARGEST_JSON, path.stat().st_size):
             raise ValueError("not a safetensors file")
-        header: dict[str, Any] = json.loads(file.read(length))
+        header: dict[str, Any] = parse_json(file.read(length))
         header.pop("__metadata__", None)
         for name, tensor in header.items():
             start, end = tensor["data_offsets"]
@@ -95,5 +97,5 @@ def _samples(path: Path) -> Iterator[tuple[str, bytes]]:
             parts = []
             for place in (start, start + (end - start) // 2):
                 file.seek(8 + length + place)
-                parts.append(file.read(min(_SAMPLE, end - place)))
+                parts.append(file.read(min(_SAMPLE, max(0, end - place))))
             yield name, b"".join([about, *parts])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from prorl_mega.documents import brief
 from prorl_mega.families.family import Family
 from prorl_mega.families.rope import LinearScaling, Llama3Scaling, LongRopeScaling, RopeScaling, YarnScaling
 from prorl_mega.huggingface.config_file import ConfigFile
@@ -23,9 +24,9 @@ def read_rope(config: ConfigFile, family: Family, head_dim: int) -> tuple[float,
     """
     rope = _parameters(config)
     theta = rope.number("rope_theta")
-    kind = rope.fields["rope_type"]
-    if kind not in family.rope_types:
-        raise config.error(f"RoPE scaling {kind!r} is not supported; {_listed(family.rope_types)} work")
+    kind = rope.name("rope_type")
+    if kind is None or kind not in family.rope_types:
+        raise config.error(f"RoPE scaling {brief(kind)} is not supported; {_listed(family.rope_types)} work")
     partial = rope.number("partial_rotary_factor", 1.0)
     if partial > 1 or (partial != 1 and not family.partial_rotary):
         raise config.error(f"partial_rotary_factor={partial:g} is not supported; only whole-head rotation works")
@@ -51,7 +52,9 @@ def _parameters(config: ConfigFile) -> ConfigFile:
     if unknown := sorted(fields.keys() - _KNOWN):
         raise config.error(f"{source}: {unknown[0]} is not supported; {_listed(sorted(_KNOWN))} are known")
     if fields.get("type", fields.get("rope_type")) != fields.get("rope_type", fields.get("type")):
-        raise config.error(f"{source}: rope_type={fields['rope_type']!r} and type={fields['type']!r}; remove one")
+        raise config.error(
+            f"{source}: rope_type={brief(fields['rope_type'])} and type={brief(fields['type'])}; remove one"
+        )
     fields.setdefault("rope_type", fields.get("type", "default"))
     fields.setdefault("rope_theta", config.fields.get("rope_theta", 10_000.0))
     if "partial_rotary_factor" in config.fields:

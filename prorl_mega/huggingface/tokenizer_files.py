@@ -5,13 +5,15 @@ They are read as transformers reads them, so that a directory means the same her
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from prorl_mega.documents import BrokenDocumentError, read_content, read_json
 from prorl_mega.errors import ModelError
 
+_MOST_IDS = 1 << 24  # more than any vocabulary has
+_LARGEST_TEMPLATE = 16 << 20  # bytes
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -40,7 +42,7 @@ class TokenizerFiles:
         """The ids of `eos_token_id`, a number or a list, in generation_config.json or config.json."""
         value = self._read_json(name).get("eos_token_id")
         listed = value if isinstance(value, list) else [value]
-        return [each for each in listed if isinstance(each, int) and not isinstance(each, bool)]
+        return [each for each in listed if type(each) is int and 0 <= each < _MOST_IDS]
 
     def chat_template(self) -> str | None:
         """The source of the chat template: of the files if there are any, else of tokenizer_config.json.
@@ -54,7 +56,8 @@ class TokenizerFiles:
         source: Any = {name: self._read_text(path) for name, path in named.items()}
         source = source or self._read_json("tokenizer_config.json").get("chat_template")
         if isinstance(source, list):
-            source = {each["name"]: each["template"] for each in source if isinstance(each, dict) and "name" in each}
+            named_here = [each for each in source if isinstance(each, dict) and isinstance(each.get("name"), str)]
+            source = {each["name"]: each.get("template") for each in named_here}
         if isinstance(source, dict):
             if source and "default" not in source:
                 raise ModelError(
@@ -68,8 +71,8 @@ class TokenizerFiles:
 
     def _read_text(self, path: Path) -> str:
         try:
-            return path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            return read_content(path, _LARGEST_TEMPLATE).decode("utf-8")
+        except (OSError, ValueError) as error:
             raise ModelError(f"{path}: cannot be read: {error}") from None
 
     def _read_json(self, name: str) -> dict[str, Any]:
@@ -77,9 +80,9 @@ class TokenizerFiles:
         if not path.is_file():
             return {}
         try:
-            value = json.loads(self._read_text(path))
-        except ValueError as error:
-            raise ModelError(f"{path}: not JSON: {error}") from None
+            value = read_json(path, finite=False)
+        except (OSError, BrokenDocumentError) as error:
+            raise ModelError(f"{path}: {error}") from None
         if not isinstance(value, dict):
             raise ModelError(f"{path}: must hold a JSON object")
         return value

@@ -5,11 +5,14 @@ Only headers are read, so this is quick for checkpoints of any size.
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
+
+from prorl_mega.documents import BrokenDocumentError, parse_json
 from prorl_mega.errors import ModelError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.mapping_registry import MappingRegistry
@@ -56,7 +59,7 @@ def read_headers(path: str | Path) -> dict[str, StoredTensor]:
     single = directory / "model.safetensors"
     if index.exists():
         weight_map = ConfigFile.read(index).fields.get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
+        if not isinstance(weight_map, dict) or not weight_map or not _are_texts(weight_map):
             raise ModelError(f"{index}: has no weight_map; the file is incomplete, copy the checkpoint again")
         tensors: dict[str, StoredTensor] = {}
         for file_name in sorted(set(weight_map.values())):
@@ -80,6 +83,18 @@ def read_headers(path: str | Path) -> dict[str, StoredTensor]:
     raise ModelError(f"{directory}: has neither model.safetensors nor model.safetensors.index.json")
 
 
+def _are_texts(weight_map: dict[str, object]) -> bool:
+    return all(isinstance(holder, str) for holder in weight_map.values())
+
+
+class _Entry(msgspec.Struct):
+    """A tensor in a safetensors header."""
+
+    dtype: str
+    shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
+    data_offsets: tuple[Annotated[int, msgspec.Meta(ge=0)], Annotated[int, msgspec.Meta(ge=0)]]
+
+
 def _header(file: Path) -> dict[str, StoredTensor]:
     """The tensors in a safetensors header; raises when the file's size is not what the header promises."""
     if not file.exists():
@@ -92,13 +107,11 @@ def _header(file: Path) -> dict[str, StoredTensor]:
             raise ModelError(f"{file}: truncated or not a safetensors file ({size} bytes)")
         header = stream.read(length)
     try:
-        tensors = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
-        expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-        found = {
-            name: StoredTensor(file=file, dtype=entry["dtype"], shape=tuple(entry["shape"]))
-            for name, entry in tensors.items()
-        }
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        listed = parse_json(header)
+        tensors = {name: msgspec.convert(each, _Entry) for name, each in listed.items() if name != "__metadata__"}
+        expected = 8 + length + max((entry.data_offsets[1] for entry in tensors.values()), default=0)
+        found = {name: StoredTensor(file=file, dtype=each.dtype, shape=each.shape) for name, each in tensors.items()}
+    except (BrokenDocumentError, msgspec.ValidationError, AttributeError):
         raise ModelError(f"{file}: its safetensors header is damaged; copy the file again") from None
     if size != expected:
         raise ModelError(f"{file}: has {size} bytes but its header promises {expected}; copy the file again")

@@ -13,21 +13,41 @@ appear at once or not at all and checks the files before `load`.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
+import msgspec
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from prorl_mega.documents import read_json
 from prorl_mega.errors import CheckpointError
 from prorl_mega.run.storage import fsync_path
 from prorl_mega.types import ParallelLayout
 
 FORMAT = 1
 MANIFEST = "learner.json"
+_CUDA_STATE = 16  # bytes: a seed and an offset
+_Size = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+
+class LearnerManifest(msgspec.Struct, kw_only=True):
+    """`learner.json`."""
+
+    format: Literal[1] = 1
+    tensor: _Size  # ranks, as of the other two
+    pipeline: _Size
+    data: _Size
+    optimizer_steps: Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # since the optimizer was last fresh
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return self.tensor, self.pipeline, self.data
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -51,19 +71,35 @@ def random_state(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Put torch's generators back into `states`."""
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
+    """Put torch's generators back into `states`. Raises CheckpointError for states that are none."""
+    for name, now in random_state(device).items():
+        saved = states.get(name)
+        if saved is None or saved.shape != now.shape or saved.dtype != now.dtype:
+            is_now = "nothing" if saved is None else f"{saved.dtype} {list(saved.shape)}"
+            raise CheckpointError(
+                f"the random state {name!r} in the checkpoint is {is_now}, this run needs {now.dtype} {list(now.shape)}"
+            )
+    try:
+        torch.set_rng_state(states["cpu"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"], device)
+    except RuntimeError as error:
+        raise CheckpointError(f"the random state in the checkpoint is not one of torch's: {error}") from None
 
 
 def _files(layout: ParallelLayout) -> Iterator[tuple[str, str, bool]]:
     """(part of the state, file name, whether this rank writes it)."""
-    shard = f"tp{layout.tensor_rank:02d}-pp{layout.pipeline_rank:02d}"
+    for part, name in _names(layout.tensor_rank, layout.pipeline_rank, layout.data_rank):
+        yield part, name, part in ("optimizer", "random") or layout.data_rank == 0
+
+
+def _names(tensor_rank: int, pipeline_rank: int, data_rank: int) -> Iterator[tuple[str, str]]:
+    """(part of the state, file name) of a rank."""
+    shard = f"tp{tensor_rank:02d}-pp{pipeline_rank:02d}"
     for part in ("policy", "reference", "best"):
-        yield part, f"{part}-{shard}.safetensors", layout.data_rank == 0
+        yield part, f"{part}-{shard}.safetensors"
     for part in ("optimizer", "random"):
-        yield part, f"{part}-{shard}-dp{layout.data_rank:02d}.safetensors", True
+        yield part, f"{part}-{shard}-dp{data_rank:02d}.safetensors"
 
 
 def save_state(directory: Path, layout: ParallelLayout, state: LearnerState) -> None:
@@ -74,22 +110,21 @@ def save_state(directory: Path, layout: ParallelLayout, state: LearnerState) -> 
             save_file(tensors, directory / name)
             fsync_path(directory / name)
     if layout.rank == 0:
-        manifest = {
-            "format": FORMAT,
-            "tensor": layout.tensor_size,
-            "pipeline": layout.pipeline_size,
-            "data": layout.data_size,
-            "optimizer_steps": state.optimizer_steps,
-        }
-        (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        manifest = LearnerManifest(
+            tensor=layout.tensor_size,
+            pipeline=layout.pipeline_size,
+            data=layout.data_size,
+            optimizer_steps=state.optimizer_steps,
+        )
+        (directory / MANIFEST).write_text(json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n")
         fsync_path(directory / MANIFEST)
     fsync_path(directory)
 
 
 def load_state(directory: Path, layout: ParallelLayout) -> LearnerState:
     """Read this rank's files. Raises CheckpointError when one is missing or broken or the layout is another."""
-    manifest = _manifest(directory / MANIFEST)
-    saved = tuple(manifest[key] for key in ("tensor", "pipeline", "data"))
+    manifest = read_manifest(directory)
+    saved = manifest.sizes
     wanted = (layout.tensor_size, layout.pipeline_size, layout.data_size)
     if saved != wanted:
         raise CheckpointError(
@@ -102,7 +137,7 @@ def load_state(directory: Path, layout: ParallelLayout) -> LearnerState:
         for part, name, _ in _files(layout)
         if part != "best" or (directory / name).exists()
     }
-    return LearnerState(optimizer_steps=manifest["optimizer_steps"], **parts)
+    return LearnerState(optimizer_steps=manifest.optimizer_steps, **parts)
 
 
 def copy_into(live: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], what: str) -> None:
@@ -125,25 +160,50 @@ def _layout_text(sizes: tuple[int, ...]) -> str:
     return f"tensor={sizes[0]} pipeline={sizes[1]} data={sizes[2]}"
 
 
-def _manifest(path: Path) -> dict[str, int]:
+def read_manifest(directory: Path) -> LearnerManifest:
+    """`learner.json` of a checkpoint. Raises CheckpointError that names the file and the key."""
+    path = directory / MANIFEST
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise CheckpointError(f"{path} is not a learner checkpoint of format {FORMAT}")
+        return msgspec.convert(content, LearnerManifest)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a learner checkpoint of format {FORMAT}")
-    for key in ("tensor", "pipeline", "data", "optimizer_steps"):
-        if not isinstance(content.get(key), int) or content[key] < 0:
-            raise CheckpointError(f"{path}: {key!r} is {content.get(key)!r}, must be a non-negative integer")
-    return content
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def refuse_odd_random_state(directory: Path) -> None:
+    """Raise CheckpointError for a file of generator states in which one is of another size than torch's."""
+    sizes = {"cpu": len(torch.get_rng_state()), "cuda": _CUDA_STATE}
+    for path in sorted(directory.glob("random-*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+                shapes = {name: (each.get_dtype(), list(each.get_shape())) for name, each in found.items()}
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path.name} is damaged: {error}") from error
+        wanted = {name: ("U8", [sizes[name]]) for name in sizes if name == "cpu" or name in shapes}
+        if shapes != wanted:
+            raise CheckpointError(f"{path.name} has the random states {shapes}; {wanted} work")
+
+
+def missing_files(manifest: LearnerManifest, found: Collection[str]) -> list[str]:
+    """The files of all ranks that a checkpoint with this manifest must have and that are not among those `found`."""
+    ranks = itertools.product(*map(range, manifest.sizes))
+    names = [name for place in ranks for part, name in _names(*place) if part != "best"]
+    return sorted(set(names) - set(found))
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+    for name, value in tensors.items():
+        if value.is_floating_point() and value.numel() and not torch.isfinite(torch.stack(value.aminmax())).all():
+            raise CheckpointError(f"{path}: {name} is not finite")
+    return tensors

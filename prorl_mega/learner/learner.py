@@ -128,6 +128,11 @@ class MegatronLearner:
         self._optimizer.adopt_parameters()
         self.reset_reference(clear_optimizer=True)
 
+    @property
+    def optimizer_steps(self) -> int:
+        """Steps of the optimizer since it was last fresh."""
+        return self._optimizer.steps
+
     def reference_parameters(self) -> dict[str, torch.Tensor]:
         """This rank's shards of the reference policy, by the names of `parameters`: to be written into."""
         return self._weights.tensors(REFERENCE)

@@ -32,6 +32,9 @@ def with_gradient_buffers(model: MegatronModule, kind: OptimizerKind) -> Distrib
     return DistributedDataParallel(config=model.config, ddp_config=settings, module=model)
 
 
+_SQUARES = "exp_avg_sq"  # the second moment, as every Adam calls it
+
+
 class Optimizer:
     """The steps of an update after the backward pass, one method each, and the state for checkpoints."""
 
@@ -117,6 +120,8 @@ class Optimizer:
                         f"optimizer state {name}/{quantity} is {value.dtype} {list(value.shape)}, "
                         f"this run needs torch.float32 {list(shard.shape)}"
                     )
+                if quantity == _SQUARES and (value < 0).any():
+                    raise CheckpointError(f"optimizer state {name}/{quantity} has a mean of squares below 0")
                 if quantity == "main":
                     shard.data.copy_(value)
                 else:

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from typing import Any
 
 from prorl_mega.config.keys import get_setting, with_settings
@@ -26,25 +25,12 @@ from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import CheckpointError
 from prorl_mega.recipe.carry_over import carried_over, watched
 from prorl_mega.recipe.coefficient import next_entropy_coef, next_kl_factor
+from prorl_mega.recipe.controller_state import SETTINGS, ProgressState, read_state
 from prorl_mega.recipe.entropy_band import ENTROPY, HIGH, BandState, EntropyBand
 from prorl_mega.recipe.triggers import KL, SCORE, ResetTriggers, TriggerState
 from prorl_mega.types import Decision, Event, Metrics, StepHyperparams
 
 WARMUP_START = 0.1  # of the learning rate
-SETTINGS = "settings"  # key of the state
-
-
-@dataclass(slots=True)
-class ProgressState:
-    """The position of the run and what has been adjusted; plain JSON values."""
-
-    stage: int = 0
-    stage_start: int = 0  # step after which the stage began
-    last_clear: int = 0  # step after which the optimizer was last fresh
-    kl_factor: float = 1.0  # of the recipe's coefficient
-    entropy_coef: float | None = None  # None: the recipe's
-    entropy_integral: float = 0.0  # Σ (target − entropy)
-    knob: float | None = None  # None: not moved in this stage
 
 
 class ProRLController:
@@ -126,24 +112,17 @@ class ProRLController:
 
         Raises CheckpointError for a state of another program.
         """
-        parts = self._parts()
-        state = _with_knob(state)
-        before = {}
-        if isinstance(state, dict) and isinstance(state.get(SETTINGS), dict):  # version 0.1 had none
-            before, state = state[SETTINGS], {name: part for name, part in state.items() if name != SETTINGS}
-        _check_keys(state, parts, "controller state")
-        for name, part in parts.items():
-            _check_keys(state[name], [field.name for field in fields(part)], f"controller state {name!r}")
-        if state["progress"]["stage"] >= len(self._stages):
+        saved = read_state(state)
+        if saved.progress.stage >= len(self._stages):
             raise CheckpointError(
-                f"the checkpoint is in stage {state['progress']['stage'] + 1} of the schedule, which has "
+                f"the checkpoint is in stage {saved.progress.stage + 1} of the schedule, which has "
                 f"{len(self._stages)} now; resume with the schedule that the run was started with"
             )
-        stage = self.stages[state["progress"]["stage"]]
-        state, self.notes = carried_over(state, before, self._config, stage)
-        self._triggers.state = TriggerState(**state["triggers"])
-        self._band.state = BandState(**state["entropy"])
-        self._progress = ProgressState(**state["progress"])
+        stage = self.stages[saved.progress.stage]
+        parts, self.notes = carried_over(saved.parts(), saved.settings, self._config, stage)
+        self._triggers.state = TriggerState(**parts["triggers"])
+        self._band.state = BandState(**parts["entropy"])
+        self._progress = ProgressState(**parts["progress"])
 
     def _in_force(self) -> Metrics:
         settings = self.settings()
@@ -239,17 +218,3 @@ class ProRLController:
             limits=event.limits | {"knob_min": config.knob_min, "knob_max": config.knob_max},
             text=f"{event.text}: {config.knob.name} {before:.4g} -> {after:.4g}",
         )
-
-
-def _check_keys(found: Any, expected: Iterable[str], what: str) -> None:
-    if not isinstance(found, dict) or set(found) != set(expected):
-        keys = sorted(found) if isinstance(found, dict) else found
-        raise CheckpointError(f"{what} has the keys {keys}; expected {sorted(expected)}")
-
-
-def _with_knob(state: dict[str, Any]) -> dict[str, Any]:
-    """The current form of a controller state; version 0.1 called the knob a lever."""
-    progress = state.get("progress") if isinstance(state, dict) else None
-    if not isinstance(progress, dict) or "lever" not in progress:
-        return state
-    return state | {"progress": {("knob" if key == "lever" else key): value for key, value in progress.items()}}

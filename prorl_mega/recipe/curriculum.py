@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from prorl_mega.config.recipe import CurriculumConfig, CurriculumUnit
@@ -32,6 +33,25 @@ UNITS: dict[CurriculumUnit, Callable[[Problem], str]] = {
 }
 
 STATE, WEIGHTS, OFFERED = "curriculum", "weights", "offered"  # keys in the state of the source
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Seen = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+_Rate = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]  # of rewards, which a task may have outside of [0, 1]
+_Credit = Annotated[float, msgspec.Meta(ge=-1e-6, le=1)]  # less than 1 but for rounding
+
+
+class CurriculumState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The state of a curriculum in a checkpoint."""
+
+    rates: dict[str, tuple[_Rate, _Seen]]
+    credit: dict[str, _Credit]
+    passed_over: _Count
+    by: str = ""
+
+    def __post_init__(self) -> None:
+        if unknown := self.credit.keys() - self.rates.keys():
+            raise ValueError(f"credit of {min(unknown)!r}, which has no rate")
 
 
 class Curriculum:
@@ -123,21 +143,14 @@ class Curriculum:
 
         Raises CheckpointError for a broken one.
         """
-        own = (STATE, WEIGHTS, OFFERED)
-        self._source.load_state_dict({key: value for key, value in state.items() if key not in own})
+        self._source.load_state_dict(source_state(state))
         if self._weighting is not None:
             self._weighting.load_state_dict(state.get(WEIGHTS, {}))
-        fresh = {"rates": {}, "credit": {}, "passed_over": 0}
-        saved = state.get(STATE, fresh)
-        if isinstance(saved, dict) and saved.get("by", self._config.by.name) != self._config.by.name:
-            saved = fresh
-        try:
-            self._rates = {unit: (float(rate), int(seen)) for unit, (rate, seen) in saved["rates"].items()}
-            self._credit = {unit: float(value) for unit, value in saved["credit"].items()}
-            self._passed_over = int(saved["passed_over"])
-            self._offered = Counter({key: int(count) for key, count in state.get(OFFERED, {}).items()})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the state of the curriculum is broken: {str(saved)[:200]}") from error
+        saved, offered = read_state(state)
+        if saved is None or saved.by not in ("", self._config.by.name):
+            saved = CurriculumState(rates={}, credit={}, passed_over=0)
+        self._rates, self._credit, self._passed_over = saved.rates, saved.credit, saved.passed_over
+        self._offered = Counter(offered)
 
     def _is_dull(self, unit: str) -> bool:
         rate, seen = self._rates[unit]
@@ -152,3 +165,21 @@ class Curriculum:
             return False
         self._credit[unit] -= 1
         return True
+
+
+def source_state(state: dict[str, Any]) -> dict[str, Any]:
+    """The part of `Curriculum.state_dict` that is its source's."""
+    return {key: value for key, value in state.items() if key not in (STATE, WEIGHTS, OFFERED)}
+
+
+def read_state(state: dict[str, Any]) -> tuple[CurriculumState | None, dict[str, int]]:
+    """The curriculum's own state, if there is one, and how often the step that goes on was offered which problems.
+
+    Raises CheckpointError for a broken one.
+    """
+    try:
+        saved = msgspec.convert(state[STATE], CurriculumState) if STATE in state else None
+        return saved, msgspec.convert(state.get(OFFERED, {}), dict[str, _Seen])
+    except msgspec.ValidationError as error:
+        shown = str(state.get(STATE, state.get(OFFERED)))[:200]
+        raise CheckpointError(f"the state of the curriculum is broken: {error}: {shown}") from None

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
 
 from prorl_mega.config.schedule import EntropyAction, EntropyConfig
 from prorl_mega.types import Event, Metrics
 
 ENTROPY = "policy/entropy"
 LOW, HIGH = "entropy_low", "entropy_high"
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Side = Annotated[str, msgspec.Meta(pattern=f"^({LOW}|{HIGH}|)$")]
 
 
 @dataclass(slots=True)
 class BandState:
     """Everything that is remembered between steps; plain JSON values."""
 
-    alarm: str = ""  # LOW, HIGH or none
-    side: str = ""  # where the latest step was: LOW, HIGH or inside
-    outside: int = 0  # steps in a row on that side, since an action was taken
+    alarm: Side = ""  # LOW, HIGH or none
+    side: Side = ""  # where the latest step was: LOW, HIGH or inside
+    outside: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = (
+        0  # steps in a row on that side, since an action was taken
+    )
 
 
 class EntropyBand:

@@ -12,11 +12,17 @@ paper on ProRL describes this; the rule is ours.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
 import numpy as np
 
 from prorl_mega.config.recipe import CurriculumConfig
 from prorl_mega.errors import CheckpointError
 from prorl_mega.types import Group, Metrics
+
+Rates = dict[str, tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], Annotated[int, msgspec.Meta(ge=1, le=2**53)]]]
+"""Running pass rate and groups seen, by entry or problem."""
 
 
 class MixtureWeights:
@@ -55,12 +61,11 @@ class MixtureWeights:
     def load_state_dict(self, state: dict[str, list[float]]) -> None:
         """Continue from `state`. Raises CheckpointError for a broken one."""
         try:
-            rates = {entry: (float(rate), int(seen)) for entry, (rate, seen) in state.items()}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the state of the mixture's weights is broken: {str(state)[:200]}") from error
-        if not all(0 <= rate <= 1 and seen >= 1 for rate, seen in rates.values()):
-            raise CheckpointError(f"the state of the mixture's weights is broken: {str(state)[:200]}")
-        self._rates = rates
+            self._rates = msgspec.convert(state, Rates)
+        except msgspec.ValidationError as error:
+            raise CheckpointError(
+                f"the state of the mixture's weights is broken: {error}: {str(state)[:200]}"
+            ) from None
 
     def _factor(self, entry: str) -> float:
         rate, seen = self._rates.get(entry, (0.0, 0))

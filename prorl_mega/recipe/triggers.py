@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
 
 from prorl_mega.config.schedule import ResetConfig
 from prorl_mega.types import Event, Metrics
@@ -18,22 +21,27 @@ SCORE = "evaluation/pass@1"  # what plateaus and declines are judged by
 KL = "policy/kl"
 
 
+Step = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Count = Step  # of steps or evaluations
+Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 @dataclass(slots=True)
 class TriggerState:
     """Everything that is remembered between steps; plain JSON values."""
 
-    last_reset: int = 0  # step; the start of the run counts as one, the reference being the initial policy
-    best: float | None = None  # score since the last reset
-    best_step: int = 0
-    latest: float | None = None  # score
-    stale: int = 0  # evaluations without improvement since `best`
-    down: int = 0  # evaluations that were `decline` below `best`, since one was clearly not
-    far: int = 0  # steps with more than `kl_bound`, since one had clearly less
-    kl: float | None = None  # latest
-    record: float | None = None  # best score of the whole run
-    record_step: int = 0
-    record_at_reset: float | None = None  # `record` when the reference was last reset
-    futile: int = 0  # resets in a row that brought no new record
+    last_reset: Step = 0  # step; the start of the run counts as one, the reference being the initial policy
+    best: Score | None = None  # score since the last reset
+    best_step: Step = 0
+    latest: Score | None = None  # score
+    stale: Count = 0  # evaluations without improvement since `best`
+    down: Count = 0  # evaluations that were `decline` below `best`, since one was clearly not
+    far: Count = 0  # steps with more than `kl_bound`, since one had clearly less
+    kl: Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)] | None = None  # latest
+    record: Score | None = None  # best score of the whole run
+    record_step: Step = 0
+    record_at_reset: Score | None = None  # `record` when the reference was last reset
+    futile: Count = 0  # resets in a row that brought no new record
 
 
 class ResetTriggers:

@@ -69,13 +69,14 @@ def read_finished_run(directory: Path) -> FinishedRun | None:
     if before is None or after is None:
         return None
     trained = {str(record["key"]): record for record in after["problems"]}
-    records = [(record, trained[record["key"]]) for record in before["problems"] if record["key"] in trained]
+    pairs = [(record, trained[record["key"]]) for record in before["problems"] if record["key"] in trained]
+    records = [pair for pair in pairs if all(record["samples"] for record in pair)]  # of some no answer was scored
     if not records:
         return None
     most = min(min(int(a["samples"]), int(b["samples"])) for a, b in records)
     entropy = history.column("policy/entropy")
     return FinishedRun(
-        seed=int(history.settings["seed"]),
+        seed=int(history.settings.get("seed", 0)),
         problems=tuple(str(record["key"]) for record, _ in records),
         base={k: np.array([pass_at_k(a["samples"], a["solved"], k) for a, _ in records]) for k in {1, most}},
         final={k: np.array([pass_at_k(b["samples"], b["solved"], k) for _, b in records]) for k in {1, most}},

@@ -14,6 +14,7 @@ from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import SettingChange, read_changes
 from prorl_mega.run.evaluations import read_evaluation
 from prorl_mega.run.jsonl import read_objects, read_rows
+from prorl_mega.run.metrics import is_number
 from prorl_mega.run.settings import read_settings
 from prorl_mega.run.timers import TIMING_PREFIX, VERIFIER_PREFIX
 
@@ -80,9 +81,9 @@ def read_history(directory: Path) -> History:
     rows = list(read_rows(directory / "metrics.jsonl"))
     start = next((row for row in rows if row["step"] == 0), {})
     rows = [row for row in rows if row["step"] > 0]
-    names = {name for row in rows for name, value in row.items() if name != "step" and _is_number(value)}
+    names = {name for row in rows for name, value in row.items() if name != "step" and is_number(value)}
     columns = {
-        name: np.array([row[name] if _is_number(row.get(name)) else np.nan for row in rows], dtype=np.float64)
+        name: np.array([row[name] if is_number(row.get(name)) else np.nan for row in rows], dtype=np.float64)
         for name in names
     }
     evaluations = {path.stem: read_evaluation(path) for path in sorted((directory / "evaluation").glob("*.json"))}
@@ -91,7 +92,7 @@ def read_history(directory: Path) -> History:
         settings=read_settings(settings_file) if settings_file.exists() else {},
         steps=np.array([row["step"] for row in rows], dtype=np.int64),
         columns=columns,
-        start={name: float(value) for name, value in start.items() if name != "step" and _is_number(value)},
+        start={name: float(value) for name, value in start.items() if name != "step" and is_number(value)},
         evaluations={label: content for label, content in evaluations.items() if content is not None},
         changes=read_changes(directory / DECISIONS),
         samples=_first_and_last(directory / "samples"),
@@ -103,10 +104,6 @@ def _first_and_last(directory: Path) -> dict[int, list[dict[str, Any]]]:
     found = {}
     for path in paths[:1] + paths[-1:]:
         rows = list(read_objects(path))
-        if rows and path.stem[5:].isdigit():
+        if rows and re.fullmatch(r"[0-9]{1,10}", path.stem[5:]):
             found[int(path.stem[5:])] = rows
     return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

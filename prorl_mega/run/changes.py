@@ -16,17 +16,18 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from prorl_mega.config.keys import get_setting
 from prorl_mega.config.on_resume import dotted, is_place, parsed, refusal
-from prorl_mega.config.renamed import translated
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
+from prorl_mega.documents import read_yaml
 from prorl_mega.errors import CheckpointError, ConfigError
 from prorl_mega.run.decisions import SettingChange, shown
 from prorl_mega.run.inputs import Contents, read_inputs
-from prorl_mega.run.settings import read_tree, to_plain, with_defaults
+from prorl_mega.run.settings import checked_tree, read_tree, to_plain, with_defaults
 from prorl_mega.run.storage import write_durably
 
 NAME = "settings.yaml"
@@ -70,9 +71,10 @@ def read_in_force(checkpoint: Path) -> InForce:
             )
         return InForce(settings=read_tree(of_run), inputs={})
     try:
-        content = yaml.safe_load((checkpoint / NAME).read_text(encoding="utf-8"))
-        saved = InForce(settings=translated(dict(content["settings"])), inputs=dict(content["inputs"]))
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        content = read_yaml(checkpoint / NAME)
+        settings = checked_tree(content["settings"], checkpoint / NAME)
+        saved = InForce(settings=settings, inputs=msgspec.convert(content["inputs"], Contents))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint / NAME} cannot be read: {error}") from error
     with contextlib.suppress(ConfigError):  # missing or damaged, which hurts nobody: it is written anew
         own = read_tree(of_run)

@@ -15,7 +15,6 @@ their share back; only then LATEST moves and old checkpoints go. A process may d
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -25,13 +24,17 @@ from typing import Any
 
 from prorl_mega.config.schema import Resume
 from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.documents import BrokenDocumentError, brief, read_content, read_json
 from prorl_mega.errors import CheckpointError, ConfigError, StorageError
 from prorl_mega.run import manifest
 from prorl_mega.run.manifest import BrokenManifestError, FileEntry, Manifest
 from prorl_mega.run.retention import Retention
+from prorl_mega.run.step import read_unfinished
 from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, write_durably
 
 STATE, MODEL = "state.json", "model"
+AFTER = "after_step"  # key of the state; checkpoints of earlier versions have none
+_READ_BACK = ("*.json", "*.yaml", "*.safetensors")  # what is read from a checkpoint must be in its manifest
 UNFINISHED = "unfinished.json"
 """The record of a step in the checkpoint that was written in its evaluation; see `StepLog.to_json`."""
 LATEST, BEST = "LATEST", "BEST"
@@ -56,7 +59,7 @@ class SavedCheckpoint:
     def unfinished(self) -> str:
         """The record of its last step if that lacks its evaluation, otherwise an empty string."""
         path = self.directory / UNFINISHED
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        return read_content(path).decode("utf-8") if path.exists() else ""
 
     def check_resumable(self, resume: Resume, world_size: int) -> None:
         """Raise ConfigError when it must not, or cannot, be continued by a job of so many ranks."""
@@ -73,11 +76,25 @@ class SavedCheckpoint:
             )
 
 
+Audit = Callable[[SavedCheckpoint], list[str]]
+"""The faults of an intact checkpoint whose files contradict each other, one sentence each."""
+
+
 class Checkpoints:
     """The `checkpoints/` directory of one run. All methods are collective over the ranks of the job."""
 
-    def __init__(self, directory: Path, *, ranks: Ranks, retention: Retention, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        ranks: Ranks,
+        retention: Retention,
+        report: Callable[[str], None],
+        audit: Audit = lambda checkpoint: [],
+    ) -> None:
+        """`audit` looks at intact checkpoints, on rank 0; one that it finds a fault with is not used either."""
         assert retention.newest >= 1, "at least one checkpoint is always kept"
+        self._audit = audit
         self.directory = directory
         self._ranks = ranks
         self._retention = retention
@@ -85,7 +102,7 @@ class Checkpoints:
         self._rejected: set[str] = set()
 
     def newest_valid(self) -> SavedCheckpoint | None:
-        """The newest checkpoint whose files are all intact, or None when there are none at all.
+        """The newest checkpoint whose files are all intact and agree, or None when there are none at all.
 
         Raises CheckpointError when there are checkpoints but every one of them is damaged: starting over silently
         would throw a run away.
@@ -213,20 +230,42 @@ class Checkpoints:
                 faults.append(f"{STATE} is not listed")
         except BrokenManifestError as error:
             faults = [str(error)]
-        return list(dict.fromkeys(fault for part in ranks.gather(faults) for fault in part))
+        found = list(dict.fromkeys(fault for part in ranks.gather(faults) for fault in part))
+        if found:
+            return found
+        with ranks.raise_on_all_ranks(f"looking at {directory}"):
+            found = self._contradictions(directory) if ranks.is_first else []
+        return list(ranks.broadcast(found))
+
+    def _contradictions(self, directory: Path) -> list[str]:
+        """The faults of a checkpoint in which every file is what the manifest says."""
+        try:
+            checkpoint = self._load(directory)
+        except CheckpointError as error:
+            return [str(error)]
+        listed = {*manifest.read(directory).files, manifest.NAME}
+        read = {each.name for pattern in _READ_BACK for each in directory.glob(pattern)}
+        faults = [f"{name} is not listed in {manifest.NAME}" for name in sorted(read - listed)]
+        try:
+            if text := checkpoint.unfinished():
+                read_unfinished(text)
+        except ValueError as error:
+            faults.append(f"{UNFINISHED}: {error}")
+        return faults or self._audit(checkpoint)
 
     def _load(self, directory: Path) -> SavedCheckpoint:
+        """Raises CheckpointError for a state that `TrainingRun.save` does not write."""
         listing = manifest.read(directory)
         try:
-            state = json.loads((directory / STATE).read_bytes())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{directory / STATE} cannot be read: {error}") from error
-        return SavedCheckpoint(
-            directory=directory,
-            step=listing.step,
-            world_size=listing.world_size,
-            state=state,
-        )
+            state = read_json(directory / STATE)
+        except (OSError, BrokenDocumentError) as error:
+            raise CheckpointError(f"{STATE} cannot be read: {error}") from error
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{STATE} is {brief(state)} and not an object")
+        after = state.pop(AFTER, listing.step)
+        if after != listing.step:
+            raise CheckpointError(f"{STATE} was saved after step {brief(after)}, not {listing.step}")
+        return SavedCheckpoint(directory=directory, step=listing.step, world_size=listing.world_size, state=state)
 
 
 def _number(name: str) -> int:

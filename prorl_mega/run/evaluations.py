@@ -14,8 +14,11 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+
+from prorl_mega.documents import read_json
 from prorl_mega.run.samples import shortened
 from prorl_mega.run.storage import write_durably
 from prorl_mega.types import Metrics
@@ -23,7 +26,31 @@ from prorl_mega.types import Metrics
 BASE, FINAL = "base", "final"  # labels of the comparison at the end of a run
 POLICY = "policy"  # label of what `python -m prorl_mega.evaluate` has evaluated
 REQUIRED = ("key", "task", "samples", "solved", "mean_reward")
+LARGEST = 1 << 30  # bytes; ten thousand problems with their answers have a tenth of it
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+
+class _Problem(msgspec.Struct, omit_defaults=True):
+    key: str
+    task: str
+    samples: _Count  # with a verdict
+    solved: _Count
+    mean_reward: float | None
+    prompt: str | msgspec.UnsetType = msgspec.UNSET
+    completion: str | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if self.solved > self.samples:
+            raise ValueError(f"{self.solved} of {self.samples} samples solved")
+
+
+class _Content(msgspec.Struct):
+    label: str
+    step: _Count
+    metrics: dict[str, float | None]
+    problems: list[_Problem]
+    settings: dict[str, Any] = {}
 
 
 def write_evaluation(
@@ -56,17 +83,10 @@ def write_evaluation(
 def read_evaluation(path: Path) -> dict[str, Any] | None:
     """The content that `write_evaluation` wrote; None when the file is missing or damaged."""
     try:
-        content = json.loads(path.read_bytes())
-        problems = [each for each in content["problems"] if all(name in each for name in REQUIRED)]
-        return {
-            "label": str(content["label"]),
-            "step": int(content["step"]),
-            "settings": dict(content.get("settings", {})),
-            "metrics": dict(content["metrics"]),
-            "problems": problems,
-        }
-    except (OSError, ValueError, KeyError, TypeError):
+        content: dict[str, Any] = msgspec.to_builtins(msgspec.convert(read_json(path, LARGEST), _Content))
+    except (OSError, ValueError):
         return None
+    return content
 
 
 def remove_after(directory: Path, step: int, *, is_last: bool) -> None:

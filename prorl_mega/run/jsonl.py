@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from prorl_mega.documents import BrokenDocumentError, parse_json
 from prorl_mega.run.storage import storage_errors, write_durably
+
+LONGEST_LINE = 16 << 20  # characters
+LATEST_STEP = 2**31 - 1  # settings allow no more steps
 
 
 def to_lines(rows: Iterable[dict[str, Any]], *, readable: bool = False) -> str:
@@ -26,26 +30,32 @@ def append_durably(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def read_objects(path: Path) -> Iterator[dict[str, Any]]:
     """The objects in order, none without a file; damaged or half-written lines are left out."""
+    return (row for row in read_lines(path) if row is not None)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The object of every line in order; None for one that is damaged or half-written."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
+        while line := file.readline(LONGEST_LINE):
             try:
-                row = json.loads(line, parse_constant=lambda name: None)  # NaN is no JSON
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                yield row
+                row = parse_json(line)
+            except BrokenDocumentError:
+                row = None
+            yield row if isinstance(row, dict) else None
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The objects that carry the number of a step."""
-    return (row for row in read_objects(path) if isinstance(row.get("step"), int))
+    return (row for row in read_objects(path) if has_step(row))
 
 
-def cut_after(path: Path, step: int) -> dict[str, Any]:
-    """Drop the rows beyond `step`, and a last line that a crash has left unfinished. Returns the last row kept."""
-    rows = [row for row in read_rows(path) if row["step"] <= step]
+def has_step(row: dict[str, Any]) -> bool:
+    return type(row.get("step")) is int and 0 <= row["step"] <= LATEST_STEP
+
+
+def replace_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a file anew with these rows."""
     with storage_errors(f"writing {path}"):
         write_durably(path, to_lines(rows))
-    return rows[-1] if rows else {}

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -37,12 +38,12 @@ class Holder:
     """The process that holds a run. `started` (clock ticks since boot) tells it from a later one of the same pid."""
 
     host: str
-    pid: int
-    started: int
+    pid: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    started: Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
     job: str  # Slurm job id, empty outside Slurm
     attempt: str = ""  # of that job, which keeps its id when it is requeued
     machine: str = ""  # boot and process namespace: containers of different machines may have the same host name
-    beat_s: float = 0.0  # between its signs of life; 0: none (version 0.1)
+    beat_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 0.0  # between its signs of life; 0: none (version 0.1)
 
     @classmethod
     def this_process(cls) -> Holder:
@@ -192,7 +193,7 @@ def _parse(content: bytes) -> Holder | None:
     """The holder; None when the file is free or was left half-written by a crash."""
     try:
         return msgspec.json.decode(content, type=Holder)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

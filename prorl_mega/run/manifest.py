@@ -10,14 +10,15 @@ import json
 import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import msgspec
 
+from prorl_mega.documents import brief, read_json
 from prorl_mega.run.storage import content_hash, forget_cached, fsync_path
 
 NAME = "MANIFEST.json"
 FORMAT = 1
-LARGEST_BYTES = 64 << 20  # a manifest beyond this is not one of ours
 
 
 class BrokenManifestError(ValueError):
@@ -26,16 +27,16 @@ class BrokenManifestError(ValueError):
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class FileEntry:
-    bytes: int
-    blake3: str
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    blake3: Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Manifest:
     """The files of step `step`."""
 
-    step: int
-    world_size: int
+    step: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+    world_size: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     files: dict[str, FileEntry]  # relative POSIX path -> entry
 
     def to_json(self) -> str:
@@ -68,18 +69,16 @@ def read(directory: Path) -> Manifest:
     try:
         if path.is_symlink() or not path.is_file():
             raise BrokenManifestError(f"{NAME} is missing")
-        if path.stat().st_size > LARGEST_BYTES:
-            raise BrokenManifestError(f"{NAME} is too large")
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         if content["format"] != FORMAT:
-            raise BrokenManifestError(f"{NAME} has format {content['format']}; this version reads {FORMAT}")
+            raise BrokenManifestError(f"{NAME} has format {brief(content['format'])}; this version reads {FORMAT}")
         manifest = msgspec.convert(content, Manifest)
         for name in manifest.files:
             _refuse_outside(name)
         return manifest
     except BrokenManifestError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BrokenManifestError(f"{NAME} cannot be read ({type(error).__name__}: {error})") from error
 
 

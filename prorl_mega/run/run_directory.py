@@ -22,7 +22,7 @@ from prorl_mega.config.validate import name_problems
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.run import changes, evaluations
-from prorl_mega.run.checkpoints import STATE, UNFINISHED, Checkpoints
+from prorl_mega.run.checkpoints import AFTER, STATE, UNFINISHED, Audit, Checkpoints
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import SettingChange, append_decisions, go_on, to_row
@@ -52,11 +52,11 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     together; the others do their work on rank 0 and nothing elsewhere.
     """
 
-    def __init__(self, config: RunConfig, ranks: Ranks) -> None:
+    def __init__(self, config: RunConfig, ranks: Ranks, audit: Audit = lambda checkpoint: []) -> None:
         """Open the run's directory, or create it. Collective, before anything expensive is built.
 
-        Raises ConfigError when the directory is in use, when settings changed that must not, or when `resume=never`
-        meets checkpoints; CheckpointError when there are checkpoints but none is intact.
+        `audit` looks at the checkpoint to go on from. Raises ConfigError when the directory is in use, when settings
+        changed that must not, or when `resume=never` meets checkpoints; CheckpointError when none of them is intact.
         """
         for problem in name_problems(config.name):  # also of a run that nobody has validated: no path leads elsewhere
             raise ConfigError(problem)
@@ -88,6 +88,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 ranks=ranks,
                 retention=self._retention,
                 report=self.message,
+                audit=audit,
             )
             with ranks.raise_on_all_ranks(opening), storage_errors(f"tidying {directory}"):
                 if ranks.is_first:
@@ -192,7 +193,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             state = save(directory)
             if self._ranks.is_first:
                 changes.write_in_force(directory, self._in_force)
-                write_durably(directory / STATE, json.dumps(state, allow_nan=False))
+                write_durably(directory / STATE, json.dumps({AFTER: step} | state, allow_nan=False))
                 if unfinished:
                     write_durably(directory / UNFINISHED, unfinished)
         if self._ranks.is_first and not unfinished:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from prorl_mega.config.bounds import LARGEST
 from prorl_mega.config.keys import flatten
 from prorl_mega.config.renamed import translated
 from prorl_mega.config.schedule import StageConfig
 from prorl_mega.config.schema import RunConfig, TaskConfig
+from prorl_mega.documents import brief, read_yaml
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.storage import write_durably
 
 _SECRET = re.compile(
     r"token|password|passwd|secret|credentials?|(.*_)?(api_key|access_key|auth_token|access_token)", re.I
 )
+
+_ALIKE: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int, float), float: (int, float)}
 
 
 def to_plain(config: RunConfig) -> dict[str, Any]:
@@ -43,12 +48,51 @@ def read_tree(path: Path) -> dict[str, Any]:
     Raises ConfigError when the file is not what `write_settings` writes.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        tree = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    return checked_tree(tree, path)
+
+
+def checked_tree(tree: Any, path: Path) -> dict[str, Any]:
+    """Nested settings, those of version 0.1 under their current names.
+
+    Raises ConfigError for a tree that `to_plain` does not make: a group that is none, a number that is not finite.
+    """
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} does not contain settings")
-    return translated(tree)
+    try:
+        tree = translated(tree)
+    except (AttributeError, TypeError):
+        raise ConfigError(f"{path} does not contain settings: a group is none") from None
+    for key, fault in _faults(tree, to_plain(RunConfig())):
+        raise ConfigError(f"{path}: {key} {fault}; put the file back as it was")
+    return tree
+
+
+def _faults(found: Any, default: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted keys of settings that cannot have been written, and what is wrong with them."""
+    if isinstance(default, dict) and not isinstance(found, dict):
+        yield key, f"is {brief(found)} and not a group of settings"
+    elif isinstance(default, list) and not isinstance(found, list):
+        yield key, f"is {brief(found)} and not a list"
+    elif isinstance(default, int | float) and type(found) not in _ALIKE[type(default)]:
+        yield key, f"is {brief(found)}, where {brief(default)} would do"
+    elif isinstance(default, str) and isinstance(found, dict | list):
+        yield key, f"is {brief(found)} and not a text"
+    elif isinstance(found, dict):
+        inner = default if isinstance(default, dict) else {}
+        each_is_group: Any = {} if key == "tasks.mixture" else None
+        for name, value in found.items():
+            if not isinstance(name, str):
+                yield f"{key}.{brief(name)}", "is not the name of a setting"
+            else:
+                yield from _faults(value, inner.get(name, each_is_group), f"{key}.{name}".lstrip("."))
+    elif isinstance(found, list):
+        for index, value in enumerate(found):
+            yield from _faults(value, {} if key == "schedule.stages" else None, f"{key}[{index}]")
+    elif isinstance(found, int | float) and not abs(found) <= LARGEST[float]:  # NaN as well
+        yield key, f"is {brief(found)} and not a number that settings may have"
 
 
 def with_defaults(tree: dict[str, Any]) -> dict[str, Any]:

@@ -5,13 +5,29 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+
+from prorl_mega.documents import parse_json
 from prorl_mega.run.console import Console
-from prorl_mega.run.metrics import mean_of_additions
+from prorl_mega.run.metrics import RESETS, mean_of_additions
 from prorl_mega.run.samples import sample_rows
 from prorl_mega.run.timers import TIMING_PREFIX, PhaseTimer
 from prorl_mega.types import Decision, Event, Group, Metrics
+
+
+class UnfinishedStep(msgspec.Struct, forbid_unknown_fields=True):
+    """The record of a step that is updated and not evaluated, as `StepLog.to_json` writes it."""
+
+    additions: list[dict[str, float]] = []
+    rows: list[dict[str, Any]] = []
+    seconds: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1e12)]] = {}
+
+
+def read_unfinished(text: str) -> UnfinishedStep:
+    """Raises ValueError for what `StepLog.to_json` does not write."""
+    return msgspec.convert(parse_json(text, finite=False), UnfinishedStep)
 
 
 class StepLog:
@@ -23,14 +39,14 @@ class StepLog:
 
     def __init__(self, *, heading: str, console: Console, resets: int, earlier: str = "") -> None:
         """A new record, or one that goes on with what `to_json` returned `earlier`."""
-        before: dict[str, Any] = json.loads(earlier) if earlier else {"additions": [], "rows": [], "seconds": {}}
-        self.timer = PhaseTimer(earlier=before["seconds"])
-        self.rows: list[dict[str, Any]] = before["rows"]
+        before = read_unfinished(earlier) if earlier else UnfinishedStep()
+        self.timer = PhaseTimer(earlier=before.seconds)
+        self.rows: list[dict[str, Any]] = before.rows
         self.resets = resets  # reference resets since the run began
         self.is_updated = bool(earlier)
         self._heading = heading
         self._console = console
-        self._additions: list[Metrics] = before["additions"]
+        self._additions: list[Metrics] = before.additions
         self._decided: Metrics = {}
         self.events: tuple[Event, ...] = ()
 
@@ -63,7 +79,7 @@ class StepLog:
         """Take in a decision of the controller: a reset is a metric, the reasons go to the console and to disk."""
         self.events = decision.events
         self.resets += decision.reset_reference
-        resets = {"reference/reset": float(decision.reset_reference), "reference/resets": float(self.resets)}
+        resets = {"reference/reset": float(decision.reset_reference), RESETS: float(self.resets)}
         self._decided = decision.metrics | resets
         for reason in decision.reasons:
             self._console.line(f"{self._heading}: {reason}")

@@ -34,7 +34,7 @@ from prorl_mega.types import Metrics, Problem
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio
 
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class MixtureState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -45,6 +45,13 @@ class MixtureState(msgspec.Struct, kw_only=True, omit_defaults=True):
     postponed: dict[str, list[Count]] = {}  # smaller indexes that are still to come
     files: dict[str, Contents] = {}  # contents of the entries that read files
     modules: dict[str, str] = {}  # digests of the files of `tasks.modules`
+
+    def __post_init__(self) -> None:
+        for entry, indexes in self.postponed.items():
+            if max(indexes, default=-1) >= self.cursors.get(entry, 0) or len(set(indexes)) < len(indexes):
+                raise ValueError(f"what is postponed of {entry!r} is not before its cursor, each problem once")
+        if unknown := self.files.keys() - self.cursors.keys():
+            raise ValueError(f"a file of {min(unknown)!r}, which has no cursor")
 
 
 class Mixture:
@@ -154,10 +161,7 @@ class Mixture:
         Raises CheckpointError for a broken state, DataError if a data file has changed (the cursors would point to
         other problems), and ConfigError if a file of `tasks.modules` has changed (rewards could change).
         """
-        try:
-            saved = msgspec.convert(state, MixtureState)
-        except msgspec.ValidationError as error:
-            raise CheckpointError(f"the state of the problem mixture is broken: {error}: {str(state)[:200]}") from None
+        saved = read_state(state)
         for entry, before in saved.files.items():
             if entry in self._tasks:
                 self._need_same_files(entry, before)
@@ -237,6 +241,14 @@ class Mixture:
             self._said.add(problem.task)
             self._unusable.append(objection.detail)
         return objection.reason
+
+
+def read_state(state: dict[str, Any]) -> MixtureState:
+    """The state that a mixture's `state_dict` has given. Raises CheckpointError for a broken one."""
+    try:
+        return msgspec.convert(state, MixtureState)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"the state of the problem mixture is broken: {error}: {str(state)[:200]}") from None
 
 
 def describe(tasks: TasksConfig) -> list[str]:

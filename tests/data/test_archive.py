@@ -1,7 +1,9 @@
 """Archives are read without unpacking them, and refused as a whole when they are made to do harm."""
 
+import bz2
 import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 from pathlib import Path
@@ -78,3 +80,44 @@ def test_pickles_and_broken_archives_are_refused(tmp_path: Path) -> None:
     for name in ("x.tar.gz", "z.zip", "g.jsonl.gz"):
         with pytest.raises(DataError, match=rf"{name}: not an archive that can be read"):
             load(tmp_path / name)
+
+
+BLANKS = b"[" + b" " * (96 << 20)  # JSON so far, a thousandth of it when it is compressed
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.json.gz", "x.tar.gz", "x.tar.xz", "x.tar.bz2", "names.tar.gz"])
+def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path, name: str) -> None:
+    """Also in the list of names, of which a tar archive has to unpack everything between them."""
+    path = tmp_path / name
+    if name == "x.zip":
+        zipped(path, **{"a.json": BLANKS})
+    elif name == "x.json.gz":
+        path.write_bytes(gzip.compress(BLANKS))
+    else:
+        kinds = {"gz": gzip.compress, "xz": lambda each: lzma.compress(each, preset=0), "bz2": bz2.compress}
+        entries = {"long": BLANKS, "a.json": b"[]"} if name.startswith("names") else {"a.json": BLANKS}
+        plain = tarred(tmp_path / "plain.tar", **entries)
+        path.write_bytes(kinds[name.rpartition(".")[2]](plain.read_bytes()))
+    with pytest.raises(DataError, match=rf"{name}: unpacks to more than \d+ bytes, 100 times its size and 64 MiB"):
+        load(path)
+
+
+def test_what_compresses_well_and_is_small_is_no_bomb(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "x.zip", **{"a.jsonl": LINE * 100_000})
+    assert path.stat().st_size * 200 < len(LINE) * 100_000
+    assert len(load(path)) == 100_000
+
+
+def test_holes_are_refused(tmp_path: Path) -> None:
+    """A file of some bytes that says that it has a terabyte of zeros."""
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        entry = tarfile.TarInfo("data.jsonl")
+        entry.type = tarfile.GNUTYPE_SPARSE
+        block = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+        block[483:495] = b"%011o\0" % (1 << 32)  # its real size
+        block[148:156] = b"%06o\0 " % (256 + sum(block[:148]) + sum(block[156:512]))
+        assert archive.fileobj is not None
+        archive.fileobj.write(bytes(block))
+        archive.offset += 512
+    with pytest.raises(DataError, match=r"holds 'data\.jsonl', which is a link or a device, or full of holes"):
+        load(tmp_path / "x.tar")

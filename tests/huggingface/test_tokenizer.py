@@ -229,7 +229,7 @@ def test_broken_directories_are_named(chat_directory: Path, tmp_path: Path) -> N
     with pytest.raises(ModelError, match="no end-of-sequence token"):
         Tokenizer(chat_directory)
     (chat_directory / "tokenizer_config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"tokenizer_config\.json: not JSON"):
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json: not valid JSON"):
         Tokenizer(chat_directory)
     (chat_directory / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match=r"tokenizer\.json: not a tokenizer"):

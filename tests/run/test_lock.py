@@ -73,7 +73,12 @@ def test_whether_a_holder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             RunLock(path).acquire()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1}', "\0\0"])
+FOREVER = '{"host": "n3", "pid": 71, "started": 9, "job": "", "machine": "another", "beat_s": 1e9}'
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"host": 1}', "\0\0", "[" * 4000, '{"x": ' + "[" * 4000, FOREVER], ids=range(8)
+)
 def test_a_half_written_lock_is_free(tmp_path: Path, content: str) -> None:
     (tmp_path / "LOCK").write_text(content)
     RunLock(tmp_path / "LOCK").acquire()
