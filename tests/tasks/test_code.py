@@ -14,7 +14,7 @@ from prorl_mega.sandbox import pool
 from prorl_mega.sandbox.guest.values import plain
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import create
-from prorl_mega.tasks.code.cases import same_output, same_value
+from prorl_mega.tasks.code.comparison import same_output, same_value
 from prorl_mega.tasks.code.program import Language, program
 from prorl_mega.types import Outcome, Problem
 from prorl_mega.verifiers.pool import VerifierPool
@@ -290,7 +290,7 @@ def test_extraction(answer: str, found: str | None) -> None:
         ("3.0", "3", True), ("0.3333333333", "0.33333333", True), ("0.3333", "0.3334", False), ("1.5", "nan", False),
         ("1.5", "1_5", False), ("1e9", "1000000000", True), ("1e999", "2e999", False), ("inf", "1e999", False),
         ("1.0", "0x1", False), ("YES", "yes", False), ("1\n\n2", "1\n2", False), ("1.0", "1.0000001", True),
-        ("123456789", "123456788", False), ("1.0", "١", False), ("0.0", "0.0000001", True), ("-0.0", "0", True),
+        ("123456789", "123456788", False), ("1.0", "١", False), ("0.0", "0.0000001", False), ("-0.0", "0", True),
     ],
 )  # fmt: skip
 def test_outputs_compare_as_words(expected: str, got: str, same: bool) -> None:

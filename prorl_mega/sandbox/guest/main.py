@@ -19,8 +19,10 @@ import socket
 import sys
 from typing import Any, NoReturn
 
+from prorl_mega.sandbox.guest.assertions import run_tests
 from prorl_mega.sandbox.guest.confinement import check, confine, libc, restrict_files
-from prorl_mega.sandbox.guest.conversation import run_tests, serve_calls
+from prorl_mega.sandbox.guest.conversation import serve_calls
+from prorl_mega.sandbox.guest.devices import name_streams
 from prorl_mega.sandbox.guest.programs import PRELUDE, RESULT, execute, run_call, run_compiler, run_script
 
 _PROGRAM, _READY = 3, 5  # descriptors of a child, next to 0, 1 and 2 and `RESULT`
@@ -114,6 +116,7 @@ def _standard_streams() -> None:
         stream = open(number, "w" if number else "r", encoding="utf-8", errors=errors)  # noqa: SIM115 (all its life)
         setattr(sys, f"std{name}", stream)
         setattr(sys, f"__std{name}__", stream)
+    name_streams()
 
 
 def _contents(descriptor: int) -> bytes:
