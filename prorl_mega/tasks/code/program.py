@@ -8,7 +8,6 @@ A row: {"prompt": "...", "tests": [...]} and optionally id, language (python or 
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import time
@@ -23,15 +22,13 @@ from prorl_mega.sandbox.client import SandboxClient
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.sandbox.job import Ending, Limits, compilation, script
 from prorl_mega.sandbox.pool import Sandbox, find
-from prorl_mega.tasks import extract
 from prorl_mega.tasks.code import cases
+from prorl_mega.tasks.code.blocks import last_block
 from prorl_mega.tasks.registry import register
 from prorl_mega.tasks.row_task import RowOptions, RowTask, Share
 from prorl_mega.types import Outcome, Problem, Verdict
 
 IDLE = 4  # wall-clock time that one answer may take, in units of `total_s`
-_FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*")
-_TAGS = {"python": {"python", "py", "python3"}, "cpp": {"cpp", "c++", "cc", "cxx"}}
 COMPILING = Limits(cpu_s=20.0, wall_s=40.0, memory=2 << 30, output=32 << 20, scratch=128 << 20, threads=64)
 SHOUT = (
     "\n!!! allow_unconfined is set and this machine has no sandbox: programs that a model wrote run WITH YOUR RIGHTS.\n"
@@ -86,8 +83,9 @@ class Code(RowTask):
 
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
         language = fields.get("language", self.options.language.value)
-        if language not in _TAGS:
-            raise ValueError(f"language must be {' or '.join(_TAGS)}, not {language!r}")
+        languages = [each.value for each in Language]
+        if language not in languages:
+            raise ValueError(f"language must be {' or '.join(languages)}, not {language!r}")
         for number, test in enumerate(fields["tests"], start=1):
             try:
                 cases.check(test)
@@ -127,7 +125,7 @@ class Code(RowTask):
 
     def score(self, problem: Problem, answer: str) -> Verdict:
         language = Language(problem.entry["language"])
-        source = program(answer, language)
+        source = last_block(answer, language.value)
         if source is None:
             return Verdict(reward=0.0, detail="no code block found")
         if self._runner is None:
@@ -170,30 +168,6 @@ class Code(RowTask):
         share = passed / len(tests)
         reward = share if options.scoring is ScoringRule.fraction else float(passed == len(tests))
         return Verdict(reward=reward, detail=f"{passed}/{len(tests)} {complaint}".strip()[:200])
-
-
-def program(answer: str, language: Language) -> str | None:
-    """The last complete fenced block that is marked as this language; without one, the last unmarked block."""
-    marked: str | None = None
-    unmarked: str | None = None
-    fence, tag = "", ""
-    lines: list[str] = []
-    for line in extract.after_thinking(extract.clean(answer)).split("\n"):
-        if not fence:
-            opening = _FENCE.fullmatch(line[:200]) if line.lstrip()[:3] in ("```", "~~~") else None
-            if opening:
-                fence, tag, lines = opening[1], opening[2].lower(), []
-        elif line.strip().startswith(fence) and not line.strip().strip(fence[0]):
-            text = "\n".join(lines)
-            if tag in _TAGS[language.value]:
-                marked = text
-            elif not tag:
-                unmarked = text
-            fence = ""
-        else:
-            lines.append(line)
-    found = marked if marked is not None else unmarked
-    return found if found is not None and found.strip() else None
 
 
 def compiler() -> list[str]:
