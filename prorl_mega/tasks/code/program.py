@@ -8,7 +8,6 @@ A row: {"prompt": "...", "tests": [...]} and optionally id, language (python or 
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from enum import Enum
@@ -24,6 +23,7 @@ from prorl_mega.sandbox.job import Ending, Limits, compilation, script
 from prorl_mega.sandbox.pool import Sandbox, find
 from prorl_mega.tasks.code import cases
 from prorl_mega.tasks.code.blocks import last_block
+from prorl_mega.tasks.code.cpp import compiler, unit
 from prorl_mega.tasks.registry import register
 from prorl_mega.tasks.row_task import RowOptions, RowTask, Share
 from prorl_mega.types import Outcome, Problem, Verdict
@@ -133,7 +133,7 @@ class Code(RowTask):
         began = time.monotonic()
         built: str | bytes = source
         if language is Language.cpp:
-            (compiled,) = self._runner.run([compilation(compiler(), source, COMPILING)])
+            (compiled,) = self._runner.run([compilation(compiler(), unit(source), COMPILING)])
             self.progress()
             if compiled.ending is Ending.INFRA_ERROR:
                 return _infra_error(compiled.detail)
@@ -168,13 +168,6 @@ class Code(RowTask):
         share = passed / len(tests)
         reward = share if options.scoring is ScoringRule.fraction else float(passed == len(tests))
         return Verdict(reward=reward, detail=f"{passed}/{len(tests)} {complaint}".strip()[:200])
-
-
-def compiler() -> list[str]:
-    for name in ("g++", "clang++"):
-        if shutil.which(name) is not None:
-            return [name, "-O2", "-std=c++17", "-w", "-pipe", "-x", "c++", "-", "-o", "/tmp/program"]
-    raise ConfigError("C++ programs need a compiler, and neither g++ nor clang++ is installed")
 
 
 def _infra_error(detail: str) -> Verdict:
