@@ -38,7 +38,7 @@ def last_block(answer: str, language: str) -> str | None:
     shielded = _shield(text, _WORDS[language])
     found = _last_block(extract.after_thinking(shielded), _TAGS[language])
     found = found and found.translate(_UNSHIELD)
-    if shielded == text or (language == "python" and found is not None and _is_python(found)):
+    if shielded == text or (found is not None and (language != "python" or _is_python(found))):
         return found
     # A string that never ends takes the blocks behind it for its contents.
     return _last_block(extract.after_thinking(text), _TAGS[language]) or found
