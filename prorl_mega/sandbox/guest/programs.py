@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import gc
+import io
 import json
 import os
 import sys
@@ -101,6 +104,7 @@ def leave(work: Callable[[], None], *, wait: bool) -> NoReturn:
         if wait:
             threading._shutdown()  # type: ignore[attr-defined]
             atexit._run_exitfuncs()
+            _flush_all()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     except MemoryError:
@@ -109,6 +113,14 @@ def leave(work: Callable[[], None], *, wait: bool) -> NoReturn:
         code = 1
         write_all(2, f"\n{type(error).__name__}: {str(error)[:500]}\n")
     os._exit(code & 0xFF)
+
+
+def _flush_all() -> None:
+    """Write what is left in files that the program has not closed, as the interpreter does when it ends."""
+    for stream in gc.get_objects():
+        if issubclass(type(stream), io.TextIOWrapper | io.BufferedWriter):
+            with contextlib.suppress(OSError, ValueError):  # closed, or without a descriptor
+                stream.flush()
 
 
 def write_all(descriptor: int, text: str) -> None:

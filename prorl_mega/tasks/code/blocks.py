@@ -15,7 +15,7 @@ _OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?)(`{3,}|~{3,})[ \
 _OPENING_LINE = re.compile(r"^[^`~\n]{0,32}(```|~~~)[^\n]*\n", re.MULTILINE)
 _TAGS = {
     "python": re.compile(r"(?:python|py|ipython)(?:[23](?:\.\d+)?)?", re.IGNORECASE),
-    "cpp": re.compile(r"(?:gnu)?(?:cpp|c\+\+|cc|cxx)(?:\d\d)?", re.IGNORECASE),
+    "cpp": re.compile(r"(?:cpp|c\+\+|gnu\+\+|cc|cxx)(?:\d\d)?", re.IGNORECASE),
 }
 _CLOSING = r"^[ \t]*(?P<closing>`{3,}|~{3,})[ \t]*$"
 _QUOTED = r"\"(?:[^\"\\\n]|\\.)*+\"?|'(?:[^'\\\n]|\\.)*+'?"
