@@ -31,6 +31,8 @@ SCRIPTS = [  # source, standard input, standard output
         "no\nend\n",
     ),
     ("class A:\n    open = open\nprint(A().open('/dev/stdin').read(), end='')", "a\n", "a\n"),
+    ("import os\nprint(os.path.exists('/dev/stdin'), os.path.exists('/dev/none'))", "", "True False\n"),
+    ("out = open(1, 'w')\nout.write('a\\n')", "", "a\n"),
     ("print(open(0).read(), end='')", "a\n", "a\n"),
     ("try: open('/nowhere')\nexcept FileNotFoundError: print('no')", "", "no\n"),
     ("s = '''</think>'''\nprint(s)", "", "</think>\n"),

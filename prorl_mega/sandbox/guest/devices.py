@@ -17,9 +17,10 @@ _STREAMS = {
 
 
 def name_streams() -> None:
-    """Let `open`, `io.open` and `os.open` know these names. The position is that of the stream, as with a pipe."""
+    """Let `open`, `io.open`, `os.open` and `os.stat` know these names. The position is the stream's, as with a pipe."""
     builtins.open = io.open = partial(_open, open)  # a partial, like a builtin, is no method
     os.open = partial(_open_number, os.open)
+    os.stat = partial(_stat, os.stat)
 
 
 def _open(original: Callable[..., Any], file: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -30,6 +31,11 @@ def _open(original: Callable[..., Any], file: Any, *arguments: Any, **keywords: 
 def _open_number(original: Callable[..., int], path: Any, *arguments: Any, **keywords: Any) -> int:
     number = _number(path)
     return original(path, *arguments, **keywords) if number is None else os.dup(number)
+
+
+def _stat(original: Callable[..., os.stat_result], path: Any, *arguments: Any, **keywords: Any) -> os.stat_result:
+    number = _number(path)
+    return original(path, *arguments, **keywords) if number is None else os.fstat(number)
 
 
 def _number(path: Any) -> int | None:

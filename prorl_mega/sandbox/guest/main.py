@@ -17,6 +17,7 @@ import os
 import site
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from prorl_mega.sandbox.guest.assertions import run_tests
@@ -41,6 +42,8 @@ def main() -> NoReturn:
     execute(PRELUDE, "prelude.py", namespace)
     for module in ("decimal", "fractions", "io", "queue", "statistics", "datetime", "time", "array", "cmath"):
         __import__(module)
+    name_streams()  # before packages take note of `open`
+    _import_packages(**configuration.get("packages", {}))
     if configuration["landlock"]:
         check("prctl", libc.prctl(38, 1, 0, 0, 0))
         restrict_files(configuration["landlock"])
@@ -54,6 +57,18 @@ def main() -> NoReturn:
             os._exit(0)
         request = {**configuration, **json.loads(message)}
         control.send(json.dumps(_run(request, descriptors, own_pids)).encode())
+
+
+def _import_packages(paths: Sequence[str] = (), names: Sequence[str] = ()) -> None:
+    """Import what programs may use beyond the standard library. No thread may start, because children are forked."""
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    os.environ.update(threads)
+    sys.path += paths
+    for name in names:
+        __import__(name)
+    del sys.path[len(sys.path) - len(paths) :]
+    for name in threads:
+        del os.environ[name]
 
 
 def _run(request: dict[str, Any], descriptors: list[int], own_pids: int) -> dict[str, Any]:
@@ -116,7 +131,6 @@ def _standard_streams() -> None:
         stream = open(number, "w" if number else "r", encoding="utf-8", errors=errors)  # noqa: SIM115 (all its life)
         setattr(sys, f"std{name}", stream)
         setattr(sys, f"__std{name}__", stream)
-    name_streams()
 
 
 def _contents(descriptor: int) -> bytes:

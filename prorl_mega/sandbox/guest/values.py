@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import math
+import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -120,7 +121,8 @@ def _collection(kind: str, contents: list[Any]) -> Any:
     if kind == "iterator":
         return iter(contents)
     if kind == "array":
-        return contents
+        numpy = sys.modules.get("numpy")
+        return contents if numpy is None else numpy.array(contents)
     if kind == "range" and all(type(each) is int for each in contents):
         return range(*contents)
     if kind == "fraction" and all(type(each) is int for each in contents):

@@ -20,6 +20,7 @@ from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox.client import SandboxClient
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.sandbox.job import Ending, Limits, compilation, script
+from prorl_mega.sandbox.packages import prove, provide
 from prorl_mega.sandbox.pool import Sandbox, find
 from prorl_mega.tasks.code import cases
 from prorl_mega.tasks.code.blocks import last_block
@@ -61,6 +62,7 @@ class CodeOptions(RowOptions, kw_only=True):
     memory_mb: Annotated[int, Meta(ge=64, le=1 << 16)] = 1024
     tolerance: Share = 1e-6  # relative or absolute, where a number with a decimal point is expected
     suffix: str = "\n\nWrite the whole program in one fenced code block."
+    packages: tuple[str, ...] = ()  # that programs may import beyond the standard library, as installed here: [numpy]
     allow_unconfined: bool = False  # run programs without a sandbox where none can be had; dangerous
 
     def __post_init__(self) -> None:
@@ -102,8 +104,14 @@ class Code(RowTask):
             self._need_cpp()
 
     def check_machine(self) -> None:
-        if find(allow_unconfined=self.options.allow_unconfined).tier is IsolationTier.UNCONFINED:
+        spec = find(allow_unconfined=self.options.allow_unconfined)
+        if spec.tier is IsolationTier.UNCONFINED:
             sys.stderr.write(SHOUT)
+        if self.options.packages:
+            try:
+                prove(provide(spec, self.options.packages), self.options.packages)
+            except ConfigError as error:
+                raise ConfigError(f"tasks.mixture.{self.entry}.options.{error}") from None
         if self.options.language is Language.cpp:
             self._need_cpp()
 
@@ -117,7 +125,10 @@ class Code(RowTask):
         return SHOUT if self.options.allow_unconfined else ""
 
     def start(self) -> None:
-        self._runner = SandboxClient(lambda: self.progress(), allow_unconfined=self.options.allow_unconfined)
+        options = self.options
+        self._runner = SandboxClient(
+            lambda: self.progress(), allow_unconfined=options.allow_unconfined, packages=options.packages
+        )
 
     def warm_up(self) -> None:
         if self._runner is not None:
@@ -129,7 +140,8 @@ class Code(RowTask):
         if source is None:
             return Verdict(reward=0.0, detail="no code block found")
         if self._runner is None:
-            self._runner = Sandbox(find(allow_unconfined=self.options.allow_unconfined))
+            spec = find(allow_unconfined=self.options.allow_unconfined)
+            self._runner = Sandbox(provide(spec, self.options.packages))
         began = time.monotonic()
         built: str | bytes = source
         if language is Language.cpp:
