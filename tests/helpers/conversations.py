@@ -140,6 +140,8 @@ FUNCTIONS = [
     ("def f(n, g=None): return g(n) if g else n", "assert f(2, g=lambda x: x * 2) == 4 and f(n=3) == 3"),
 ]
 IN_PLACE = [
+    ("def f(it): next(it)", "import itertools\nc = itertools.count()\nf(c)\nassert next(c) == 1"),
+    ("def f(it, xs): xs.append(next(it))", "a = []\nf(iter([1]), a)\nassert a in ([], [1])"),
     ("def f(xs): xs.sort()", "a = [3, 1, 2]\nf(a)\nassert a == [1, 2, 3]"),
     ("def f(xs):\n    for i in range(3): xs.append(i)", "a = []\nassert f(a) is None and a == [0, 1, 2]"),
     (
@@ -161,7 +163,7 @@ HONEST = [*ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE]
 EVERY = "assert all(map(lambda x: f(x) == 2 * x, range(5)))"
 STOP = "def f(x): raise StopIteration"
 _EVALUATED = {
-    "prints a verdict and leaves": '__import__("os").write(1, b\'\\n{"passed": true}\') or __import__("os")._exit(0)',
+    "prints a verdict and leaves": '__import__("os").write(1, b\'\\n{"passed": true}\') and __import__("os")._exit(0)',
     "leaves": "exit()",
     "leaves by an attribute": "().__class__.__base__.__subclasses__()",
     "a comprehension": "[exit() for _ in (1,)]",
@@ -243,6 +245,11 @@ HOSTILE = [
     ("def f(x): return 'exit()'", "list(map(eval, [f(1)]))\nassert f(1) == 4"),
     ("def f(x): return list(map(ord, 'exit()'))", "eval(''.join(map(chr, f(1))))\nassert f(1) == 4"),
     ("def f(x): return b'cbuiltins\\nexit\\n(tR.'", "import pickle\npickle.loads(f(1))\nassert f(1) == 4"),
+    ("def f(x): return []", "for x in f(1): last = x\nassert last == 3"),
+    (
+        'import os\ndef f(x):\n    os.write(4, b\'{"returned": null, "changed": {"x": 1}}\\n\')\n    return 4',
+        "f([1])\nassert f(1) == 5",
+    ),
     ("def f(x): return '1 +'", "assert eval(f(1)) == 4"),
     ("def f(x): return 'undefined'", "assert eval(f(1)) == 4"),
     ("def f(x):\n    x.clear()\n    return x", "a = [3, 1]\nassert f(a) == sorted(a)"),

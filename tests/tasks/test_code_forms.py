@@ -21,7 +21,9 @@ from prorl_mega.tasks.code.program import COMPILING
 LIMITS = Limits(cpu_s=1.0, wall_s=2.0, memory=512 << 20)
 
 
-@pytest.fixture(scope="module", params=list(IsolationTier)[:2])
+@pytest.fixture(
+    scope="module", params=[IsolationTier.BUBBLEWRAP, pytest.param(IsolationTier.LANDLOCK, marks=pytest.mark.faults)]
+)
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     with sandbox_of(request.param, size=2) as sandbox:
         yield sandbox

@@ -78,7 +78,11 @@ class _Program(Peer):
         self.raised: list[BaseException] = []  # by the program, as opposed to the tests
         self.pursued: list[Exception] = []  # those of them that no handler has seen
         self._allowed = {kind for kind, pattern in _NOT_FINITE.items() if pattern.search(source)}
-        self._constants = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+        nodes = list(ast.walk(ast.parse(source)))
+        self._constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        self._assigned = {
+            node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del)
+        }
         self._functions = _FUNCTIONS | {name, "candidate"}
         self._heard = False
         self._frame: types.FrameType | None = None  # the last one that the pursued exception has passed
@@ -92,7 +96,8 @@ class _Program(Peer):
             place = place.tb_next
         evaluated = place is not None and place.tb_frame.f_code.co_filename == "<string>"
         misspelt = isinstance(error, SyntaxError) and self._heard  # the tests are complete and compiled by then
-        return any(error is each for each in self.raised) or evaluated or misspelt
+        left_out = isinstance(error, NameError) and error.name in self._assigned  # by a loop without a round, say
+        return any(error is each for each in self.raised) or evaluated or misspelt or left_out
 
     def load(self, line: bytes) -> Any:
         self._heard = True

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from prorl_mega.sandbox.guest.programs import RESULT, define, find_function, leave, write_all
 from prorl_mega.sandbox.guest.values import NotPlainError, plain, renew, unplain
 
+_END = object()  # of an iterator
 _MAX_LINE = 1 << 24  # bytes of one message between a program and its tests
 
 
@@ -43,9 +44,9 @@ class Peer:
         def call(*arguments: Any, **keywords: Any) -> Any:
             given = [list(arguments), keywords]
             request = {"call": name, "given": plain(given, self._keep)}
-            value, reply = self._ask(request)
-            if value is None and "changed" in reply:  # a function that works in place returns nothing
-                renew(given, self._value(reply["changed"]))
+            value, changed = self._ask(request)
+            if value is None and changed is not None:  # a function that works in place returns nothing
+                renew(given, changed)
             return value
 
         return call
@@ -60,8 +61,8 @@ class Peer:
 
     def _iterator(self, number: int) -> Iterator[Any]:
         while True:
-            value, reply = self._ask({"next": number})
-            if "ended" in reply:
+            value, _ = self._ask({"next": number})
+            if value is _END:
                 return
             yield value
 
@@ -75,8 +76,8 @@ class Peer:
     def _send(self, message: dict[str, Any]) -> None:
         write_all(RESULT, json.dumps(message) + "\n")
 
-    def _ask(self, request: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """The value that the other side returns, and the whole reply. Raises what the other side has raised."""
+    def _ask(self, request: dict[str, Any]) -> tuple[Any, Any]:
+        """The value that the other side returns, and what became of the arguments. Raises what it has raised."""
         try:
             self._send(request)
             while True:
@@ -85,12 +86,14 @@ class Peer:
                     break
                 self._send(self._answer(reply))
             error = None if "raised" not in reply else _exception(reply)
-            value = None if error is not None or "ended" in reply else self._value(reply["returned"])
+            ended = error is not None or ("next" in request and "ended" in reply)
+            value = _END if ended else self._value(reply["returned"])
+            changed = self._value(reply["changed"]) if "changed" in reply else None
         except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError):
             raise SilentProgramError("no answer, or none that is plain data") from None
         if error is not None:
             self.fail(error)
-        return value, reply
+        return value, changed
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         name, given = request.get("call"), None
@@ -111,7 +114,7 @@ class Peer:
             return {}  # no answer: the other side must not take it for an exception of the function
         if value is None and given is not None:
             with contextlib.suppress(NotPlainError, RecursionError):  # a function among the arguments, say
-                reply["changed"] = plain(given)
+                reply["changed"] = plain(given, _stays)
         return reply
 
     def _value(self, data: Any) -> Any:
@@ -126,6 +129,11 @@ def serve_calls(job: dict[str, Any]) -> None:
         Peer(lambda name: find_function(namespace, name)).serve()
 
     leave(answer, wait=False)
+
+
+def _stays(value: Any) -> int:
+    """Refuse to number a value: a copy of the arguments is sent back, or nothing."""
+    raise NotPlainError(f"a value of type {type(value).__name__} is not plain data")
 
 
 def _raised(error: Exception) -> dict[str, Any]:

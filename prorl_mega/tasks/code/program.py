@@ -60,7 +60,7 @@ class CodeOptions(RowOptions, kw_only=True):
     time_s: Seconds = 4.0  # processor time of one test
     total_s: Seconds = 8.0  # processor time of all tests of one answer
     memory_mb: Annotated[int, Meta(ge=64, le=1 << 16)] = 1024
-    tolerance: Share = 1e-6  # relative or absolute, where a number with a decimal point is expected
+    tolerance: Share = 1e-6  # relative to the number that is expected, where it has a decimal point
     suffix: str = "\n\nWrite the whole program in one fenced code block."
     packages: tuple[str, ...] = ()  # that programs may import beyond the standard library, as installed here: [numpy]
     allow_unconfined: bool = False  # run programs without a sandbox where none can be had; dangerous
