@@ -3,7 +3,7 @@
 A row: {"prompt": "...", "tests": [...]} and optionally id, language (python or cpp) and solution. A test is
 {"input": text, "output": text} for a program that reads standard input, {"function": name, "arguments": [...],
 "expected": value} for one call, or {"function": name, "code": "assert name(2) == 4"} for assertions, also with a
-`check(candidate)` as in HumanEval.
+`check(candidate)` as in HumanEval. A function that works in place and returns nothing answers with its first argument.
 """
 
 from __future__ import annotations
