@@ -29,10 +29,13 @@ class SandboxReply(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class SandboxClient:
     """The `run` and `converse` of a `Sandbox`, done by a server process. Make it before privileges are given up."""
 
-    def __init__(self, waiting: Callable[[], None], *, allow_unconfined: bool = False) -> None:
+    def __init__(
+        self, waiting: Callable[[], None], *, allow_unconfined: bool = False, packages: Sequence[str] = ()
+    ) -> None:
         """Start the server; `waiting` is called about every second while programs run."""
         self._waiting = waiting
-        self._process = start_child("prorl_mega.sandbox.server", *(["unconfined"] if allow_unconfined else []))
+        weakest = "unconfined" if allow_unconfined else "confined"
+        self._process = start_child("prorl_mega.sandbox.server", weakest, *packages)
         self._inbox = Inbox(SandboxReply)
 
     def run(self, runs: Sequence[ProgramRun]) -> list[ProgramResult]:

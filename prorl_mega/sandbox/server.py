@@ -1,6 +1,6 @@
-"""The sandbox server: `python -m prorl_mega.sandbox.server PARENT_PID [unconfined]`, started by `SandboxClient`.
+"""The sandbox server, started by `SandboxClient`. It dies with its parent, and its sandboxes die with it.
 
-It dies with its parent, and its sandboxes die with it.
+`python -m prorl_mega.sandbox.server PARENT_PID confined|unconfined [PACKAGE...]`: what programs may import follows.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import sys
 from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox.channel import Inbox, pipes_to_parent, send
 from prorl_mega.sandbox.client import SandboxReply, SandboxRequest
+from prorl_mega.sandbox.packages import provide
 from prorl_mega.sandbox.pool import Sandbox, find
 
 
 def main() -> None:
     source, sink = pipes_to_parent()
     try:
-        sandbox = Sandbox(find(allow_unconfined="unconfined" in sys.argv[2:]))
+        _, _, weakest, *packages = sys.argv
+        sandbox = Sandbox(provide(find(allow_unconfined=weakest == "unconfined"), packages))
         sandbox.warm()
     except ConfigError as error:
         while os.read(source, 1 << 16):

@@ -73,7 +73,7 @@ HONEST: list[tuple[str, str, str]] = [
     (
         "class A:\n    def __del__(self): pass\na = A()\nimport atexit\natexit.register(print, 'bye')\nprint('hi')",
         "",
-        "hi\n",
+        "hi\nbye\n",
     ),
     ("import time\nstart = time.time()\ntime.sleep(0.05)\nprint(time.time() - start < 60)", "", "True\n"),
 ]

@@ -21,6 +21,7 @@ from prorl_mega.sandbox.job import Ending, Limits, compilation, native, script
 from prorl_mega.sandbox.pool import Sandbox
 from prorl_mega.sandbox.processor_time import descendants
 from prorl_mega.tasks.code import cases, program
+from prorl_mega.tasks.code.cpp import compiler
 
 LIMITS = Limits(cpu_s=0.6, wall_s=1.0, memory=512 << 20, output=1 << 20)
 ROOMY = Limits(cpu_s=10.0, wall_s=20.0, memory=512 << 20, output=1 << 20)  # time is not what ends it
@@ -176,7 +177,7 @@ def test_functions(sandbox: Sandbox, canaries: Canaries, form: str) -> None:
 def test_native_programs_and_what_they_do_to_the_compiler() -> None:
     brief = structs.replace(program.COMPILING, cpu_s=1.5, wall_s=4.0)
     with sandbox_of(IsolationTier.BUBBLEWRAP, size=2) as sandbox:
-        built = sandbox.run([compilation(program.compiler(), source, brief) for source in NATIVE.values()])
+        built = sandbox.run([compilation(compiler(), source, brief) for source in NATIVE.values()])
         endings = {name: result.ending for name, result in zip(NATIVE, built, strict=True)}
         compiled = [result.result for result in built if result.ending is Ending.FINISHED]
         assert set(endings.values()) <= {Ending.FINISHED, Ending.COMPILE_ERROR, Ending.TIME_LIMIT}, endings

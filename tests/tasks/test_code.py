@@ -14,8 +14,8 @@ from prorl_mega.sandbox import pool
 from prorl_mega.sandbox.guest.values import plain
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import create
-from prorl_mega.tasks.code.cases import same_output, same_value
-from prorl_mega.tasks.code.program import Language, program
+from prorl_mega.tasks.code.blocks import last_block
+from prorl_mega.tasks.code.comparison import same_output, same_value
 from prorl_mega.types import Outcome, Problem
 from prorl_mega.verifiers.pool import VerifierPool
 
@@ -265,7 +265,7 @@ def test_options_are_checked(options: dict[str, Any], key: str) -> None:
         ("```python\na\n```\n```bash\nb\n```", "a"),
         ("~~~python\na\n```\n~~~", "a\n```"),
         ("````python\na\n```\nb\n````", "a\n```\nb"),
-        ("  ```Python\r\n  a\r\n  ```", "  a"),
+        ("  ```Python\r\n  a\r\n  ```", "a"),
         ("<think>```python\nx\n```</think>```python\na\n```", "a"),
         ("<think>```python\nx\n```</think>", None),
         ("```python\na", None),
@@ -278,7 +278,7 @@ def test_options_are_checked(options: dict[str, Any], key: str) -> None:
     ],
 )
 def test_extraction(answer: str, found: str | None) -> None:
-    assert program(answer, Language.python) == found
+    assert last_block(answer, "python") == found
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_extraction(answer: str, found: str | None) -> None:
         ("3.0", "3", True), ("0.3333333333", "0.33333333", True), ("0.3333", "0.3334", False), ("1.5", "nan", False),
         ("1.5", "1_5", False), ("1e9", "1000000000", True), ("1e999", "2e999", False), ("inf", "1e999", False),
         ("1.0", "0x1", False), ("YES", "yes", False), ("1\n\n2", "1\n2", False), ("1.0", "1.0000001", True),
-        ("123456789", "123456788", False), ("1.0", "١", False), ("0.0", "0.0000001", True), ("-0.0", "0", True),
+        ("123456789", "123456788", False), ("1.0", "١", False), ("0.0", "0.0000001", False), ("-0.0", "0", True),
     ],
 )  # fmt: skip
 def test_outputs_compare_as_words(expected: str, got: str, same: bool) -> None:

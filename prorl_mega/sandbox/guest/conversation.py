@@ -1,22 +1,124 @@
-"""A program and the assertions about it, in two sandboxes that exchange one line of JSON per call."""
+"""A program and the assertions about it, in two sandboxes that exchange one line of JSON per call.
+
+Both sides may call what the other one keeps: the tests call functions of the program, and the program calls functions
+that the tests gave it as arguments. A message is a request ({"call": name or number}, {"next": number}) or a reply.
+"""
 
 from __future__ import annotations
 
-import builtins
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NoReturn
 
-from prorl_mega.sandbox.guest.programs import PRELUDE, RESULT, define, execute, find_function, leave, write_all
-from prorl_mega.sandbox.guest.values import NotPlainError, plain, unplain
+from prorl_mega.sandbox.guest.programs import RESULT, define, find_function, leave, write_all
+from prorl_mega.sandbox.guest.values import NotPlainError, plain, renew, unplain
 
+_END = object()  # of an iterator
 _MAX_LINE = 1 << 24  # bytes of one message between a program and its tests
 
 
-class _SilentProgramError(BaseException):
+class SilentProgramError(BaseException):
     """The program under test ended or does not answer. Not an Exception: tests may catch those."""
+
+
+class Peer:
+    """One end of a conversation. `find` gives the function that a name in a request stands for."""
+
+    def __init__(self, find: Callable[[str], Callable[..., Any]]) -> None:
+        self._find = find
+        self._lines = open(os.dup(0), "rb")  # noqa: SIM115 (as long as the process)
+        self._kept: list[Any] = []
+
+    def serve(self) -> None:
+        """Answer requests until the other side closes."""
+        while line := self._lines.readline(_MAX_LINE):
+            self._send(self._answer(json.loads(line)))
+
+    def function(self, name: str | int) -> Callable[..., Any]:
+        """A stand-in for a function of the other side."""
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            given = [list(arguments), keywords]
+            request = {"call": name, "given": plain(given, self._keep)}
+            value, changed = self._ask(request)
+            if value is None and changed is not None:  # a function that works in place returns nothing
+                renew(given, changed)
+            return value
+
+        return call
+
+    def load(self, line: bytes) -> Any:
+        """A message of the other side. Raises ValueError."""
+        return json.loads(line)
+
+    def fail(self, error: Exception) -> NoReturn:
+        """Raise what a function of the other side has raised."""
+        raise error
+
+    def _iterator(self, number: int) -> Iterator[Any]:
+        while True:
+            value, _ = self._ask({"next": number})
+            if value is _END:
+                return
+            yield value
+
+    def _stand_in(self, kind: str, number: int) -> Any:
+        return self.function(number) if kind == "function" else self._iterator(number)
+
+    def _keep(self, value: Any) -> int:
+        self._kept.append(value)
+        return len(self._kept) - 1
+
+    def _send(self, message: dict[str, Any]) -> None:
+        write_all(RESULT, json.dumps(message) + "\n")
+
+    def _ask(self, request: dict[str, Any]) -> tuple[Any, Any]:
+        """The value that the other side returns, and what became of the arguments. Raises what it has raised."""
+        try:
+            self._send(request)
+            while True:
+                reply = self.load(self._lines.readline(_MAX_LINE))
+                if "call" not in reply and "next" not in reply:
+                    break
+                self._send(self._answer(reply))
+            error = None if "raised" not in reply else _exception(reply)
+            ended = error is not None or ("next" in request and "ended" in reply)
+            value = _END if ended else self._value(reply["returned"])
+            changed = self._value(reply["changed"]) if "changed" in reply else None
+        except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError):
+            raise SilentProgramError("no answer, or none that is plain data") from None
+        if error is not None:
+            self.fail(error)
+        return value, changed
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        name, given = request.get("call"), None
+        function = self._find(name) if isinstance(name, str) else None
+        try:
+            if name is None:
+                value = next(self._kept[request["next"]])
+            else:
+                given = self._value(request["given"])
+                value = (function or self._kept[name])(*given[0], **given[1])
+        except StopIteration as error:
+            return {"ended": True} if name is None else _raised(error)
+        except Exception as error:
+            return _raised(error)
+        try:
+            reply = {"returned": plain(value, self._keep)}
+        except (NotPlainError, RecursionError):
+            return {}  # no answer: the other side must not take it for an exception of the function
+        if value is None and given is not None:
+            with contextlib.suppress(NotPlainError, RecursionError):  # a function among the arguments, say
+                reply["changed"] = plain(given, _stays)
+        return reply
+
+    def _value(self, data: Any) -> Any:
+        return unplain(data, self._stand_in)
 
 
 def serve_calls(job: dict[str, Any]) -> None:
@@ -24,63 +126,39 @@ def serve_calls(job: dict[str, Any]) -> None:
 
     def answer() -> None:
         namespace = define(job["source"])
-        with open(os.dup(0), "rb") as requests:
-            while line := requests.readline(_MAX_LINE):
-                request = json.loads(line)
-                function = find_function(namespace, request["function"])
-                try:
-                    value = function(*unplain(request["arguments"]), **unplain(request["keywords"]))
-                    reply = {"returned": plain(value)}
-                except Exception as error:
-                    reply = {"raised": type(error).__name__, "words": str(error)[:200]}
-                write_all(RESULT, json.dumps(reply) + "\n")
+        Peer(lambda name: find_function(namespace, name)).serve()
 
     leave(answer, wait=False)
 
 
-def run_tests(job: dict[str, Any]) -> None:
-    """Run assertions about a program in another sandbox; stand-ins for its functions send messages.
+def _stays(value: Any) -> int:
+    """Refuse to number a value: a copy of the arguments is sent back, or nothing."""
+    raise NotPlainError(f"a value of type {type(value).__name__} is not plain data")
 
-    Standard input brings the program's answers, `RESULT` takes the requests, and the verdict is the last line of
-    standard output.
-    """
-    replies = open(os.dup(0), "rb")  # noqa: SIM115 (as long as the process)
-    os.close(0)
-    verdict: dict[str, Any] = {"passed": False}
-    raised: list[BaseException] = []  # by the program, as opposed to the tests
 
-    def stand_in(name: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **keywords: Any) -> Any:
-            request = {"function": name, "arguments": plain(list(arguments)), "keywords": plain(keywords)}
-            try:
-                write_all(RESULT, json.dumps(request) + "\n")
-                reply = json.loads(replies.readline(_MAX_LINE))
-                if "raised" not in reply:
-                    return unplain(reply["returned"])
-                kind = getattr(builtins, str(reply["raised"]), None)
-                exception = kind if isinstance(kind, type) and issubclass(kind, Exception) else RuntimeError
-                raised.append(exception(str(reply.get("words"))))
-            except (OSError, ValueError, TypeError, KeyError, RecursionError):
-                raise _SilentProgramError("no answer, or none that is plain data") from None
-            raise raised[-1]
+def _raised(error: Exception) -> dict[str, Any]:
+    """The message about an exception: its class and those above it, the nearest first, and what it says."""
+    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+    try:
+        arguments = plain(list(error.args))
+    except (NotPlainError, RecursionError):
+        arguments = []
+    return {"raised": names, "arguments": arguments, "words": str(error)[:500]}
 
-        return call
 
-    def judge() -> None:
-        namespace: dict[str, Any] = {"__name__": "tests"}
-        execute(PRELUDE, "prelude.py", namespace)
-        namespace[job["function"]] = stand_in(job["function"])
-        try:
-            execute(job["source"], "tests.py", namespace)
-            if callable(namespace.get("check")):
-                namespace["check"](namespace[job["function"]])
-            verdict["passed"] = True
-        except (NotPlainError, SyntaxError, NameError, ImportError) as error:
-            blame = "failed" if error in raised else "broken"
-            verdict[blame] = f"{type(error).__name__}: {error}"[:200]
-        except (Exception, _SilentProgramError) as error:
-            verdict["failed"] = f"{type(error).__name__}: {error}"[:200]
-        sys.stdout.flush()
-        write_all(1, "\n" + json.dumps(verdict))
-
-    leave(judge, wait=False)
+def _exception(reply: dict[str, Any]) -> Exception:
+    """The exception that a message is about, of the nearest class that the standard library has."""
+    words = [str(reply["words"])] if reply["words"] else []
+    arguments = unplain(reply["arguments"])
+    for name in reply["raised"]:
+        module, _, kind = name.rpartition(".")
+        known = module.partition(".")[0] in sys.stdlib_module_names
+        found = getattr(sys.modules.get(module), kind, None) if known else None
+        if isinstance(found, type) and issubclass(found, Exception):
+            for make in (found, partial(found.__new__, found)):  # some cannot be made of what they say
+                try:
+                    return make(*arguments)
+                except Exception:
+                    arguments = words
+        arguments = words  # those of a class that the program has made say nothing to the class above it
+    return RuntimeError(*words)

@@ -17,10 +17,13 @@ import os
 import site
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from prorl_mega.sandbox.guest.assertions import run_tests
 from prorl_mega.sandbox.guest.confinement import check, confine, libc, restrict_files
-from prorl_mega.sandbox.guest.conversation import run_tests, serve_calls
+from prorl_mega.sandbox.guest.conversation import serve_calls
+from prorl_mega.sandbox.guest.devices import name_streams
 from prorl_mega.sandbox.guest.programs import PRELUDE, RESULT, execute, run_call, run_compiler, run_script
 
 _PROGRAM, _READY = 3, 5  # descriptors of a child, next to 0, 1 and 2 and `RESULT`
@@ -39,6 +42,8 @@ def main() -> NoReturn:
     execute(PRELUDE, "prelude.py", namespace)
     for module in ("decimal", "fractions", "io", "queue", "statistics", "datetime", "time", "array", "cmath"):
         __import__(module)
+    name_streams()  # before packages take note of `open`
+    _import_packages(**configuration.get("packages", {}))
     if configuration["landlock"]:
         check("prctl", libc.prctl(38, 1, 0, 0, 0))
         restrict_files(configuration["landlock"])
@@ -52,6 +57,18 @@ def main() -> NoReturn:
             os._exit(0)
         request = {**configuration, **json.loads(message)}
         control.send(json.dumps(_run(request, descriptors, own_pids)).encode())
+
+
+def _import_packages(paths: Sequence[str] = (), names: Sequence[str] = ()) -> None:
+    """Import what programs may use beyond the standard library. No thread may start, because children are forked."""
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    os.environ.update(threads)
+    sys.path += paths
+    for name in names:
+        __import__(name)
+    del sys.path[len(sys.path) - len(paths) :]
+    for name in threads:
+        del os.environ[name]
 
 
 def _run(request: dict[str, Any], descriptors: list[int], own_pids: int) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import gc
+import io
 import json
 import os
 import sys
@@ -29,16 +33,21 @@ from typing import *
 def run_script(job: dict[str, Any]) -> None:
     """Run a whole program, from standard input to standard output."""
     module = types.ModuleType("__main__")
+    module.__file__ = os.path.abspath("program.py")
     sys.modules["__main__"] = module
     leave(lambda: execute(job["source"], "program.py", module.__dict__), wait=True)
 
 
 def run_call(job: dict[str, Any]) -> None:
-    """Call a function once and write its result as plain data."""
+    """Call a function once and write its result as plain data; without a result, what became of its first argument."""
 
     def answer() -> None:
         function = find_function(define(job["source"]), job["function"])
-        write_all(RESULT, json.dumps({"returned": plain(function(*unplain(job["arguments"])))}))
+        arguments = unplain(job["arguments"])
+        reply = {"returned": plain(function(*arguments))}
+        if reply["returned"] is None and arguments:
+            reply["changed"] = plain(arguments[0])
+        write_all(RESULT, json.dumps(reply))
 
     leave(answer, wait=False)
 
@@ -63,6 +72,7 @@ def run_compiler(job: dict[str, Any]) -> None:
 def define(source: str) -> dict[str, Any]:
     """The names that a program defines, when it is imported rather than run."""
     module = types.ModuleType("solution")
+    module.__file__ = os.path.abspath("solution.py")
     sys.modules["solution"] = module
     execute(PRELUDE, "prelude.py", module.__dict__)
     execute(source, "program.py", module.__dict__)
@@ -93,6 +103,8 @@ def leave(work: Callable[[], None], *, wait: bool) -> NoReturn:
             code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         if wait:
             threading._shutdown()  # type: ignore[attr-defined]
+            atexit._run_exitfuncs()
+            _flush_all()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     except MemoryError:
@@ -101,6 +113,14 @@ def leave(work: Callable[[], None], *, wait: bool) -> NoReturn:
         code = 1
         write_all(2, f"\n{type(error).__name__}: {str(error)[:500]}\n")
     os._exit(code & 0xFF)
+
+
+def _flush_all() -> None:
+    """Write what is left in files that the program has not closed, as the interpreter does when it ends."""
+    for stream in gc.get_objects():
+        if issubclass(type(stream), io.TextIOWrapper | io.BufferedWriter):
+            with contextlib.suppress(OSError, ValueError):  # closed, or without a descriptor
+                stream.flush()
 
 
 def write_all(descriptor: int, text: str) -> None:

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import ast
 import json
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prorl_mega.sandbox.guest.values import plain
 from prorl_mega.sandbox.job import Ending, Limits, ProgramKind, ProgramResult, ProgramRun, call, native, script
+from prorl_mega.tasks.code.comparison import same_output, same_value
 
-_NUMBER = re.compile(r"[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,4})?", re.ASCII)
-_INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 FORMS = "{input, output}, {function, arguments, expected} or {function, code}"
 
 
@@ -101,7 +98,7 @@ def judge(test: dict[str, Any], program: str | bytes, runner: Runner, limits: Li
     if result.ending is not Ending.FINISHED:
         return Judgement(passed=False, ending=result.ending, detail=result.detail, cpu_s=result.cpu_s)
     if "function" in test:
-        right = same_value(plain(test["expected"]), returned(result), tolerance)
+        right = any(same_value(plain(test["expected"]), value, tolerance) for value in returned(result))
     else:
         right = same_output(test["output"], result.stdout.decode("utf-8", "replace"), tolerance)
     return Judgement(passed=right, ending=result.ending, detail="" if right else "wrong answer", cpu_s=result.cpu_s)
@@ -128,93 +125,15 @@ def _converse(test: dict[str, Any], program: str, runner: Runner, limits: Limits
     return Judgement(passed=passed, ending=Ending.FINISHED, detail=str(verdict.get("failed", "")), cpu_s=cpu)
 
 
-def same_output(expected: str, got: str, tolerance: float) -> bool:
-    """Whether outputs are equal line by line and word by word; blanks between words and at the end do not count.
+def returned(result: ProgramResult) -> list[Any]:
+    """The value that a CALL returned, as JSON; after None, what became of the first argument; nothing if it is forged.
 
-    An expected word with a decimal point or an exponent may differ by `tolerance`, relative or absolute.
+    A function that works in place returns None, and the argument is the answer.
     """
-    wanted, given = _lines(expected), _lines(got)
-    if len(wanted) != len(given):
-        return False
-    return all(
-        len(a) == len(b) and all(x == y or _close(x, y, tolerance) for x, y in zip(a, b, strict=True))
-        for a, b in zip(wanted, given, strict=True)
-    )
-
-
-def _lines(text: str) -> list[list[str]]:
-    return [line.split() for line in text.rstrip().split("\n")]
-
-
-def _close(expected: str, got: str, tolerance: float) -> bool:
-    if tolerance == 0 or not _NUMBER.fullmatch(expected) or _INTEGER.fullmatch(expected) or not _NUMBER.fullmatch(got):
-        return False
-    a, b = float(expected), float(got)
-    return math.isfinite(a) and math.isfinite(b) and math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
-
-
-def returned(result: ProgramResult) -> Any:
-    """The value that a CALL returned, as JSON; an object that equals nothing if there is no such value."""
     try:
         answer = json.loads(result.result)
     except (ValueError, RecursionError):
-        return object()
-    if type(answer) is not dict or set(answer) != {"returned"}:
-        return object()
-    return answer["returned"]
-
-
-def same_value(expected: Any, got: Any, tolerance: float) -> bool:
-    """Whether values are equal as the JSON of `guest.plain`: builtin types only, no code of the program is called.
-
-    Numbers compare as in Python, except that a truth value equals no number, and floats within `tolerance`; a tuple
-    equals a list, because JSON cannot expect one.
-    """
-    try:
-        return _same(_listed(expected), _listed(got), tolerance)
-    except RecursionError:
-        return False
-
-
-def _same(expected: Any, got: Any, tolerance: float) -> bool:
-    if isinstance(expected, float) and type(got) in (int, float):
-        try:
-            close = tolerance > 0 and math.isclose(expected, got, rel_tol=tolerance, abs_tol=tolerance)
-            return bool(expected == got or close)
-        except OverflowError:  # an integer beyond all floats
-            return False
-    if type(expected) is int and type(got) in (int, float):
-        return bool(expected == got)
-    if type(expected) is not type(got):
-        return False
-    if isinstance(expected, list):
-        return len(expected) == len(got) and all(
-            _same(_listed(a), _listed(b), tolerance) for a, b in zip(expected, got, strict=True)
-        )
-    if isinstance(expected, dict):
-        return _same_contents(expected, got, tolerance)
-    return bool(expected == got)
-
-
-def _listed(value: Any) -> Any:
-    return value["tuple"] if type(value) is dict and set(value) == {"tuple"} else value
-
-
-def _same_contents(expected: dict[str, Any], got: dict[str, Any], tolerance: float) -> bool:
-    """Whether dictionaries or sets, written as {"kind": [...]}, have the same contents in any order."""
-    if len(expected) != 1 or expected.keys() != got.keys():
-        return False
-    ((kind, wanted),), (given,) = expected.items(), got.values()
-    if kind not in ("dict", "set", "frozenset"):
-        return bool(json.dumps(wanted) == json.dumps(given))
-    if type(given) is not list or len(given) != len(wanted):
-        return False
-    if kind != "dict":
-        return sorted(map(json.dumps, wanted)) == sorted(map(json.dumps, given))
-    if not all(type(pair) is list and len(pair) == 2 for pair in given):
-        return False
-    wanted, given = (sorted(pairs, key=lambda pair: json.dumps(pair[0])) for pairs in (wanted, given))
-    return all(
-        json.dumps(a[0]) == json.dumps(b[0]) and _same(_listed(a[1]), _listed(b[1]), tolerance)
-        for a, b in zip(wanted, given, strict=True)
-    )
+        return []
+    if type(answer) is not dict or not {"returned"} <= set(answer) <= {"returned", "changed"}:
+        return []
+    return list(answer.values()) if answer["returned"] is None else [answer["returned"]]

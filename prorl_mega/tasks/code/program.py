@@ -3,13 +3,11 @@
 A row: {"prompt": "...", "tests": [...]} and optionally id, language (python or cpp) and solution. A test is
 {"input": text, "output": text} for a program that reads standard input, {"function": name, "arguments": [...],
 "expected": value} for one call, or {"function": name, "code": "assert name(2) == 4"} for assertions, also with a
-`check(candidate)` as in HumanEval.
+`check(candidate)` as in HumanEval. A function that works in place and returns nothing answers with its first argument.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
 import sys
 import time
 from enum import Enum
@@ -22,16 +20,16 @@ from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox.client import SandboxClient
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.sandbox.job import Ending, Limits, compilation, script
+from prorl_mega.sandbox.packages import prove, provide
 from prorl_mega.sandbox.pool import Sandbox, find
-from prorl_mega.tasks import extract
 from prorl_mega.tasks.code import cases
+from prorl_mega.tasks.code.blocks import last_block
+from prorl_mega.tasks.code.cpp import compiler, unit
 from prorl_mega.tasks.registry import register
 from prorl_mega.tasks.row_task import RowOptions, RowTask, Share
 from prorl_mega.types import Outcome, Problem, Verdict
 
 IDLE = 4  # wall-clock time that one answer may take, in units of `total_s`
-_FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*")
-_TAGS = {"python": {"python", "py", "python3"}, "cpp": {"cpp", "c++", "cc", "cxx"}}
 COMPILING = Limits(cpu_s=20.0, wall_s=40.0, memory=2 << 30, output=32 << 20, scratch=128 << 20, threads=64)
 SHOUT = (
     "\n!!! allow_unconfined is set and this machine has no sandbox: programs that a model wrote run WITH YOUR RIGHTS.\n"
@@ -62,8 +60,9 @@ class CodeOptions(RowOptions, kw_only=True):
     time_s: Seconds = 4.0  # processor time of one test
     total_s: Seconds = 8.0  # processor time of all tests of one answer
     memory_mb: Annotated[int, Meta(ge=64, le=1 << 16)] = 1024
-    tolerance: Share = 1e-6  # relative or absolute, where a number with a decimal point is expected
+    tolerance: Share = 1e-6  # relative to the number that is expected, where it has a decimal point
     suffix: str = "\n\nWrite the whole program in one fenced code block."
+    packages: tuple[str, ...] = ()  # that programs may import beyond the standard library, as installed here: [numpy]
     allow_unconfined: bool = False  # run programs without a sandbox where none can be had; dangerous
 
     def __post_init__(self) -> None:
@@ -86,8 +85,9 @@ class Code(RowTask):
 
     def check(self, fields: dict[str, Any]) -> dict[str, Any]:
         language = fields.get("language", self.options.language.value)
-        if language not in _TAGS:
-            raise ValueError(f"language must be {' or '.join(_TAGS)}, not {language!r}")
+        languages = [each.value for each in Language]
+        if language not in languages:
+            raise ValueError(f"language must be {' or '.join(languages)}, not {language!r}")
         for number, test in enumerate(fields["tests"], start=1):
             try:
                 cases.check(test)
@@ -104,8 +104,14 @@ class Code(RowTask):
             self._need_cpp()
 
     def check_machine(self) -> None:
-        if find(allow_unconfined=self.options.allow_unconfined).tier is IsolationTier.UNCONFINED:
+        spec = find(allow_unconfined=self.options.allow_unconfined)
+        if spec.tier is IsolationTier.UNCONFINED:
             sys.stderr.write(SHOUT)
+        if self.options.packages:
+            try:
+                prove(provide(spec, self.options.packages), self.options.packages)
+            except ConfigError as error:
+                raise ConfigError(f"tasks.mixture.{self.entry}.options.{error}") from None
         if self.options.language is Language.cpp:
             self._need_cpp()
 
@@ -119,7 +125,10 @@ class Code(RowTask):
         return SHOUT if self.options.allow_unconfined else ""
 
     def start(self) -> None:
-        self._runner = SandboxClient(lambda: self.progress(), allow_unconfined=self.options.allow_unconfined)
+        options = self.options
+        self._runner = SandboxClient(
+            lambda: self.progress(), allow_unconfined=options.allow_unconfined, packages=options.packages
+        )
 
     def warm_up(self) -> None:
         if self._runner is not None:
@@ -127,15 +136,16 @@ class Code(RowTask):
 
     def score(self, problem: Problem, answer: str) -> Verdict:
         language = Language(problem.entry["language"])
-        source = program(answer, language)
+        source = last_block(answer, language.value)
         if source is None:
             return Verdict(reward=0.0, detail="no code block found")
         if self._runner is None:
-            self._runner = Sandbox(find(allow_unconfined=self.options.allow_unconfined))
+            spec = find(allow_unconfined=self.options.allow_unconfined)
+            self._runner = Sandbox(provide(spec, self.options.packages))
         began = time.monotonic()
         built: str | bytes = source
         if language is Language.cpp:
-            (compiled,) = self._runner.run([compilation(compiler(), source, COMPILING)])
+            (compiled,) = self._runner.run([compilation(compiler(), unit(source), COMPILING)])
             self.progress()
             if compiled.ending is Ending.INFRA_ERROR:
                 return _infra_error(compiled.detail)
@@ -170,37 +180,6 @@ class Code(RowTask):
         share = passed / len(tests)
         reward = share if options.scoring is ScoringRule.fraction else float(passed == len(tests))
         return Verdict(reward=reward, detail=f"{passed}/{len(tests)} {complaint}".strip()[:200])
-
-
-def program(answer: str, language: Language) -> str | None:
-    """The last complete fenced block that is marked as this language; without one, the last unmarked block."""
-    marked: str | None = None
-    unmarked: str | None = None
-    fence, tag = "", ""
-    lines: list[str] = []
-    for line in extract.after_thinking(extract.clean(answer)).split("\n"):
-        if not fence:
-            opening = _FENCE.fullmatch(line[:200]) if line.lstrip()[:3] in ("```", "~~~") else None
-            if opening:
-                fence, tag, lines = opening[1], opening[2].lower(), []
-        elif line.strip().startswith(fence) and not line.strip().strip(fence[0]):
-            text = "\n".join(lines)
-            if tag in _TAGS[language.value]:
-                marked = text
-            elif not tag:
-                unmarked = text
-            fence = ""
-        else:
-            lines.append(line)
-    found = marked if marked is not None else unmarked
-    return found if found is not None and found.strip() else None
-
-
-def compiler() -> list[str]:
-    for name in ("g++", "clang++"):
-        if shutil.which(name) is not None:
-            return [name, "-O2", "-std=c++17", "-w", "-pipe", "-x", "c++", "-", "-o", "/tmp/program"]
-    raise ConfigError("C++ programs need a compiler, and neither g++ nor clang++ is installed")
 
 
 def _infra_error(detail: str) -> Verdict:

@@ -1,0 +1,161 @@
+"""Assertions about a program in another sandbox. This side is trusted; nothing that comes from the other side is."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import sys
+import types
+from typing import Any, NoReturn
+
+from prorl_mega.sandbox.guest.conversation import Peer, SilentProgramError
+from prorl_mega.sandbox.guest.programs import PRELUDE, execute, leave, write_all
+from prorl_mega.sandbox.guest.values import NotPlainError
+
+_FILE = "tests.py"
+_NOT_FINITE = {
+    "nan": re.compile(r"(?<![a-z])(is)?nan(?![a-z])", re.IGNORECASE),
+    "inf": re.compile(r"(?<![a-z])(is)?inf(inity)?(?![a-z])|isfinite|\de\+?\d{3}", re.IGNORECASE),
+}
+_ARITHMETIC = (
+    ast.Expression | ast.Module | ast.Expr | ast.Constant | ast.UnaryOp | ast.BinOp | ast.BoolOp | ast.Compare
+    | ast.IfExp | ast.Tuple | ast.List | ast.Set | ast.Dict | ast.Name | ast.Call | ast.expr_context | ast.operator
+    | ast.unaryop | ast.boolop | ast.cmpop
+)  # fmt: skip
+_FUNCTIONS = {"abs", "min", "max", "sum", "len", "round", "int", "float", "bool", "pow", "divmod", "sqrt", "factorial"}
+
+
+def run_tests(job: dict[str, Any]) -> None:
+    """Run assertions about functions of a program, for which stand-ins send messages.
+
+    Standard input brings the program's answers, `RESULT` takes the requests, and the verdict is the last line of
+    standard output.
+    """
+    source, name = job["source"], job["function"]
+    verdict: dict[str, Any] = {"passed": False}
+    peer = _Program(source, name)
+    os.close(0)
+
+    def judge() -> None:
+        namespace: dict[str, Any] = {"__name__": "tests"}
+        execute(PRELUDE, "prelude.py", namespace)
+        namespace[name] = peer.function(name)
+        try:
+            try:
+                execute(source, _FILE, namespace)
+                if callable(namespace.get("check")):
+                    namespace["check"](namespace[name])
+            except SystemExit as end:  # of the tests, as `unittest.main` does; the program cannot raise it here
+                if end.code not in (None, 0, False):
+                    raise
+            if peer.pursued:
+                raise SilentProgramError(f"an exception of the program was lost: {peer.pursued[0]!r}")
+            verdict["passed"] = True
+        except (NotPlainError, SyntaxError, NameError, ImportError) as error:
+            verdict["failed" if peer.is_to_blame(error) else "broken"] = f"{type(error).__name__}: {error}"[:200]
+        except BaseException as error:
+            verdict["failed"] = f"{type(error).__name__}: {error}"[:200]
+        sys.settrace(None)
+        sys.stdout.flush()
+        write_all(1, "\n" + json.dumps(verdict))
+
+    leave(judge, wait=False)
+
+
+class _Program(Peer):
+    """The program, as its tests see it: it can say plain values and raise, and neither may do more than be compared.
+
+    - Numbers that compare with nothing count where the tests speak of them: `not abs(f(2) - 4) > 0.1` holds for NaN.
+    - An exception has to reach the tests. Loops and protocols of the interpreter end silently for some: a StopIteration
+      in `map` would leave out the rest of the cases, an AttributeError satisfies `hasattr`.
+    - Its text is not run, if the tests should evaluate it; arithmetic is.
+    """
+
+    def __init__(self, source: str, name: str) -> None:
+        super().__init__(lambda _: _refuse("the program called a function by name"))
+        self.raised: list[BaseException] = []  # by the program, as opposed to the tests
+        self.pursued: list[Exception] = []  # those of them that no handler has seen
+        self._allowed = {kind for kind, pattern in _NOT_FINITE.items() if pattern.search(source)}
+        nodes = list(ast.walk(ast.parse(source)))
+        self._constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        self._assigned = {
+            node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del)
+        }
+        self._functions = _FUNCTIONS | {name, "candidate"}
+        self._heard = False
+        self._frame: types.FrameType | None = None  # the last one that the pursued exception has passed
+        self._left = False  # whether it has left that one
+        sys.addaudithook(self._audit)
+
+    def is_to_blame(self, error: Exception) -> bool:
+        """Whether an error that looks like a mistake in the tests comes from the program, or from text that it gave."""
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        evaluated = place is not None and place.tb_frame.f_code.co_filename == "<string>"
+        misspelt = isinstance(error, SyntaxError) and self._heard  # the tests are complete and compiled by then
+        left_out = isinstance(error, NameError) and error.name in self._assigned  # by a loop without a round, say
+        return any(error is each for each in self.raised) or evaluated or misspelt or left_out
+
+    def load(self, line: bytes) -> Any:
+        self._heard = True
+        return json.loads(line, object_hook=self._finite, parse_constant=_refuse)
+
+    def _finite(self, data: dict[str, Any]) -> dict[str, Any]:
+        for kind in ("float", "decimal"):
+            found = re.search("nan|inf", str(data.get(kind)), re.IGNORECASE)
+            if found and found[0].lower() not in self._allowed:
+                _refuse(found[0])
+        return data
+
+    def fail(self, error: Exception) -> NoReturn:
+        """Raise what the program has raised, and look where it ends."""
+        self.raised.append(error)
+        self.pursued.append(error)
+        self._frame = None
+        frame: types.FrameType | None = sys._getframe()
+        while frame is not None:
+            frame.f_trace = self._pursue
+            frame = frame.f_back
+        sys.settrace(self._pursue)
+        raise error
+
+    def _pursue(self, frame: types.FrameType, event: str, argument: Any) -> Any:
+        """Follow an exception from frame to frame, until one goes on after it: that one has a handler for it."""
+        if event == "exception" and argument[1] is self.raised[-1]:
+            self._frame, self._left = frame, False
+        elif event == "return" and frame is self._frame:
+            self._left = True
+        elif self._frame is not None:
+            if not self._left:
+                self.pursued.pop()
+            sys.settrace(None)
+            return None
+        return self._pursue
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self._heard or event not in ("compile", "marshal.loads", "pickle.find_class", "code.__new__"):
+            return
+        if sys._getframe(1).f_code.co_filename not in (_FILE, Peer.__init__.__code__.co_filename):
+            return  # the standard library's own texts
+        if event == "compile" and self._is_arithmetic(arguments[0]):
+            return
+        raise SilentProgramError("the tests would run what the program returned")
+
+    def _is_arithmetic(self, source: Any) -> bool:
+        text = source.decode() if isinstance(source, bytes) else source
+        if not isinstance(text, str):
+            return False
+        if text in self._constants:
+            return True
+        return all(
+            isinstance(node, _ARITHMETIC)
+            and not (isinstance(node, ast.Call) and getattr(node.func, "id", None) not in self._functions)
+            for node in ast.walk(ast.parse(text))
+        )
+
+
+def _refuse(what: Any) -> NoReturn:
+    raise ValueError(f"{what} is no answer")

@@ -1,0 +1,42 @@
+"""The standard streams by name: the sandbox has no files for them, and Python programs may open them all the same."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+_STREAMS = {
+    path: number
+    for number, name in enumerate(("stdin", "stdout", "stderr"))
+    for path in (f"/dev/{name}", f"/dev/fd/{number}", f"/proc/self/fd/{number}")
+}
+
+
+def name_streams() -> None:
+    """Let `open`, `io.open`, `os.open` and `os.stat` know these names. The position is the stream's, as with a pipe."""
+    builtins.open = io.open = partial(_open, open)  # a partial, like a builtin, is no method
+    os.open = partial(_open_number, os.open)
+    os.stat = partial(_stat, os.stat)
+
+
+def _open(original: Callable[..., Any], file: Any, *arguments: Any, **keywords: Any) -> Any:
+    number = _number(file)
+    return original(file if number is None else os.dup(number), *arguments, **keywords)
+
+
+def _open_number(original: Callable[..., int], path: Any, *arguments: Any, **keywords: Any) -> int:
+    number = _number(path)
+    return original(path, *arguments, **keywords) if number is None else os.dup(number)
+
+
+def _stat(original: Callable[..., os.stat_result], path: Any, *arguments: Any, **keywords: Any) -> os.stat_result:
+    number = _number(path)
+    return original(path, *arguments, **keywords) if number is None else os.fstat(number)
+
+
+def _number(path: Any) -> int | None:
+    return _STREAMS.get(os.fspath(path)) if isinstance(path, str | os.PathLike) else None
