@@ -12,10 +12,13 @@ from prorl_mega.tasks.answers.operators import Tree, children
 MAX_ITEMS = 64  # longest list: in the worst case every item is compared with every other
 
 _MANY = ("list", "either", "set")
-_SCALARS = frozenset(("number", "symbol", "+", "*", "/", "^", "-", "call", "log", "root", "binom", "!", "%", "degree"))
+_SCALARS = frozenset(
+    ("number", "symbol", "+", "*", "/", "^", "-", "call", "log", "apply", "root", "binom", "!", "%", "degree")
+)
 _CALCULATED = frozenset(("call", "log", "binom", "!"))
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
-_INTEGRATION_CONSTANTS = frozenset(("C", "c", "K", "k"))
+_INTEGRATION_CONSTANTS = "CcKk"  # as answers write them
+_COUNTING = "ijklmn"  # letters of whole numbers, which nobody integrates over
 _INFINITY: Tree = ("infinity",)
 _MINUS_INFINITY: Tree = ("-", _INFINITY)
 _REALS: Tree = ("interval", None, "(", _MINUS_INFINITY, _INFINITY, ")")
@@ -168,10 +171,9 @@ def _same_values(gold: Tree, answer: Tree) -> bool:
         return False
     if values.equal(gold, answer) or (gold[0] == "%" and answer[0] != "%" and values.equal(gold[1], answer)):
         return True
-    indefinite = _without_constant(gold), _without_constant(answer)
-    if indefinite[0] is None or indefinite[1] is None:
-        return False
-    return values.shifted(indefinite[0], indefinite[1])
+    integral = _without_constant(gold, "C")
+    found = None if integral is None else _without_constant(answer, _INTEGRATION_CONSTANTS)
+    return integral is not None and found is not None and values.shifted(integral, found)
 
 
 def _calculates(tree: Tree) -> bool:
@@ -179,16 +181,21 @@ def _calculates(tree: Tree) -> bool:
     return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(_calculates, children(tree)))
 
 
-def _without_constant(tree: Tree) -> Tree | None:
-    """An antiderivative without its "+ C"; None unless the tree has that one constant and one other variable."""
+def _without_constant(tree: Tree, constants: str) -> Tree | None:
+    """An antiderivative without its constant; None unless it is a sum of that and of a function of one variable.
+
+    A reference has to have the constant that textbooks write, a capital C: any other letter is a letter. The variable
+    is a small one, and none that counts.
+    """
     if tree[0] != "+":
         return None
-    rest = [term for term in tree[1] if not (term[0] == "symbol" and term[1] in _INTEGRATION_CONSTANTS)]
+    rest = [term for term in tree[1] if not (term[0] == "symbol" and term[1] in constants)]
     if len(rest) != len(tree[1]) - 1 or not rest:
         return None
     left: Tree = rest[0] if len(rest) == 1 else ("+", rest)
     names = values.symbols(left)
-    return left if len(names) == 1 and next(iter(names)).islower() else None
+    variable = next(iter(names), "")
+    return left if len(names) == 1 and variable.islower() and variable not in (*_COUNTING, *constants) else None
 
 
 def _same_many(gold: Tree, answer: Tree) -> bool:
@@ -276,12 +283,11 @@ def _named(tree: Tree) -> tuple[str, Tree] | None:
 
 
 def _letters(tree: Tree) -> frozenset[str]:
-    """The variables of a name: one variable, a product of capitals such as AB or P(A), or f(x)."""
-    if tree[0] == "symbol":
+    """The variables of a name: one variable, a product of capitals such as AB, or f(x)."""
+    if tree[0] in ("symbol", "apply"):
         return values.symbols(tree)
     if tree[0] != "*" or not all(_letters(part) for part in tree[1]):
         return frozenset()
     letters = [_letters(part) for part in tree[1]]
-    function = len(letters) == 2 and tree[1][0][0] == "symbol" and tree[1][0][1][0] in "fghFGy"
     names = frozenset().union(*letters)
-    return names if function or all(name[0].isupper() for name in names) else frozenset()
+    return names if all(name[0].isupper() for name in names) else frozenset()
