@@ -119,8 +119,11 @@ def _vector(tree: Tree) -> Tree:
 
 def _both_signs(tree: Tree) -> list[Tree] | None:
     """The two formulas that one with plus-minus stands for; None without plus-minus."""
-    upper, lower = _sign(tree, True), _sign(tree, False)
-    return None if upper == lower else [upper, lower]
+    return [_sign(tree, True), _sign(tree, False)] if _signed(tree) else None
+
+
+def _signed(tree: Tree) -> bool:
+    return tree[0] in ("pm", "mp") or any(map(_signed, children(tree)))
 
 
 def _sign(tree: Tree, upper: bool) -> Tree:

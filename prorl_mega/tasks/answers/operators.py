@@ -21,7 +21,10 @@ MAX_DEPTH = 24
 def children(tree: Tree) -> Iterator[Tree]:
     """The trees that a tree is made of."""
     for part in tree[1:]:
-        yield from (each for each in (part if isinstance(part, list) else [part]) if isinstance(each, tuple))
+        if isinstance(part, tuple):
+            yield part
+        elif isinstance(part, list):
+            yield from (each for each in part if isinstance(each, tuple))
 
 
 class Operators(Cursor, ABC):

@@ -9,12 +9,14 @@ may hide from a few points, are compared in every domain: near zero, beyond all 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from prorl_mega.tasks.answers.operators import Tree, children
+from prorl_mega.tasks.answers.operators import Tree
 
-_JUMPS = frozenset(("abs", "floor", "ceil"))
+_JUMPS = ("'abs'", "'floor'", "'ceil'")  # as the text of a tree has them
+_WHOLE = re.compile(r"Fraction\(([0-9]+), 1\)")
 _DIVISIBLE = 2520  # by every number up to ten: where a rounded quotient jumps
 _FAR = 10**9  # no number of the formulas moves the far points beyond this
 
@@ -37,19 +39,24 @@ class Points:
     """The points of two formulas with these variables."""
 
     def __init__(self, a: Tree, b: Tree, names: frozenset[str]) -> None:
-        self._key = hashlib.blake2b(f"{a}\n{b}".encode(errors="replace"), digest_size=32).digest()
+        self._text = f"{a}\n{b}"
+        self._key = hashlib.blake2b(self._text.encode(errors="replace"), digest_size=32).digest()
         self._turn = {name: turn for turn, name in enumerate(sorted(names))}
-        self._reach = min(_FAR, 2 + max(_reach(a), _reach(b)))
-        self.least = (1, 3, 4)[
-            min(len(names), 2)
-        ]  # that have to be defined; pairs of variables have four pairs of signs
-        self.wanted = len(REGIONS) if _jumps(a) or _jumps(b) else self.least
+        self._known: dict[tuple[str, int], Fraction] = {}
+        # So many have to be defined; two variables have four pairs of signs.
+        self.least = (1, 3, 4)[min(len(names), 2)]
+        self.wanted = len(REGIONS) if any(name in self._text for name in _JUMPS) else self.least
 
     def coordinate(self, name: str, number: int) -> Fraction:
         """The value of a variable at a point."""
-        domain = REGIONS[number]
-        size = self._size(domain.kind, self.drawn(f"{number} {name}"))
-        sign = domain.signs[self._turn.get(name, 0) % len(domain.signs)]
+        if (name, number) not in self._known:
+            self._known[name, number] = self._drawn_coordinate(name, number)
+        return self._known[name, number]
+
+    def _drawn_coordinate(self, name: str, number: int) -> Fraction:
+        region = REGIONS[number]
+        size = self._size(region.kind, self.drawn(f"{number} {name}"))
+        sign = region.signs[self._turn.get(name, 0) % len(region.signs)]
         return size if sign == "+" else -size
 
     def _size(self, kind: str, drawn: int) -> Fraction:
@@ -63,18 +70,12 @@ class Points:
         size = Fraction(1009 + 2 * (above % 1500), 1024 + 2 * (below % 500) - 1)
         if kind == "small":
             return 1 / (1 + size)
-        return size * self._reach * (4 + above % 29) if kind == "far" else size
+        return size * self._reach() * (4 + above % 29) if kind == "far" else size
+
+    def _reach(self) -> int:
+        """A number beyond those of the formulas."""
+        return 2 + max((min(_FAR, int(each)) for each in _WHOLE.findall(self._text)), default=0)
 
     def drawn(self, what: str) -> int:
         """A number of 64 bits that is always the same for these formulas and this text."""
         return int.from_bytes(hashlib.blake2b(what.encode(errors="replace"), key=self._key, digest_size=8).digest())
-
-
-def _jumps(tree: Tree) -> bool:
-    return (tree[0] == "call" and tree[1] in _JUMPS) or any(map(_jumps, children(tree)))
-
-
-def _reach(tree: Tree) -> int:
-    """The largest number of a formula, rounded down."""
-    own = int(abs(tree[1])) if tree[0] == "number" else 0
-    return max([own, *map(_reach, children(tree))])

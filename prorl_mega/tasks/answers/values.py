@@ -12,6 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 from itertools import combinations
 from math import factorial
 from typing import Any
@@ -75,10 +76,13 @@ def _constant(combine: Callable[[Value, Value], Value], gold: Tree, answer: Tree
 
 def symbols(tree: Tree) -> frozenset[str]:
     """Names of the variables and the unknown functions of a formula."""
-    if tree[0] == "symbol":
-        return frozenset((tree[1],)) - CONSTANTS
-    own = frozenset((tree[1],)) if tree[0] == "apply" else frozenset[str]()
-    return own.union(*map(symbols, children(tree)))
+    found, left = set(), [tree]
+    while left:
+        each = left.pop()
+        if each[0] == "symbol" or each[0] == "apply":
+            found.add(each[1])
+        left += children(each)
+    return frozenset(found - CONSTANTS)
 
 
 def _pairs(gold: Tree, answer: Tree, confirmed: int = 1) -> Iterator[Pair | None]:
@@ -137,9 +141,9 @@ def _rational(tree: Tree) -> bool:
 def _value(tree: Tree, points: Points, number: int, least: int = 0, must: bool = False) -> tuple[Value, int] | None:
     """The value of a formula at a point, and the precision, at least the `least`, that it took; None where there is
     none, or where it is unknown. If it `must` be known, that raises UnknownError."""
-    for level, (digits, limit) in list(enumerate(PRECISIONS))[least:]:
+    for level in range(least, len(PRECISIONS)):
         try:
-            return _Calculator(digits, limit, points, number).value(tree), level
+            return _calculator(level).at(points, number).value(tree), level
         except UndefinedError:
             return None
         except UnknownError as error:
@@ -168,22 +172,39 @@ def _close(a: Value, b: Value, digits: int | None = None) -> bool:
         return a == b
     a, b = _inexact(a), _inexact(b)
     scale = max(_CONTEXT.mpf(1), abs(a), abs(b))
-    return bool(abs(a - b) <= scale * _CONTEXT.mpf(10) ** (-3 * (digits or _CONTEXT.dps) // 4))
+    return bool(abs(a - b) <= scale * _tolerance(digits or _CONTEXT.dps))
+
+
+@lru_cache
+def _tolerance(digits: int) -> Value:
+    return _CONTEXT.mpf(10) ** (-3 * digits // 4)
+
+
+@lru_cache
+def _calculator(level: int) -> _Calculator:
+    return _Calculator(*PRECISIONS[level])
 
 
 class _Calculator:
-    """Values of formulas at one point."""
+    """Values of formulas, to a number of digits."""
 
-    def __init__(self, digits: int, limit: int, points: Points, number: int) -> None:
-        self.limit = _CONTEXT.mpf(10) ** limit
-        self.points, self.number = points, number
+    points: Points
+    number: int  # of the point
+
+    def __init__(self, digits: int, limit: int) -> None:
+        self.digits = digits
+        self.most, self.least = _CONTEXT.mpf(10) ** limit, _CONTEXT.mpf(10) ** -limit
         self._operations: dict[str, Callable[..., Value]] = {
             "-": operator.neg, "/": self._quotient, "^": self._power, "root": self._root,
             "%": lambda value: self._quotient(value, Fraction(100)),
             "degree": lambda value: self._checked(self._real(value) * _CONTEXT.pi / 180),
             "!": self._factorial, "binom": self._binomial,
         }  # fmt: skip
-        _CONTEXT.dps = digits
+
+    def at(self, points: Points, number: int) -> _Calculator:
+        """The same calculator, at a point."""
+        _CONTEXT.dps, self.points, self.number = self.digits, points, number
+        return self
 
     def value(self, tree: Tree) -> Value:
         kind, *parts = tree
@@ -225,7 +246,7 @@ class _Calculator:
         size = abs(value)
         if not _CONTEXT.isfinite(size):
             raise UndefinedError("no number")
-        if size > self.limit or 0 < size < 1 / self.limit:
+        if size > self.most or 0 < size < self.least:
             raise UnknownError("too large or too small")
         return value
 
