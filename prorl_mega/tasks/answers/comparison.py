@@ -18,6 +18,7 @@ _SCALARS = frozenset(
 _CALCULATED = frozenset(("call", "log", "binom", "!"))
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _INTEGRATION_CONSTANTS = "CcKk"  # as answers write them
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 _COUNTING = "ijklmn"  # letters of whole numbers, which nobody integrates over
 _INFINITY: Tree = ("infinity",)
 _MINUS_INFINITY: Tree = ("-", _INFINITY)
@@ -89,8 +90,6 @@ def _normal(tree: Tree) -> Tree:
         return ("tuple", tree[1], [_normal(item) for item in tree[2]], tree[3])
     if kind == "matrix":
         return _vector(tree)
-    if kind == "degree":
-        return _normal(tree[1])
     signs = _both_signs(tree)
     return tree if signs is None else ("list", signs)
 
@@ -107,7 +106,7 @@ def _flat(kind: str, items: list[Tree]) -> Tree:
     if kind == "either" and all(item[0] == "interval" for item in found):
         names = {item[1] for item in found}
         return ("union", found) if len(names) == 1 else ("list", found)
-    return ("set" if kind == "set" else "list", found)
+    return (kind, found)
 
 
 def _vector(tree: Tree) -> Tree:
@@ -168,6 +167,8 @@ def _as_interval(tree: Tree) -> Tree:
 
 def _same_values(gold: Tree, answer: Tree) -> bool:
     """Whether values are equal, and the answer has no function of numbers to calculate where the gold has none."""
+    if "degree" in (gold[0], answer[0]):
+        return _same_angles(gold, answer)
     if _calculates(answer) and not _calculates(gold):
         return False
     if literal(gold) and not literal(answer):
@@ -177,6 +178,27 @@ def _same_values(gold: Tree, answer: Tree) -> bool:
     integral = _without_constant(gold, "C")
     found = None if integral is None else _without_constant(answer, _INTEGRATION_CONSTANTS)
     return integral is not None and found is not None and values.shifted(integral, found)
+
+
+def degrees(tree: Tree) -> Tree:
+    """A number of degrees; other trees, such as lists of which only the last item has the sign, unchanged."""
+    return ("degree", tree) if tree[0] in _SCALARS else tree
+
+
+def _same_angles(gold: Tree, answer: Tree) -> bool:
+    """Whether 30 degrees, written with the sign or without it, is meant by both; the sign apart, pi/6 is the same."""
+    sides = [tree[1] if tree[0] == "degree" else tree for tree in (gold, answer)]
+    if _same_values(*sides):
+        return True
+    radians = answer if gold[0] == "degree" else gold
+    return _part_of_pi(radians) and values.equal(gold, answer)
+
+
+def _part_of_pi(tree: Tree) -> bool:
+    """Whether a formula is a number of radians that needs no more calculation than a fraction does."""
+    return (
+        tree[0] == "number" or tree == ("symbol", "pi") or (tree[0] in "-*/" and all(map(_part_of_pi, children(tree))))
+    )
 
 
 def _calculates(tree: Tree) -> bool:
@@ -202,6 +224,9 @@ def _without_constant(tree: Tree, constants: str) -> Tree | None:
 
 
 def _same_many(gold: Tree, answer: Tree) -> bool:
+    if "tuple" in (gold[0], answer[0]):
+        pairs = [_as_pair(tree) if tree[0] in _MANY else tree for tree in (gold, answer)]
+        return pairs[0] is not None and pairs[1] is not None and _same(pairs[0], pairs[1])
     sides = [tree[1] if tree[0] in _MANY else [tree] for tree in (gold, answer)]
     named = [[_named(item) for item in side] for side in sides]
     alike = [all(names) and len({name for name, _ in filter(None, names)}) == 1 for names in named]
@@ -211,6 +236,15 @@ def _same_many(gold: Tree, answer: Tree) -> bool:
         elif any(named[which]) and not any(named[1 - which]):
             return False  # x = 1, y = 2 is no list of two values
     return _matched(sides[0], sides[1])
+
+
+def _as_pair(tree: Tree) -> Tree | None:
+    """The pair (1, 2) that x = 1, y = 2 gives; None unless the names are letters that follow each other, as x and y."""
+    named = dict(filter(None, map(_named, tree[1])))
+    names = "".join(sorted(named))
+    if tree[0] != "list" or len(names) != len(tree[1]) or len(names) < 2 or names not in _ALPHABET:
+        return None
+    return ("tuple", "(", [named[name] for name in names], ")")
 
 
 def _matched(gold: list[Tree], answer: list[Tree]) -> bool:
@@ -250,7 +284,8 @@ def _same_intervals(gold: Tree, answer: Tree) -> bool:
 def _same_relations(gold: Tree, answer: Tree) -> bool:
     left, right = _named(gold), _named(answer)
     if gold[0] != "relation":
-        return right is not None and _same(gold, right[1])
+        value = right[1] if right else _calculated(answer)
+        return value is not None and _same(gold, value)
     if answer[0] != "relation":
         return left is not None and _same(left[1], answer)
     if len(gold[1]) != len(answer[1]) or len(gold[1]) > 1:
@@ -268,6 +303,21 @@ def _same_relations(gold: Tree, answer: Tree) -> bool:
     if operator in ("=", "!="):
         return values.proportional(differences[0], differences[1])
     return values.equal(differences[0], ("-", differences[1]) if mirrored else differences[1])
+
+
+def _calculated(tree: Tree) -> Tree | None:
+    """The number at the end of `m + n = 256 + 37 = 293`; None unless all that is between has this value."""
+    if tree[0] != "relation" or len(tree[1]) < 2 or set(tree[1]) != {"="}:
+        return None
+    name, *calculation, value = tree[2]
+    if not literal(value) or any(side[0] not in _SCALARS or values.symbols(side) for side in calculation):
+        return None
+    return value if _only_letters(name) and all(values.equal(value, side) for side in calculation) else None
+
+
+def _only_letters(tree: Tree) -> bool:
+    """Whether a formula asks for something: a name, or a sum or product of names."""
+    return tree[0] in ("symbol", "apply") or (tree[0] in ("+", "*") and all(map(_only_letters, tree[1])))
 
 
 def _named(tree: Tree) -> tuple[str, Tree] | None:
