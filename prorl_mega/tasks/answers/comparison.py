@@ -206,6 +206,11 @@ def _calculates(tree: Tree) -> bool:
     return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(_calculates, children(tree)))
 
 
+def is_antiderivative(tree: Tree) -> bool:
+    """Whether a reference is an antiderivative: it ends with a constant that is free."""
+    return _without_constant(tree, "C") is not None
+
+
 def _without_constant(tree: Tree, constants: str) -> Tree | None:
     """An antiderivative without its constant; None unless it is a sum of that and of a function of one variable.
 
@@ -224,6 +229,7 @@ def _without_constant(tree: Tree, constants: str) -> Tree | None:
 
 
 def _same_many(gold: Tree, answer: Tree) -> bool:
+    gold, answer = (_unnamed_pair(tree) for tree in (gold, answer))
     if "tuple" in (gold[0], answer[0]):
         pairs = [_as_pair(tree) if tree[0] in _MANY else tree for tree in (gold, answer)]
         return pairs[0] is not None and pairs[1] is not None and _same(pairs[0], pairs[1])
@@ -236,6 +242,12 @@ def _same_many(gold: Tree, answer: Tree) -> bool:
         elif any(named[which]) and not any(named[1 - which]):
             return False  # x = 1, y = 2 is no list of two values
     return _matched(sides[0], sides[1])
+
+
+def _unnamed_pair(tree: Tree) -> Tree:
+    """The pair of (x, y) = (1, 2); other trees unchanged."""
+    named = _named(tree)
+    return named[1] if named and named[1][0] == "tuple" else tree
 
 
 def _as_pair(tree: Tree) -> Tree | None:
@@ -284,8 +296,7 @@ def _same_intervals(gold: Tree, answer: Tree) -> bool:
 def _same_relations(gold: Tree, answer: Tree) -> bool:
     left, right = _named(gold), _named(answer)
     if gold[0] != "relation":
-        value = right[1] if right else _calculated(answer)
-        return value is not None and _same(gold, value)
+        return right is not None and _same(gold, right[1])
     if answer[0] != "relation":
         return left is not None and _same(left[1], answer)
     if len(gold[1]) != len(answer[1]) or len(gold[1]) > 1:
@@ -303,21 +314,6 @@ def _same_relations(gold: Tree, answer: Tree) -> bool:
     if operator in ("=", "!="):
         return values.proportional(differences[0], differences[1])
     return values.equal(differences[0], ("-", differences[1]) if mirrored else differences[1])
-
-
-def _calculated(tree: Tree) -> Tree | None:
-    """The number at the end of `m + n = 256 + 37 = 293`; None unless all that is between has this value."""
-    if tree[0] != "relation" or len(tree[1]) < 2 or set(tree[1]) != {"="}:
-        return None
-    name, *calculation, value = tree[2]
-    if not literal(value) or any(side[0] not in _SCALARS or values.symbols(side) for side in calculation):
-        return None
-    return value if _only_letters(name) and all(values.equal(value, side) for side in calculation) else None
-
-
-def _only_letters(tree: Tree) -> bool:
-    """Whether a formula asks for something: a name, or a sum or product of names."""
-    return tree[0] in ("symbol", "apply") or (tree[0] in ("+", "*") and all(map(_only_letters, tree[1])))
 
 
 def _named(tree: Tree) -> tuple[str, Tree] | None:

@@ -20,6 +20,8 @@ from prorl_mega.tasks.answers.formula import Tree, read
 from prorl_mega.tasks.answers.literal import MARKUP, MAX_LENGTH, balanced, bare, decorated, name_of, number
 from prorl_mega.tasks.answers.tokens import FUNCTIONS, UnreadableError
 
+MUTATIONS = 4  # digits of a reference that are changed to see whether they count
+
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*")
 _OPTION = re.compile(r"\(\s?([A-J])\s?\)")
 _LABELLED = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\([A-E]\)\s?\}|\([A-E]\))[\s\\:~]*(?=[^\s\\:~])")
@@ -94,7 +96,9 @@ def complaint(reference: str) -> str | None:
     if number(reference) is not None:
         return None
     gold = _gold(reference)
-    return None if gold.number is not None or gold.words is not None else _unreadable(reference, gold)
+    if gold.number is not None or gold.words is not None:
+        return None
+    return _unreadable(reference, gold) or _indifferent(gold)
 
 
 def _unreadable(reference: str, gold: _Gold) -> str | None:
@@ -110,6 +114,19 @@ def _unreadable(reference: str, gold: _Gold) -> str | None:
         return "the answer says what a name is about: write the number alone"
     if gold.tree is not None and not _same(gold.tree, gold.tree) and not symbolic.can_judge(gold.text):
         return "the answer is a formula whose values cannot be calculated"
+    return None
+
+
+def _indifferent(gold: _Gold) -> str | None:
+    """The complaint about a reference that would accept itself with another digit: something in it is not compared."""
+    if gold.tree is not None and comparison.is_antiderivative(gold.tree):
+        return None  # of which the constant is free
+    places = [place for place, character in enumerate(gold.text) if "0" <= character <= "9"]
+    for place in places[:: -(-len(places) // MUTATIONS) or 1]:
+        other = str(int(gold.text[place]) + 1 if gold.text[place] != "9" else 8)
+        changed = f"{gold.text[:place]}{other}{gold.text[place + 1 :]}"
+        if equivalent(gold.text, changed):
+            return f"the answer is not told from {changed[:80]!r}, and nobody could judge others"
     return None
 
 

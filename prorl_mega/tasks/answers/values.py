@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations
 from math import factorial
-from typing import Any
+from typing import Any, NamedTuple
 
 from mpmath import MPContext
 
@@ -93,7 +93,7 @@ def _pairs(gold: Tree, answer: Tree, confirmed: int = 1) -> Iterator[Pair | None
     for number in range(len(REGIONS) if points.wanted > 1 else 1):
         if (reference := _value(gold, points, number)) is None:
             continue
-        if points.wanted > 1 and not _real(reference[0]):
+        if points.wanted > 1 and not reference.real:
             beyond.append((number, reference))
             continue
         yield from _compared(reference, answer, points, number)
@@ -110,24 +110,22 @@ def _pairs(gold: Tree, answer: Tree, confirmed: int = 1) -> Iterator[Pair | None
         raise UnknownError("defined at too few points")
 
 
-def _real(value: Value) -> bool:
-    return not isinstance(value, _CONTEXT.mpc) or _close(value.imag, Fraction(0))
+class _Known(NamedTuple):
+    value: Value
+    level: int  # of PRECISIONS
+    real: bool  # and so are all values on the way to it
 
 
-def _compared(reference: tuple[Value, int], answer: Tree, points: Points, number: int) -> Iterator[Pair | None]:
-    value, level = reference
-    other = _value(answer, points, number, level, must=True)
-    yield None if other is None else (value, other[0], PRECISIONS[level][0])
+def _compared(reference: _Known, answer: Tree, points: Points, number: int) -> Iterator[Pair | None]:
+    other = _value(answer, points, number, reference.level, must=True)
+    yield None if other is None else (reference.value, other.value, PRECISIONS[reference.level][0])
 
 
-def _confirmed(
-    gold: Tree, reference: tuple[Value, int], answer: Tree, points: Points, number: int
-) -> Iterator[Pair | None]:
+def _confirmed(gold: Tree, known: _Known, answer: Tree, points: Points, number: int) -> Iterator[Pair | None]:
     """The values of formulas that are not rational again, to more digits."""
-    if isinstance(reference[0], Fraction) and _rational(answer):
+    if known.level > 0 or (isinstance(known.value, Fraction) and _rational(answer)):
         return
-    more = _value(gold, points, number, 1)
-    if more is not None and reference[1] == 0:
+    if (more := _value(gold, points, number, 1)) is not None:
         yield from _compared(more, answer, points, number)
 
 
@@ -138,12 +136,13 @@ def _rational(tree: Tree) -> bool:
     return (own or power) and all(map(_rational, children(tree)))
 
 
-def _value(tree: Tree, points: Points, number: int, least: int = 0, must: bool = False) -> tuple[Value, int] | None:
-    """The value of a formula at a point, and the precision, at least the `least`, that it took; None where there is
+def _value(tree: Tree, points: Points, number: int, least: int = 0, must: bool = False) -> _Known | None:
+    """The value of a formula at a point, to the digits that it takes, from the `least` level on; None where there is
     none, or where it is unknown. If it `must` be known, that raises UnknownError."""
     for level in range(least, len(PRECISIONS)):
         try:
-            return _calculator(level).at(points, number).value(tree), level
+            calculator = _calculator(level).at(points, number)
+            return _Known(calculator.value(tree), level, calculator.real)
         except UndefinedError:
             return None
         except UnknownError as error:
@@ -190,6 +189,7 @@ class _Calculator:
 
     points: Points
     number: int  # of the point
+    real: bool  # no value has been complex
 
     def __init__(self, digits: int, limit: int) -> None:
         self.digits = digits
@@ -203,7 +203,7 @@ class _Calculator:
 
     def at(self, points: Points, number: int) -> _Calculator:
         """The same calculator, at a point."""
-        _CONTEXT.dps, self.points, self.number = self.digits, points, number
+        _CONTEXT.dps, self.points, self.number, self.real = self.digits, points, number, True
         return self
 
     def value(self, tree: Tree) -> Value:
@@ -243,6 +243,8 @@ class _Calculator:
             if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
                 raise UnknownError("too many digits")
             return value
+        if isinstance(value, _CONTEXT.mpc) and not _close(value.imag, Fraction(0)):
+            self.real = False
         size = abs(value)
         if not _CONTEXT.isfinite(size):
             raise UndefinedError("no number")
