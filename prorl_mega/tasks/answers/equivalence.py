@@ -164,10 +164,9 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
         if gold.number is not None and value is not None:
             return gold.number == value
         # `y = 2x + 1` is compared as it stands first: then y is a variable of an equation.
-        for reference, given in (
-            (gold.as_given, _tree(decorated(answer))),
-            (gold.tree, _with_degrees(_tree(text), unit)),
-        ):
+        as_given = gold.as_given, _tree(decorated(answer))
+        alone = gold.tree, _with_degrees(_tree(text), unit)
+        for reference, given in (as_given,) if as_given == alone else (as_given, alone):
             if reference is not None and given is not None and _same(reference, given):
                 return True
     return False
