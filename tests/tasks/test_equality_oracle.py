@@ -78,7 +78,9 @@ def _real(value: mpf | mpc) -> mpf:
 KINDS = [
     _sum, _sum, _product, _product, _quotient, _power,
     _called(r"\sqrt{#}", mp.sqrt), _called(r"\sin(#+0)", mp.sin), _called(r"\cos(#+0)", mp.cos),
-    _called(r"\ln(#+0)", mp.log), _called(r"e^{#}", lambda v: mp.exp(v) if abs(v) < 10**5 else mp.inf), _called(r"\left|#\right|", abs),
+    _called(r"\ln(#+0)", mp.log),
+    _called(r"e^{#}", lambda v: mp.exp(v) if abs(v) < 10**5 else mp.inf),
+    _called(r"\left|#\right|", abs),
     _called(r"\lfloor #\rfloor", lambda v: mp.floor(v)), _called(r"\lceil #\rceil", lambda v: mp.ceil(v)),
     _called(r"\tanh(#+0)", mp.tanh),
 ]  # fmt: skip
