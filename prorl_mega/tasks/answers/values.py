@@ -96,16 +96,18 @@ def _pairs(gold: Tree, answer: Tree, confirmed: int = 1) -> Iterator[Pair | None
         if points.wanted > 1 and not reference.real:
             beyond.append((number, reference))
             continue
-        yield from _compared(reference, answer, points, number)
-        if seen < confirmed:
+        compared = list(_compared(reference, answer, points, number))
+        yield from compared
+        if compared and seen < confirmed:
             yield from _confirmed(gold, reference, answer, points, number)
-        seen += 1
+        seen += len(compared)
         if seen == points.wanted:
             return
     if seen < points.least:  # the reference is no real function
         for number, reference in beyond[: points.wanted]:
-            yield from _compared(reference, answer, points, number)
-            seen += 1
+            compared = list(_compared(reference, answer, points, number))
+            yield from compared
+            seen += len(compared)
     if seen < points.least:
         raise UnknownError("defined at too few points")
 
