@@ -3,6 +3,8 @@
 import pytest
 
 from prorl_mega.tasks.answers.equivalence import equivalent, number
+from prorl_mega.tasks.answers.formula import read
+from prorl_mega.tasks.answers.points import REGIONS, Points
 
 WRONG = [
     ("82", "83"), ("82", "8 2"), ("82", ""), ("82", "-82"), ("82", "1=2=82"), ("82", "x=1=82"), ("82", "37+45"),
@@ -41,3 +43,32 @@ def test_numbers_are_literals() -> None:
     assert number("1e5") is None
     assert number("1_000") is None
     assert number("1" * 65) is None
+
+
+def test_points_depend_on_both_formulas_and_on_nothing_else() -> None:
+    one, other, third = (read(text) for text in ("x+1", "1+x", "2+x"))
+    names = frozenset("x")
+    drawn = [[Points(*pair, names).coordinate("x", number) for number in range(len(REGIONS))]
+             for pair in ((one, other), (one, other), (one, third))]  # fmt: skip
+    assert drawn[0] == drawn[1]
+    assert not set(drawn[0]) & set(drawn[2])
+
+
+def test_points_lie_in_every_region() -> None:
+    points = Points(read("x+1000y"), read(r"\lfloor x\rfloor"), frozenset("xy"))
+    drawn = [(points.coordinate("x", number), points.coordinate("y", number)) for number in range(len(REGIONS))]
+    assert {(x > 0, y > 0) for x, y in drawn[:4]} == {(a, b) for a in (True, False) for b in (True, False)}
+    assert min(abs(x) for x, _ in drawn) < 1
+    assert max(x for x, _ in drawn) > 1000
+    assert min(x for x, _ in drawn) < -1000
+    assert any(x.denominator == 1 and x % 2520 == 0 for x, _ in drawn)
+    assert points.wanted == len(REGIONS), "a formula with jumps is compared in all of them"
+
+
+def test_an_answer_that_vanishes_at_the_points_of_another_is_wrong() -> None:
+    """Whoever knows the points of one answer does not know those of the answer that he makes of them."""
+    points = Points(read("x"), read("x+1"), frozenset("x"))
+    zeros = [points.coordinate("x", number) for number in range(len(REGIONS))]
+    product = "".join(f"(x-({zero.numerator}/{zero.denominator}))" for zero in zeros[:7])
+    assert not equivalent("x", f"x+{product}")
+    assert not equivalent("x=0", f"x={product}")

@@ -12,10 +12,14 @@ from prorl_mega.tasks.answers.operators import Tree, children
 MAX_ITEMS = 64  # longest list: in the worst case every item is compared with every other
 
 _MANY = ("list", "either", "set")
-_SCALARS = frozenset(("number", "symbol", "+", "*", "/", "^", "-", "call", "log", "root", "binom", "!", "%", "degree"))
+_SCALARS = frozenset(
+    ("number", "symbol", "+", "*", "/", "^", "-", "call", "log", "apply", "root", "binom", "!", "%", "degree")
+)
 _CALCULATED = frozenset(("call", "log", "binom", "!"))
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
-_INTEGRATION_CONSTANTS = frozenset(("C", "c", "K", "k"))
+_INTEGRATION_CONSTANTS = "CcKk"  # as answers write them
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+_COUNTING = "ijklmn"  # letters of whole numbers, which nobody integrates over
 _INFINITY: Tree = ("infinity",)
 _MINUS_INFINITY: Tree = ("-", _INFINITY)
 _REALS: Tree = ("interval", None, "(", _MINUS_INFINITY, _INFINITY, ")")
@@ -86,8 +90,6 @@ def _normal(tree: Tree) -> Tree:
         return ("tuple", tree[1], [_normal(item) for item in tree[2]], tree[3])
     if kind == "matrix":
         return _vector(tree)
-    if kind == "degree":
-        return _normal(tree[1])
     signs = _both_signs(tree)
     return tree if signs is None else ("list", signs)
 
@@ -104,7 +106,7 @@ def _flat(kind: str, items: list[Tree]) -> Tree:
     if kind == "either" and all(item[0] == "interval" for item in found):
         names = {item[1] for item in found}
         return ("union", found) if len(names) == 1 else ("list", found)
-    return ("set" if kind == "set" else "list", found)
+    return (kind, found)
 
 
 def _vector(tree: Tree) -> Tree:
@@ -116,8 +118,11 @@ def _vector(tree: Tree) -> Tree:
 
 def _both_signs(tree: Tree) -> list[Tree] | None:
     """The two formulas that one with plus-minus stands for; None without plus-minus."""
-    upper, lower = _sign(tree, True), _sign(tree, False)
-    return None if upper == lower else [upper, lower]
+    return [_sign(tree, True), _sign(tree, False)] if _signed(tree) else None
+
+
+def _signed(tree: Tree) -> bool:
+    return tree[0] in ("pm", "mp") or any(map(_signed, children(tree)))
 
 
 def _sign(tree: Tree, upper: bool) -> Tree:
@@ -162,16 +167,38 @@ def _as_interval(tree: Tree) -> Tree:
 
 def _same_values(gold: Tree, answer: Tree) -> bool:
     """Whether values are equal, and the answer has no function of numbers to calculate where the gold has none."""
+    if "degree" in (gold[0], answer[0]):
+        return _same_angles(gold, answer)
     if _calculates(answer) and not _calculates(gold):
         return False
     if literal(gold) and not literal(answer):
         return False
     if values.equal(gold, answer) or (gold[0] == "%" and answer[0] != "%" and values.equal(gold[1], answer)):
         return True
-    indefinite = _without_constant(gold), _without_constant(answer)
-    if indefinite[0] is None or indefinite[1] is None:
-        return False
-    return values.shifted(indefinite[0], indefinite[1])
+    integral = _without_constant(gold, "C")
+    found = None if integral is None else _without_constant(answer, _INTEGRATION_CONSTANTS)
+    return integral is not None and found is not None and values.shifted(integral, found)
+
+
+def degrees(tree: Tree) -> Tree:
+    """A number of degrees; other trees, such as lists of which only the last item has the sign, unchanged."""
+    return ("degree", tree) if tree[0] in _SCALARS else tree
+
+
+def _same_angles(gold: Tree, answer: Tree) -> bool:
+    """Whether 30 degrees, written with the sign or without it, is meant by both; the sign apart, pi/6 is the same."""
+    sides = [tree[1] if tree[0] == "degree" else tree for tree in (gold, answer)]
+    if _same_values(*sides):
+        return True
+    radians = answer if gold[0] == "degree" else gold
+    return _part_of_pi(radians) and values.equal(gold, answer)
+
+
+def _part_of_pi(tree: Tree) -> bool:
+    """Whether a formula is a number of radians that needs no more calculation than a fraction does."""
+    return (
+        tree[0] == "number" or tree == ("symbol", "pi") or (tree[0] in "-*/" and all(map(_part_of_pi, children(tree))))
+    )
 
 
 def _calculates(tree: Tree) -> bool:
@@ -179,19 +206,33 @@ def _calculates(tree: Tree) -> bool:
     return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(_calculates, children(tree)))
 
 
-def _without_constant(tree: Tree) -> Tree | None:
-    """An antiderivative without its "+ C"; None unless the tree has that one constant and one other variable."""
+def is_antiderivative(tree: Tree) -> bool:
+    """Whether a reference is an antiderivative: it ends with a constant that is free."""
+    return _without_constant(tree, "C") is not None
+
+
+def _without_constant(tree: Tree, constants: str) -> Tree | None:
+    """An antiderivative without its constant; None unless it is a sum of that and of a function of one variable.
+
+    A reference has to have the constant that textbooks write, a capital C: any other letter is a letter. The variable
+    is a small one, and none that counts.
+    """
     if tree[0] != "+":
         return None
-    rest = [term for term in tree[1] if not (term[0] == "symbol" and term[1] in _INTEGRATION_CONSTANTS)]
+    rest = [term for term in tree[1] if not (term[0] == "symbol" and term[1] in constants)]
     if len(rest) != len(tree[1]) - 1 or not rest:
         return None
     left: Tree = rest[0] if len(rest) == 1 else ("+", rest)
     names = values.symbols(left)
-    return left if len(names) == 1 and next(iter(names)).islower() else None
+    variable = next(iter(names), "")
+    return left if len(names) == 1 and variable.islower() and variable not in (*_COUNTING, *constants) else None
 
 
 def _same_many(gold: Tree, answer: Tree) -> bool:
+    gold, answer = (_unnamed_pair(tree) for tree in (gold, answer))
+    if "tuple" in (gold[0], answer[0]):
+        pairs = [_as_pair(tree) if tree[0] in _MANY else tree for tree in (gold, answer)]
+        return pairs[0] is not None and pairs[1] is not None and _same(pairs[0], pairs[1])
     sides = [tree[1] if tree[0] in _MANY else [tree] for tree in (gold, answer)]
     named = [[_named(item) for item in side] for side in sides]
     alike = [all(names) and len({name for name, _ in filter(None, names)}) == 1 for names in named]
@@ -201,6 +242,21 @@ def _same_many(gold: Tree, answer: Tree) -> bool:
         elif any(named[which]) and not any(named[1 - which]):
             return False  # x = 1, y = 2 is no list of two values
     return _matched(sides[0], sides[1])
+
+
+def _unnamed_pair(tree: Tree) -> Tree:
+    """The pair of (x, y) = (1, 2); other trees unchanged."""
+    named = _named(tree)
+    return named[1] if named and named[1][0] == "tuple" else tree
+
+
+def _as_pair(tree: Tree) -> Tree | None:
+    """The pair (1, 2) that x = 1, y = 2 gives; None unless the names are letters that follow each other, as x and y."""
+    named = dict(filter(None, map(_named, tree[1])))
+    names = "".join(sorted(named))
+    if tree[0] != "list" or len(names) != len(tree[1]) or len(names) < 2 or names not in _ALPHABET:
+        return None
+    return ("tuple", "(", [named[name] for name in names], ")")
 
 
 def _matched(gold: list[Tree], answer: list[Tree]) -> bool:
@@ -276,12 +332,11 @@ def _named(tree: Tree) -> tuple[str, Tree] | None:
 
 
 def _letters(tree: Tree) -> frozenset[str]:
-    """The variables of a name: one variable, a product of capitals such as AB or P(A), or f(x)."""
-    if tree[0] == "symbol":
+    """The variables of a name: one variable, a product of capitals such as AB, or f(x)."""
+    if tree[0] in ("symbol", "apply"):
         return values.symbols(tree)
     if tree[0] != "*" or not all(_letters(part) for part in tree[1]):
         return frozenset()
     letters = [_letters(part) for part in tree[1]]
-    function = len(letters) == 2 and tree[1][0][0] == "symbol" and tree[1][0][1][0] in "fghFGy"
     names = frozenset().union(*letters)
-    return names if function or all(name[0].isupper() for name in names) else frozenset()
+    return names if all(name[0].isupper() for name in names) else frozenset()

@@ -20,6 +20,8 @@ from prorl_mega.tasks.answers.formula import Tree, read
 from prorl_mega.tasks.answers.literal import MARKUP, MAX_LENGTH, balanced, bare, decorated, name_of, number
 from prorl_mega.tasks.answers.tokens import FUNCTIONS, UnreadableError
 
+MUTATIONS = 4  # digits of a reference that are changed to see whether they count
+
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*")
 _OPTION = re.compile(r"\(\s?([A-J])\s?\)")
 _LABELLED = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\([A-E]\)\s?\}|\([A-E]\))[\s\\:~]*(?=[^\s\\:~])")
@@ -31,11 +33,16 @@ _DEFINED = re.compile(r"[A-Za-z]\([^()=]*=[^()]*\)\s*=")
 _SYMBOL = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?")
 _SHORT_WORDS = frozenset(("no", "on", "up", "go", "in", "is", "it", "so", "or", "at", "to"))
 _UNIT = re.compile(
-    r"(?:(.*[0-9})])\s*(?:\\[,;: ]\s*)*([A-Za-z][A-Za-z./ ]*(?:\^\{?-?[0-9]\}?)?"
+    r"(?:(.*\\pi)\s+(rad(?:ians?)?)"
+    r"|(.*[0-9})])\s*(?:\\[,;: ]\s*)*([A-Za-z][A-Za-z./ ]*(?:\^\{?-?[0-9]\}?)?"
     r"|\^\{?\\circ\}?\s?(?:C|F|\\text\{[CF]\}|\\mathrm\{[CF]\})?)"
     r"|(.*\S)\s*(\\(?:text|textrm|mathrm|mbox|operatorname)\s?\{[^{}]*\}(?:\s?\^\{?-?[0-9]\}?)?))",
     re.DOTALL,
 )
+_NOTHING: Tree = ("set", [])
+_DEGREES = re.compile("°|deg(?:rees?)?")
+_FRACTION = re.compile(r"([0-9]+)/([0-9]+)|\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\}")
+_EMPTY = re.compile(r"\\emptyset|\\varnothing|∅|\\\{\s*\\\}|(?:the )?empty set|no solutions?", re.IGNORECASE)
 _COUNTED = frozenset(
     ("apple", "ball", "book", "bushel", "cent", "coin", "cubic unit", "day", "degree", "dollar", "edge", "face", "game",
      "integer", "marble", "mark", "minute", "month", "number", "page", "part", "people",
@@ -58,12 +65,12 @@ def equivalent(reference: str, answer: str) -> bool:
         return True
     if not balanced(candidate):
         return False
-    if gold.words is not None:
+    if gold.words is not None and (gold.tree != _NOTHING or _words(candidate) == gold.words):
         return _words(candidate) == gold.words
     if gold.number is not None or gold.tree is not None:
         return _judged(gold, answer, candidate)
     if not symbolic.can_judge(gold.text):
-        return _plainly(gold.text) == _plainly(candidate)
+        return _plainly(gold.text) in (_plainly(candidate), _ratio(candidate))
     return symbolic.equal(gold.text, candidate)
 
 
@@ -90,7 +97,9 @@ def complaint(reference: str) -> str | None:
     if number(reference) is not None:
         return None
     gold = _gold(reference)
-    return None if gold.number is not None or gold.words is not None else _unreadable(reference, gold)
+    if gold.number is not None or gold.words is not None:
+        return None
+    return _unreadable(reference, gold) or _indifferent(gold)
 
 
 def _unreadable(reference: str, gold: _Gold) -> str | None:
@@ -106,6 +115,19 @@ def _unreadable(reference: str, gold: _Gold) -> str | None:
         return "the answer says what a name is about: write the number alone"
     if gold.tree is not None and not _same(gold.tree, gold.tree) and not symbolic.can_judge(gold.text):
         return "the answer is a formula whose values cannot be calculated"
+    return None
+
+
+def _indifferent(gold: _Gold) -> str | None:
+    """The complaint about a reference that would accept itself with another digit: something in it is not compared."""
+    if gold.tree is not None and comparison.is_antiderivative(gold.tree):
+        return None  # of which the constant is free
+    places = [place for place, character in enumerate(gold.text) if "0" <= character <= "9"]
+    for place in places[:: -(-len(places) // MUTATIONS) or 1]:
+        other = str(int(gold.text[place]) + 1 if gold.text[place] != "9" else 8)
+        changed = f"{gold.text[:place]}{other}{gold.text[place + 1 :]}"
+        if equivalent(gold.text, changed):
+            return f"the answer is not told from {changed[:80]!r}, and nobody could judge others"
     return None
 
 
@@ -128,7 +150,7 @@ def _gold(reference: str) -> _Gold:
         text=text,
         number=number(core),
         words=_words(core),
-        tree=_tree(core),
+        tree=_with_degrees(_tree(core), unit),
         as_given=None if unit else _tree(decorated(reference)),
         unit=unit or ("%" if text.endswith("%") else ""),
     )
@@ -143,7 +165,9 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
         if gold.number is not None and value is not None:
             return gold.number == value
         # `y = 2x + 1` is compared as it stands first: then y is a variable of an equation.
-        for reference, given in ((gold.as_given, _tree(decorated(answer))), (gold.tree, _tree(text))):
+        as_given = gold.as_given, _tree(decorated(answer))
+        alone = gold.tree, _with_degrees(_tree(text), unit)
+        for reference, given in (as_given,) if as_given == alone else (as_given, alone):
             if reference is not None and given is not None and _same(reference, given):
                 return True
     return False
@@ -189,6 +213,10 @@ def _tree(text: str) -> Tree | None:
         return None
 
 
+def _with_degrees(tree: Tree | None, unit: str) -> Tree | None:
+    return comparison.degrees(tree) if tree is not None and _DEGREES.fullmatch(unit) else tree
+
+
 def _option(text: str) -> str | None:
     """The letter of `(C)` and `\\text{(C)}`."""
     match = _OPTION.fullmatch(MARKUP.sub(r"\1", text).strip())
@@ -198,6 +226,8 @@ def _option(text: str) -> str | None:
 def _words(text: str) -> str | None:
     """A text of words, normalised; None for formulas and for single letters, which are variables."""
     plain = " ".join(MARKUP.sub(r" \1 ", text).split()).strip(" .")
+    if _EMPTY.fullmatch(plain):
+        return "no solution"
     if not _WORDS.fullmatch(plain) or FUNCTIONS & set(plain.split()):
         return None
     if (
@@ -213,6 +243,12 @@ def _words(text: str) -> str | None:
 
 def _plainly(text: str) -> str:
     return "".join(MARKUP.sub(r"\1", text).lower().split())
+
+
+def _ratio(text: str) -> str:
+    """A fraction as the ratio of its numbers as they stand: 3:4 for 3/4, and 10:30 is not 1/3."""
+    match = _FRACTION.fullmatch("".join(text.split()))
+    return ":".join(part for part in match.groups() if part) if match else ""
 
 
 def _split_unit(text: str) -> tuple[str, str] | None:

@@ -4,8 +4,8 @@ A tree is a tuple whose first item is its kind:
 
     ("number", Fraction)  ("symbol", name)  ("text", words)  ("infinity",)  ("name", set such as R)
     ("+", [terms])  ("*", [factors])  ("/", a, b)  ("^", a, b)  ("-", a)  ("pm", a, b): a plus or minus b
-    ("call", function, argument)  ("log", base, argument)  ("root", n, argument)  ("binom", n, k)  ("!", a)
-    ("%", a)  ("degree", a)  ("based", digits, base)
+    ("call", function, argument)  ("apply", unknown function, [arguments])  ("log", base, argument)
+    ("root", n, argument)  ("binom", n, k)  ("!", a)  ("%", a)  ("degree", a)  ("based", digits, base)
     ("tuple", opening, items, closing)  ("set", items)  ("list", items)  ("matrix", rows)  ("union", items)
     ("either", items): a list with "or"
     ("relation", [operators], [sides])  ("in", a, b)
@@ -18,8 +18,18 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from prorl_mega.tasks.answers import application
 from prorl_mega.tasks.answers.operators import Operators, Tree
-from prorl_mega.tasks.answers.tokens import FUNCTIONS, GREEK, MAX_TOKENS, UnreadableError, repeating, tokens
+from prorl_mega.tasks.answers.tokens import (
+    CONSTANTS,
+    FUNCTIONS,
+    GREEK,
+    MAX_TOKENS,
+    Token,
+    UnreadableError,
+    repeating,
+    tokens,
+)
 
 
 def read(text: str) -> Tree:
@@ -36,6 +46,10 @@ def read(text: str) -> Tree:
 
 class _Reader(Operators):
     """The parts of a formula."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        super().__init__(tokens)
+        self.functions = application.functions(tokens)
 
     def braced(self) -> Tree:
         self.need("{")
@@ -95,7 +109,31 @@ class _Reader(Operators):
             name = f"{name}_{''.join(index)}"
         while self.take("'"):
             name += "'"
-        return ("symbol", name)
+        return self.application(name) if self.applies(name) else ("symbol", name)
+
+    def applies(self, name: str) -> bool:
+        """Whether a letter is applied to the brackets that begin here."""
+        if self.peek() != "(" or name in CONSTANTS:
+            return False
+        return name.rstrip("'") in self.functions or application.holds_argument(self.tokens, self.place)
+
+    def application(self, name: str) -> Tree:
+        self.need("(")
+        return ("apply", name, self._items((")",))[0])
+
+    def superscript(self, name: str) -> Tree | None:
+        r"""The function that f^{-1}(x), f^2(x) or y^{(4)} is; None where a letter with an exponent is a power."""
+        start, ahead = self.place, [token for _, token in self.tokens[self.place : self.place + 5]]
+        if ahead[:2] == ["{", "("] and ahead[3:] == [")", "}"]:
+            self.place += 5
+            name = f"{name}^({ahead[2]})"
+            return self.application(name) if self.applies(name) else ("symbol", name)
+        exponent = self.exponent()
+        inverse = exponent == ("-", ("number", Fraction(1)))
+        if (inverse or name.rstrip("'") in self.functions) and self.applies(name):
+            return self.application(f"{name}^{exponent}")
+        self.place = start
+        return None
 
     def _bracket(self, opening: str) -> Tree:
         items, closing = self._items((")", "]"))
@@ -118,7 +156,7 @@ class _Reader(Operators):
     def _command(self, token: str) -> Tree:
         name = token[1:]
         if name == "frac":
-            return ("/", self.argument(), self.argument())
+            return application.quotient(self.argument(), self.argument())
         if name == "sqrt":
             return self._root()
         if name == "binom":

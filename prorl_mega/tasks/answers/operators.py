@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from prorl_mega.tasks.answers import application
 from prorl_mega.tasks.answers.tokens import ENDS, RELATIONS, Cursor, UnreadableError
 
 Tree = tuple[Any, ...]
@@ -20,7 +21,10 @@ MAX_DEPTH = 24
 def children(tree: Tree) -> Iterator[Tree]:
     """The trees that a tree is made of."""
     for part in tree[1:]:
-        yield from (each for each in (part if isinstance(part, list) else [part]) if isinstance(each, tuple))
+        if isinstance(part, tuple):
+            yield part
+        elif isinstance(part, list):
+            yield from (each for each in part if isinstance(each, tuple))
 
 
 class Operators(Cursor, ABC):
@@ -29,6 +33,10 @@ class Operators(Cursor, ABC):
     @abstractmethod
     def atom(self) -> Tree:
         """A part: a number, a symbol, a call, something in brackets."""
+
+    @abstractmethod
+    def superscript(self, name: str) -> Tree | None:
+        """The function or derivative that a letter with an exponent is; None where it is a power."""
 
     @abstractmethod
     def braced(self) -> Tree:
@@ -92,7 +100,14 @@ class Operators(Cursor, ABC):
             if self.take_any("*", r"\cdot", r"\times"):
                 value = ("*", [value, self.factor()])
             elif self.take_any("/", r"\div"):
-                value = ("/", value, self.factor())
+                below = self.factor()
+                if (
+                    below == ("symbol", "d")
+                    and application.differential(value)
+                    and self.kind() in ("letter", "command")
+                ):
+                    below = ("*", [below, self.power()])  # dx/dt, as typed
+                value = application.quotient(value, below)
             elif self.starts():
                 value = self.beside(value)
             else:
@@ -136,6 +151,8 @@ class Operators(Cursor, ABC):
             return value
         if self.take(r"\circ") or self.take_all("{", r"\circ", "}"):
             return ("degree", value)
+        if value[0] == "symbol" and (function := self.superscript(value[1])):
+            return self.postfix(function)
         exponent = self.exponent()
         return self.postfix(("^", value, exponent))  # and no second one: towers are read in two ways
 
@@ -154,6 +171,8 @@ class Operators(Cursor, ABC):
     def postfix(self, value: Tree) -> Tree:
         while True:
             if self.take("!"):
+                if self.peek() == "!":
+                    raise UnreadableError("twice a factorial, or a double one?")
                 value = ("!", value)
             elif self.take_any("%", r"\%"):
                 value = ("%", value)

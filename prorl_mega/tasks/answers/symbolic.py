@@ -12,6 +12,7 @@ from prorl_mega.time_limit import OutOfTimeError, time_limit
 MATH_VERIFY_S = 1.5  # processor time for one answer; an answer that takes longer is wrong
 _UNEVALUATED = re.compile(r"\\(?:sum|int|prod|lim|binom|oint|iint)(?![a-z])|!")
 _COMMANDS = re.compile(r"\\[A-Za-z]+")
+_INVERSE = re.compile(r"[A-Za-z]'?\^\{?-1\}?\s?(?:\\left)?\(")
 _JUDGED = frozenset(
     (r"\sum", r"\int", r"\iint", r"\oint", r"\prod", r"\lim", r"\to", r"\infty", r"\frac", r"\dfrac", r"\tfrac",
      r"\sqrt", r"\pi", r"\cdot", r"\times", r"\le", r"\leq", r"\ge", r"\geq", r"\sin", r"\cos", r"\tan", r"\ln",
@@ -22,7 +23,9 @@ _JUDGED = frozenset(
 
 
 def can_judge(reference: str) -> bool:
-    """Whether math-verify knows every command of a reference."""
+    """Whether math-verify knows every command of a reference, and no inverse function is read as a reciprocal."""
+    if _INVERSE.search(reference):
+        return False
     return _JUDGED.issuperset(_COMMANDS.findall(reference)) and ":" not in reference and not _too_wild(reference)
 
 

@@ -17,6 +17,7 @@ GREEK_LETTERS = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", _LE
 _CAPITALS = {each.upper(): name.capitalize() for each, name in GREEK_LETTERS.items() if each.upper() in "ΓΔΘΛΞΠΣΦΨΩ"}
 _VARIANTS = ("varepsilon", "vartheta", "varphi", "ell", "hbar")
 GREEK = frozenset((*GREEK_LETTERS.values(), *_CAPITALS.values(), *_VARIANTS)) - {"omicron"}
+CONSTANTS = frozenset(("pi", "e", "i"))  # letters that are numbers
 RELATIONS = {"=": "=", "<": "<", ">": ">", r"\le": "<=", r"\leq": "<=", r"\leqslant": "<=", r"\ge": ">=",
              r"\geq": ">=", r"\geqslant": ">=", r"\lt": "<", r"\gt": ">", r"\ne": "!=", r"\neq": "!="}  # fmt: skip
 ENDS = frozenset((r"\cup", r"\cap", r"\in", r"\pm", r"\mp", r"\}", r"\|", r"\&", r"\%", r"\$", r"\rangle", r"\cdot",

@@ -1,42 +1,42 @@
-"""Whether two formulas have the same value: both are calculated, exactly if all is rational, otherwise to many digits.
+r"""Whether two formulas have the same value: both are calculated, exactly if all is rational, otherwise to many digits.
 
-Formulas with variables are compared at points: fractions with large primes that depend on the variable's name, of both
-signs. Different rational functions agree there with negligible probability (Schwartz 1980, Zippel 1979). The points are
-always the same, so the same two formulas always get the same verdict.
+Formulas with variables are compared at the points of `points.py`, those at which the reference, the first of the two,
+has a value. Where it has real values for real variables, only these count: \sqrt{x} says nothing about negative x.
+Values that are not exact are compared twice, the second time with many more digits, so that 1 - 10^-200 is not 1.
 
 Exponents, digits and magnitudes are bounded before anything is calculated. A value beyond a bound is unknown.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import operator
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
+from itertools import combinations
 from math import factorial
-from typing import Any
+from typing import Any, NamedTuple
 
 from mpmath import MPContext
 
 from prorl_mega.tasks.answers.operators import Tree, children
+from prorl_mega.tasks.answers.points import Points
+from prorl_mega.tasks.answers.tokens import CONSTANTS
 
 MAX_BITS = 30_000  # longest whole number that is calculated exactly
 MAX_FACTORIAL = 500
-MIN_POINTS, TRIES = 3, 8
-PRECISIONS = ((120, 30), (2000, 600))
+PRECISIONS = ((120, 30), (840, 240), (2000, 600))
 """Digits to calculate with, and the power of ten that no value, nor its inverse, may exceed, so that rounding hides no
-difference; the second pair is tried after the first."""
+difference; each pair is tried after the one before it."""
 
-_PRIMES = (1009, 1013, 1019, 1021, 1031, 1033, 1039, 1049, 1051, 1061, 1063, 1069, 1087, 1091, 1093, 1097, 1103, 1109)
-_CONSTANTS = {"pi", "e", "i"}
 _CIRCULAR = {"sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "exp": "exp",
              "arcsin": "asin", "arccos": "acos", "arctan": "atan", "sinh": "sinh", "cosh": "cosh",
              "tanh": "tanh"}  # fmt: skip
 
 Value = Any  # Fraction, or a real or complex number of the context
-Point = Callable[[str], Fraction]
+Pair = tuple[
+    Value, Value, int
+]  # the value of the reference, that of the answer, and the digits they were calculated to
 
 
 class UnknownError(ValueError):
@@ -47,71 +47,116 @@ class UndefinedError(ValueError):
     """There is no value: division by zero, logarithm of zero."""
 
 
-def equal(a: Tree, b: Tree) -> bool:
-    """Whether two formulas agree wherever they are defined. Raises UnknownError."""
-    return all(pair is not None and _close(*pair) for pair in _pairs(a, b))
+def equal(gold: Tree, answer: Tree) -> bool:
+    """Whether an answer has the value of a reference wherever that has one. Raises UnknownError."""
+    return all(pair is not None and _close(*pair) for pair in _pairs(gold, answer))
 
 
-def proportional(a: Tree, b: Tree) -> bool:
-    """Whether a is b times a number other than zero: then the equations a = 0 and b = 0 say the same."""
-    return _constant(operator.truediv, a, b)
+def proportional(gold: Tree, answer: Tree) -> bool:
+    """Whether one is the other times a number that is not zero: then the equations gold = 0 and answer = 0 agree."""
+    return _constant(operator.truediv, gold, answer)
 
 
-def shifted(a: Tree, b: Tree) -> bool:
-    """Whether a and b differ by a number only: then they are antiderivatives of the same function."""
-    return _constant(operator.sub, a, b)
+def shifted(gold: Tree, answer: Tree) -> bool:
+    """Whether the two differ by a number only: then they are antiderivatives of the same function."""
+    return _constant(operator.sub, gold, answer)
 
 
-def _constant(combine: Callable[[Value, Value], Value], a: Tree, b: Tree) -> bool:
-    found: list[Value] = []
-    for pair in _pairs(a, b):
-        if pair is None or (combine is operator.truediv and any(_close(value, Fraction(0)) for value in pair)):
+def _constant(combine: Callable[[Value, Value], Value], gold: Tree, answer: Tree) -> bool:
+    found: list[tuple[Value, int]] = []
+    for pair in _pairs(gold, answer, confirmed=2):
+        if pair is None:
             return False
-        found.append(combine(*_alike(*pair)))
-    return all(_close(each, found[0]) for each in found)
+        *both, digits = pair
+        if combine is operator.truediv and any(_close(value, Fraction(0), digits) for value in both):
+            return False
+        found.append((combine(*_alike(*both)), digits))
+    return all(_close(one, other, min(digits, more)) for (one, digits), (other, more) in combinations(found, 2))
 
 
 def symbols(tree: Tree) -> frozenset[str]:
-    """Names of the variables of a formula."""
-    if tree[0] == "symbol":
-        return frozenset((tree[1],)) - _CONSTANTS
-    return frozenset[str]().union(*map(symbols, children(tree)))
+    """Names of the variables and the unknown functions of a formula."""
+    found, left = set(), [tree]
+    while left:
+        each = left.pop()
+        if each[0] == "symbol" or each[0] == "apply":
+            found.add(each[1])
+        left += children(each)
+    return frozenset(found - CONSTANTS)
 
 
-@lru_cache(maxsize=4096)
-def _coordinate(name: str, number: int) -> Fraction:
-    code = hashlib.blake2b(f"{name}\n{number}".encode(), digest_size=8).digest()
-    size = Fraction(_PRIMES[code[0] % len(_PRIMES)] * (1 + code[1] % 3), _PRIMES[code[2] % len(_PRIMES)] + code[3])
-    positive = (True, code[4] % 2 == 0, False)[number % 3]
-    return size if positive else -size
+def _pairs(gold: Tree, answer: Tree, confirmed: int = 1) -> Iterator[Pair | None]:
+    """The values of both at some points, and to more digits at the first of them; None where only the reference is
+    defined. Raises UnknownError."""
+    points = Points(gold, answer, symbols(gold) | symbols(answer))
+    seen, beyond = 0, []
+    for number in points.numbers:
+        if (reference := _value(gold, points, number)) is None:
+            continue
+        if points.wanted > 1 and not reference.real:
+            beyond.append((number, reference))
+            continue
+        compared = list(_compared(reference, answer, points, number))
+        yield from compared
+        if compared and seen < confirmed:
+            yield from _confirmed(gold, reference, answer, points, number)
+        seen += len(compared)
+        if seen == points.wanted:
+            return
+    if seen < points.least:  # the reference is no real function
+        for number, reference in beyond[: points.wanted]:
+            compared = list(_compared(reference, answer, points, number))
+            yield from compared
+            seen += len(compared)
+    if seen < points.least:
+        raise UnknownError("defined at too few points")
 
 
-def _pairs(a: Tree, b: Tree) -> Iterator[tuple[Value, Value] | None]:
-    """The values of both at a few points; None where only one of them is defined. Raises UnknownError."""
-    seen, wanted = 0, MIN_POINTS if symbols(a) | symbols(b) else 1
-    for number in range(TRIES if wanted > 1 else 1):
-        values = _at([a, b], number)
-        if values:
-            yield (values[0], values[1]) if len(values) == 2 else None
-            seen += 1
-            if seen == wanted:
-                return
-    raise UnknownError("defined at too few points")
+class _Known(NamedTuple):
+    value: Value
+    level: int  # of PRECISIONS
+    real: bool  # and so are all values on the way to it
 
 
-def _at(trees: list[Tree], number: int) -> list[Value]:
-    """Values of those formulas that are defined at a point."""
-    for digits, limit in PRECISIONS:
-        calculator = _Calculator(digits, limit, lambda name: _coordinate(name, number))
-        values = []
+def _compared(reference: _Known, answer: Tree, points: Points, number: int) -> Iterator[Pair | None]:
+    try:
+        other = _value(answer, points, number, reference.level, must=True)
+    except UnknownError:
+        if points.hard(number):
+            return
+        raise
+    yield None if other is None else (reference.value, other.value, PRECISIONS[reference.level][0])
+
+
+def _confirmed(gold: Tree, known: _Known, answer: Tree, points: Points, number: int) -> Iterator[Pair | None]:
+    """The values of formulas that are not rational again, to more digits."""
+    if known.level > 0 or (isinstance(known.value, Fraction) and _rational(answer)):
+        return
+    if (more := _value(gold, points, number, 1)) is not None:
+        yield from _compared(more, answer, points, number)
+
+
+def _rational(tree: Tree) -> bool:
+    """Whether a formula has rational values at rational points."""
+    own = tree[0] in ("number", "+", "*", "/", "-", "%") or (tree[0] == "symbol" and tree[1] not in CONSTANTS)
+    power = tree[0] == "^" and tree[2][0] == "number" and tree[2][1].denominator == 1
+    return (own or power) and all(map(_rational, children(tree)))
+
+
+def _value(tree: Tree, points: Points, number: int, least: int = 0, must: bool = False) -> _Known | None:
+    """The value of a formula at a point, to the digits that it takes, from the `least` level on; None where there is
+    none, or where it is unknown. If it `must` be known, that raises UnknownError."""
+    for level in range(least, len(PRECISIONS)):
         try:
-            for tree in trees:
-                with contextlib.suppress(UndefinedError):
-                    values.append(calculator.value(tree))
-            return values
+            calculator = _calculator(level).at(points, number)
+            return _Known(calculator.value(tree), level, calculator.real)
+        except UndefinedError:
+            return None
         except UnknownError as error:
             unknown = error
-    raise unknown
+    if must:
+        raise unknown
+    return None
 
 
 _CONTEXT = MPContext()
@@ -127,28 +172,46 @@ def _inexact(value: Value) -> Value:
     return _CONTEXT.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
 
 
-def _close(a: Value, b: Value) -> bool:
+def _close(a: Value, b: Value, digits: int | None = None) -> bool:
     """Whether two values are equal: exactly for fractions, otherwise to three quarters of the digits."""
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
     a, b = _inexact(a), _inexact(b)
     scale = max(_CONTEXT.mpf(1), abs(a), abs(b))
-    return bool(abs(a - b) <= scale * _CONTEXT.mpf(10) ** (-3 * _CONTEXT.dps // 4))
+    return bool(abs(a - b) <= scale * _tolerance(digits or _CONTEXT.dps))
+
+
+@lru_cache
+def _tolerance(digits: int) -> Value:
+    return _CONTEXT.mpf(10) ** (-3 * digits // 4)
+
+
+@lru_cache
+def _calculator(level: int) -> _Calculator:
+    return _Calculator(*PRECISIONS[level])
 
 
 class _Calculator:
-    """Values of formulas at one point."""
+    """Values of formulas, to a number of digits."""
 
-    def __init__(self, digits: int, limit: int, point: Point) -> None:
-        self.limit = _CONTEXT.mpf(10) ** limit
-        self.point = point
+    points: Points
+    number: int  # of the point
+    real: bool  # no value has been complex
+
+    def __init__(self, digits: int, limit: int) -> None:
+        self.digits = digits
+        self.most, self.least = _CONTEXT.mpf(10) ** limit, _CONTEXT.mpf(10) ** -limit
         self._operations: dict[str, Callable[..., Value]] = {
             "-": operator.neg, "/": self._quotient, "^": self._power, "root": self._root,
             "%": lambda value: self._quotient(value, Fraction(100)),
             "degree": lambda value: self._checked(self._real(value) * _CONTEXT.pi / 180),
             "!": self._factorial, "binom": self._binomial,
         }  # fmt: skip
-        _CONTEXT.dps = digits
+
+    def at(self, points: Points, number: int) -> _Calculator:
+        """The same calculator, at a point."""
+        _CONTEXT.dps, self.points, self.number, self.real = self.digits, points, number, True
+        return self
 
     def value(self, tree: Tree) -> Value:
         kind, *parts = tree
@@ -158,6 +221,8 @@ class _Calculator:
             return self._symbol(parts[0])
         if kind in ("+", "*"):
             return (self._sum if kind == "+" else self._product)([self.value(part) for part in parts[0]])
+        if kind == "apply":
+            return self._unknown_function(parts[0], [self.value(part) for part in parts[1]])
         if kind == "call":
             return self._call(parts[0], self.value(parts[1]))
         if kind == "log":
@@ -171,7 +236,13 @@ class _Calculator:
             return +_CONTEXT.pi
         if name == "e":
             return +_CONTEXT.e
-        return _CONTEXT.mpc(0, 1) if name == "i" else self.point(name)
+        return _CONTEXT.mpc(0, 1) if name == "i" else self.points.coordinate(name, self.number)
+
+    def _unknown_function(self, name: str, arguments: list[Value]) -> Value:
+        """Some number, the same for equal arguments."""
+        shown = [str(each) if isinstance(each, Fraction) else _CONTEXT.nstr(each, 40) for each in arguments]
+        drawn = self.points.drawn(f"{self.number} {name} of {'; '.join(shown)}")
+        return Fraction(1 + drawn % 4093, 1 + (drawn >> 32) % 4091)
 
     def _checked(self, value: Value) -> Value:
         """The value, if its size leaves enough digits for sums. Raises UnknownError or UndefinedError otherwise."""
@@ -179,16 +250,22 @@ class _Calculator:
             if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
                 raise UnknownError("too many digits")
             return value
+        if isinstance(value, _CONTEXT.mpc) and not _close(value.imag, Fraction(0)):
+            self.real = False
         size = abs(value)
         if not _CONTEXT.isfinite(size):
             raise UndefinedError("no number")
-        if size > self.limit or 0 < size < 1 / self.limit:
+        if size > self.most or 0 < size < self.least:
             raise UnknownError("too large or too small")
         return value
 
     def _real(self, value: Value) -> Value:
         """A fraction as a number of the context."""
-        return self._checked(_inexact(value)) if isinstance(value, Fraction) else value
+        if not isinstance(value, Fraction):
+            return value
+        if max(value.numerator.bit_length(), value.denominator.bit_length()) > 2 * _CONTEXT.dps:
+            raise UnknownError("more digits than are calculated with")
+        return self._checked(_inexact(value))
 
     def _sum(self, terms: list[Value]) -> Value:
         exact = sum((term for term in terms if isinstance(term, Fraction)), Fraction(0))
@@ -266,7 +343,7 @@ class _Calculator:
         if value == 0 and name in ("cot", "csc"):
             raise UndefinedError("a pole")
         number = self._real(value) if value != 0 else _CONTEXT.mpf(0)
-        if abs(number) > 700:
+        if abs(number) > (700 if name.endswith("h") else 10**9):
             raise UnknownError("too large an argument")
         result = getattr(_CONTEXT, _CIRCULAR[name])(number)
         return Fraction(0) if _close(result, Fraction(0)) else self._checked(result)
