@@ -82,7 +82,7 @@ PROBES = (
     ),
     Probe(
         what="what a program leaves behind is gone",
-        source="say(os.path.exists('/tmp/left'))\ntry: open('/tmp/left', 'w')\nexcept OSError: pass",
+        source="say(os.path.exists(C['left']))\ntry: open(C['left'], 'w')\nexcept OSError: pass",
     ),
     Probe(what="processor time is limited", source="import signal\nwhile True: pass", ending=Ending.TIME_LIMIT),
     Probe(what="waiting is limited", source="time.sleep(60)", ending=Ending.TIME_LIMIT),
@@ -124,6 +124,8 @@ def examine(spec: SandboxSpec) -> Iterator[tuple[str, bool]]:
         stack.callback(lambda: os.environ.pop(name))
         told = {"file": str(directory / "canary"), "name": name, "port": server.getsockname()[1], "pid": bystander.pid}
         told |= {"named": str(directory / "named"), "abstract": name, "much": _LIMITS.memory // 10}
+        told["left"] = f"/tmp/{name}"  # in the program's own /tmp, if it has one
+        stack.callback(Path(told["left"]).unlink, missing_ok=True)
         servers = [server, *(stack.enter_context(_bound(at)) for at in (told["named"], f"\0{name}"))]
         sandbox = stack.enter_context(Sandbox(spec))
         runs = [script(_PRELUDE + probe.source, json.dumps(told) + "\n", _LIMITS) for probe in PROBES]
