@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 VARIANT ?= $(or $(shell cat .venv/.variant 2>/dev/null),cpu)
 SOURCES := prorl_mega kernels tests benchmarks examples
-WORKERS ?= 2# processes that test; each takes up to 4 GB and one thread
+WORKERS ?= 3# processes that test; each takes up to 4 GB and one thread, and waits for a third of its time
 LOOP := tests/integration/test_train.py
 SMOKE := $(LOOP)::test_one_process_leaves_a_complete_run_directory $(LOOP)::test_one_process_metrics tests/recipe \
 	tests/evaluation tests/huggingface tests/run tests/test_architecture.py tests/test_collect.py tests/test_plugins.py
@@ -40,7 +40,7 @@ smoke: setup lint ## a minute: the loop once on a small model, and the fast test
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(SMOKE)
 
 test: setup lint types ## lint, types and all tests but those of the tiers below
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --durations=20 -m "not gpu and not slurm and not faults and not slow"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --durations=40 -m "not gpu and not slurm and not faults and not slow"
 
 test-slow: setup ## tests that take long and rarely break: the GPU script, gpu.lock, bf16, real runs of tasks=logic, Triton's interpreter
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) -m slow tests
