@@ -40,9 +40,9 @@ smoke: setup lint ## a minute: the loop once on a small model, and the fast test
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(SMOKE)
 
 test: setup lint types ## lint, types and all tests but those of the tiers below
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --durations=40 -m "not gpu and not slurm and not faults and not slow"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --durations=20 -m "not gpu and not slurm and not faults and not slow"
 
-test-slow: setup ## tests that take long and rarely break: the GPU script, gpu.lock, bf16, real runs of tasks=logic, Triton's interpreter
+test-slow: setup ## tests that take long and rarely break: the GPU script, gpu.lock, bf16, real runs of tasks=logic, a study, Triton as interpreted and as compiled
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) -m slow tests
 
 test-faults: setup ## the sandbox for minutes: honest programs at full load, runs without a leak; signal to exit in every phase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
@@ -13,8 +13,12 @@ from prorl_mega.documents import BrokenDocumentError, read_yaml_text
 from prorl_mega.errors import ConfigError
 
 
-class BoundedFiles(FileConfigSource):
-    """Hydra's reader of files, which opens only what `prorl_mega.documents` lets through."""
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Hydra's reader of files, which opens only what `prorl_mega.documents` lets through.
+
+    It has the name of Hydra's, because the jobs of a sweep register all of Hydra's plugins once more: a reader of
+    another name would be an error there, and one of the same name stays.
+    """
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Raises ConfigError that names the file."""
@@ -30,4 +34,4 @@ class BoundedFiles(FileConfigSource):
 def bound_config_files() -> None:
     """Make Hydra read files in this way, in this process."""
     Plugins.instance()  # registers Hydra's own reader, which must not come later
-    SourcesRegistry.instance().types[BoundedFiles.scheme()] = BoundedFiles
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.singleton import Singleton
 
 from prorl_mega.config.compose import config_directory, register
+from prorl_mega.config.config_source import FileConfigSource, bound_config_files
 from prorl_mega.errors import ConfigError
 
 HEAD = b"# @package _global_\n"
@@ -68,3 +71,10 @@ def test_files_behind_others_are_looked_at_as_well(tmp_path: Path) -> None:
     (tmp_path / "tasks" / "bomb.yaml").write_bytes(LAUGHS)
     with pytest.raises(ConfigError, match=r"tasks/bomb\.yaml: more than 30000 values"):
         composed(tmp_path, b"defaults: [{override /tasks: bomb}]\n")
+
+
+def test_the_jobs_of_a_sweep_keep_it() -> None:
+    """A job takes over the registries of the process that submitted it, and then finds all plugins again."""
+    bound_config_files()
+    Singleton.set_state(Singleton.get_state())
+    assert SourcesRegistry.instance().resolve("file") is FileConfigSource

@@ -28,6 +28,7 @@ def run(setup: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=setup, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_arms_are_run_once_and_compared(setup: Path) -> None:
     content = STUDY | {"common": [f"--config-dir={setup / 'configs'}", *STUDY["common"]]}
     (setup / "study.yaml").write_text(yaml.safe_dump(content))

@@ -18,7 +18,12 @@ FILES = sorted(
 )
 
 
-@pytest.mark.parametrize("file", FILES, ids=str)
+SLOW = ("test_fused.py", "test_op.py")  # minutes, of kernels that rarely change
+
+
+@pytest.mark.parametrize(
+    "file", [pytest.param(each, marks=[pytest.mark.slow] * (each.name in SLOW), id=str(each)) for each in FILES]
+)
 def test_as_compiled(file: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "helpers.sm90.plugin"]
