@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     r"|(?P<note>\^\s?(?:\\circ(?![A-Za-z])|\{\s?\\circ\s?\})|\^\s?\{?(?:\s?\\prime)+\s?\}?|[°%¢€£¥]|\\[%$]"
     r"|\\pmod\s?(?:\{[^{}]*\}|\w)|\\b?mod(?![A-Za-z])|\(\s?(?:\\(?:text|mathrm|operatorname)\{)?\s?mod\b[^()]*\)"
     r"|\\tag\*?\{[^{}]*\}|\\(?:blacksquare|square|qed|Box|checkmark|AA|mu|Omega|degree|circ)(?![A-Za-z]))"
-    r"|(?P<separator></?[A-Za-z][^<>]{0,40}>|<\|[^<>|]{0,40}\|>|(?<![0-9]),|,(?![0-9])|\.(?![0-9])|(?<![0-9\s])\.|[;:?]"
+    r"|(?P<separator></?[A-Za-z][^<>]{0,40}>|<\|[^<>|]{0,40}\|>|(?<![0-9]),|,(?![0-9])|\.(?![0-9]|\\overline)|(?<![0-9\s])\.(?!\\overline)|[;:?]"
     r"|[^\x00-\x7fͰ-Ͽ−×÷·⋅±∓≠≤≥≮≯∉∈√∞¬⁰-⁺¹²³½¼¾⅓⅔])"
     rf"|(?P<word>{_NAMED}|(?!(?:sqrt|sin|cos|tan|log|ln|exp)(?![A-Za-z]))[A-Za-z]{{2,}}(?:['’][a-z]+)?)"
     r"|(?P<mark>\\not\s?(?:=|\\[A-Za-z]+|.)|\\boxed|\\[A-Za-z]+|\\?.)",
@@ -35,7 +35,7 @@ _UNIT = re.compile(
     r"|\\[dt]?frac\s?\{\s?\\(?:text|mathrm)|\\q?quad\s*\("
 )
 _PROSE = re.compile(  # what ends a formula in plain text
-    r"[-–—'’]\s?[A-Za-z]{2}|(?<!\s)[*_`]{1,3}(?![*_`0-9A-Za-z]|\s+[-0-9])|[\"”|]|\s*[-–—]\s|\s+[(\[]|!(?=\s|$)"
+    r"[-–—'’]\s?[A-Za-z]{2}|(?<!\s)[*_`]{1,3}(?![*_`0-9A-Za-z]|\s+[-0-9]|(?<=_)\{)|[\"”|]|\s*[-–—]\s|\s+[(\[]|!(?=\s|$)"
     r"|\s*</?[A-Za-z|!]|\s+[AIa](?=\s)"
 )
 _BULLET = re.compile(r"\s*(?:(?:[-*+•>|#]{1,6}|[0-9]{1,2}[.)]|\([0-9A-Za-z]{1,3}\))\s+)+")
@@ -117,7 +117,8 @@ def _after(text: str, content: str, plain: bool) -> str:
             return ""
         token = _TOKEN.match(piece, place)
         assert token is not None
-        if token[0] == ":" and not plain and piece[token.end() :].lstrip()[:1].isdigit():
+        following = piece[token.end() :]
+        if token[0] == ":" and (following if plain else following.lstrip())[:1].isdigit():
             return piece[place:]  # a ratio
         if token.lastgroup == "relation":
             return _links(_run(piece, token.end()), token[0], content)

@@ -52,6 +52,8 @@ def _same(gold: Tree, answer: Tree) -> bool:
         return _same_intervals(gold, answer)
     if gold[0] in _SCALARS and answer[0] in _SCALARS:
         return _same_values(gold, answer)
+    if kinds == {"tuple", "apply"}:
+        return _same(_point(gold), _point(answer))
     if gold[0] != answer[0]:
         return False
     if gold[0] == "union":
@@ -65,6 +67,13 @@ def _same(gold: Tree, answer: Tree) -> bool:
     if gold[0] == "based":
         return bool(gold[1] == answer[1]) and _same(gold[2], answer[2])
     return gold == answer
+
+
+def _point(tree: Tree) -> Tree:
+    """The pair of a point with its name, P(1,2); other trees unchanged, and a function's value as a list."""
+    if tree[0] != "apply":
+        return tree
+    return ("tuple", "(", tree[2], ")") if tree[1].isupper() and len(tree[2]) > 1 else ("list", tree[2])
 
 
 # --- one tree for all ways of writing an answer
@@ -188,10 +197,14 @@ def degrees(tree: Tree) -> Tree:
 def _same_angles(gold: Tree, answer: Tree) -> bool:
     """Whether 30 degrees, written with the sign or without it, is meant by both; the sign apart, pi/6 is the same."""
     sides = [tree[1] if tree[0] == "degree" else tree for tree in (gold, answer)]
-    if _same_values(*sides):
-        return True
     radians = answer if gold[0] == "degree" else gold
+    if (radians[0] == "degree" or not _has_pi(radians)) and _same_values(*sides):
+        return True
     return _part_of_pi(radians) and values.equal(gold, answer)
+
+
+def _has_pi(tree: Tree) -> bool:
+    return tree == ("symbol", "pi") or any(map(_has_pi, children(tree)))
 
 
 def _part_of_pi(tree: Tree) -> bool:

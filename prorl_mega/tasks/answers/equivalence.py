@@ -23,7 +23,7 @@ from prorl_mega.tasks.answers.tokens import FUNCTIONS, UnreadableError
 MUTATIONS = 4  # digits of a reference that are changed to see whether they count
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*")
-_OPTION = re.compile(r"\(\s?([A-J])\s?\)")
+_OPTION = re.compile(r"\(?\s?([A-J])\s?\)")
 _LABELLED = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\([A-E]\)\s?\}|\([A-E]\))[\s\\:~]*(?=[^\s\\:~])")
 _COMMANDS = re.compile(r"\\(?:begin|end)\{[a-z*]+\}|\\[A-Za-z]+|_\{[^{}]*\}")
 _LONG_WORD = re.compile(r"(?<![A-Za-z])(?:[A-Z]?[a-z]{4,}|for|all|the|not|are|any|but|has)(?![A-Za-z])")
@@ -41,7 +41,7 @@ _UNIT = re.compile(
 )
 _NOTHING: Tree = ("set", [])
 _DEGREES = re.compile("°|deg(?:rees?)?")
-_FRACTION = re.compile(r"([0-9]+)/([0-9]+)|\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\}")
+_FRACTION = re.compile(r"([0-9]+)(?:/|to)([0-9]+)|\\[dt]?frac(?:\{([0-9]+)\}\{([0-9]+)\}|([0-9])([0-9]))")
 _EMPTY = re.compile(r"\\emptyset|\\varnothing|∅|\\\{\s*\\\}|(?:the )?empty set|no solutions?", re.IGNORECASE)
 _COUNTED = frozenset(
     ("apple", "ball", "book", "bushel", "cent", "coin", "cubic unit", "day", "degree", "dollar", "edge", "face", "game",
@@ -247,7 +247,7 @@ def _plainly(text: str) -> str:
 
 def _ratio(text: str) -> str:
     """A fraction as the ratio of its numbers as they stand: 3:4 for 3/4, and 10:30 is not 1/3."""
-    match = _FRACTION.fullmatch("".join(text.split()))
+    match = _FRACTION.fullmatch("".join(MARKUP.sub(r"\1", text).split()))
     return ":".join(part for part in match.groups() if part) if match else ""
 
 
@@ -257,7 +257,7 @@ def _split_unit(text: str) -> tuple[str, str] | None:
     if match is None:
         return None
     core, unit = [part for part in match.groups() if part is not None]
-    core = re.sub(r"(?:\\[,;: !]|~|\s)+$", "", core)
+    core = re.sub(r"(?:\\[,;:!]?|~|\s)+$", "", core)
     spelt = " ".join(units.plain_spelling(unit).split())
     singular = re.sub(r"s(?=\^|$)", "", spelt.lower())
     known = {singular, spelt.lower()} & _COUNTED or (len(spelt) < 30 and units.unit(unit) is not None)

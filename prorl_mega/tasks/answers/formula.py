@@ -86,8 +86,8 @@ class _Reader(Operators):
         if token in ("(", "["):
             return self._bracket(token)
         if token == "{":
-            self.place -= 1
-            return self.braced()
+            items, _ = self._items(("}",))
+            return items[0] if len(items) == 1 else ("set", items)  # {1, 2}, of which the backslashes are missing
         if token == "|":
             self.bars += 1
             inside = self._between("abs", "|")
@@ -169,6 +169,10 @@ class _Reader(Operators):
         if name in FUNCTIONS:
             return self._function(name)
         if name == "{":
+            if self._names_members():
+                condition = self.listing()
+                self.need(r"\}")
+                return condition
             return ("set", [] if self.take(r"\}") else self._items((r"\}",))[0])
         if name == "langle":
             return ("tuple", "(", self._items((r"\rangle",))[0], ")")
@@ -187,6 +191,15 @@ class _Reader(Operators):
         if name in GREEK:
             return self._symbol(name)
         raise UnreadableError(f"unknown \\{name}")
+
+    def _names_members(self) -> bool:
+        r"""Whether the letter of `{x | x > 3}` begins here, of which all real numbers are meant; it is passed then."""
+        ahead = [token for _, token in self.tokens[self.place : self.place + 7]]
+        length = 6 if ahead[1:6] == [r"\in", r"\mathbb", "{", "R", "}"] else 1
+        if len(ahead) <= length or ahead[length] not in ("|", r"\mid", ":") or self.kind() != "letter":
+            return False
+        self.place += length + 1
+        return True
 
     def _between(self, function: str, closing: str) -> Tree:
         """The call of a function that is written as a pair of signs around its argument."""

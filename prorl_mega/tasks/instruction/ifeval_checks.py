@@ -203,7 +203,10 @@ def _in_english(text: str, in_case: Callable[[str], bool]) -> bool:
 
 IFEVAL_CHECKS: dict[str, InstructionCheck] = {
     "keywords:existence": check(
-        lambda text, keywords: all(prose.occurrences(text, keyword) for keyword in keywords), keywords=rule.phrases
+        lambda text, keywords: all(
+            visible.required(prose.occurrences)(text, keyword=keyword)[0] for keyword in keywords
+        ),
+        keywords=rule.phrases,
     ),
     "keywords:frequency": counted(visible.required(prose.occurrences), "frequency", keyword=rule.phrase),
     "keywords:forbidden_words": check(
