@@ -48,6 +48,7 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]{0,40}>|<\|[^<>|]{0,40}\|>")
 _CONTINUED = re.compile(rf"\s*(?:{_OPERATOR}|[=≈<>]\s?[-0-9$\\]|\^|_[0-9{{]|[*+/-]\s?[0-9])")
 _RELATION = re.compile(r"\s?(?:=|\\approx|[<>≠≤≥∈∉]|\\(?:neq?|lt|gt|leq?|geq?|leqslant|geqslant|notin|in)(?![A-Za-z]))")
 _RELATION_END = re.compile(r"(?:[<>=≠≤≥∈∉]|\\(?:neq?|lt|gt|leq?|geq?|leqslant|geqslant|notin|in))$")
+_COMPARED = re.compile(r"(<|>|\\lt|\\gt)\s?(.+)")
 _MEMBER = re.compile(r"(?:\\in|∈)$")
 _CONGRUENT = (r"\equiv", "≡")
 _MONEY = ("$", r"\$", "€", "£", "¥")
@@ -59,7 +60,7 @@ def completed(text: str, opening: int, start: int, end: int) -> str:
     r"""The answer of the box `text[opening : end + 1]`: its contents `text[start:end]` and what its formula adds."""
     content = text[start:end].strip()
     prefix, plain = _before(text[max(0, opening - WINDOW) : opening])
-    suffix = _after(text[end + 1 : end + 1 + WINDOW], content, plain)
+    suffix = _unless_true(content, _after(text[end + 1 : end + 1 + WINDOW], content, plain))
     while suffix and _PAIRS.get(prefix.rstrip()[-1:]) == suffix[0]:
         prefix, suffix = _WRAPPER.sub("", prefix.rstrip()[:-1]), suffix[1:].lstrip()
         suffix = _after(suffix, content, plain) if suffix else ""
@@ -77,6 +78,17 @@ def completed(text: str, opening: int, start: int, end: int) -> str:
     if whole or (prefix in ("", "-") and number(content) is not None and not suffix[:1].isdigit()):
         return f"{prefix}{content}{suffix}"
     return f"{prefix}({content}){suffix}"
+
+
+def _unless_true(content: str, suffix: str) -> str:
+    """The part behind a box; empty if it only compares the box with a number, and rightly: 82 < 100."""
+    match = _COMPARED.fullmatch(suffix)
+    if match is None:
+        return suffix
+    value, other = number(content), number(match[2])
+    if value is None or other is None:
+        return suffix
+    return "" if (value < other if match[1] in ("<", r"\lt") else value > other) else suffix
 
 
 def _before(text: str) -> tuple[str, bool]:

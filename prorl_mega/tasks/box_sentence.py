@@ -21,10 +21,14 @@ _FILLERS = frozenset(("a", "actually", "an", "answer", "as", "be", "been", "corr
 _NOT_THIS = re.compile(
     r"(?:\b(?:can)?not|n['’]t|\b(?:never|neither|nor|no longer|other than|except|except for|instead of|rather than|"
     r"anything but|far from|different from|exclud(?:es?|ed|ing)|rul(?:es?|ed|ing) out|reject(?:s|ed|ing)?|"
-    r"wrong|incorrect|false|minus|negative|twice|double|triple|half|"
-    r"(?:root|square|cube|opposite|reciprocal|inverse|negative|double|triple|half|factorial|logarithm) of)|"
+    r"wrong|incorrect|false)|"
     r"(?<!\bno )(?<!\bnot )\b(?:more|less|greater|smaller|larger|fewer|higher|lower|bigger) than|"
     r"~~|<(?:s|del|strike)>|<!--)$",
+    re.IGNORECASE,
+)
+_CHANGED = re.compile(  # a calculation in words, of which the box is a part
+    r"\b(?:minus|negative|twice|double|triple|half"
+    r"|(?:root|square|cube|opposite|reciprocal|inverse|negative|double|triple|half|factorial|logarithm) of)$",
     re.IGNORECASE,
 )
 _NOT_SO = re.compile(  # in small letters
@@ -47,7 +51,7 @@ _MIGHT_BE = re.compile(r"\b(?:could|might|may)(?: \w+ly| also)? be(?: equal to)?
 _SUBJECT = r"^[\W_]*(?:(?:which|that|this|it|and|but|though|the answer)\s+){0,3}"
 _WRONG = re.compile(
     rf"{_SUBJECT}(?:(?:is|was|are|seems?|looks?|must be|would be|has been)\s+(?:to be\s+)?(?:\w+ly\s+)?(?:the |an? )?)?"
-    r"(?:wrong|incorrect|off by|almost right|(?:\w+ )?too (?:small|large|big|low|high|few|many)|"
+    r"(?:wrong|incorrect|off by|almost right|(?:(?!not )\w+ )?too (?:small|large|big|low|high|few|many)|"
     r"false|untrue|impossible|invalid|mistaken|rejected|excluded|ruled out|"
     r"(?:not|never) (?:right|correct|true|valid|possible|it|the (?:\w+ )?(?:answer|solution|result|value)))\b"
     rf"|{_SUBJECT}(?:is|was|does|do|did|can|could|will|would|should)(?:n['’]t|\s?not|\s+never)\s+(?:be\s+)?"
@@ -74,7 +78,7 @@ _OR = re.compile(
     r"(?P<about>(?:about|approximately|roughly|around|approx\.?|in decimal\w*|\\approx|[≈~])\s*)?(?P<other>\S.*)",
     re.IGNORECASE,
 )
-_ASIDE = re.compile(r"[\s,;:]*\((?P<other>[^\s()]{1,40}) (?:if|when|counting|including)\b[^()0-9]*\)")
+_ASIDE = re.compile(r"[\s,;:]*\(\s?(?P<other>[^\s()]{1,40}) (?:if|when|counting|including)\b[^()0-9]*\)")
 _OTHER_END = re.compile(r"[,.](?=\s|$)|;|\s\(|\s(?:if|when|for|depending|since|because|as|which|in|after|is|are|was)\b")
 _WORDS, _LONG_WORD = re.compile(r"[A-Za-z][A-Za-z' -]*"), re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 
@@ -90,7 +94,7 @@ class Sentence:
 
     def denies(self) -> bool:
         """Whether the box is not the answer, by the words before it."""
-        if _NOT_THIS.search(self.governing[-40:]):
+        if _NOT_THIS.search(self.governing[-40:]) or _CHANGED.search(self.before[-20:]):
             return True
         small = self.before.lower()
         return any(cue in small for cue in _CUES) and bool(_NOT_SO.search(_CONSEQUENCE.split(small)[-1]))

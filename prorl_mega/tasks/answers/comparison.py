@@ -53,7 +53,8 @@ def _same(gold: Tree, answer: Tree) -> bool:
     if gold[0] in _SCALARS and answer[0] in _SCALARS:
         return _same_values(gold, answer)
     if kinds == {"tuple", "apply"}:
-        return _same(_point(gold), _point(answer))
+        gold, answer = _point(gold), _point(answer)
+        return gold[0] == answer[0] and _same(gold, answer)
     if gold[0] != answer[0]:
         return False
     if gold[0] == "union":
@@ -70,10 +71,9 @@ def _same(gold: Tree, answer: Tree) -> bool:
 
 
 def _point(tree: Tree) -> Tree:
-    """The pair of a point with its name, P(1,2); other trees unchanged, and a function's value as a list."""
-    if tree[0] != "apply":
-        return tree
-    return ("tuple", "(", tree[2], ")") if tree[1].isupper() and len(tree[2]) > 1 else ("list", tree[2])
+    """The pair of a point with its name, P(1,2); other trees unchanged."""
+    named = tree[0] == "apply" and tree[1].isupper() and len(tree[2]) > 1
+    return ("tuple", "(", tree[2], ")") if named else tree
 
 
 # --- one tree for all ways of writing an answer
@@ -258,9 +258,9 @@ def _same_many(gold: Tree, answer: Tree) -> bool:
 
 
 def _unnamed_pair(tree: Tree) -> Tree:
-    """The pair of (x, y) = (1, 2); other trees unchanged."""
+    """The pair of (x, y) = (1, 2) and of P(1, 2); other trees unchanged."""
     named = _named(tree)
-    return named[1] if named and named[1][0] == "tuple" else tree
+    return named[1] if named and named[1][0] == "tuple" else _point(tree)
 
 
 def _as_pair(tree: Tree) -> Tree | None:

@@ -9,7 +9,7 @@ from prorl_mega.tasks.answers.fonts import unwrapped
 MAX_LENGTH = 300
 
 _SMALL = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
-_BLANK = re.compile(r"\\[,;:! ]|[\s$~]|\\(?:left|right)(?![a-z])")
+_BLANK = re.compile(r"\\[,;:! ]|[$~]|\s(?!0)|\\(?:left|right)(?![a-z])")
 _COUNT = r"(?:\^?\{?(1[0-4]|[1-9])\}?)"
 _SUBSHELL = re.compile(rf"([1-8][spdfg]){_COUNT}")
 _WHOLE = re.compile(rf"(\[(?:He|Ne|Ar|Kr|Xe|Rn)\])?((?:[1-8][spdfg]{_COUNT})+)")

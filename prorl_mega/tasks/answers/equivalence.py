@@ -41,6 +41,7 @@ _UNIT = re.compile(
 )
 _NOTHING: Tree = ("set", [])
 _DEGREES = re.compile("°|deg(?:rees?)?")
+_RADIANS = re.compile("rad(?:ian)?s?")
 _FRACTION = re.compile(r"([0-9]+)(?:/|to)([0-9]+)|\\[dt]?frac(?:\{([0-9]+)\}\{([0-9]+)\}|([0-9])([0-9]))")
 _EMPTY = re.compile(r"\\emptyset|\\varnothing|∅|\\\{\s*\\\}|(?:the )?empty set|no solutions?", re.IGNORECASE)
 _COUNTED = frozenset(
@@ -158,6 +159,8 @@ def _gold(reference: str) -> _Gold:
 
 def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
     """Compare with a reference that our reader understands."""
+    name = name_of(answer)  # y = 2x is not dy/dx = 2x, and y' = 2x is
+    renamed = gold.tree is not None and gold.tree[0] == "relation" and bool(name) and not name.endswith("'")
     for text, unit in _readings(gold, candidate):
         if unit and gold.unit and not _same_unit(gold.unit, unit):
             return _converted(gold, text, unit)
@@ -167,7 +170,7 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
         # `y = 2x + 1` is compared as it stands first: then y is a variable of an equation.
         as_given = gold.as_given, _tree(decorated(answer))
         alone = gold.tree, _with_degrees(_tree(text), unit)
-        for reference, given in (as_given,) if as_given == alone else (as_given, alone):
+        for reference, given in (as_given,) if as_given == alone or renamed else (as_given, alone):
             if reference is not None and given is not None and _same(reference, given):
                 return True
     return False
@@ -175,6 +178,9 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
 
 def _converted(gold: _Gold, text: str, unit: str) -> bool:
     """Whether a value in another unit is the reference exactly: 50 mm are 5 cm."""
+    if _DEGREES.fullmatch(gold.unit) and _RADIANS.fullmatch(unit) and r"\pi" in text and gold.tree is not None:
+        tree = _tree(text)
+        return tree is not None and _same(gold.tree, tree)
     source, target = units.unit(unit), units.unit(gold.unit)
     if source is None or target is None or (ratio := units.rate(source, target)) is None:
         return False
@@ -258,6 +264,7 @@ def _split_unit(text: str) -> tuple[str, str] | None:
         return None
     core, unit = [part for part in match.groups() if part is not None]
     core = re.sub(r"(?:\\[,;:!]?|~|\s)+$", "", core)
+    unit = re.sub(r"\(\s?(?:in )?([^()]*)\)", r"\1", unit)
     spelt = " ".join(units.plain_spelling(unit).split())
     singular = re.sub(r"s(?=\^|$)", "", spelt.lower())
     known = {singular, spelt.lower()} & _COUNTED or (len(spelt) < 30 and units.unit(unit) is not None)

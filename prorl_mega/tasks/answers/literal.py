@@ -10,7 +10,7 @@ from prorl_mega.tasks.answers.tokens import repeating
 
 MAX_LENGTH = 512  # characters of an answer
 # A number has at most 64 digits.
-_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,20}|[0-9]{1,3}(?: [0-9]{3}){1,20}|[0-9]{1,64})"
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,20}|[1-9][0-9]{0,2}(?: [0-9]{3}){1,20}|[0-9]{1,64})"
 _DECIMAL = re.compile(rf"([+-]?)({_WHOLE}(?:\.[0-9]{{0,64}})?|\.[0-9]{{1,64}})")
 _REPEATING = re.compile(r"([+-]?)([0-9]{0,32}\.[0-9]{0,32}\\overline\{[0-9]{1,12}\})")
 _RATIO = re.compile(
@@ -32,7 +32,11 @@ _WRAPPERS = (
     (r"\fbox{", "}"),
     ("**", "**"),
 )
-_DECORATION = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle(?![a-z])|(?<!\\)\\[!,:; ](?=\s|$)|~")
+_DECORATION = re.compile(
+    r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle(?![a-z])|(?<!\\)\\[!,:; ](?=\s|$)|~"
+    r"|\\(?:text)?color\s?\{[A-Za-z]{1,12}\}|\\(?:[lL]arge|LARGE|[hH]uge|normalsize|checkmark)(?![A-Za-z])"
+    r"|\\underline(?=\{)|\\(?:begin|end)\{(?:aligned|gathered)\}"
+)
 _THIN = re.compile(r"(?<=[0-9])(?:\\[,!;: ]|\{,\}|\\ )(?=[0-9]{3}(?![0-9]))")
 _PERCENT = re.compile(r"\s*(?:\\text\{)?\s*(?:percent|per cent)\}?\s*$", re.IGNORECASE)
 _CURRENCIES = {r"\$": "USD", "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
@@ -48,8 +52,10 @@ _NAME = re.compile(
 """The left side of an answer that needs no solving: letters, and what is measured or counted."""
 _SPELT = re.compile(_VECTOR.replace("([A-Za-z]{1,3})", "(?P<name>[A-Za-z]{1,3})") + r"|(?<=.)\([a-z]\)")
 _INTRODUCED = re.compile(
-    r"\\text(?:bf)?\s?\{(?![^{}]*\b(?:not|never|no|or)\b)[A-Za-z ]{0,40}"
-    r"(?:\b(?:is|are|equals)\s*:?|:)\s*\}"
+    r"\\text(?:bf)?\s?\{(?:the )?(?:final |correct |total |(?:min|max)imum |smallest |largest |least |greatest ){0,2}"
+    r"(?:answer|result|value|solution|sum|total|number|area|volume|length|perimeter|probability|remainder|(?:min|max)imum)"
+    r"\s*(?:is|is:|equals|:|=)\s*\}",
+    re.IGNORECASE,
 )
 """Words that lead to an answer within its box: `\\text{Answer: }5`."""
 EQUALS = re.compile(r"(?<![<>!\\:])=")
