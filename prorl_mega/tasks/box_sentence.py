@@ -64,8 +64,8 @@ _PERHAPS_OTHER = re.compile(
     r"\b(?:could|might|may)\s+(?:\w+\s+)?be\s+(?:$|\W{0,3}[0-9\\]|wrong|incorrect|off|something|another|different|more|"
     r"less|false|mistaken|higher|lower)|\b(?:maybe|perhaps|possibly|unless|unsure)\b|\botherwise\W*$"
     r"|(?:\bnot|n['’]t) (?:\w+ )?(?:sure|certain|convinced)\b"
-    r"|^\W*(?:[A-Za-z]+\s+)?or (?:so|more|less|something|another|higher|lower)\b|^\W*(?:and|,)\s+"
-    r"(?:-?[0-9][0-9./]*|\(?[A-J]\)?)\W*$",
+    r"|^\W*(?:[A-Za-z]+\s+)?or (?:so|more|less|something|another|higher|lower)\b|^\W*(?:(?:and|,)\s+"
+    r"(?:-?[0-9][0-9./]*|\(?[A-J]\)?)|(?:and|,)\s*\(\s?-?[0-9][-0-9./ ]*,[-0-9./, ]+\))\W*$",
     re.IGNORECASE,
 )
 _BEFORE_OR = re.compile(
@@ -120,6 +120,8 @@ class Sentence:
         if match is None or (match["about"] and number(content) is None):
             return found
         other = _OTHER_END.split(match["other"])[0].removesuffix(match["unit"] or "").strip()
+        if other.endswith(")") and other.count(")") > other.count("("):
+            other = other.removesuffix(")")
         if not other or "boxed" in other or near(content, other) or ("=" in other and number(other) is None):
             return found
         if _LONG_WORD.search(other) and (match["unit"] or not in_words(content)):

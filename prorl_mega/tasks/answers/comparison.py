@@ -248,6 +248,13 @@ def _same_many(gold: Tree, answer: Tree) -> bool:
         return pairs[0] is not None and pairs[1] is not None and _same(pairs[0], pairs[1])
     sides = [tree[1] if tree[0] in _MANY else [tree] for tree in (gold, answer)]
     named = [[_named(item) for item in side] for side in sides]
+    if numbered := _without_index(named[1]):  # the solutions x_1 = 2, x_2 = 3, which have no order otherwise
+        letter = numbered[0][0]
+        if not any(item and item[0] != letter for item in named[0]):
+            return _matched(
+                [item[1] if item else side for item, side in zip(named[0], sides[0], strict=True)],
+                [value for _, value in numbered],
+            )
     alike = [all(names) and len({name for name, _ in filter(None, names)}) == 1 for names in named]
     for which in (0, 1):
         if alike[which] and not any(named[1 - which]):
@@ -255,6 +262,15 @@ def _same_many(gold: Tree, answer: Tree) -> bool:
         elif any(named[which]) and not any(named[1 - which]):
             return False  # x = 1, y = 2 is no list of two values
     return _matched(sides[0], sides[1])
+
+
+def _without_index(named: list[tuple[str, Tree] | None]) -> list[tuple[str, Tree]]:
+    """Names and values of x_1 = 2, x_2 = 3 with the name x; none of others."""
+    names = [item[0].rpartition("_") for item in named if item]
+    numbered = len(names) == len(named) and len({name for name, _, _ in names}) == 1
+    if not numbered or sorted(index for _, _, index in names) != [str(1 + place) for place in range(len(names))]:
+        return []
+    return [(names[0][0], item[1]) for item in named if item]
 
 
 def _unnamed_pair(tree: Tree) -> Tree:

@@ -36,6 +36,7 @@ _UNIT = re.compile(
     r"(?:(.*\\pi)\s+(rad(?:ians?)?)"
     r"|(.*[0-9})])\s*(?:\\[,;: ]\s*)*([A-Za-z][A-Za-z./ ]*(?:\^\{?-?[0-9]\}?)?"
     r"|\^\{?\\circ\}?\s?(?:C|F|\\text\{[CF]\}|\\mathrm\{[CF]\})?)"
+    r"|(.*[0-9})])\s*(?:\\[,;: ]\s*)*(\\[dt]?frac\s?\{\s?\\(?:text|mathrm)\s?\{.{1,60}\})"
     r"|(.*\S)\s*(\\(?:text|textrm|mathrm|mbox|operatorname)\s?\{[^{}]*\}(?:\s?\^\{?-?[0-9]\}?)?))",
     re.DOTALL,
 )

@@ -44,7 +44,9 @@ _MONEY = re.compile(r"(?P<minus>-?)\s?(?:US\s?(?=\\?\$))?(?P<currency>\\\$|\$(?=
 _VECTOR = r"\\(?:vec|mathbf|bm|boldsymbol|overline|overrightarrow|hat|bar)\s?\{([A-Za-z]{1,3})\}"
 _NAME = re.compile(
     r"\s*(?:\\[A-Za-z]{2,12}|[A-Z]{1,4}|[A-Za-z](?:_\{?[A-Za-z0-9]{1,4}\}?|\^\{-1\})?'?(?:\([^()=]{1,16}\))?"
-    r"|m?\s?\\angle\s?[A-Z]{1,3}|(?:\\left)?\|\s?[A-Zz]{1,3}\s?(?:\\right)?\||(?:[A-Z]{2}|\\[a-z]{2,7})\^\{?2\}?|\[[A-Z]{3,6}\]|(?:\\mathbb\{E\}|E)\[[A-Z]\]"
+    r"|\\(?:text|mathrm)\{(?![^{}]*\bnot\b)[A-Za-z ]{2,40}\}"
+    r"|m?\s?\\angle\s?[A-Z]{1,3}|(?:\\left)?\|\s?[A-Zz]{1,3}\s?(?:\\right)?\|"
+    r"|(?:[A-Z]{2}|\\[a-z]{2,7})\^\{?2\}?|\[[A-Z]{3,6}\]|(?:\\mathbb\{E\}|E)\[[A-Z]\]"
     r"|\\(?:sin|cos|tan|cot|sec|csc|det|deg|dim|min|max)\s?(?:[A-Za-z]|\\[a-z]{2,7}|\([A-Za-z]{1,3}\))"
     rf"|\\(?:gcd|operatorname\{{lcm\}})\([^()=]{{1,24}}\)|\\\|(?:[a-z]|{_VECTOR})\\\||{_VECTOR}"
     r"|\\[dt]?frac\{(?!d)[A-Za-z]{1,3}\}\{[A-Za-z]{1,3}\})\s*"
@@ -104,6 +106,7 @@ def bare(text: str) -> str:
             if left not in inside.replace(r"\$", "") and balanced(inside):
                 text = inside.strip().removesuffix(".").strip()
     text = _PERCENT.sub(r"\\%", text)
+    text = text.replace(r"\text{\$}", r"\$")
     if text.startswith(r"\text") and (words := _INTRODUCED.match(text)) and words.end() < len(text):
         text = text[words.end() :].strip()
     if whole := MARKUP.fullmatch(text):
