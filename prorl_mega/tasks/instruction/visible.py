@@ -19,7 +19,6 @@ from collections.abc import Callable
 from prorl_mega.tasks.instruction.look_alikes import as_latin
 
 _TAG = re.compile(r"(?<!<)(?:<!--(?:(?!-->)[\s\S]){0,300}-->|</?([a-zA-Z][\w:-]{0,40})(?:\s[^<>]{0,300})?/?>)(?!>)")
-_COMMENT = re.compile(r"<!--(?:(?!-->)[\s\S]){0,300}-->")
 _CLOSED = re.compile(r"</([a-zA-Z][\w:-]{0,40})\s*>")
 _APART = "address blockquote br center dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p pre section table tbody td th tr ul"
 _INSIDE = "a abbr b bdi bdo big code del em font i ins kbd mark q s samp small span strike strong sub sup tt u var wbr"
@@ -63,11 +62,20 @@ def required(count: Callable[..., int]) -> Callable[..., tuple[int, ...]]:
     """
 
     def both(text: str, **parameters: object) -> tuple[int, ...]:
-        text = _COMMENT.sub("", text) if "<!--" in text else text  # it hides what must be there
+        text = without_comments(text)  # which hide what must be there
         found = counts(count)(text, **parameters)
         return found[0], max(found)
 
     return both
+
+
+def without_comments(text: str) -> str:
+    """The text without the comments of HTML that are closed."""
+    pieces, place = [], 0
+    while (start := text.find("<!--", place)) >= 0 and (end := text.find("-->", start)) >= 0:
+        pieces.append(text[place:start])
+        place = end + len("-->")
+    return "".join([*pieces, text[place:]])
 
 
 def has_comma(text: str) -> bool:
