@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     r"|(?P<note>\^\s?(?:\\circ(?![A-Za-z])|\{\s?\\circ\s?\})|\^\s?\{?(?:\s?\\prime)+\s?\}?|[°%¢€£¥]|\\[%$]"
     r"|\\pmod\s?(?:\{[^{}]*\}|\w)|\\b?mod(?![A-Za-z])|\(\s?(?:\\(?:text|mathrm|operatorname)\{)?\s?mod\b[^()]*\)"
     r"|\\tag\*?\{[^{}]*\}|\\(?:blacksquare|square|qed|Box|checkmark|AA|mu|Omega|degree|circ)(?![A-Za-z]))"
-    r"|(?P<separator></?[A-Za-z][^<>]{0,40}>|<\|[^<>|]{0,40}\|>|(?<![0-9]),|,(?![0-9])|\.(?![0-9])|(?<![0-9\s])\.|[;:?]"
+    r"|(?P<separator></?[A-Za-z][^<>]{0,40}>|<\|[^<>|]{0,40}\|>|(?<![0-9]),|,(?![0-9])|\.(?![0-9]|\\overline)|(?<![0-9\s])\.(?!\\overline)|[;:?]"
     r"|[^\x00-\x7fͰ-Ͽ−×÷·⋅±∓≠≤≥≮≯∉∈√∞¬⁰-⁺¹²³½¼¾⅓⅔])"
     rf"|(?P<word>{_NAMED}|(?!(?:sqrt|sin|cos|tan|log|ln|exp)(?![A-Za-z]))[A-Za-z]{{2,}}(?:['’][a-z]+)?)"
     r"|(?P<mark>\\not\s?(?:=|\\[A-Za-z]+|.)|\\boxed|\\[A-Za-z]+|\\?.)",
@@ -35,7 +35,7 @@ _UNIT = re.compile(
     r"|\\[dt]?frac\s?\{\s?\\(?:text|mathrm)|\\q?quad\s*\("
 )
 _PROSE = re.compile(  # what ends a formula in plain text
-    r"[-–—'’]\s?[A-Za-z]{2}|(?<!\s)[*_`]{1,3}(?![*_`0-9A-Za-z]|\s+[-0-9])|[\"”|]|\s*[-–—]\s|\s+[(\[]|!(?=\s|$)"
+    r"[-–—'’]\s?[A-Za-z]{2}|(?<!\s)[*_`]{1,3}(?![*_`0-9A-Za-z]|\s+[-0-9]|(?<=_)\{)|[\"”|]|\s*[-–—]\s|\s+[(\[]|!(?=\s|$)"
     r"|\s*</?[A-Za-z|!]|\s+[AIa](?=\s)"
 )
 _BULLET = re.compile(r"\s*(?:(?:[-*+•>|#]{1,6}|[0-9]{1,2}[.)]|\([0-9A-Za-z]{1,3}\))\s+)+")
@@ -48,6 +48,7 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]{0,40}>|<\|[^<>|]{0,40}\|>")
 _CONTINUED = re.compile(rf"\s*(?:{_OPERATOR}|[=≈<>]\s?[-0-9$\\]|\^|_[0-9{{]|[*+/-]\s?[0-9])")
 _RELATION = re.compile(r"\s?(?:=|\\approx|[<>≠≤≥∈∉]|\\(?:neq?|lt|gt|leq?|geq?|leqslant|geqslant|notin|in)(?![A-Za-z]))")
 _RELATION_END = re.compile(r"(?:[<>=≠≤≥∈∉]|\\(?:neq?|lt|gt|leq?|geq?|leqslant|geqslant|notin|in))$")
+_COMPARED = re.compile(r"(<|>|\\lt|\\gt)\s?(.+)")
 _MEMBER = re.compile(r"(?:\\in|∈)$")
 _CONGRUENT = (r"\equiv", "≡")
 _MONEY = ("$", r"\$", "€", "£", "¥")
@@ -59,7 +60,7 @@ def completed(text: str, opening: int, start: int, end: int) -> str:
     r"""The answer of the box `text[opening : end + 1]`: its contents `text[start:end]` and what its formula adds."""
     content = text[start:end].strip()
     prefix, plain = _before(text[max(0, opening - WINDOW) : opening])
-    suffix = _after(text[end + 1 : end + 1 + WINDOW], content, plain)
+    suffix = _unless_true(content, _after(text[end + 1 : end + 1 + WINDOW], content, plain))
     while suffix and _PAIRS.get(prefix.rstrip()[-1:]) == suffix[0]:
         prefix, suffix = _WRAPPER.sub("", prefix.rstrip()[:-1]), suffix[1:].lstrip()
         suffix = _after(suffix, content, plain) if suffix else ""
@@ -77,6 +78,17 @@ def completed(text: str, opening: int, start: int, end: int) -> str:
     if whole or (prefix in ("", "-") and number(content) is not None and not suffix[:1].isdigit()):
         return f"{prefix}{content}{suffix}"
     return f"{prefix}({content}){suffix}"
+
+
+def _unless_true(content: str, suffix: str) -> str:
+    """The part behind a box; empty if it only compares the box with a number, and rightly: 82 < 100."""
+    match = _COMPARED.fullmatch(suffix)
+    if match is None:
+        return suffix
+    value, other = number(content), number(match[2])
+    if value is None or other is None:
+        return suffix
+    return "" if (value < other if match[1] in ("<", r"\lt") else value > other) else suffix
 
 
 def _before(text: str) -> tuple[str, bool]:
@@ -117,7 +129,8 @@ def _after(text: str, content: str, plain: bool) -> str:
             return ""
         token = _TOKEN.match(piece, place)
         assert token is not None
-        if token[0] == ":" and not plain and piece[token.end() :].lstrip()[:1].isdigit():
+        following = piece[token.end() :]
+        if token[0] == ":" and (following if plain else following.lstrip())[:1].isdigit():
             return piece[place:]  # a ratio
         if token.lastgroup == "relation":
             return _links(_run(piece, token.end()), token[0], content)

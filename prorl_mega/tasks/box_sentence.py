@@ -13,7 +13,7 @@ from prorl_mega.tasks.answers.literal import MARKUP, near, number
 WINDOW = 256  # characters that are read to each side
 
 _END_BEFORE = re.compile(r"[.!?](?=\s)|\n\s*\n|\n\s*(?=[-*#•|]\s)")
-_END_AFTER = re.compile(r"[.!?](?=\s|$)|\n(?![ \t]*[a-z0-9$\\])")
+_END_AFTER = re.compile(r"[.!?](?=\s|$)(?!\s{1,3}[Oo]r\s)|\n(?![ \t]*[a-z0-9$\\])")
 _FENCES = re.compile(r"\\(?:[()\[\],;:! \\]|(?:begin|end)\{[a-zA-Z]+\*?\}|q?quad(?![A-Za-z]))|\$|[*`&]")
 _FILLERS = frozenset(("a", "actually", "an", "answer", "as", "be", "been", "correct", "equal", "equals", "even",
                       "exactly", "final", "is", "it", "just", "my", "necessarily", "number", "our", "really", "result",
@@ -24,6 +24,11 @@ _NOT_THIS = re.compile(
     r"wrong|incorrect|false)|"
     r"(?<!\bno )(?<!\bnot )\b(?:more|less|greater|smaller|larger|fewer|higher|lower|bigger) than|"
     r"~~|<(?:s|del|strike)>|<!--)$",
+    re.IGNORECASE,
+)
+_CHANGED = re.compile(  # a calculation in words, of which the box is a part
+    r"\b(?:minus|negative|twice|double|triple|half"
+    r"|(?:root|square|cube|opposite|reciprocal|inverse|negative|double|triple|half|factorial|logarithm) of)$",
     re.IGNORECASE,
 )
 _NOT_SO = re.compile(  # in small letters
@@ -45,8 +50,9 @@ _PERHAPS_THIS = re.compile(
 _MIGHT_BE = re.compile(r"\b(?:could|might|may)(?: \w+ly| also)? be(?: equal to)?$", re.IGNORECASE)
 _SUBJECT = r"^[\W_]*(?:(?:which|that|this|it|and|but|though|the answer)\s+){0,3}"
 _WRONG = re.compile(
-    rf"{_SUBJECT}(?:(?:is|was|are|seems?|looks?|must be|would be|has been)\s+(?:to be\s+)?(?:\w+ly\s+)?)?"
-    r"(?:wrong|incorrect|false|untrue|impossible|invalid|mistaken|rejected|excluded|ruled out|"
+    rf"{_SUBJECT}(?:(?:is|was|are|seems?|looks?|must be|would be|has been)\s+(?:to be\s+)?(?:\w+ly\s+)?(?:the |an? )?)?"
+    r"(?:wrong|incorrect|off by|almost right|(?:(?!not )\w+ )?too (?:small|large|big|low|high|few|many)|"
+    r"false|untrue|impossible|invalid|mistaken|rejected|excluded|ruled out|"
     r"(?:not|never) (?:right|correct|true|valid|possible|it|the (?:\w+ )?(?:answer|solution|result|value)))\b"
     rf"|{_SUBJECT}(?:is|was|does|do|did|can|could|will|would|should)(?:n['’]t|\s?not|\s+never)\s+(?:be\s+)?"
     r"(?:right|correct|true|valid|possible|it|work|fit|hold|satisfy|count|the (?:\w+ )?(?:answer|solution|result))\b"
@@ -58,8 +64,8 @@ _PERHAPS_OTHER = re.compile(
     r"\b(?:could|might|may)\s+(?:\w+\s+)?be\s+(?:$|\W{0,3}[0-9\\]|wrong|incorrect|off|something|another|different|more|"
     r"less|false|mistaken|higher|lower)|\b(?:maybe|perhaps|possibly|unless|unsure)\b|\botherwise\W*$"
     r"|(?:\bnot|n['’]t) (?:\w+ )?(?:sure|certain|convinced)\b"
-    r"|^\W*(?:[A-Za-z]+\s+)?or (?:so|more|less|something|another|higher|lower)\b|^\W*(?:and|,)\s+"
-    r"(?:-?[0-9][0-9./]*|\(?[A-J]\)?)\W*$",
+    r"|^\W*(?:[A-Za-z]+\s+)?or (?:so|more|less|something|another|higher|lower)\b|^\W*(?:(?:and|,)\s+"
+    r"(?:-?[0-9][0-9./]*|\(?[A-J]\)?)|(?:and|,)\s*\(\s?-?[0-9][-0-9./ ]*,[-0-9./, ]+\))\W*$",
     re.IGNORECASE,
 )
 _BEFORE_OR = re.compile(
@@ -67,11 +73,12 @@ _BEFORE_OR = re.compile(
     re.IGNORECASE,
 )
 _OR = re.compile(
-    r"[\s,;()]*(?:(?P<unit>[A-Za-z]{1,12})\s+)?(?:and/)?or\b(?!\s+(?:in other words|else)\b)[\s,:]*"
+    r"[\s,;().!]*(?:(?P<unit>[A-Za-z]{1,12})\s+)?(?:and/)?or\b(?!\s+(?:in other words|else)\b)[\s,:]*"
     r"(?:(?:equivalently|simply|also|just|even|rather|as|option|choice|answer)[\s,:]+)*"
     r"(?P<about>(?:about|approximately|roughly|around|approx\.?|in decimal\w*|\\approx|[≈~])\s*)?(?P<other>\S.*)",
     re.IGNORECASE,
 )
+_ASIDE = re.compile(r"[\s,;:]*\(\s?(?P<other>[^\s()]{1,40}) (?:if|when|counting|including)\b[^()0-9]*\)")
 _OTHER_END = re.compile(r"[,.](?=\s|$)|;|\s\(|\s(?:if|when|for|depending|since|because|as|which|in|after|is|are|was)\b")
 _WORDS, _LONG_WORD = re.compile(r"[A-Za-z][A-Za-z' -]*"), re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 
@@ -87,7 +94,7 @@ class Sentence:
 
     def denies(self) -> bool:
         """Whether the box is not the answer, by the words before it."""
-        if _NOT_THIS.search(self.governing[-40:]):
+        if _NOT_THIS.search(self.governing[-40:]) or _CHANGED.search(self.before[-20:]):
             return True
         small = self.before.lower()
         return any(cue in small for cue in _CUES) and bool(_NOT_SO.search(_CONSEQUENCE.split(small)[-1]))
@@ -107,9 +114,14 @@ class Sentence:
             other = without_fonts(match["other"])
             found += [other] if number(other) is not None or (in_words(content) and _WORDS.fullmatch(other)) else []
         match = _OR.match(self.after) if self.after else None
+        if match is None and self.after and (aside := _ASIDE.match(self.after)):
+            other = aside["other"]
+            return found if number(other) is None or near(content, other) else [*found, other]
         if match is None or (match["about"] and number(content) is None):
             return found
         other = _OTHER_END.split(match["other"])[0].removesuffix(match["unit"] or "").strip()
+        if other.endswith(")") and other.count(")") > other.count("("):
+            other = other.removesuffix(")")
         if not other or "boxed" in other or near(content, other) or ("=" in other and number(other) is None):
             return found
         if _LONG_WORD.search(other) and (match["unit"] or not in_words(content)):

@@ -40,8 +40,11 @@ _VALUE = re.compile(
 )
 _SENTENCE = re.compile(r"[.!?](?=\s|$)|\n")
 _TAKEN_BACK = re.compile(
-    r"\b(?:wait|hmm+|hold on|scratch that|i give up|i am not sure|i'm not sure|on second thoughts?|correction|"
-    r"i made an? (?:mistake|error)|(?:that|this)(?:'s| is) (?:wrong|not right|incorrect)|alternatively|"
+    r"\b(?:wait|hmm+|oops|whoops|i meant|sorry,? (?:that|it|the answer|i was|no)|"
+    r"hold on|scratch that|i give up|i am not sure|i'm not sure|on second thoughts?|correction|"
+    r"i made an? (?:mistake|error)|(?:that|this)(?:'s| is) (?:wrong|not right|incorrect)|"
+    r"alternatively\b(?=[,:]?\s*(?:maybe|perhaps|it|the answer|\W*[0-9]|\S*\\boxed|$"
+    r"|(?:we|one) (?:may|might|can|could) (?:take|answer|say)\b))|"
     r"let me re(?:do|consider|think|calculate|compute|start)|or (?:maybe|perhaps)|actually,? (?:no|it|the answer))\b",
     re.IGNORECASE,
 )

@@ -6,7 +6,8 @@ is right, otherwise 0.
 
 The reference decides how answers are compared: options by letter or text (`answers/choices.py`); numbers by value in
 any unit (`quantities.py`, with `tolerance` of the row or the entry); chemical formulas by spelling and case
-(`phrases.py`); mathematics as in the task `math`; everything else as words.
+(`phrases.py`); electron configurations by their subshells (`electrons.py`); mathematics as in the task `math`;
+everything else as words.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract
 from prorl_mega.tasks.answers import chain, equivalence
 from prorl_mega.tasks.answers.choices import LETTERS, chosen, listed
+from prorl_mega.tasks.answers.electrons import configuration
 from prorl_mega.tasks.answers.phrases import MAX_LENGTH, formula, phrase, same_phrase
 from prorl_mega.tasks.answers.quantities import matches, quantity, with_unit
 from prorl_mega.tasks.registry import register
@@ -122,6 +124,9 @@ def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:
     chemical = formula(reference)
     if chemical is not None:
         return formula(answer) == chemical
+    electrons = configuration(reference)
+    if electrons is not None:
+        return configuration(answer) == electrons
     if _mathematical(reference) and phrase(reference) not in _HYBRIDS:
         return equivalence.equivalent(reference, answer)
     return same_phrase(reference, answer)
@@ -129,7 +134,7 @@ def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:
 
 def _as_mathematics(reference: str) -> bool:
     """Whether answers are compared with a reference as mathematics."""
-    if quantity(reference) is not None or formula(reference) is not None:
+    if any(reads(reference) is not None for reads in (quantity, formula, configuration)):
         return False
     return _mathematical(reference) and phrase(reference) not in _HYBRIDS
 

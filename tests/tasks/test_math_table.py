@@ -38,7 +38,7 @@ def test_the_second_verifier_accepts_nothing_wrong() -> None:
 
 def test_the_second_verifier_recognises_much_of_what_is_right() -> None:
     right = [row for row in TABLE if row.sign == "+"]
-    assert sum(agrees(row.reference, row.answer) for row in right) >= 0.3 * len(right)
+    assert sum(agrees(row.reference, row.answer) for row in right) >= 0.25 * len(right)
 
 
 def test_every_reference_is_its_own_answer() -> None:

@@ -12,7 +12,7 @@ from prorl_mega.tasks.answers.equivalence import equivalent
 from prorl_mega.tasks.answers.literal import EQUALS, LETTERS, MAX_LENGTH, number
 
 _NAMES = re.compile(
-    r"(?:[A-Za-z]|\\(?:text|mathrm)\{[^{}]*\}|\\(?:angle|triangle|alpha|beta|gamma|theta|phi|lambda|mu)(?![A-Za-z]))"
+    r"(?:[A-Za-z]|\\(?:text|mathrm)\{(?![^{}]*\bnot\b)[^{}]*\}|\\(?:angle|triangle|alpha|beta|gamma|theta|phi|lambda|mu)(?![A-Za-z]))"
     r"(?:[A-Za-z()+\-/' ]|\\(?:cdot|times)(?![A-Za-z])|_\{?[A-Za-z0-9]{1,4}\}?|\\(?:text|mathrm)\{[^{}]*\})*"
 )
 

@@ -52,6 +52,9 @@ def _same(gold: Tree, answer: Tree) -> bool:
         return _same_intervals(gold, answer)
     if gold[0] in _SCALARS and answer[0] in _SCALARS:
         return _same_values(gold, answer)
+    if kinds == {"tuple", "apply"}:
+        gold, answer = _point(gold), _point(answer)
+        return gold[0] == answer[0] and _same(gold, answer)
     if gold[0] != answer[0]:
         return False
     if gold[0] == "union":
@@ -65,6 +68,12 @@ def _same(gold: Tree, answer: Tree) -> bool:
     if gold[0] == "based":
         return bool(gold[1] == answer[1]) and _same(gold[2], answer[2])
     return gold == answer
+
+
+def _point(tree: Tree) -> Tree:
+    """The pair of a point with its name, P(1,2); other trees unchanged."""
+    named = tree[0] == "apply" and tree[1].isupper() and len(tree[2]) > 1
+    return ("tuple", "(", tree[2], ")") if named else tree
 
 
 # --- one tree for all ways of writing an answer
@@ -188,10 +197,14 @@ def degrees(tree: Tree) -> Tree:
 def _same_angles(gold: Tree, answer: Tree) -> bool:
     """Whether 30 degrees, written with the sign or without it, is meant by both; the sign apart, pi/6 is the same."""
     sides = [tree[1] if tree[0] == "degree" else tree for tree in (gold, answer)]
-    if _same_values(*sides):
-        return True
     radians = answer if gold[0] == "degree" else gold
+    if (radians[0] == "degree" or not _has_pi(radians)) and _same_values(*sides):
+        return True
     return _part_of_pi(radians) and values.equal(gold, answer)
+
+
+def _has_pi(tree: Tree) -> bool:
+    return tree == ("symbol", "pi") or any(map(_has_pi, children(tree)))
 
 
 def _part_of_pi(tree: Tree) -> bool:
@@ -235,6 +248,13 @@ def _same_many(gold: Tree, answer: Tree) -> bool:
         return pairs[0] is not None and pairs[1] is not None and _same(pairs[0], pairs[1])
     sides = [tree[1] if tree[0] in _MANY else [tree] for tree in (gold, answer)]
     named = [[_named(item) for item in side] for side in sides]
+    if numbered := _without_index(named[1]):  # the solutions x_1 = 2, x_2 = 3, which have no order otherwise
+        letter = numbered[0][0]
+        if not any(item and item[0] != letter for item in named[0]):
+            return _matched(
+                [item[1] if item else side for item, side in zip(named[0], sides[0], strict=True)],
+                [value for _, value in numbered],
+            )
     alike = [all(names) and len({name for name, _ in filter(None, names)}) == 1 for names in named]
     for which in (0, 1):
         if alike[which] and not any(named[1 - which]):
@@ -244,10 +264,19 @@ def _same_many(gold: Tree, answer: Tree) -> bool:
     return _matched(sides[0], sides[1])
 
 
+def _without_index(named: list[tuple[str, Tree] | None]) -> list[tuple[str, Tree]]:
+    """Names and values of x_1 = 2, x_2 = 3 with the name x; none of others."""
+    names = [item[0].rpartition("_") for item in named if item]
+    numbered = len(names) == len(named) and len({name for name, _, _ in names}) == 1
+    if not numbered or sorted(index for _, _, index in names) != [str(1 + place) for place in range(len(names))]:
+        return []
+    return [(names[0][0], item[1]) for item in named if item]
+
+
 def _unnamed_pair(tree: Tree) -> Tree:
-    """The pair of (x, y) = (1, 2); other trees unchanged."""
+    """The pair of (x, y) = (1, 2) and of P(1, 2); other trees unchanged."""
     named = _named(tree)
-    return named[1] if named and named[1][0] == "tuple" else tree
+    return named[1] if named and named[1][0] == "tuple" else _point(tree)
 
 
 def _as_pair(tree: Tree) -> Tree | None:

@@ -23,7 +23,7 @@ from prorl_mega.tasks.answers.tokens import FUNCTIONS, UnreadableError
 MUTATIONS = 4  # digits of a reference that are changed to see whether they count
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*")
-_OPTION = re.compile(r"\(\s?([A-J])\s?\)")
+_OPTION = re.compile(r"\(?\s?([A-J])\s?\)")
 _LABELLED = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\([A-E]\)\s?\}|\([A-E]\))[\s\\:~]*(?=[^\s\\:~])")
 _COMMANDS = re.compile(r"\\(?:begin|end)\{[a-z*]+\}|\\[A-Za-z]+|_\{[^{}]*\}")
 _LONG_WORD = re.compile(r"(?<![A-Za-z])(?:[A-Z]?[a-z]{4,}|for|all|the|not|are|any|but|has)(?![A-Za-z])")
@@ -36,12 +36,14 @@ _UNIT = re.compile(
     r"(?:(.*\\pi)\s+(rad(?:ians?)?)"
     r"|(.*[0-9})])\s*(?:\\[,;: ]\s*)*([A-Za-z][A-Za-z./ ]*(?:\^\{?-?[0-9]\}?)?"
     r"|\^\{?\\circ\}?\s?(?:C|F|\\text\{[CF]\}|\\mathrm\{[CF]\})?)"
+    r"|(.*[0-9})])\s*(?:\\[,;: ]\s*)*(\\[dt]?frac\s?\{\s?\\(?:text|mathrm)\s?\{.{1,60}\})"
     r"|(.*\S)\s*(\\(?:text|textrm|mathrm|mbox|operatorname)\s?\{[^{}]*\}(?:\s?\^\{?-?[0-9]\}?)?))",
     re.DOTALL,
 )
 _NOTHING: Tree = ("set", [])
 _DEGREES = re.compile("°|deg(?:rees?)?")
-_FRACTION = re.compile(r"([0-9]+)/([0-9]+)|\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\}")
+_RADIANS = re.compile("rad(?:ian)?s?")
+_FRACTION = re.compile(r"([0-9]+)(?:/|to)([0-9]+)|\\[dt]?frac(?:\{([0-9]+)\}\{([0-9]+)\}|([0-9])([0-9]))")
 _EMPTY = re.compile(r"\\emptyset|\\varnothing|∅|\\\{\s*\\\}|(?:the )?empty set|no solutions?", re.IGNORECASE)
 _COUNTED = frozenset(
     ("apple", "ball", "book", "bushel", "cent", "coin", "cubic unit", "day", "degree", "dollar", "edge", "face", "game",
@@ -158,6 +160,8 @@ def _gold(reference: str) -> _Gold:
 
 def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
     """Compare with a reference that our reader understands."""
+    name = name_of(answer)  # y = 2x is not dy/dx = 2x, and y' = 2x is
+    renamed = gold.tree is not None and gold.tree[0] == "relation" and bool(name) and not name.endswith("'")
     for text, unit in _readings(gold, candidate):
         if unit and gold.unit and not _same_unit(gold.unit, unit):
             return _converted(gold, text, unit)
@@ -167,7 +171,7 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
         # `y = 2x + 1` is compared as it stands first: then y is a variable of an equation.
         as_given = gold.as_given, _tree(decorated(answer))
         alone = gold.tree, _with_degrees(_tree(text), unit)
-        for reference, given in (as_given,) if as_given == alone else (as_given, alone):
+        for reference, given in (as_given,) if as_given == alone or renamed else (as_given, alone):
             if reference is not None and given is not None and _same(reference, given):
                 return True
     return False
@@ -175,6 +179,9 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
 
 def _converted(gold: _Gold, text: str, unit: str) -> bool:
     """Whether a value in another unit is the reference exactly: 50 mm are 5 cm."""
+    if _DEGREES.fullmatch(gold.unit) and _RADIANS.fullmatch(unit) and r"\pi" in text and gold.tree is not None:
+        tree = _tree(text)
+        return tree is not None and _same(gold.tree, tree)
     source, target = units.unit(unit), units.unit(gold.unit)
     if source is None or target is None or (ratio := units.rate(source, target)) is None:
         return False
@@ -247,7 +254,7 @@ def _plainly(text: str) -> str:
 
 def _ratio(text: str) -> str:
     """A fraction as the ratio of its numbers as they stand: 3:4 for 3/4, and 10:30 is not 1/3."""
-    match = _FRACTION.fullmatch("".join(text.split()))
+    match = _FRACTION.fullmatch("".join(MARKUP.sub(r"\1", text).split()))
     return ":".join(part for part in match.groups() if part) if match else ""
 
 
@@ -257,7 +264,8 @@ def _split_unit(text: str) -> tuple[str, str] | None:
     if match is None:
         return None
     core, unit = [part for part in match.groups() if part is not None]
-    core = re.sub(r"(?:\\[,;: !]|~|\s)+$", "", core)
+    core = re.sub(r"(?:\\[,;:!]?|~|\s)+$", "", core)
+    unit = re.sub(r"\(\s?(?:in )?([^()]*)\)", r"\1", unit)
     spelt = " ".join(units.plain_spelling(unit).split())
     singular = re.sub(r"s(?=\^|$)", "", spelt.lower())
     known = {singular, spelt.lower()} & _COUNTED or (len(spelt) < 30 and units.unit(unit) is not None)

@@ -86,8 +86,11 @@ class _Reader(Operators):
         if token in ("(", "["):
             return self._bracket(token)
         if token == "{":
-            self.place -= 1
-            return self.braced()
+            if self.kind() == "thousands" and self.tokens[self.place + 1 : self.place + 2] == [("sign", "}")]:
+                self.place -= 1
+                return self.braced()
+            items, _ = self._items(("}",))
+            return items[0] if len(items) == 1 else ("set", items)  # {1, 2}, of which the backslashes are missing
         if token == "|":
             self.bars += 1
             inside = self._between("abs", "|")
@@ -138,7 +141,8 @@ class _Reader(Operators):
     def _bracket(self, opening: str) -> Tree:
         items, closing = self._items((")", "]"))
         if len(items) == 1 and opening == "(" and closing == ")":
-            return items[0]
+            digits = self.tokens[self.place - 2][1] if self.peek() == "_" and items[0][0] == "number" else ""
+            return self._number(digits) if digits.isdigit() else items[0]
         return ("tuple", opening, items, closing)
 
     def _items(self, closings: tuple[str, ...]) -> tuple[list[Tree], str]:
@@ -169,6 +173,12 @@ class _Reader(Operators):
         if name in FUNCTIONS:
             return self._function(name)
         if name == "{":
+            if name := self._member():
+                start, condition = self.place, self.listing()
+                if ("letter", name) not in self.tokens[start : self.place]:
+                    raise UnreadableError("a set without a condition")
+                self.need(r"\}")
+                return condition
             return ("set", [] if self.take(r"\}") else self._items((r"\}",))[0])
         if name == "langle":
             return ("tuple", "(", self._items((r"\rangle",))[0], ")")
@@ -187,6 +197,15 @@ class _Reader(Operators):
         if name in GREEK:
             return self._symbol(name)
         raise UnreadableError(f"unknown \\{name}")
+
+    def _member(self) -> str:
+        r"""The letter of the real numbers that `{x | x > 3}` holds; it is passed then. Empty for other sets."""
+        ahead = [token for _, token in self.tokens[self.place : self.place + 7]]
+        length = 6 if ahead[1:6] == [r"\in", r"\mathbb", "{", "R", "}"] else 1
+        if len(ahead) <= length or ahead[length] not in ("|", r"\mid", ":") or self.kind() != "letter":
+            return ""
+        self.place += length + 1
+        return ahead[0]
 
     def _between(self, function: str, closing: str) -> Tree:
         """The call of a function that is written as a pair of signs around its argument."""

@@ -10,7 +10,7 @@ from prorl_mega.tasks.answers.tokens import repeating
 
 MAX_LENGTH = 512  # characters of an answer
 # A number has at most 64 digits.
-_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,20}|[0-9]{1,64})"
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,20}|[1-9][0-9]{0,2}(?: [0-9]{3}){1,20}|[0-9]{1,64})"
 _DECIMAL = re.compile(rf"([+-]?)({_WHOLE}(?:\.[0-9]{{0,64}})?|\.[0-9]{{1,64}})")
 _REPEATING = re.compile(r"([+-]?)([0-9]{0,32}\.[0-9]{0,32}\\overline\{[0-9]{1,12}\})")
 _RATIO = re.compile(
@@ -32,14 +32,34 @@ _WRAPPERS = (
     (r"\fbox{", "}"),
     ("**", "**"),
 )
-_DECORATION = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle(?![a-z])|(?<!\\)\\[!,:; ](?=\s|$)|~")
+_DECORATION = re.compile(
+    r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle(?![a-z])|(?<!\\)\\[!,:; ](?=\s|$)|~"
+    r"|\\(?:text)?color\s?\{[A-Za-z]{1,12}\}|\\(?:[lL]arge|LARGE|[hH]uge|normalsize|checkmark)(?![A-Za-z])"
+    r"|\\underline(?=\{)|\\(?:begin|end)\{(?:aligned|gathered)\}"
+)
 _THIN = re.compile(r"(?<=[0-9])(?:\\[,!;: ]|\{,\}|\\ )(?=[0-9]{3}(?![0-9]))")
 _PERCENT = re.compile(r"\s*(?:\\text\{)?\s*(?:percent|per cent)\}?\s*$", re.IGNORECASE)
 _CURRENCIES = {r"\$": "USD", "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 _MONEY = re.compile(r"(?P<minus>-?)\s?(?:US\s?(?=\\?\$))?(?P<currency>\\\$|\$(?=[0-9.])|[€£¥₹])\s*")
+_VECTOR = r"\\(?:vec|mathbf|bm|boldsymbol|overline|overrightarrow|hat|bar)\s?\{([A-Za-z]{1,3})\}"
 _NAME = re.compile(
-    r"\s*(?:\\[A-Za-z]{2,12}|[A-Z]{1,4}|[A-Za-z](?:_\{?[A-Za-z0-9]{1,4}\}?|\^\{-1\})?'?(?:\([^()=]{1,16}\))?)\s*"
+    r"\s*(?:\\[A-Za-z]{2,12}|[A-Z]{1,4}|[A-Za-z](?:_\{?[A-Za-z0-9]{1,4}\}?|\^\{-1\})?'?(?:\([^()=]{1,16}\))?"
+    r"|\\(?:text|mathrm)\{(?![^{}]*\bnot\b)[A-Za-z ]{2,40}\}"
+    r"|m?\s?\\angle\s?[A-Z]{1,3}|(?:\\left)?\|\s?[A-Zz]{1,3}\s?(?:\\right)?\|"
+    r"|(?:[A-Z]{2}|\\[a-z]{2,7})\^\{?2\}?|\[[A-Z]{3,6}\]|(?:\\mathbb\{E\}|E)\[[A-Z]\]"
+    r"|\\(?:sin|cos|tan|cot|sec|csc|det|deg|dim|min|max)\s?(?:[A-Za-z]|\\[a-z]{2,7}|\([A-Za-z]{1,3}\))"
+    rf"|\\(?:gcd|operatorname\{{lcm\}})\([^()=]{{1,24}}\)|\\\|(?:[a-z]|{_VECTOR})\\\||{_VECTOR}"
+    r"|\\[dt]?frac\{(?!d)[A-Za-z]{1,3}\}\{[A-Za-z]{1,3}\})\s*"
 )
+"""The left side of an answer that needs no solving: letters, and what is measured or counted."""
+_SPELT = re.compile(_VECTOR.replace("([A-Za-z]{1,3})", "(?P<name>[A-Za-z]{1,3})") + r"|(?<=.)\([a-z]\)")
+_INTRODUCED = re.compile(
+    r"\\text(?:bf)?\s?\{(?:the )?(?:final |correct |total |(?:min|max)imum |smallest |largest |least |greatest ){0,2}"
+    r"(?:answer|result|value|solution|sum|total|number|area|volume|length|perimeter|probability|remainder|(?:min|max)imum)"
+    r"\s*(?:is|is:|equals|:|=)\s*\}",
+    re.IGNORECASE,
+)
+"""Words that lead to an answer within its box: `\\text{Answer: }5`."""
 EQUALS = re.compile(r"(?<![<>!\\:])=")
 LETTERS = re.compile(  # of names; the commands of calculations are none
     r"(?<![\\A-Za-z])[A-Za-z]|\\(?!(?:[dt]?frac|sqrt|cdot|times|pi|left|right|div)(?![A-Za-z]))[A-Za-z]+"
@@ -64,7 +84,7 @@ def _literal_value(text: str) -> Fraction | None:
 
 def _literal(pattern: re.Pattern[str], parts: list[str]) -> Fraction | None:
     if pattern is _DECIMAL:
-        return Fraction(parts[0].replace(",", ""))
+        return Fraction(re.sub("[, ]", "", parts[0]))
     if pattern is _REPEATING:
         return repeating(parts[0])
     whole = int(parts[0]) if pattern is _MIXED else 0
@@ -86,6 +106,11 @@ def bare(text: str) -> str:
             if left not in inside.replace(r"\$", "") and balanced(inside):
                 text = inside.strip().removesuffix(".").strip()
     text = _PERCENT.sub(r"\\%", text)
+    text = text.replace(r"\text{\$}", r"\$")
+    if text.startswith(r"\text") and (words := _INTRODUCED.match(text)) and words.end() < len(text):
+        text = text[words.end() :].strip()
+    if whole := MARKUP.fullmatch(text):
+        text = whole[1].strip()
     if name_of(text):
         text = text.partition("=")[2].strip()
     if paid := _MONEY.match(text):
@@ -129,7 +154,11 @@ def name_of(text: str) -> str:
     if not equals or not _NAME.fullmatch(name) or EQUALS.search(value):
         return ""
     short = "".join(name.split())
-    return "" if re.search(rf"(?<![A-Za-z\\]){re.escape(short)}(?![A-Za-z])", value) else short.lstrip("\\")
+    if re.search(rf"(?<![A-Za-z\\]){re.escape(short)}(?![A-Za-z])", value):
+        return ""
+    if short == "f(x)":
+        return "y"  # y = 2x and f(x) = 2x say the same
+    return _SPELT.sub(lambda match: match["name"] or "", short).lstrip("\\")
 
 
 def decorated(text: str) -> str:

@@ -37,7 +37,7 @@ _UNICODE = {
 _UNICODE |= {each: rf"\{name} " for each, name in (GREEK_LETTERS | _CAPITALS).items() if name in GREEK}
 _UNICODE_TABLE = str.maketrans(_UNICODE)
 _SPACING = re.compile(
-    r"\\[,!;: ]|\\(?:left|right|[bB]igg?[lr]?)(?![a-z])\.?"
+    r"\\[,!;: ]|\\(?:left|right|middle|[bB]igg?[lr]?)(?![a-z])\.?"
     r"|\\(?:displaystyle|textstyle|quad|qquad|limits)(?![a-z])|[~\s]"
 )
 _TEXT = re.compile(
@@ -50,6 +50,12 @@ _TOKEN = re.compile(
     rf"|(?P<word>{'|'.join(_WORDS)})|(?P<sign><=|>=|!=|\*\*|[-+*/^_=<>(){{}}\[\]|,;!%:&'$])|(?P<letter>[A-Za-z])"
 )
 _BEGIN = re.compile(r"\\begin\{([pbBvV]?matrix|array|cases)\}(?:\{[lcr|]*\})?")
+_ROW_END = re.compile(r"\\\\(?:\s?\[\s?[0-9.]{1,6}\s?(?:pt|em|ex|mm|cm)\])?")
+_ARRAY = re.compile(
+    r"(?:\\left\s?)?[(\[]\s*\\begin\{array\}\s?\{[lcr\s]*\}((?:(?!\\begin|\\end).)*)\\end\{array\}\s*(?:\\right\s?)?[)\]]",
+    re.DOTALL,
+)
+_UPRIGHT = re.compile(r"\\(?:mathrm|operatorname|rm)\s?\{([ied])\}")  # letters that are constants, or differentials
 _END = re.compile(r"\\end\{([pbBvV]?matrix|array|cases)\}")
 
 
@@ -72,7 +78,8 @@ def tokens(text: str) -> list[Token]:
     """The tokens of a formula. Raises UnreadableError for a character that no formula has."""
     if re.search("[\x00-\x08]", text):
         raise UnreadableError("control characters")
-    text = text.replace("\\\\", "\x05")  # the end of a matrix row, before "\\ " is taken for a blank
+    text = _ROW_END.sub("\x05", text)  # the end of a matrix row, before "\\ " is taken for a blank
+    text = _ARRAY.sub(r"\\begin{pmatrix}\1\\end{pmatrix}", _UPRIGHT.sub(r"\1 ", text))
     text = _TEXT.sub(lambda match: f"\x02{match[1].strip()}\x03", tidy(text))
     text = _BEGIN.sub(lambda match: "\\matrix" + match[1].replace("matrix", "") + " ", text)
     text = _END.sub(lambda match: "\\endmatrix" + match[1].replace("matrix", "") + " ", text)

@@ -128,7 +128,7 @@ _LATEX: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
     (re.compile(r"(?:US\s?)?\\\$"), " USD "),
     (re.compile(r"[€£¥₹¢]|\\(?:euro|pounds|cent)(?![a-z])"), lambda match: f" {_SIGNS[match[0]]} "),
     (re.compile(r"\\(?:,|;|:|!|quad|qquad| )|~|\$"), " "),
-    (re.compile(r"\\[dt]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}"), r"(\1)/(\2)"),
+    (re.compile(r"\\[dt]?frac\s?\{((?:[^{}]|\{[^{}]*\})*)\}\s?\{((?:[^{}]|\{[^{}]*\})*)\}"), r"(\1)/(\2)"),
     (re.compile(r"\\(?:cdot|times|ast)(?![a-z])|[·⋅×*•∙]"), "."),
     (re.compile(r"\\(?:mu|micro)(?![a-z])\s?"), "μ"),
     (re.compile(r"\\(?:Omega|ohm)(?![a-z])|Ω"), "Ω"),
@@ -149,7 +149,8 @@ _LATEX: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
 _SCALE = re.compile(r"°\s?\{?([CF])\}?(?![a-z])|\bdeg(?:rees?)?\s?(?:°C|[Cc](?:elsius)?\b|([Ff])(?:ahrenheit)?\b)")
 _PIECE = re.compile(
     r"\s*(?:(?P<slash>/|\bper\b)|(?P<open>\()|(?P<close>\))|(?P<dot>\.)"
-    r"|(?P<name>°[CF]?|%|[A-Za-zμµΩÅ]+)\s?(?:\^\s?(?:\{\s?(?P<braced>[-+−]?\s?[0-9])\s?\}|\(?(?P<power>[-+−]?[0-9])\)?)"
+    r"|(?P<name>°[CF]?|%|[A-Za-zμµΩÅ]+)\s?(?:\^\s?(?:\{\s?(?P<braced>[-+−]?\s?[0-9])\s?\}|\(\s?(?P<bracketed>[-+−]?[0-9])\s?\)"
+    r"|(?P<power>[-+−]?[0-9]))"
     r"|(?P<glued>[-−]?[0-9])(?![0-9.]))?|(?P<one>1(?=\s?/)))"
 )
 
@@ -192,7 +193,7 @@ def converted(value: Fraction, source: Unit, target: Unit) -> Fraction | None:
 
 def plain_spelling(text: str) -> str:
     """The unit without LaTeX and Unicode superscripts: `kJ mol^{-1}`."""
-    text = unwrapped(text, " ")
+    text = re.sub(r"\s+(?=\^)", "", unwrapped(text, " "))
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
     text = _SCALE.sub(lambda match: "°F" if match[1] == "F" or match[2] else "°C", text)
@@ -219,12 +220,17 @@ def _product(text: str) -> Unit | None:
             divide = divide and inside
         elif match["name"]:
             each = _single(match["name"])
-            power = int((match["braced"] or match["power"] or match["glued"] or "1").replace("−", "-").replace(" ", ""))
+            power = _power(match)
             if each is None or abs(power) > MAX_POWER:
                 return None
             value = value.times(each, -power if divide else power)
             divide = divide and inside
     return None if inside or divide else value
+
+
+def _power(match: re.Match[str]) -> int:
+    written = match["braced"] or match["bracketed"] or match["power"] or match["glued"] or "1"
+    return int(written.replace("−", "-").replace(" ", ""))
 
 
 @lru_cache(maxsize=1024)

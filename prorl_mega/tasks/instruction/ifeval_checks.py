@@ -24,6 +24,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from prorl_mega.tasks.instruction import language, look_alikes, prose, strict_json, visible
 from prorl_mega.tasks.instruction import parameter_rules as rule
@@ -203,7 +204,8 @@ def _in_english(text: str, in_case: Callable[[str], bool]) -> bool:
 
 IFEVAL_CHECKS: dict[str, InstructionCheck] = {
     "keywords:existence": check(
-        lambda text, keywords: all(prose.occurrences(text, keyword) for keyword in keywords), keywords=rule.phrases
+        lambda text, keywords: all(map(partial(prose.occurrences, visible.without_comments(text)), keywords)),
+        keywords=rule.phrases,
     ),
     "keywords:frequency": counted(visible.required(prose.occurrences), "frequency", keyword=rule.phrase),
     "keywords:forbidden_words": check(

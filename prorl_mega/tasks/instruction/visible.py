@@ -62,10 +62,20 @@ def required(count: Callable[..., int]) -> Callable[..., tuple[int, ...]]:
     """
 
     def both(text: str, **parameters: object) -> tuple[int, ...]:
+        text = without_comments(text)  # which hide what must be there
         found = counts(count)(text, **parameters)
         return found[0], max(found)
 
     return both
+
+
+def without_comments(text: str) -> str:
+    """The text without the comments of HTML that are closed."""
+    pieces, place = [], 0
+    while (start := text.find("<!--", place)) >= 0 and (end := text.find("-->", start)) >= 0:
+        pieces.append(text[place:start])
+        place = end + len("-->")
+    return "".join([*pieces, text[place:]])
 
 
 def has_comma(text: str) -> bool:
