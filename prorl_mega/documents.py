@@ -24,7 +24,7 @@ MOST_NODES = 30_000  # of a YAML document, aliases counted as what they stand fo
 LONGEST_NUMBER = 100  # characters of a number in YAML, which takes base 60 and time that grows with the square
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # to the end if it is open: one pass, whatever comes
-_NUMBER = re.compile(r"[-+0-9][-+0-9a-fA-FxobeE_:.]*")
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 
 
 class BrokenDocumentError(ValueError):
@@ -138,6 +138,12 @@ def _refuse_deep(value: Any) -> None:
     raise BrokenDocumentError(_TOO_DEEP)
 
 
+def _is_number(text: str) -> bool:
+    """Whether a plain scalar of YAML stands for a number; a hash does not, although it may begin as one."""
+    resolvers = _YAML.yaml_implicit_resolvers.get(text[:1], [])
+    return any(tag in _NUMBERS and pattern.match(text) for tag, pattern in resolvers)
+
+
 def _refuse_unfolding(text: str) -> None:
     """Raise BrokenDocumentError for a YAML text that unfolds into too much. Looks at its events, one after the other:
     nothing is built."""
@@ -153,7 +159,7 @@ def _refuse_unfolding(text: str) -> None:
             nodes += 1
             if event.anchor is not None:
                 sizes[event.anchor] = 1
-            if len(event.value) > LONGEST_NUMBER and not event.style and _NUMBER.fullmatch(event.value):
+            if len(event.value) > LONGEST_NUMBER and not event.style and _is_number(event.value):
                 raise BrokenDocumentError(f"a number of {len(event.value)} characters, at most {LONGEST_NUMBER} work")
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, nodes))
