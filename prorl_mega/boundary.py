@@ -20,7 +20,7 @@ from typing import Any
 from prorl_mega.errors import ConfigError, DataError, StorageError, exit_status
 from prorl_mega.evaluation.boundary_study import BOUNDARY_K, BoundaryStudy, study_boundary
 from prorl_mega.evaluation.comparison import Record
-from prorl_mega.evaluation.conditions import incomparable, remarks
+from prorl_mega.evaluation.conditions import Conditions, incomparable, remarks
 from prorl_mega.evaluation.explanations import Explanation, contamination, tokens, truncation
 from prorl_mega.evaluation.pass_curves import PassCurves, from_evaluations, read_table
 from prorl_mega.evaluation.regimes import MARGIN
@@ -85,21 +85,34 @@ def explain(
     """The rival explanations of the difference between the first and the last evaluation."""
     names = [curves.models[0], curves.models[-1]]
     both = [evaluations[name] for name in names]
-    differ = incomparable(both[0]["settings"], both[1]["settings"])
-    said = "; ".join(differ or remarks(both[0]["settings"], both[1]["settings"])) or "the same"
     overall = study.tasks[0]
     metrics = [each["metrics"] for each in both]
     counts = [curves.problems[overall.task][name] for name in names]
     records = {str(record["key"]): record for record in both[0]["problems"]}
     gained = [records[each.key] for each in study.gained if each.solver == names[1]]
     return [
-        Explanation(name="settings", found=bool(differ), text=said),
+        _settings({name: each["settings"] for name, each in evaluations.items()}),
         truncation(names, metrics),
         tokens(names, metrics, counts, overall.k),
         _contamination(training, gained),
         Explanation(name="format", found=None, text="these evaluations keep no second, format-relaxed score"),
         Explanation(name="derivation", found=None, text="whether right answers were derived or guessed is not checked"),
     ]
+
+
+def _settings(of_models: dict[str, Conditions]) -> Explanation:
+    """Whether a model was evaluated otherwise than the first one; not known where one has no record of it."""
+    first, *later = of_models
+    pairs = {model: (of_models[first], of_models[model]) for model in later}
+    found = {model: incomparable(*pair) for model, pair in pairs.items()}
+    differ = any(found.values())
+    said = [
+        f"{model}: {text}" if len(later) > 1 else text
+        for model, pair in pairs.items()
+        for text in (found[model] if differ else remarks(*pair))
+    ]
+    known = differ or all(of_models.values())
+    return Explanation(name="settings", found=differ if known else None, text="; ".join(said) or "the same")
 
 
 def _contamination(paths: list[str], gained: list[Record]) -> Explanation:

@@ -91,6 +91,20 @@ def test_what_was_planted_is_named(boundary: Boundary, tmp_path: Path) -> None:
     assert "- contamination: **yes**, 2 of 2 gained problems share text with 1 training prompts: maze/0" in said
 
 
+def test_settings_of_every_model_are_compared(boundary: Boundary, run: Path, tmp_path: Path) -> None:
+    base, last = (run / "evaluation" / f"{label}.json" for label in ("base", "final"))
+    hot = write(tmp_path / "hot", "hot", {"maze": [3], "sums": [4]}, **{"evaluation.temperature": 1.0})
+    assert "- settings: **yes**, hot: evaluation.temperature: 0.6 and 1.0" in boundary(base, hot, last)[1]
+    old = json.loads(hot.read_text())
+    del old["settings"]  # as version 0.1 wrote it
+    hot.write_text(json.dumps(old))
+    assert (
+        "- settings: not known, hot: The settings of these evaluations were not recorded"
+        in boundary(base, hot, last)[1]
+    )
+    assert "- settings: not known, The settings of these" in boundary(base, hot)[1]
+
+
 def test_a_table_has_the_models_in_order_of_appearance(boundary: Boundary, tmp_path: Path) -> None:
     rows = [
         ("maze", "base", 0.1, 0.3), ("maze", "mid", 0.2, 0.6), ("maze", "rl", 0.3, 0.9),

@@ -39,6 +39,7 @@ UNFINISHED = "unfinished.json"
 """The record of a step in the checkpoint that was written in its evaluation; see `StepLog.to_json`."""
 LATEST, BEST = "LATEST", "BEST"
 _REPLACED = ".replaced"
+_LARGEST_STATE = 1 << 28  # bytes; a curriculum has 60 for every problem that it has seen
 _STEP = re.compile(r"step_(\d{6,})")
 
 
@@ -257,7 +258,7 @@ class Checkpoints:
         """Raises CheckpointError for a state that `TrainingRun.save` does not write."""
         listing = manifest.read(directory)
         try:
-            state = read_json(directory / STATE)
+            state = read_json(directory / STATE, _LARGEST_STATE)
         except (OSError, BrokenDocumentError) as error:
             raise CheckpointError(f"{STATE} cannot be read: {error}") from error
         if not isinstance(state, dict):

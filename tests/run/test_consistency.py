@@ -44,6 +44,14 @@ def test_what_a_run_writes_is_used(run: Path) -> None:
     assert saved.state["controller"]["triggers"]["last_reset"] == forged.RESET
 
 
+def test_the_state_of_a_curriculum_of_a_million_problems_is_read(run: Path) -> None:
+    said: list[str] = []
+    directory = run / "checkpoints" / "step_000010"
+    forged.rewrite(directory, STATE, (directory / STATE).read_text() + " " * (1 << 27))
+    saved = forged.checkpoints(run, said).newest_valid()
+    assert (saved and saved.step, said) == (10, [])
+
+
 def _raw(text: bytes | str) -> Callable[[Path, str], None]:
     return lambda directory, name: forged.rewrite(directory, name, text)
 
