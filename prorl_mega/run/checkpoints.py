@@ -34,7 +34,8 @@ from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, writ
 
 STATE, MODEL = "state.json", "model"
 AFTER = "after_step"  # key of the state; checkpoints of earlier versions have none
-_READ_BACK = ("*.json", "*.yaml", "*.safetensors")  # what is read from a checkpoint must be in its manifest
+_READ_BACK = re.compile(r"(state|unfinished|learner)\.json|settings\.yaml|[a-z]+-tp\d+-pp\d+(-dp\d+)?\.safetensors")
+"""What is read from a checkpoint must be in its manifest; what else people or systems put there is not looked at."""
 UNFINISHED = "unfinished.json"
 """The record of a step in the checkpoint that was written in its evaluation; see `StepLog.to_json`."""
 LATEST, BEST = "LATEST", "BEST"
@@ -245,7 +246,7 @@ class Checkpoints:
         except CheckpointError as error:
             return [str(error)]
         listed = {*manifest.read(directory).files, manifest.NAME}
-        read = {each.name for pattern in _READ_BACK for each in directory.glob(pattern)}
+        read = {each.name for each in directory.iterdir() if _READ_BACK.fullmatch(each.name)}
         faults = [f"{name} is not listed in {manifest.NAME}" for name in sorted(read - listed)]
         try:
             if text := checkpoint.unfinished():
