@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -182,6 +183,19 @@ def test_one_problem_has_no_interval(boundary: Boundary, tmp_path: Path) -> None
 def test_runs_of_the_same_name_get_other_ones(boundary: Boundary, run: Path) -> None:
     code, said = boundary(run, f"again={run}")
     assert (code, "# Boundary: demo/base → demo/final → again/base → again/final" in said) == (0, True), said
+
+
+def test_a_confidence_is_not_rounded(boundary: Boundary, run: Path) -> None:
+    for confidence, said in (("0.95", "at 95% for all"), ("0.999", "at 99.9% for all"), ("0.57", "at 57% for all")):
+        assert said in boundary(run, "--confidence", confidence)[1]
+
+
+def test_a_terminal_that_lacks_characters_gets_escapes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", bare)
+    assert main([str(run)]) == 0
+    bare.seek(0)
+    assert "# Boundary: demo/base \\u2192 demo/final" in bare.read()
 
 
 def test_an_output_that_cannot_be_written(boundary: Boundary, run: Path) -> None:

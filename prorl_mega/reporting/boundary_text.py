@@ -111,8 +111,8 @@ def _crossings(found: Sequence[Crossing], confidence: float) -> list[str]:
         return ["None."]
     certain = sum(each.is_certain for each in found)
     lines = [
-        f"{len(found)}, of which {certain} cannot be luck: the bounds are apart, at {confidence:.0%} for all lists at "
-        "once. The others may be.",
+        f"{len(found)}, of which {certain} cannot be luck: the bounds are apart, at {100 * confidence:g}% for all "
+        "lists at once. The others may be.",
         "",
         _row(["problem", "never solved by", "its rate is below", "solved by", "in", "its rate is above", "luck"]),
         "|" + "---|" * 7,
