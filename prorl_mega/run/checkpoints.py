@@ -35,7 +35,7 @@ from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, writ
 STATE, MODEL = "state.json", "model"
 AFTER = "after_step"  # key of the state; checkpoints of earlier versions have none
 _READ_BACK = re.compile(r"(state|unfinished|learner)\.json|settings\.yaml|[a-z]+-tp\d+-pp\d+(-dp\d+)?\.safetensors")
-"""What is read from a checkpoint must be in its manifest; what else people or systems put there is not looked at."""
+"""Files that are read from a checkpoint: each must be in its manifest. Others, of people or systems, do not matter."""
 UNFINISHED = "unfinished.json"
 """The record of a step in the checkpoint that was written in its evaluation; see `StepLog.to_json`."""
 LATEST, BEST = "LATEST", "BEST"
