@@ -156,7 +156,7 @@ def test_tables_that_cannot_be_read(boundary: Boundary, tmp_path: Path, table: s
 
 
 def test_a_table_with_spaces_more_columns_and_odd_names(boundary: Boundary, tmp_path: Path) -> None:
-    rows = ["a|b, base, 2, 0.5, x", "a|b, rl, 2, 0.7, y", '"c\nd", base, 4, 0.2,', '"c\nd", rl, 4, 0.1,']
+    rows = ["a|b, base, 2, 0.5, x", "a|b, rl, 2, 0.7, y", '"c\nd", base, 4, 0.2,', '"c\nd", rl, 4, 0.1']
     (tmp_path / "table.csv").write_text("\ufefftask, model, k, pass, note\n" + "\n".join(rows) + "\n", encoding="utf-8")
     code, said = boundary(tmp_path / "table.csv")
     assert code == 0, said

@@ -121,7 +121,7 @@ def _from_rows(path: Path, rows: Iterable[tuple[int, dict[str, Any]]]) -> PassCu
 
 
 def _values(place: str, row: dict[str, Any]) -> tuple[str, str, int, float]:
-    if None in row or None in row.values():  # a decimal comma would be read as 0
+    if None in row or any(row[name] is None for name in COLUMNS):  # a decimal comma would be read as 0
         raise DataError(f"{place}: has more or fewer values than the table has columns; numbers have a decimal point")
     task, model = (str(row[name]).strip() for name in ("task", "model"))
     if not task or not model:
