@@ -11,26 +11,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from prorl_mega.errors import ConfigError, DataError, exit_status
+from prorl_mega.errors import ConfigError, DataError, StorageError, exit_status
 from prorl_mega.evaluation.boundary_study import BOUNDARY_K, BoundaryStudy, study_boundary
 from prorl_mega.evaluation.comparison import Record
-from prorl_mega.evaluation.conditions import incomparable, remarks
+from prorl_mega.evaluation.conditions import Conditions, incomparable, remarks
 from prorl_mega.evaluation.explanations import Explanation, contamination, tokens, truncation
 from prorl_mega.evaluation.pass_curves import PassCurves, from_evaluations, read_table
 from prorl_mega.evaluation.regimes import MARGIN
 from prorl_mega.reporting.boundary_text import to_plain, to_text
-from prorl_mega.run.evaluations import BASE, FINAL, read_evaluation
+from prorl_mega.run.evaluations import BASE, FINAL, load_evaluation
 from prorl_mega.run.storage import write_durably
 
 _EPILOG = """\
 What is compared, in order, the base first:
     runs/x                       the evaluations `base` and `final` of a run
-    runs/x/evaluation/y.json     one evaluation; NAME=PATH gives it another name than that of its file
+    runs/x/evaluation/y.json     one evaluation; NAME=PATH gives it, or a run, another name
     table.csv                    published numbers: columns task, model, k, pass; models in order of appearance
 
 Only problems that all evaluations sampled are compared. Printed are, per task, pass@1 and pass@k at the boundary with
@@ -38,7 +39,7 @@ intervals, the regime, and the bound that mean and variance of the solve rates s
 base's boundary; Cover@τ; the problems that crossed, with exact bounds; and what else could explain the difference.
 --output DIR also writes boundary.md (the same) and boundary.json (all numbers).
 
-Exit status: 0; 20 and 21 for what cannot be compared or read.
+Exit status: 0; 20 and 21 for what cannot be compared or read, 30 for an --output that cannot be written.
 """
 
 Evaluation = dict[str, Any]
@@ -50,9 +51,12 @@ def read_evaluations(sources: list[str]) -> dict[str, Evaluation]:
     found: dict[str, Evaluation] = {}
     for source in sources:
         for name, path in _files(source):
-            content = read_evaluation(path)
-            if content is None:
-                raise DataError(f"{path}: is no evaluation; `python -m prorl_mega.evaluate` and training write them")
+            try:
+                content = load_evaluation(path)
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"{path}: is no evaluation ({error}); `python -m prorl_mega.evaluate` and training write them"
+                ) from None
             if name in found:
                 raise ConfigError(f"{source}: there is a {name} already; give it a name of its own: NAME={source}")
             found[name] = content
@@ -63,19 +67,15 @@ def read_evaluations(sources: list[str]) -> dict[str, Evaluation]:
 
 def _files(source: str) -> list[tuple[str, Path]]:
     """The evaluations that an argument stands for, with their names."""
-    named = None if Path(source).exists() else re.fullmatch(r"([^=/]+)=(.+)", source)
+    named = None if os.path.exists(source) else re.fullmatch(r"([^=/]+)=(.+)", source)
     name, path = (named[1], Path(named[2])) if named else ("", Path(source))
-    if path.is_dir():
-        if name:
-            raise ConfigError(
-                f"{source}: a run has two evaluations; name the file, e.g. {path}/evaluation/{FINAL}.json"
-            )
+    if os.path.isdir(path):
         present = [path / "evaluation" / f"{label}.json" for label in (BASE, FINAL)]
         if missing := [str(each) for each in present if not each.exists()]:
             raise ConfigError(f"{path}: has no {' and no '.join(missing)}; a finished run has both")
-        return [(f"{path.name}/{each.stem}", each) for each in present]
-    if not path.exists():
-        raise ConfigError(f"{path}: does not exist; name a run, an evaluation (.json) or a table (.csv)")
+        return [(f"{name or path.resolve().name}/{each.stem}", each) for each in present]
+    if not os.path.exists(path):  # also where a name is too long for a file
+        raise ConfigError(f"{str(path)[:200]}: does not exist; name a run, an evaluation (.json) or a table (.csv)")
     return [(name or path.stem, path)]
 
 
@@ -85,21 +85,34 @@ def explain(
     """The rival explanations of the difference between the first and the last evaluation."""
     names = [curves.models[0], curves.models[-1]]
     both = [evaluations[name] for name in names]
-    differ = incomparable(both[0]["settings"], both[1]["settings"])
-    said = "; ".join(differ or remarks(both[0]["settings"], both[1]["settings"])) or "the same"
     overall = study.tasks[0]
     metrics = [each["metrics"] for each in both]
     counts = [curves.problems[overall.task][name] for name in names]
     records = {str(record["key"]): record for record in both[0]["problems"]}
     gained = [records[each.key] for each in study.gained if each.solver == names[1]]
     return [
-        Explanation(name="settings", found=bool(differ), text=said),
+        _settings({name: each["settings"] for name, each in evaluations.items()}),
         truncation(names, metrics),
         tokens(names, metrics, counts, overall.k),
         _contamination(training, gained),
         Explanation(name="format", found=None, text="these evaluations keep no second, format-relaxed score"),
         Explanation(name="derivation", found=None, text="whether right answers were derived or guessed is not checked"),
     ]
+
+
+def _settings(of_models: dict[str, Conditions]) -> Explanation:
+    """Whether a model was evaluated otherwise than the first one; not known where one has no record of it."""
+    first, *later = of_models
+    pairs = {model: (of_models[first], of_models[model]) for model in later}
+    found = {model: incomparable(*pair) for model, pair in pairs.items()}
+    differ = any(found.values())
+    said = [
+        f"{model}: {text}" if len(later) > 1 else text
+        for model, pair in pairs.items()
+        for text in (found[model] if differ else remarks(*pair))
+    ]
+    known = differ or all(of_models.values())
+    return Explanation(name="settings", found=differ if known else None, text="; ".join(said) or "the same")
 
 
 def _contamination(paths: list[str], gained: list[Record]) -> Explanation:
@@ -143,7 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
     def command() -> None:
         if given.k < 1 or not 0 <= given.margin < 1 or not 0 < given.confidence < 1:
             raise ConfigError("--k must be at least 1, --margin in [0, 1) and --confidence between 0 and 1")
-        tables = [source for source in given.sources if source.endswith(".csv")]
+        tables = [source for source in given.sources if source.lower().endswith(".csv")]
         if tables and len(given.sources) > 1:
             raise ConfigError(f"{tables[0]}: a table holds all models; compare it alone, or evaluations without it")
         evaluations = {} if tables else read_evaluations(given.sources)
@@ -159,10 +172,13 @@ def main(arguments: list[str] | None = None) -> int:
         text = to_text(study, explanations, margin=given.margin, confidence=given.confidence)
         print(text, end="")
         if given.output:
-            given.output.mkdir(parents=True, exist_ok=True)
-            write_durably(given.output / "boundary.md", text)
             plain = json.dumps(to_plain(study, explanations), ensure_ascii=False, indent=1, allow_nan=False)
-            write_durably(given.output / "boundary.json", plain + "\n")
+            try:
+                given.output.mkdir(parents=True, exist_ok=True)
+                write_durably(given.output / "boundary.md", text)
+                write_durably(given.output / "boundary.json", plain + "\n")
+            except OSError as error:
+                raise StorageError(f"--output {given.output} cannot be written: {error.strerror}") from None
 
     return exit_status(command)
 

@@ -32,7 +32,7 @@ from prorl_mega.run.checkpoints import MODEL
 from prorl_mega.run.console import counted
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
-from prorl_mega.sampler import build_problems, load_tokenizer, start_collector
+from prorl_mega.sampler import build_problems, load_tokenizer, start_collector, tell_ignored
 from prorl_mega.types import Decision, TrainSample
 from prorl_mega.weight_sync import WeightSync, policy_stream
 from prorl_mega.weights.directory import read_companions, write_companions
@@ -125,8 +125,7 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
             seed=config.seed,
             reference=config.reference,
         )
-    if ignored := learner.description.ignored:
-        run.message(f"ignored: {', '.join(ignored)} of {config.model.path}/config.json, which nothing here knows")
+    tell_ignored(config.model.path, learner.description, run)
     if learner.kernels is not None:
         run.message(f"log-probs, entropy and KL by {learner.kernels}")
     longest = longest_response(config, controller.stages)

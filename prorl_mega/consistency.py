@@ -14,9 +14,8 @@ from prorl_mega.errors import CheckpointError, ConfigError
 from prorl_mega.learner.checkpoint import LearnerManifest, missing_files, read_manifest, refuse_odd_random_state
 from prorl_mega.recipe import controller_state, curriculum
 from prorl_mega.recipe.controller_state import ControllerState
-from prorl_mega.run import changes
+from prorl_mega.run import changes, manifest
 from prorl_mega.run.checkpoints import STATE, SavedCheckpoint
-from prorl_mega.run.manifest import list_files
 from prorl_mega.tasks import mixture
 from prorl_mega.tasks.mixture import MixtureState
 
@@ -58,7 +57,7 @@ def _of_learner(checkpoint: SavedCheckpoint, learner: LearnerManifest) -> Iterat
     tensor, pipeline, data = learner.sizes
     if tensor * pipeline * data != checkpoint.world_size:
         yield f"learner.json is of {tensor * pipeline * data} ranks, the checkpoint of {checkpoint.world_size}"
-    elif missing := missing_files(learner, list_files(checkpoint.directory)):
+    elif missing := missing_files(learner, manifest.read(checkpoint.directory).files):
         yield f"{missing[0]} is missing ({len(missing)} files are)"
     else:
         refuse_odd_random_state(checkpoint.directory)

@@ -23,7 +23,8 @@ MOST_CONTAINERS = 1 << 22  # objects and lists of a JSON document
 MOST_NODES = 30_000  # of a YAML document, aliases counted as what they stand for
 LONGEST_NUMBER = 100  # characters of a number in YAML, which takes base 60 and time that grows with the square
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_NUMBER = re.compile(r"[-+0-9][-+0-9a-fA-FxobeE_:.]*")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # to the end if it is open: one pass, whatever comes
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 
 
 class BrokenDocumentError(ValueError):
@@ -51,7 +52,7 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
 
     `finite`: refuse NaN and infinity, which JSON does not have and Python writes.
     """
-    opened = content.count("[") + content.count("{") if isinstance(content, str) else _opened(content)
+    opened = _opened(content)
     if opened > MOST_CONTAINERS:
         raise BrokenDocumentError(f"not a document of this kind: {opened} objects and lists, at most {MOST_CONTAINERS}")
     hooks: dict[str, Any] = {"parse_constant": _no_constant, "parse_float": _finite_float} if finite else {}
@@ -105,8 +106,14 @@ def brief(value: Any) -> str:
 _TOO_DEEP = f"more than {DEEPEST} objects and lists inside of each other"
 
 
-def _opened(content: bytes) -> int:
-    return content.count(b"[") + content.count(b"{")
+def _opened(content: bytes | str) -> int:
+    """Objects and lists of a JSON text. Formulas have brackets as well, so many are counted outside of strings."""
+    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    opened = data.count(b"[") + data.count(b"{")
+    if opened <= MOST_CONTAINERS:
+        return opened
+    data = _STRING.sub(b"", data)
+    return data.count(b"[") + data.count(b"{")
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -131,6 +138,12 @@ def _refuse_deep(value: Any) -> None:
     raise BrokenDocumentError(_TOO_DEEP)
 
 
+def _is_number(text: str) -> bool:
+    """Whether a plain scalar of YAML stands for a number; a hash does not, although it may begin as one."""
+    resolvers = _YAML.yaml_implicit_resolvers.get(text[:1], [])
+    return any(tag in _NUMBERS and pattern.match(text) for tag, pattern in resolvers)
+
+
 def _refuse_unfolding(text: str) -> None:
     """Raise BrokenDocumentError for a YAML text that unfolds into too much. Looks at its events, one after the other:
     nothing is built."""
@@ -146,7 +159,7 @@ def _refuse_unfolding(text: str) -> None:
             nodes += 1
             if event.anchor is not None:
                 sizes[event.anchor] = 1
-            if len(event.value) > LONGEST_NUMBER and not event.style and _NUMBER.fullmatch(event.value):
+            if len(event.value) > LONGEST_NUMBER and not event.style and _is_number(event.value):
                 raise BrokenDocumentError(f"a number of {len(event.value)} characters, at most {LONGEST_NUMBER} work")
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, nodes))

@@ -4,6 +4,7 @@ The table is part of the interface (README, "Exit codes"): a job script may requ
 others. No error path ever exits with 0.
 """
 
+import io
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -78,7 +79,13 @@ class StorageError(ProRLError, OSError):
 
 
 def exit_status(command: Callable[[], None]) -> int:
-    """Run a small command and return its exit status; a ProRLError is one line on stderr."""
+    """Run a small command and return its exit status; a ProRLError is one line on stderr.
+
+    Characters that a terminal's encoding does not have are written as escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         command()
     except ProRLError as error:

@@ -104,17 +104,18 @@ def main(config: RunConfig) -> ExitCode:
     from prorl_mega.sampler import build_sampler, join_job  # seconds of imports, after the settings have been checked
 
     ranks = join_job(config)
-    with TrainingRun(config, ranks, contradictions) as run, build_sampler(config, run, ranks) as sampler:
-        try:
-            step = run.look_at(sampler.policy.restore)
-            if config.model.weights is WeightSource.random and sampler.policy.checkpoint is None:
-                raise ConfigError(
-                    f"model.weights=random: there is no policy to evaluate before {config.name} has a checkpoint"
-                )
-            sampler.sync.update_weights(version=step)
-            evaluate_as(POLICY, step, sampler, config, run)
-        except Interrupted as interruption:
-            return run.interrupted(interruption)
+    with TrainingRun(config, ranks, contradictions) as run:
+        if config.model.weights is WeightSource.random and run.saved_state is None:
+            raise ConfigError(
+                f"model.weights=random: there is no policy to evaluate before {config.name} has a checkpoint"
+            )
+        with build_sampler(config, run, ranks) as sampler:
+            try:
+                step = run.look_at(sampler.policy.restore)
+                sampler.sync.update_weights(version=step)
+                evaluate_as(POLICY, step, sampler, config, run)
+            except Interrupted as interruption:
+                return run.interrupted(interruption)
     return ExitCode.FINISHED
 
 

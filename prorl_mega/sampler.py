@@ -17,6 +17,7 @@ from prorl_mega.config.schema import ModelConfig, RunConfig, WarmstartConfig
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.distributed.collectives import job_ranks, neighbour_ranks
 from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.config import describe
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.learner.backend import initialize_distributed
@@ -78,6 +79,7 @@ def build_sampler(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator
     for line in tokenizer.notes():
         run.message(line)
     problems = build_problems(config, run, ranks, tokenizer)
+    tell_ignored(config.model.path, describe(config.model.path, config.model.family), run)
     policy = StoredPolicy(model=Path(config.model.path), family=config.model.family)
     longest = longest_response(config, stage_settings(config))
     layout = replicas(ranks)
@@ -121,6 +123,12 @@ def replicas(ranks: Ranks) -> ParallelLayout:
         world_size=ranks.world_size, rank=ranks.rank, data_size=ranks.world_size, data_rank=ranks.rank,
         tensor_size=1, tensor_rank=0, pipeline_size=1, pipeline_rank=0,
     )  # fmt: skip
+
+
+def tell_ignored(path: str, description: ModelDescription, run: TrainingRun) -> None:
+    """A message on the fields of the model's configuration that have no meaning here, if there are any."""
+    if description.ignored:
+        run.message(f"ignored: {', '.join(description.ignored)} of {path}/config.json, which nothing here knows")
 
 
 def load_tokenizer(model: ModelConfig) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -91,6 +92,20 @@ def test_what_was_planted_is_named(boundary: Boundary, tmp_path: Path) -> None:
     assert "- contamination: **yes**, 2 of 2 gained problems share text with 1 training prompts: maze/0" in said
 
 
+def test_settings_of_every_model_are_compared(boundary: Boundary, run: Path, tmp_path: Path) -> None:
+    base, last = (run / "evaluation" / f"{label}.json" for label in ("base", "final"))
+    hot = write(tmp_path / "hot", "hot", {"maze": [3], "sums": [4]}, **{"evaluation.temperature": 1.0})
+    assert "- settings: **yes**, hot: evaluation.temperature: 0.6 and 1.0" in boundary(base, hot, last)[1]
+    old = json.loads(hot.read_text())
+    del old["settings"]  # as version 0.1 wrote it
+    hot.write_text(json.dumps(old))
+    assert (
+        "- settings: not known, hot: The settings of these evaluations were not recorded"
+        in boundary(base, hot, last)[1]
+    )
+    assert "- settings: not known, The settings of these" in boundary(base, hot)[1]
+
+
 def test_a_table_has_the_models_in_order_of_appearance(boundary: Boundary, tmp_path: Path) -> None:
     rows = [
         ("maze", "base", 0.1, 0.3), ("maze", "mid", 0.2, 0.6), ("maze", "rl", 0.3, 0.9),
@@ -125,6 +140,12 @@ def test_a_table_has_the_models_in_order_of_appearance(boundary: Boundary, tmp_p
         ("task,model,k,pass\na,b,1,0.5\na,c,1,0.5\nd,b,1,0.5\n", r"d has no rows of c"),
         ("task,model,k,pass\na,b,1,0.5\na,c,2,0.5\n", r"no task has a k of at most 128 for all models"),
         ("task,model,k,pass\n,b,1,0.5\n", r"table.csv:2: task and model must not be empty"),
+        ("task,model,k,pass\na,b,1,0,5\na,c,1,0,6\n", r"table.csv:2: has more or fewer values .* decimal point"),
+        ("task,model,k,pass\na,b,1\na,c,1,0.5\n", r"table.csv:2: has more or fewer values"),
+        ("task;model;k;pass\na;b;1;0,5\n", r"has no column .* commas between them, .* 'task;model;k;pass'"),
+        ("task,model,k,pass,pass\na,b,1,0.5,0.6\n", r"has two columns pass"),
+        ("task,model,k,pass\na,b,1_0,0.5\n", r"table.csv:2: k must be a whole number"),
+        ("task,model,k,pass\na,b,1,50\n", r"table.csv:2: .*are 1 and 50 \(percent: divide by 100\)"),
     ],
 )
 def test_tables_that_cannot_be_read(boundary: Boundary, tmp_path: Path, table: str, message: str) -> None:
@@ -132,6 +153,62 @@ def test_tables_that_cannot_be_read(boundary: Boundary, tmp_path: Path, table: s
     code, said = boundary(tmp_path / "table.csv")
     assert code == ExitCode.DATA, said
     assert re.search(message, said), said
+
+
+def test_a_table_with_spaces_more_columns_and_odd_names(boundary: Boundary, tmp_path: Path) -> None:
+    rows = ["a|b, base, 2, 0.5, x", "a|b, rl, 2, 0.7, y", '"c\nd", base, 4, 0.2,', '"c\nd", rl, 4, 0.1']
+    (tmp_path / "table.csv").write_text("\ufefftask, model, k, pass, note\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    code, said = boundary(tmp_path / "table.csv")
+    assert code == 0, said
+    assert "| a\\|b | – | 2 | – | 0.500 | – | 0.700 | +0.200 | 0.700 | Sustained |" in said
+    assert "| c d | – | 4 |" in said
+    assert "boundaries at different k" in said
+
+
+def test_k_is_the_one_that_was_asked_for(boundary: Boundary, run: Path, tmp_path: Path) -> None:
+    for asked, k in ((50, 50), (64, 64), (128, 64)):
+        code, said = boundary(run, "--k", str(asked), "--output", tmp_path / "out")
+        assert code == 0, said
+        task = json.loads((tmp_path / "out" / "boundary.json").read_text())["tasks"][1]
+        assert (task["k"], task["problems"]) == (k, 4)
+        assert task["boundary"][0]["mean"] == pytest.approx(k / 64 / 4, abs=1e-12)  # one of four, solved once in 64
+
+
+def test_one_problem_has_no_interval(boundary: Boundary, tmp_path: Path) -> None:
+    base, last = (write(tmp_path / "one", label, {"maze": [solved]}) for label, solved in (("base", 0), ("final", 32)))
+    code, said = boundary(base, last)
+    assert (code, "| maze | 1 | 64 | 0.000 | 0.000 | 0.500 | 1.000 | +1.000 | 1.000 | Sustained |" in said) == (0, True)
+
+
+def test_runs_of_the_same_name_get_other_ones(boundary: Boundary, run: Path) -> None:
+    code, said = boundary(run, f"again={run}")
+    assert (code, "# Boundary: demo/base → demo/final → again/base → again/final" in said) == (0, True), said
+
+
+def test_a_confidence_is_not_rounded(boundary: Boundary, run: Path) -> None:
+    for confidence, said in (("0.95", "at 95% for all"), ("0.999", "at 99.9% for all"), ("0.57", "at 57% for all")):
+        assert said in boundary(run, "--confidence", confidence)[1]
+
+
+def test_a_terminal_that_lacks_characters_gets_escapes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", bare)
+    assert main([str(run)]) == 0
+    bare.seek(0)
+    assert "# Boundary: demo/base \\u2192 demo/final" in bare.read()
+
+
+def test_an_output_that_cannot_be_written(boundary: Boundary, run: Path) -> None:
+    code, said = boundary(run, "--output", run / "evaluation" / "base.json")
+    assert (code, "base.json cannot be written: File exists" in said) == (ExitCode.STORAGE, True), said
+
+
+def test_a_problem_has_one_record(boundary: Boundary, run: Path) -> None:
+    path = run / "evaluation" / "base.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"problems": content["problems"] + [content["problems"][0] | {"solved": 9}]}))
+    code, said = boundary(run)
+    assert (code, "demo/base has the problem maze/0 more than once" in said) == (ExitCode.DATA, True), said
 
 
 def test_what_cannot_be_compared_is_refused(boundary: Boundary, run: Path, tmp_path: Path) -> None:
@@ -148,7 +225,9 @@ def test_what_cannot_be_compared_is_refused(boundary: Boundary, run: Path, tmp_p
     assert (code, "no problem in common" in said) == (ExitCode.DATA, True)
     (run / "evaluation" / "base.json").write_text('{"label": "base", "step"')
     code, said = boundary(run)
-    assert (code, "is no evaluation" in said) == (ExitCode.DATA, True)
+    assert (code, "is no evaluation (not valid JSON" in said) == (ExitCode.DATA, True)
+    assert boundary("x" * 3000)[0] == ExitCode.CONFIG
+    assert boundary(f"a={tmp_path}/table.csv", base)[0] == ExitCode.CONFIG
     (run / "evaluation" / "final.json").unlink()
     code, said = boundary(run)
     assert (code, "final.json; a finished run has both" in said) == (ExitCode.CONFIG, True)

@@ -13,6 +13,7 @@ import pytest
 from prorl_mega.documents import (
     DEEPEST,
     LARGEST_JSON,
+    MOST_CONTAINERS,
     MOST_NODES,
     BrokenDocumentError,
     brief,
@@ -47,6 +48,7 @@ MANY = "[" + ", ".join("x" * (MOST_NODES - 2)) + "]"
         ("a: '" + "1" * 5000 + "'", {"a": "1" * 5000}),
         ("a: " + "b" * 5000, {"a": "b" * 5000}),
         ("a: |\n  " + "1" * 5000, {"a": "1" * 5000}),
+        ("a: " + "0f" * 64, {"a": "0f" * 64}),
         (nested(DEEPEST), None),
         (MANY, None),
         (laughs(3, 8), None),
@@ -167,3 +169,13 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 def test_values_in_messages_are_short(value: Any) -> None:
     assert len(brief(value)) < 100
     assert brief(0.5) == "0.5"
+
+
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+def test_brackets_in_strings_are_no_containers(kind: Any) -> None:
+    formula = r"\\frac{1}{2} \" \\\" [" * (MOST_CONTAINERS // 2)
+    assert len(parse_json(kind(f'["{formula}", [{{}}]]'))) == 2
+    with pytest.raises(BrokenDocumentError, match="objects and lists"):
+        parse_json(kind('["a", "' + "{" * 9 + '"' + ", []" * MOST_CONTAINERS + "]"))
+    with pytest.raises(BrokenDocumentError, match="not valid JSON"):
+        parse_json(kind('["' + r"\"{" * (MOST_CONTAINERS + 1)))  # a string that does not end is looked through once

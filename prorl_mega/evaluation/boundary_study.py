@@ -67,7 +67,7 @@ def _task(curves: PassCurves, task: str, wanted: int, margin: float) -> TaskBoun
     k = curves.boundary_k(task, wanted)
     means = [curves.means[task][model] for model in curves.models]
     values = curves.per_problem(task, k)
-    at_k = [each[k] for each in means]
+    at_k = [each[k] for each in means] if values is None else values.mean(axis=1).tolist()
     if values is None:
         boundary = [Estimate(mean, mean, mean) for mean in at_k]
         gain = Estimate(*([at_k[-1] - at_k[0]] * 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from prorl_mega.documents import brief
 from prorl_mega.errors import DataError
 from prorl_mega.evaluation.comparison import ALL_TASKS, Record
 from prorl_mega.evaluation.pass_at_k import pass_at_k
@@ -33,6 +35,8 @@ class PassCurves:
 
     def boundary_k(self, task: str, wanted: int) -> int:
         """The largest k ≤ `wanted` at which every model has a value; 0 if there is none."""
+        if task in self.problems:  # whatever k is asked for can be estimated, up to the fewest samples of a problem
+            return min(wanted, *(samples for of_model in self.problems[task].values() for samples, _ in of_model))
         curves = list(self.means[task].values())
         shared = set(curves[0]).intersection(*curves[1:])
         return max((k for k in shared if k <= wanted), default=0)
@@ -50,7 +54,7 @@ def from_evaluations(evaluations: dict[str, list[Record]]) -> PassCurves:
 
     DataError when they share none.
     """
-    keyed = [{str(record["key"]): record for record in records} for records in evaluations.values()]
+    keyed = [_by_key(model, records) for model, records in evaluations.items()]
     shared = [key for key in keyed[0] if all(key in other and int(other[key]["samples"]) > 0 for other in keyed)]
     if not shared:
         raise DataError(f"{' and '.join(evaluations)} have no problem in common that was sampled in all of them")
@@ -74,13 +78,26 @@ def from_evaluations(evaluations: dict[str, list[Record]]) -> PassCurves:
     return curves
 
 
+def _by_key(model: str, records: list[Record]) -> dict[str, Record]:
+    found = {str(record["key"]): record for record in records}
+    if len(found) < len(records):
+        twice = Counter(str(record["key"]) for record in records).most_common(1)[0][0]
+        raise DataError(f"{model} has the problem {twice} more than once; every problem has one record")
+    return found
+
+
 def read_table(path: Path) -> PassCurves:
     """The curves of a CSV file with the columns task, model, k and pass. DataError names the line that is wrong."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
-                raise DataError(f"{path}: has no column {', '.join(missing)}; the columns must be {', '.join(COLUMNS)}")
+            reader = csv.DictReader(file, skipinitialspace=True)
+            header = list(reader.fieldnames or [])
+            if odd := [name for name in COLUMNS if header.count(name) != 1]:
+                has = f"has {'two columns' if odd[0] in header else 'no column'} {', '.join(odd)}"
+                raise DataError(
+                    f"{path}: {has}; the columns must be {', '.join(COLUMNS)}, with commas between them, and the first "
+                    f"line is {brief(','.join(header))}"
+                )
             return _from_rows(path, ((reader.line_num, row) for row in reader))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a CSV file: {error}") from None
@@ -104,15 +121,21 @@ def _from_rows(path: Path, rows: Iterable[tuple[int, dict[str, Any]]]) -> PassCu
 
 
 def _values(place: str, row: dict[str, Any]) -> tuple[str, str, int, float]:
-    task, model = (str(row[name] or "").strip() for name in ("task", "model"))
+    if None in row or any(row[name] is None for name in COLUMNS):  # a decimal comma would be read as 0
+        raise DataError(f"{place}: has more or fewer values than the table has columns; numbers have a decimal point")
+    task, model = (str(row[name]).strip() for name in ("task", "model"))
     if not task or not model:
         raise DataError(f"{place}: task and model must not be empty")
     try:
-        k, share = int(str(row["k"])), float(str(row["pass"]))
+        if not row["k"].strip().isdecimal():
+            raise ValueError
+        k, share = int(row["k"]), float(row["pass"])
     except ValueError:
         raise DataError(
             f"{place}: k must be a whole number and pass a number; they are {row['k']} and {row['pass']}"
         ) from None
     if k < 1 or not 0 <= share <= 1:
-        raise DataError(f"{place}: k must be at least 1 and pass between 0 and 1; they are {k} and {share:g}")
+        raise DataError(
+            f"{place}: k must be at least 1, pass between 0 and 1; they are {k} and {share:g} (percent: divide by 100)"
+        )
     return task, model, k, share

@@ -21,8 +21,10 @@ LISTED = 20  # problems of a list that are printed; the JSON file has all
 def to_text(study: BoundaryStudy, explanations: Sequence[Explanation], *, margin: float, confidence: float) -> str:
     base, *_, last = study.models
     lines = [f"# Boundary: {' → '.join(map(printable, study.models))}", "", *_regimes(study, margin), ""]
+    if len({each.k for each in study.tasks}) > 1:
+        lines += ["The tasks have boundaries at different k, as far as all models were sampled.", ""]
     if study.left_out:
-        lines += [f"Left out, because the models share no k: {', '.join(study.left_out)}.", ""]
+        lines += [f"Left out, because the models share no k: {', '.join(map(printable, study.left_out))}.", ""]
     lines += ["## Gain against the base's boundary", "", _fit(study.fit), ""]
     if any(each.cover for each in study.tasks):
         lines += ["## Cover@τ", "", *_cover(study), ""]
@@ -67,18 +69,18 @@ def _plain(value: Any) -> Any:
 def _regimes(study: BoundaryStudy, margin: float) -> list[str]:
     def row(each: TaskBoundary) -> list[str]:
         of_models = [
-            f"{mean:.3f} | {_estimate(at_k, each.problems)}"
+            cell
             for mean, at_k in zip(each.pass_at_1, each.boundary, strict=True)
+            for cell in (_number(mean), _estimate(at_k, each.problems))
         ]
         shares = each.regime.shares
-        sure = "" if shares is None else f" ({shares[each.regime.regime]:.0%})"
-        most = f"{each.most[-1]:.3f}" if math.isfinite(each.most[-1]) else "–"
+        sure = "" if shares is None or each.problems < 2 else f" ({shares[each.regime.regime]:.0%})"
         return [
             printable(each.task), str(each.problems or "–"), str(each.k), *of_models,
-            _estimate(each.gain, each.problems, "+"), most, f"{each.regime.regime.value}{sure}",
+            _estimate(each.gain, each.problems, "+"), _number(each.most[-1]), f"{each.regime.regime.value}{sure}",
         ]  # fmt: skip
 
-    models = [f"{printable(model)} pass@1 | pass@k" for model in study.models]
+    models = [cell for model in study.models for cell in (f"{printable(model)} pass@1", "pass@k")]
     head = ["task", "problems", "k", *models, "gain at k", "bound of the last", "regime"]
     columns = 6 + 2 * len(study.models)
     return [
@@ -88,8 +90,9 @@ def _regimes(study: BoundaryStudy, margin: float) -> list[str]:
         "",
         "Diminish: the last model's pass@k is not above the base's. Plateau: it is, and at most "
         f"{margin:g} above that of the model before the last. Sustained: by more than {margin:g}. In brackets: the "
-        "share of resampled sets of problems with the same regime. Intervals are of 95 %, over problems. The bound is "
-        "the largest pass@k that mean and variance of the solve rates allow (arXiv 2505.24864, eq. 5).",
+        "share of resampled sets of problems with the same regime. Intervals are of 95 %, over problems; with fewer "
+        "than 20 problems they are too short, and one has none. The bound is the largest pass@k that mean and variance "
+        "of the solve rates allow (arXiv 2505.24864, eq. 5).",
     ]
 
 
@@ -108,8 +111,8 @@ def _crossings(found: Sequence[Crossing], confidence: float) -> list[str]:
         return ["None."]
     certain = sum(each.is_certain for each in found)
     lines = [
-        f"{len(found)}, of which {certain} cannot be luck: the bounds are apart, at {confidence:.0%} for all lists at "
-        "once. The others may be.",
+        f"{len(found)}, of which {certain} cannot be luck: the bounds are apart, at {100 * confidence:g}% for all "
+        "lists at once. The others may be.",
         "",
         _row(["problem", "never solved by", "its rate is below", "solved by", "in", "its rate is above", "luck"]),
         "|" + "---|" * 7,
@@ -141,9 +144,14 @@ def _found(each: Explanation) -> str:
     return {True: "**yes**, ", False: "no, ", None: "not known, "}[each.found]
 
 
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "–"
+
+
 def _estimate(value: Estimate, problems: int, sign: str = "") -> str:
-    return f"{value.mean:{sign}.3f}" + (f" [{value.low:{sign}.3f}, {value.high:{sign}.3f}]" if problems else "")
+    return f"{value.mean:{sign}.3f}" + (f" [{value.low:{sign}.3f}, {value.high:{sign}.3f}]" if problems > 1 else "")
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    """A row of a table; names may contain what would end a cell or the row."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"

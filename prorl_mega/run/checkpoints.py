@@ -34,11 +34,13 @@ from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, writ
 
 STATE, MODEL = "state.json", "model"
 AFTER = "after_step"  # key of the state; checkpoints of earlier versions have none
-_READ_BACK = ("*.json", "*.yaml", "*.safetensors")  # what is read from a checkpoint must be in its manifest
+_READ_BACK = re.compile(r"(state|unfinished|learner)\.json|settings\.yaml|[a-z]+-tp\d+-pp\d+(-dp\d+)?\.safetensors")
+"""Files that are read from a checkpoint: each must be in its manifest. Others, of people or systems, do not matter."""
 UNFINISHED = "unfinished.json"
 """The record of a step in the checkpoint that was written in its evaluation; see `StepLog.to_json`."""
 LATEST, BEST = "LATEST", "BEST"
 _REPLACED = ".replaced"
+_LARGEST_STATE = 1 << 28  # bytes; a curriculum has 60 for every problem that it has seen
 _STEP = re.compile(r"step_(\d{6,})")
 
 
@@ -244,7 +246,7 @@ class Checkpoints:
         except CheckpointError as error:
             return [str(error)]
         listed = {*manifest.read(directory).files, manifest.NAME}
-        read = {each.name for pattern in _READ_BACK for each in directory.glob(pattern)}
+        read = {each.name for each in directory.iterdir() if _READ_BACK.fullmatch(each.name)}
         faults = [f"{name} is not listed in {manifest.NAME}" for name in sorted(read - listed)]
         try:
             if text := checkpoint.unfinished():
@@ -257,7 +259,7 @@ class Checkpoints:
         """Raises CheckpointError for a state that `TrainingRun.save` does not write."""
         listing = manifest.read(directory)
         try:
-            state = read_json(directory / STATE)
+            state = read_json(directory / STATE, _LARGEST_STATE)
         except (OSError, BrokenDocumentError) as error:
             raise CheckpointError(f"{STATE} cannot be read: {error}") from error
         if not isinstance(state, dict):

@@ -83,9 +83,14 @@ def write_evaluation(
 def read_evaluation(path: Path) -> dict[str, Any] | None:
     """The content that `write_evaluation` wrote; None when the file is missing or damaged."""
     try:
-        content: dict[str, Any] = msgspec.to_builtins(msgspec.convert(read_json(path, LARGEST), _Content))
+        return load_evaluation(path)
     except (OSError, ValueError):
         return None
+
+
+def load_evaluation(path: Path) -> dict[str, Any]:
+    """The content that `write_evaluation` wrote. Raises OSError, and ValueError that says what is wrong with it."""
+    content: dict[str, Any] = msgspec.to_builtins(msgspec.convert(read_json(path, LARGEST), _Content))
     return content
 
 

@@ -33,8 +33,15 @@ def to_plain(config: RunConfig) -> dict[str, Any]:
 
 
 def write_settings(path: Path, config: RunConfig) -> None:
+    """Write the settings. Raises ConfigError for those that could not be read back when the run goes on."""
     header = "# The settings of this run, as they were resolved. Written by the program; changing it has no effect.\n"
     write_durably(path, header + yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True))
+    try:
+        read_tree(path)
+    except ConfigError as error:
+        raise ConfigError(
+            f"these settings cannot be read back, as a run that shall go on later has to: {error}"
+        ) from None
 
 
 def read_settings(path: Path) -> dict[str, Any]:

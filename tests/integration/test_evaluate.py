@@ -6,7 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-from helpers.programs import Finished, run_program
+from helpers.programs import Finished, run_program, small_setup
+
+from prorl_mega.errors import ExitCode
 
 
 def test_an_evaluation_belongs_to_a_step_and_to_its_settings(
@@ -43,3 +45,16 @@ def test_an_evaluation_belongs_to_a_step_and_to_its_settings(
     page = (run / "report.html").read_text()
     assert "evaluation.temperature: 0.6 and 1.0" in page
     assert "not compared" in page
+
+
+def test_a_directory_is_evaluated_and_what_its_configuration_means_nothing_by_is_told(tmp_path: Path) -> None:
+    setup = small_setup(tmp_path)
+    untrained = run_program("prorl_mega.evaluate", setup, "experiment=small", "name=none", "model.weights=random")
+    assert untrained.code == ExitCode.CONFIG, untrained.output
+    assert "there is no policy to evaluate before none has a checkpoint" in untrained.output
+    assert "starting the inference engine" not in untrained.output
+    file = setup / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"strange_field": 3}))
+    finished = run_program("prorl_mega.evaluate", setup, "experiment=small", "name=base", "model.weights=pretrained")
+    assert finished.code == 0, finished.output
+    assert "ignored: strange_field of" in finished.output

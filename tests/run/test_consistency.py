@@ -44,6 +44,32 @@ def test_what_a_run_writes_is_used(run: Path) -> None:
     assert saved.state["controller"]["triggers"]["last_reset"] == forged.RESET
 
 
+def test_the_state_of_a_curriculum_of_a_million_problems_is_read(run: Path) -> None:
+    said: list[str] = []
+    directory = run / "checkpoints" / "step_000010"
+    forged.rewrite(directory, STATE, (directory / STATE).read_text() + " " * (1 << 27))
+    saved = forged.checkpoints(run, said).newest_valid()
+    assert (saved and saved.step, said) == (10, [])
+
+
+@pytest.mark.parametrize(
+    "name", ["note.txt", "note.json", "._state.json", "._policy-tp00-pp00.safetensors", ".DS_Store"]
+)
+def test_what_people_and_systems_put_there_does_not_matter(run: Path, name: str) -> None:
+    (run / "checkpoints" / "step_000010" / name).write_text("x")
+    said: list[str] = []
+    saved = forged.checkpoints(run, said).newest_valid()
+    assert (saved and saved.step, said) == (10, [])
+
+
+@pytest.mark.parametrize("target", ["/etc", "/dev/null", "state.json", "nowhere"])
+def test_a_link_beside_the_files_does_not_matter(run: Path, target: str) -> None:
+    (run / "checkpoints" / "step_000010" / "link").symlink_to(target)
+    said: list[str] = []
+    saved = forged.checkpoints(run, said).newest_valid()
+    assert (saved and saved.step, said) == (10, [])
+
+
 def _raw(text: bytes | str) -> Callable[[Path, str], None]:
     return lambda directory, name: forged.rewrite(directory, name, text)
 

@@ -1,10 +1,13 @@
 """The settings of a run on disk."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prorl_mega.config.schema import RunConfig, TaskConfig, TasksConfig
+from prorl_mega.documents import LARGEST_YAML, MOST_NODES
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.settings import read_tree, to_plain, with_defaults, write_settings
 
@@ -36,6 +39,24 @@ def test_secrets_are_not_written(tmp_path: Path) -> None:
     assert "k-123" not in text
     assert "api_key: (hidden)" in text
     assert "max_tokens: 7" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["0123456789abcdef" * 10, "1" * 200, "1_0:20" * 40, "+" * 150, "\x85\u2028\ufeff", "1:30:30"]
+)
+def test_texts_that_look_like_numbers_are_read_back(tmp_path: Path, text: str) -> None:
+    settings = RunConfig(tasks=TasksConfig(mixture={"easy": TaskConfig(name="sums", options={"x": text})}))
+    write_settings(tmp_path / "config.yaml", settings)
+    assert read_tree(tmp_path / "config.yaml") == to_plain(settings)
+
+
+@pytest.mark.parametrize(
+    "options", [{"x": ["y"] * MOST_NODES}, {"x": "y" * LARGEST_YAML}, {"x": math.inf}, {"x": 10**40}]
+)
+def test_settings_that_could_not_be_read_back_are_refused_at_the_start(tmp_path: Path, options: dict[str, Any]) -> None:
+    settings = RunConfig(tasks=TasksConfig(mixture={"easy": TaskConfig(name="sums", options=options)}))
+    with pytest.raises(ConfigError, match="a run that shall go on later"):
+        write_settings(tmp_path / "config.yaml", settings)
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "a: [", ""])
