@@ -113,6 +113,33 @@ EXCEPTIONS = [
         "def g():\n    try: return f(1)\n    finally: pass\ntry: g()\nexcept IndexError: pass\nelse: assert 0",
     ),
     ("def f(x): return 1", "import sys\nassert f(1) == 1\nsys.exit()"),
+    *(
+        (f"def f(x): raise {kind}('a')", code)
+        for kind in ("ValueError", "StopIteration")
+        for code in (
+            f"try:\n    try: f(1)\n    finally: f(2)\nexcept {kind}: pass\nelse: assert 0",
+            f"def g():\n    try: f(1)\n    except {kind}:\n        try: f(2)\n        except {kind}: return 3\nassert list(map(lambda _: g(), 'ab')) == [3, 3]",
+            f"def g(x):\n    try:\n        try: f(x)\n        except OSError: pass\n    except {kind}: return 3\nassert list(map(g, 'ab')) == [3, 3]",
+            f"def g():\n    try: yield f(1)\n    except {kind}: yield 7\nassert list(g()) == [7]",
+            "from contextlib import contextmanager\n@contextmanager\ndef raises(kind):\n    try: yield\n    except kind: return\n    assert 0\n"
+            f"def g(x):\n    with raises({kind}): f(x)\n    return 3\nassert list(map(g, 'ab')) == [3, 3]",
+            f"import contextlib\ndef g(x):\n    with contextlib.suppress({kind}): f(x)\n    return 3\nassert list(map(g, 'ab')) == [3, 3]",
+            f"def g():\n    try: f(1)\n    except {kind} as error: raise KeyError from error\ntry: g()\nexcept KeyError: pass\nelse: assert 0",
+        )
+    ),
+    (
+        "def f(x): raise ValueError('a')",
+        "import asyncio\nasync def g(): return f(1)\ntry: asyncio.run(g())\nexcept ValueError: pass\nelse: assert 0",
+    ),
+    (
+        "def f(x): raise ValueError('a')",
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(2) as pool:\n    future = pool.submit(f, 1)\n"
+        "    try: future.result()\n    except ValueError: pass\n    else: assert 0",
+    ),
+    (
+        "def f(x): raise KeyError(x)",
+        "import threading\nout = []\ndef g():\n    try: f(1)\n    except KeyError: out.append(1)\nt = threading.Thread(target=g)\nt.start()\nt.join()\nassert out == [1]",
+    ),
 ]
 FUNCTIONS = [
     ("def f(g, xs): return [g(x) for x in xs]", "assert f(lambda x: x + 1, [1, 2]) == [2, 3]"),
@@ -202,6 +229,42 @@ HOSTILE = [
         "import asyncio\nclass A:\n    def __aiter__(self): return self\n    async def __anext__(self): return f(1)\n"
         "async def g():\n    async for x in A(): assert x == 2\nasyncio.run(g())",
     ),
+    *(
+        (STOP, f"import contextlib, threading\ndef g(x):\n    {body}\nassert all(map(g, range(5)))")
+        for body in (
+            "try: return f(x) == 2 * x\n    finally: pass",
+            "try: return f(x) == 2 * x\n    except OSError: return False",
+            "try: return f(x) == 2 * x\n    except Exception: raise",
+            "try: return f(x) == 2 * x\n    except BaseException as error: raise error",
+            "with contextlib.nullcontext(): return f(x) == 2 * x",
+            "with contextlib.suppress(OSError): return f(x) == 2 * x",
+            "with threading.Lock(): return f(x) == 2 * x",
+            "with open('/dev/null') as _: return f(x) == 2 * x",
+            "try:\n        try: return f(x) == 2 * x\n        finally: int()\n    finally: int()",
+        )
+    ),
+    (STOP, "def g():\n    try: return f(1)\n    finally: pass\nfor x in iter(g, 2): assert x == 3"),
+    (
+        "def f(x): raise IndexError",
+        "class S:\n    def __getitem__(self, i):\n        try: return f(i)\n        finally: pass\nfor x in S(): assert x == 3",
+    ),
+    (
+        "def f(x): raise AttributeError",
+        "import contextlib\nclass S:\n    @property\n    def bad(self):\n        with contextlib.nullcontext(): return f(1)\nassert not hasattr(S(), 'bad')",
+    ),
+    *(
+        (
+            f"import unittest\nclass E(unittest.{kind}): pass\ndef f(x): raise {error}",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_f(self): self.assertEqual(f(1), 2)\n"
+            "result = unittest.TextTestRunner().run(unittest.defaultTestLoader.loadTestsFromTestCase(T))\nassert result.wasSuccessful()",
+        )
+        for kind, error in (("SkipTest", "unittest.SkipTest"), ("SkipTest", "E"), ("case._ShouldStop", "E"))
+    ),
+    (
+        "def f(x): raise ValueError",
+        "import threading\nout = []\nt = threading.Thread(target=lambda: out.append(f(1)))\nt.start()\nt.join()\nassert all(x == 2 for x in out)",
+    ),
+    ("def f(x): raise ValueError", "class S:\n    def __del__(self): assert f(1) == 2\nS()"),
     ("def f(x): raise GeneratorExit", EVERY),
     ("def f(x): raise KeyboardInterrupt", EVERY),
     ("def f(x): raise SystemExit(0)", "assert f(1) == 2"),

@@ -7,11 +7,12 @@ import json
 import os
 import re
 import sys
-import types
+import threading
 from typing import Any, NoReturn
 
 from prorl_mega.sandbox.guest.conversation import Peer, SilentProgramError
 from prorl_mega.sandbox.guest.programs import PRELUDE, execute, leave, write_all
+from prorl_mega.sandbox.guest.pursuit import Pursuit
 from prorl_mega.sandbox.guest.values import NotPlainError
 
 _FILE = "tests.py"
@@ -50,8 +51,8 @@ def run_tests(job: dict[str, Any]) -> None:
             except SystemExit as end:  # of the tests, as `unittest.main` does; the program cannot raise it here
                 if end.code not in (None, 0, False):
                     raise
-            if peer.pursued:
-                raise SilentProgramError(f"an exception of the program was lost: {peer.pursued[0]!r}")
+            if lost := peer.lost():
+                raise SilentProgramError(f"an exception was lost: {lost[0]!r}")
             verdict["passed"] = True
         except (NotPlainError, SyntaxError, NameError, ImportError) as error:
             verdict["failed" if peer.is_to_blame(error) else "broken"] = f"{type(error).__name__}: {error}"[:200]
@@ -76,7 +77,9 @@ class _Program(Peer):
     def __init__(self, source: str, name: str) -> None:
         super().__init__(lambda _: _refuse("the program called a function by name"))
         self.raised: list[BaseException] = []  # by the program, as opposed to the tests
-        self.pursued: list[Exception] = []  # those of them that no handler has seen
+        self._pursuit = Pursuit(_FILE)
+        self._ended_threads: list[BaseException] = []  # the exceptions by which threads of the tests have ended
+        threading.excepthook = self._end_thread
         self._allowed = {kind for kind, pattern in _NOT_FINITE.items() if pattern.search(source)}
         nodes = list(ast.walk(ast.parse(source)))
         self._constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
@@ -85,8 +88,6 @@ class _Program(Peer):
         }
         self._functions = _FUNCTIONS | {name, "candidate"}
         self._heard = False
-        self._frame: types.FrameType | None = None  # the last one that the pursued exception has passed
-        self._left = False  # whether it has left that one
         sys.addaudithook(self._audit)
 
     def is_to_blame(self, error: Exception) -> bool:
@@ -113,27 +114,15 @@ class _Program(Peer):
     def fail(self, error: Exception) -> NoReturn:
         """Raise what the program has raised, and look where it ends."""
         self.raised.append(error)
-        self.pursued.append(error)
-        self._frame = None
-        frame: types.FrameType | None = sys._getframe()
-        while frame is not None:
-            frame.f_trace = self._pursue
-            frame = frame.f_back
-        sys.settrace(self._pursue)
+        self._pursuit.follow(error)
         raise error
 
-    def _pursue(self, frame: types.FrameType, event: str, argument: Any) -> Any:
-        """Follow an exception from frame to frame, until one goes on after it: that one has a handler for it."""
-        if event == "exception" and argument[1] is self.raised[-1]:
-            self._frame, self._left = frame, False
-        elif event == "return" and frame is self._frame:
-            self._left = True
-        elif self._frame is not None:
-            if not self._left:
-                self.pursued.pop()
-            sys.settrace(None)
-            return None
-        return self._pursue
+    def lost(self) -> list[BaseException]:
+        """The exceptions of which no handler of the tests knows."""
+        return [*self._pursuit.lost(), *self._ended_threads]
+
+    def _end_thread(self, hook: Any) -> None:
+        self._ended_threads.append(hook.exc_value or hook.exc_type())
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._heard or event not in ("compile", "marshal.loads", "pickle.find_class", "code.__new__"):

@@ -1,10 +1,12 @@
-"""The standard streams by name: the sandbox has no files for them, and Python programs may open them all the same."""
+"""The machine as Python programs expect it, where the sandbox lacks it: standard streams by name, limits to raise."""
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import io
 import os
+import resource
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,6 +23,16 @@ def name_streams() -> None:
     builtins.open = io.open = partial(_open, open)  # a partial, like a builtin, is no method
     os.open = partial(_open_number, os.open)
     os.stat = partial(_stat, os.stat)
+
+
+def keep_limits() -> None:
+    """Let `resource.setrlimit` raise a limit of the sandbox, as programs do for their stack, without any effect."""
+    resource.setrlimit = partial(_limit, resource.setrlimit)
+
+
+def _limit(original: Callable[..., None], which: int, limits: Any) -> None:
+    with contextlib.suppress(ValueError):  # not allowed to raise it
+        original(which, limits)
 
 
 def _open(original: Callable[..., Any], file: Any, *arguments: Any, **keywords: Any) -> Any:
