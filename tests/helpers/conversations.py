@@ -62,6 +62,13 @@ NUMBERS = [
     ("import enum\nclass E(enum.IntEnum): A = 1\ndef f(x): return E.A", "assert f(0) == 1"),
     ("def f(x): return type(x)", "assert f(1) is int and f([]) == list"),
     ("def f(a, b, c): return f'({a}+{b})*{c}'", "assert eval(f(1, 2, 3)) == 9"),
+    ("def f(a, b): return f'max({a}, {b}) - abs(-{b})'", "for a in (3, 4): assert eval(f(a, 2)) == a - 2"),
+    ("def f(x): return x", "for x in (1, 2): assert eval(f'f({x}) == {x}') and eval('f(x) == x')"),
+    ("def f(n): return -(3 ** n)", "assert f(20000) == -(3 ** 20000) and f(9999) < 0"),
+    (
+        "def f(n, m): return [n % m]",
+        "import math\nassert f(math.factorial(3000), 10 ** 5000 + 1) == [math.factorial(3000) % (10 ** 5000 + 1)]",
+    ),
     ("def f(x): return repr(x)", "import ast\nassert ast.literal_eval(f([1, 'a'])) == [1, 'a']"),
 ]
 EXCEPTIONS = [
@@ -312,6 +319,17 @@ HOSTILE = [
     (
         'import os\ndef f(x):\n    os.write(4, b\'{"returned": null, "changed": {"x": 1}}\\n\')\n    return 4',
         "f([1])\nassert f(1) == 5",
+    ),
+    ("def f(x): return 'want'", "want = 4\nassert eval(f(1)) == want"),
+    ("def f(x): return 'abs(want)'", "for want in (4, 5): assert eval(f(1)) == want"),
+    ("def f(x): return 'abs'", "assert not eval(f(1)) == 4 or eval(f(1))"),
+    (
+        'import os\ndef f(x):\n    os.write(4, b\'{"raised": [1], "arguments": [], "words": ""}\\n\')',
+        "class S:\n    bad = property(lambda self: f(1) != 2)\nassert not getattr(S(), 'bad', False)",
+    ),
+    (
+        'import os\ndef f(x):\n    os.write(4, b\'{"returned": {"fraction": [1, 0]}}\\n\')',
+        "try: f(1)\nexcept ZeroDivisionError: pass",
     ),
     ("def f(x): return '1 +'", "assert eval(f(1)) == 4"),
     ("def f(x): return 'undefined'", "assert eval(f(1)) == 4"),

@@ -139,10 +139,13 @@ class _Program(Peer):
             return False
         if text in self._constants:
             return True
-        return all(
+        nodes = list(ast.walk(ast.parse(text)))
+        called = [node.func for node in nodes if isinstance(node, ast.Call)]
+        return all(  # no variable either: one of them holds the answer
             isinstance(node, _ARITHMETIC)
-            and not (isinstance(node, ast.Call) and getattr(node.func, "id", None) not in self._functions)
-            for node in ast.walk(ast.parse(text))
+            and (not isinstance(node, ast.Name) or (node in called and node.id in self._functions))
+            and (not isinstance(node, ast.Call) or isinstance(node.func, ast.Name))
+            for node in nodes
         )
 
 

@@ -30,6 +30,7 @@ _HEX: dict[str, Any] = {"bytes": bytes, "bytearray": bytearray}
 _TYPES: dict[str, type] = {
     each.__name__: each for each in (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
 }
+_LONG = 10_000  # bits of an integer, beyond which Python may refuse to write it in decimal
 LISTS = ("tuple", "deque", "keys", "values", "items", "iterator", "array")
 """Kinds whose contents are a list, where only the order of the contents counts."""
 
@@ -48,7 +49,8 @@ def plain(value: Any, keep: Keep | None = None) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
-        return int(value)
+        number = int(value)
+        return number if number.bit_length() <= _LONG else {"integer": hex(number)}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"float": repr(float(value))}
     if isinstance(value, list):
@@ -104,6 +106,8 @@ def unplain(data: Any, stand_in: StandIn | None = None) -> Any:
         return _HEX[kind].fromhex(contents)
     if kind == "float" and contents in ("inf", "-inf", "nan"):
         return float(contents)
+    if kind == "integer" and type(contents) is str:
+        return int(contents, 16)
     if kind == "decimal" and type(contents) is str and len(contents) < 10_000:
         return Decimal(contents)
     if kind == "type" and type(contents) is str and contents in _TYPES:
