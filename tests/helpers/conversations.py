@@ -192,7 +192,20 @@ IN_PLACE = [
     ("def f(xs, *, by): xs[:] = [x * by for x in xs]", "a = [1]\nf(xs=a, by=2)\nassert a == [2]"),
     ("def f(b): b.reverse()", "b = bytearray(b'ab')\nf(b)\nassert b == b'ba'"),
 ]
-HONEST = [*ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE]
+UNITTEST = "import unittest\nclass T(unittest.TestCase):\n    def test_f(self): self.assertEqual(f(1), 2)\n"
+GUARD = "if __name__ == '__main__':\n    "
+RUNS = [
+    *(
+        ("def f(x): return x + 1", UNITTEST + run)
+        for run in ("unittest.main()", GUARD + "unittest.main()", "unittest.main(argv=['x'], exit=False)")
+    ),
+    ("def f(x): return 2 * x", "def test():\n    assert f(1) == 2\n" + GUARD + "test()"),
+    (
+        "def f(x): return 2 * x",
+        "import sys\ndef main():\n    assert f(1) == 2\n    return 0\n" + GUARD + "sys.exit(main())",
+    ),
+]
+HONEST = [*RUNS, *ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE]
 
 EVERY = "assert all(map(lambda x: f(x) == 2 * x, range(5)))"
 STOP = "def f(x): raise StopIteration"
@@ -272,6 +285,8 @@ HOSTILE = [
         "import threading\nout = []\nt = threading.Thread(target=lambda: out.append(f(1)))\nt.start()\nt.join()\nassert all(x == 2 for x in out)",
     ),
     ("def f(x): raise ValueError", "class S:\n    def __del__(self): assert f(1) == 2\nS()"),
+    *(("def f(x): return x", code) for _, code in RUNS),
+    ("import unittest\ndef f(x): raise unittest.SkipTest", UNITTEST + "unittest.main()"),
     ("def f(x): raise GeneratorExit", EVERY),
     ("def f(x): raise KeyboardInterrupt", EVERY),
     ("def f(x): raise SystemExit(0)", "assert f(1) == 2"),

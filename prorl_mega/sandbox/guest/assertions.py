@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import types
 from typing import Any, NoReturn
 
 from prorl_mega.sandbox.guest.conversation import Peer, SilentProgramError
@@ -40,8 +41,10 @@ def run_tests(job: dict[str, Any]) -> None:
     os.close(0)
 
     def judge() -> None:
-        namespace: dict[str, Any] = {"__name__": "tests"}
+        sys.modules["__main__"] = module = types.ModuleType("__main__")  # where `unittest.main` looks for tests
+        namespace = module.__dict__
         execute(PRELUDE, "prelude.py", namespace)
+        unsuccessful = _watched_results() if "unittest" in source else []
         namespace[name] = peer.function(name)
         try:
             try:
@@ -51,9 +54,10 @@ def run_tests(job: dict[str, Any]) -> None:
             except SystemExit as end:  # of the tests, as `unittest.main` does; the program cannot raise it here
                 if end.code not in (None, 0, False):
                     raise
+            assert not unsuccessful, "a test case failed"
             if lost := peer.lost():
                 raise SilentProgramError(f"an exception was lost: {lost[0]!r}")
-            verdict["passed"] = True
+            verdict.update({"passed": True} if peer.heard else {"broken": "it never asks the program"})
         except (NotPlainError, SyntaxError, NameError, ImportError) as error:
             verdict["failed" if peer.is_to_blame(error) else "broken"] = f"{type(error).__name__}: {error}"[:200]
         except BaseException as error:
@@ -63,6 +67,20 @@ def run_tests(job: dict[str, Any]) -> None:
         write_all(1, "\n" + json.dumps(verdict))
 
     leave(judge, wait=False)
+
+
+def _watched_results() -> list[Any]:
+    """A list that will have the results of `unittest` with failures in them, which the tests may not look at."""
+    unittest = __import__("unittest")  # takes long, and few tests need it
+    ask, unsuccessful = unittest.TestResult.wasSuccessful, []
+
+    def was_successful(result: Any) -> bool:
+        if not ask(result):
+            unsuccessful.append(result)
+        return bool(ask(result))
+
+    unittest.TestResult.wasSuccessful = was_successful  # every runner asks
+    return unsuccessful
 
 
 class _Program(Peer):
@@ -87,7 +105,7 @@ class _Program(Peer):
             node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del)
         }
         self._functions = _FUNCTIONS | {name, "candidate"}
-        self._heard = False
+        self.heard = False
         sys.addaudithook(self._audit)
 
     def is_to_blame(self, error: Exception) -> bool:
@@ -96,12 +114,12 @@ class _Program(Peer):
         while place is not None and place.tb_next is not None:
             place = place.tb_next
         evaluated = place is not None and place.tb_frame.f_code.co_filename == "<string>"
-        misspelt = isinstance(error, SyntaxError) and self._heard  # the tests are complete and compiled by then
+        misspelt = isinstance(error, SyntaxError) and self.heard  # the tests are complete and compiled by then
         left_out = isinstance(error, NameError) and error.name in self._assigned  # by a loop without a round, say
         return any(error is each for each in self.raised) or evaluated or misspelt or left_out
 
     def load(self, line: bytes) -> Any:
-        self._heard = True
+        self.heard = True
         return json.loads(line, object_hook=self._finite, parse_constant=_refuse)
 
     def _finite(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +143,7 @@ class _Program(Peer):
         self._ended_threads.append(hook.exc_value or hook.exc_type())
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._heard or event not in ("compile", "marshal.loads", "pickle.find_class", "code.__new__"):
+        if not self.heard or event not in ("compile", "marshal.loads", "pickle.find_class", "code.__new__"):
             return
         if sys._getframe(1).f_code.co_filename not in (_FILE, Peer.__init__.__code__.co_filename):
             return  # the standard library's own texts
