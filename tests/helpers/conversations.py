@@ -58,6 +58,14 @@ NUMBERS = [
     ("def f(x): return float('inf') if x else -float('inf')", "assert f(1) == float('inf') and f(0) == float('-inf')"),
     ("import math\ndef f(x): return [math.inf, x]", "assert f(1) == [float('infinity'), 1]"),
     ("def f(x): return 3 + 4j", "assert f(1) == 3 + 4j and abs(f(1)) == 5"),
+    (
+        "from datetime import *\ndef f(*d): return {'a': [date(*d), datetime(*d, 5), time(5, tzinfo=timezone.utc)]}",
+        "from datetime import *\nassert f(2024, 2, 29) == {'a': [date(2024, 2, 29), datetime(2024, 2, 29, 5), time(5, tzinfo=timezone.utc)]}",
+    ),
+    (
+        "def f(a, b): return (a - b, a + (a - b))",
+        "import datetime as d\nassert f(d.date(2024, 3, 1), d.date(2023, 3, 1)) == (d.timedelta(366), d.date(2025, 3, 2)) and f(d.datetime(2024, 1, 1, 2), d.datetime(2024, 1, 1))[0].seconds == 7200",
+    ),
     ("def f(x): return bytearray(x)", "assert f(b'ab') == b'ab'"),
     ("import enum\nclass E(enum.IntEnum): A = 1\ndef f(x): return E.A", "assert f(0) == 1"),
     ("def f(x): return type(x)", "assert f(1) is int and f([]) == list"),
@@ -345,6 +353,10 @@ HOSTILE = [
     (
         'import os\ndef f(x):\n    os.write(4, b\'{"returned": {"fraction": [1, 0]}}\\n\')',
         "try: f(1)\nexcept ZeroDivisionError: pass",
+    ),
+    (
+        "import datetime\nclass D(datetime.date):\n    __eq__ = lambda s, o: True\n    isoformat = lambda s: '2024-03-02'\ndef f(x): return D(2024, 3, 1)",
+        "import datetime\nassert f(1) == datetime.date(2024, 3, 2)",
     ),
     ("def f(x): return '1 +'", "assert eval(f(1)) == 4"),
     ("def f(x): return 'undefined'", "assert eval(f(1)) == 4"),

@@ -1,9 +1,8 @@
-"""The machine as Python programs expect it, where the sandbox lacks it: standard streams by name, limits to raise."""
+"""Standard streams by name, and a stack to enlarge: Python programs expect them, and the sandbox has neither."""
 
 from __future__ import annotations
 
 import builtins
-import contextlib
 import io
 import os
 import resource
@@ -25,14 +24,17 @@ def name_streams() -> None:
     os.stat = partial(_stat, os.stat)
 
 
-def keep_limits() -> None:
-    """Let `resource.setrlimit` raise a limit of the sandbox, as programs do for their stack, without any effect."""
+def keep_stack() -> None:
+    """Let `resource.setrlimit` enlarge the stack beyond what the sandbox allows, without any effect."""
     resource.setrlimit = partial(_limit, resource.setrlimit)
 
 
 def _limit(original: Callable[..., None], which: int, limits: Any) -> None:
-    with contextlib.suppress(ValueError):  # not allowed to raise it
+    try:
         original(which, limits)
+    except ValueError:
+        if which != resource.RLIMIT_STACK:
+            raise
 
 
 def _open(original: Callable[..., Any], file: Any, *arguments: Any, **keywords: Any) -> Any:
