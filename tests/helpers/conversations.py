@@ -58,10 +58,25 @@ NUMBERS = [
     ("def f(x): return float('inf') if x else -float('inf')", "assert f(1) == float('inf') and f(0) == float('-inf')"),
     ("import math\ndef f(x): return [math.inf, x]", "assert f(1) == [float('infinity'), 1]"),
     ("def f(x): return 3 + 4j", "assert f(1) == 3 + 4j and abs(f(1)) == 5"),
+    (
+        "from datetime import *\ndef f(*d): return {'a': [date(*d), datetime(*d, 5), time(5, tzinfo=timezone.utc)]}",
+        "from datetime import *\nassert f(2024, 2, 29) == {'a': [date(2024, 2, 29), datetime(2024, 2, 29, 5), time(5, tzinfo=timezone.utc)]}",
+    ),
+    (
+        "def f(a, b): return (a - b, a + (a - b))",
+        "import datetime as d\nassert f(d.date(2024, 3, 1), d.date(2023, 3, 1)) == (d.timedelta(366), d.date(2025, 3, 2)) and f(d.datetime(2024, 1, 1, 2), d.datetime(2024, 1, 1))[0].seconds == 7200",
+    ),
     ("def f(x): return bytearray(x)", "assert f(b'ab') == b'ab'"),
     ("import enum\nclass E(enum.IntEnum): A = 1\ndef f(x): return E.A", "assert f(0) == 1"),
     ("def f(x): return type(x)", "assert f(1) is int and f([]) == list"),
     ("def f(a, b, c): return f'({a}+{b})*{c}'", "assert eval(f(1, 2, 3)) == 9"),
+    ("def f(a, b): return f'max({a}, {b}) - abs(-{b})'", "for a in (3, 4): assert eval(f(a, 2)) == a - 2"),
+    ("def f(x): return x", "for x in (1, 2): assert eval(f'f({x}) == {x}') and eval('f(x) == x')"),
+    ("def f(n): return -(3 ** n)", "assert f(20000) == -(3 ** 20000) and f(9999) < 0"),
+    (
+        "def f(n, m): return [n % m]",
+        "import math\nassert f(math.factorial(3000), 10 ** 5000 + 1) == [math.factorial(3000) % (10 ** 5000 + 1)]",
+    ),
     ("def f(x): return repr(x)", "import ast\nassert ast.literal_eval(f([1, 'a'])) == [1, 'a']"),
 ]
 EXCEPTIONS = [
@@ -113,6 +128,33 @@ EXCEPTIONS = [
         "def g():\n    try: return f(1)\n    finally: pass\ntry: g()\nexcept IndexError: pass\nelse: assert 0",
     ),
     ("def f(x): return 1", "import sys\nassert f(1) == 1\nsys.exit()"),
+    *(
+        (f"def f(x): raise {kind}('a')", code)
+        for kind in ("ValueError", "StopIteration")
+        for code in (
+            f"try:\n    try: f(1)\n    finally: f(2)\nexcept {kind}: pass\nelse: assert 0",
+            f"def g():\n    try: f(1)\n    except {kind}:\n        try: f(2)\n        except {kind}: return 3\nassert list(map(lambda _: g(), 'ab')) == [3, 3]",
+            f"def g(x):\n    try:\n        try: f(x)\n        except OSError: pass\n    except {kind}: return 3\nassert list(map(g, 'ab')) == [3, 3]",
+            f"def g():\n    try: yield f(1)\n    except {kind}: yield 7\nassert list(g()) == [7]",
+            "from contextlib import contextmanager\n@contextmanager\ndef raises(kind):\n    try: yield\n    except kind: return\n    assert 0\n"
+            f"def g(x):\n    with raises({kind}): f(x)\n    return 3\nassert list(map(g, 'ab')) == [3, 3]",
+            f"import contextlib\ndef g(x):\n    with contextlib.suppress({kind}): f(x)\n    return 3\nassert list(map(g, 'ab')) == [3, 3]",
+            f"def g():\n    try: f(1)\n    except {kind} as error: raise KeyError from error\ntry: g()\nexcept KeyError: pass\nelse: assert 0",
+        )
+    ),
+    (
+        "def f(x): raise ValueError('a')",
+        "import asyncio\nasync def g(): return f(1)\ntry: asyncio.run(g())\nexcept ValueError: pass\nelse: assert 0",
+    ),
+    (
+        "def f(x): raise ValueError('a')",
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(2) as pool:\n    future = pool.submit(f, 1)\n"
+        "    try: future.result()\n    except ValueError: pass\n    else: assert 0",
+    ),
+    (
+        "def f(x): raise KeyError(x)",
+        "import threading\nout = []\ndef g():\n    try: f(1)\n    except KeyError: out.append(1)\nt = threading.Thread(target=g)\nt.start()\nt.join()\nassert out == [1]",
+    ),
 ]
 FUNCTIONS = [
     ("def f(g, xs): return [g(x) for x in xs]", "assert f(lambda x: x + 1, [1, 2]) == [2, 3]"),
@@ -158,7 +200,20 @@ IN_PLACE = [
     ("def f(xs, *, by): xs[:] = [x * by for x in xs]", "a = [1]\nf(xs=a, by=2)\nassert a == [2]"),
     ("def f(b): b.reverse()", "b = bytearray(b'ab')\nf(b)\nassert b == b'ba'"),
 ]
-HONEST = [*ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE]
+UNITTEST = "import unittest\nclass T(unittest.TestCase):\n    def test_f(self): self.assertEqual(f(1), 2)\n"
+GUARD = "if __name__ == '__main__':\n    "
+RUNS = [
+    *(
+        ("def f(x): return x + 1", UNITTEST + run)
+        for run in ("unittest.main()", GUARD + "unittest.main()", "unittest.main(argv=['x'], exit=False)")
+    ),
+    ("def f(x): return 2 * x", "def test():\n    assert f(1) == 2\n" + GUARD + "test()"),
+    (
+        "def f(x): return 2 * x",
+        "import sys\ndef main():\n    assert f(1) == 2\n    return 0\n" + GUARD + "sys.exit(main())",
+    ),
+]
+HONEST = [*RUNS, *ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE]
 
 EVERY = "assert all(map(lambda x: f(x) == 2 * x, range(5)))"
 STOP = "def f(x): raise StopIteration"
@@ -202,6 +257,44 @@ HOSTILE = [
         "import asyncio\nclass A:\n    def __aiter__(self): return self\n    async def __anext__(self): return f(1)\n"
         "async def g():\n    async for x in A(): assert x == 2\nasyncio.run(g())",
     ),
+    *(
+        (STOP, f"import contextlib, threading\ndef g(x):\n    {body}\nassert all(map(g, range(5)))")
+        for body in (
+            "try: return f(x) == 2 * x\n    finally: pass",
+            "try: return f(x) == 2 * x\n    except OSError: return False",
+            "try: return f(x) == 2 * x\n    except Exception: raise",
+            "try: return f(x) == 2 * x\n    except BaseException as error: raise error",
+            "with contextlib.nullcontext(): return f(x) == 2 * x",
+            "with contextlib.suppress(OSError): return f(x) == 2 * x",
+            "with threading.Lock(): return f(x) == 2 * x",
+            "with open('/dev/null') as _: return f(x) == 2 * x",
+            "try:\n        try: return f(x) == 2 * x\n        finally: int()\n    finally: int()",
+        )
+    ),
+    (STOP, "def g():\n    try: return f(1)\n    finally: pass\nfor x in iter(g, 2): assert x == 3"),
+    (
+        "def f(x): raise IndexError",
+        "class S:\n    def __getitem__(self, i):\n        try: return f(i)\n        finally: pass\nfor x in S(): assert x == 3",
+    ),
+    (
+        "def f(x): raise AttributeError",
+        "import contextlib\nclass S:\n    @property\n    def bad(self):\n        with contextlib.nullcontext(): return f(1)\nassert not hasattr(S(), 'bad')",
+    ),
+    *(
+        (
+            f"import unittest\nclass E(unittest.{kind}): pass\ndef f(x): raise {error}",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_f(self): self.assertEqual(f(1), 2)\n"
+            "result = unittest.TextTestRunner().run(unittest.defaultTestLoader.loadTestsFromTestCase(T))\nassert result.wasSuccessful()",
+        )
+        for kind, error in (("SkipTest", "unittest.SkipTest"), ("SkipTest", "E"), ("case._ShouldStop", "E"))
+    ),
+    (
+        "def f(x): raise ValueError",
+        "import threading\nout = []\nt = threading.Thread(target=lambda: out.append(f(1)))\nt.start()\nt.join()\nassert all(x == 2 for x in out)",
+    ),
+    ("def f(x): raise ValueError", "class S:\n    def __del__(self): assert f(1) == 2\nS()"),
+    *(("def f(x): return x", code) for _, code in RUNS),
+    ("import unittest\ndef f(x): raise unittest.SkipTest", UNITTEST + "unittest.main()"),
     ("def f(x): raise GeneratorExit", EVERY),
     ("def f(x): raise KeyboardInterrupt", EVERY),
     ("def f(x): raise SystemExit(0)", "assert f(1) == 2"),
@@ -249,6 +342,21 @@ HOSTILE = [
     (
         'import os\ndef f(x):\n    os.write(4, b\'{"returned": null, "changed": {"x": 1}}\\n\')\n    return 4',
         "f([1])\nassert f(1) == 5",
+    ),
+    ("def f(x): return 'want'", "want = 4\nassert eval(f(1)) == want"),
+    ("def f(x): return 'abs(want)'", "for want in (4, 5): assert eval(f(1)) == want"),
+    ("def f(x): return 'abs'", "assert not eval(f(1)) == 4 or eval(f(1))"),
+    (
+        'import os\ndef f(x):\n    os.write(4, b\'{"raised": [1], "arguments": [], "words": ""}\\n\')',
+        "class S:\n    bad = property(lambda self: f(1) != 2)\nassert not getattr(S(), 'bad', False)",
+    ),
+    (
+        'import os\ndef f(x):\n    os.write(4, b\'{"returned": {"fraction": [1, 0]}}\\n\')',
+        "try: f(1)\nexcept ZeroDivisionError: pass",
+    ),
+    (
+        "import datetime\nclass D(datetime.date):\n    __eq__ = lambda s, o: True\n    isoformat = lambda s: '2024-03-02'\ndef f(x): return D(2024, 3, 1)",
+        "import datetime\nassert f(1) == datetime.date(2024, 3, 2)",
     ),
     ("def f(x): return '1 +'", "assert eval(f(1)) == 4"),
     ("def f(x): return 'undefined'", "assert eval(f(1)) == 4"),

@@ -36,6 +36,42 @@ SCRIPTS = [  # source, standard input, standard output
     ("print(open(0).read(), end='')", "a\n", "a\n"),
     ("try: open('/nowhere')\nexcept FileNotFoundError: print('no')", "", "no\n"),
     ("s = '''</think>'''\nprint(s)", "", "</think>\n"),
+    (
+        "import sys, threading\nsys.setrecursionlimit(10 ** 7)\nthreading.stack_size(64 << 20)\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)\nthreading.Thread(target=lambda: print(f(100000))).start()",
+        "",
+        "100000\n",
+    ),
+    (
+        "import sys\nsys.setrecursionlimit(10 ** 6)\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)\nprint(f(100000))",
+        "",
+        "100000\n",
+    ),
+    (
+        "import io, os\ninput = io.BytesIO(os.read(0, os.fstat(0).st_size)).readline\nprint(sum(int(input()) for _ in range(int(input()))))",
+        "2\n3\n4\n",
+        "7\n",
+    ),
+    ("n, *rest = open(0)\nprint(int(n) + len(rest))", "1\na\nb", "3\n"),
+    ("import sys\nprint(sum(map(int, sys.stdin.buffer.read().split())))", " ".join(["1"] * 300_000), "300000\n"),
+    ("print(*range(100000), sep='\\n')", "", "".join(f"{i}\n" for i in range(100_000))),
+    ("import sys\nprint('a')\nsys.stdout.close()", "", "a\n"),
+    ("import sys\nwith sys.stdout as out: out.write('a\\n')", "", "a\n"),
+    ("import sys\nprint('a')\nsys.stdout = None", "", "a\n"),
+    ("import sys\nsys.stderr.close()\nprint('a')", "", "a\n"),
+    ("import sys\nsys.stderr = None\nprint('a')", "", "a\n"),
+    ("import os, sys\nsys.stderr = open(os.devnull, 'w')\nprint('x', file=sys.stderr)\nprint('a')", "", "a\n"),
+    ("with open('/dev/null', 'wb') as f: print(f.write(b'x'))", "", "1\n"),
+    ("from resource import *\nsetrlimit(RLIMIT_STACK, (RLIM_INFINITY, RLIM_INFINITY))\nprint('a')", "", "a\n"),
+    (
+        "import resource\nresource.setrlimit(resource.RLIMIT_STACK, (1 << 29, resource.RLIM_INFINITY))\nprint('a')",
+        "",
+        "a\n",
+    ),
+    (
+        "import resource, sys\nresource.setrlimit(resource.RLIMIT_NOFILE, [9, 9])\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))",
+        "",
+        "(9, 9)\n",
+    ),
 ]
 
 CALLS = [  # source, arguments, expected
@@ -71,6 +107,8 @@ CALLS = [  # source, arguments, expected
     ("import os\ndef f(x): return os.path.isabs(__file__)", [0], True),
 ]
 WRONG_CALLS = [
+    *(("def f(x): return None", [value], value) for value in (5, 0.5, "abc", True)),
+    ("def f(x): x += 1", [5], 6),
     ("def f(x): return 0", [1], 1e-9),
     ("def f(x): return 1e-9", [1], 0.0),
     ("def f(x): return 2e-7", [1], 1e-7),

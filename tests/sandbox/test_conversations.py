@@ -36,3 +36,10 @@ def test_hostile_programs_fail(sandbox: Sandbox) -> None:
 
 def _judge(sandbox: Sandbox, source: str, code: str) -> cases.Judgement:
     return cases.judge({"function": "f", "code": code}, source, sandbox, LIMITS, 1e-6)
+
+
+def test_tests_that_never_ask_are_broken(sandbox: Sandbox) -> None:
+    for code in ("assert 1 + 1 == 2", "assert callable(f)", "for x in []: assert f(x) == 2"):
+        verdict = _judge(sandbox, "def f(x): return 2", code)
+        assert (verdict.passed, verdict.ending) == (False, Ending.INFRA_ERROR)
+        assert "never asks" in verdict.detail

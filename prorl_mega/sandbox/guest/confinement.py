@@ -55,7 +55,7 @@ def _seccomp(filter_bytes: bytes) -> None:
 
 
 def restrict_files(readable: list[str]) -> None:
-    """Forbid everything that Landlock controls, except reading below these paths."""
+    """Forbid everything that Landlock controls, except reading below these paths, and writing to nowhere."""
     version = libc.syscall(444, None, ctypes.c_size_t(0), 1)
     check("landlock", version)
     files = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
@@ -66,6 +66,7 @@ def restrict_files(readable: list[str]) -> None:
     for path in readable:
         descriptor = os.open(path, os.O_PATH)
         access = 13 if os.path.isdir(path) else 5  # read files and directories, execute
+        access |= 2 * (path == os.devnull)  # write
         rule = ctypes.create_string_buffer(struct.pack("<Qi", access, descriptor))
         check("landlock", libc.syscall(445, rules, 1, rule, 0))
         os.close(descriptor)

@@ -1,10 +1,11 @@
-"""The standard streams by name: the sandbox has no files for them, and Python programs may open them all the same."""
+"""Standard streams by name, and a stack to enlarge: Python programs expect them, and the sandbox has neither."""
 
 from __future__ import annotations
 
 import builtins
 import io
 import os
+import resource
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,6 +22,19 @@ def name_streams() -> None:
     builtins.open = io.open = partial(_open, open)  # a partial, like a builtin, is no method
     os.open = partial(_open_number, os.open)
     os.stat = partial(_stat, os.stat)
+
+
+def keep_stack() -> None:
+    """Let `resource.setrlimit` enlarge the stack beyond what the sandbox allows, without any effect."""
+    resource.setrlimit = partial(_limit, resource.setrlimit)
+
+
+def _limit(original: Callable[..., None], which: int, limits: Any) -> None:
+    try:
+        original(which, limits)
+    except ValueError:
+        if which != resource.RLIMIT_STACK:
+            raise
 
 
 def _open(original: Callable[..., Any], file: Any, *arguments: Any, **keywords: Any) -> Any:

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from prorl_mega.sandbox.guest.assertions import run_tests
 from prorl_mega.sandbox.guest.confinement import check, confine, libc, restrict_files
 from prorl_mega.sandbox.guest.conversation import serve_calls
-from prorl_mega.sandbox.guest.devices import name_streams
+from prorl_mega.sandbox.guest.devices import keep_stack, name_streams
 from prorl_mega.sandbox.guest.programs import PRELUDE, RESULT, execute, run_call, run_compiler, run_script
 
 _PROGRAM, _READY = 3, 5  # descriptors of a child, next to 0, 1 and 2 and `RESULT`
@@ -42,6 +42,7 @@ def main() -> NoReturn:
     execute(PRELUDE, "prelude.py", namespace)
     for module in ("decimal", "fractions", "io", "queue", "statistics", "datetime", "time", "array", "cmath"):
         __import__(module)
+    keep_stack()
     name_streams()  # before packages take note of `open`
     _import_packages(**configuration.get("packages", {}))
     if configuration["landlock"]:

@@ -45,7 +45,7 @@ def run_call(job: dict[str, Any]) -> None:
         function = find_function(define(job["source"]), job["function"])
         arguments = unplain(job["arguments"])
         reply = {"returned": plain(function(*arguments))}
-        if reply["returned"] is None and arguments:
+        if reply["returned"] is None and arguments and isinstance(arguments[0], list | dict):  # which can be changed
             reply["changed"] = plain(arguments[0])
         write_all(RESULT, json.dumps(reply))
 
@@ -106,7 +106,8 @@ def leave(work: Callable[[], None], *, wait: bool) -> NoReturn:
             atexit._run_exitfuncs()
             _flush_all()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
     except MemoryError:
         code = MEMORY_STATUS
     except BaseException as error:

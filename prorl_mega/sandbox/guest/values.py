@@ -7,6 +7,7 @@ other process makes a stand-in for the number.
 from __future__ import annotations
 
 import collections
+import datetime
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -26,10 +27,12 @@ _VIEWS: dict[str, tuple[Any, Callable[[list[Any]], Any]]] = {
     "set": (set, set),
     "frozenset": (frozenset, frozenset),
 }
+_DATES: dict[str, Any] = {"datetime": datetime.datetime, "date": datetime.date, "time": datetime.time}
 _HEX: dict[str, Any] = {"bytes": bytes, "bytearray": bytearray}
 _TYPES: dict[str, type] = {
     each.__name__: each for each in (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
 }
+_LONG = 10_000  # bits of an integer, beyond which Python may refuse to write it in decimal
 LISTS = ("tuple", "deque", "keys", "values", "items", "iterator", "array")
 """Kinds whose contents are a list, where only the order of the contents counts."""
 
@@ -48,7 +51,8 @@ def plain(value: Any, keep: Keep | None = None) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
-        return int(value)
+        number = int(value)
+        return number if number.bit_length() <= _LONG else {"integer": hex(number)}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"float": repr(float(value))}
     if isinstance(value, list):
@@ -72,6 +76,11 @@ def _rare(value: Any, keep: Keep | None) -> Any:
         return {"range": [value.start, value.stop, value.step]}
     if isinstance(value, Decimal):
         return {"decimal": Decimal.__str__(value)}
+    for name, moment in _DATES.items():
+        if isinstance(value, moment):
+            return {name: moment.isoformat(value)}
+    if isinstance(value, datetime.timedelta):
+        return {"timedelta": [value.days, value.seconds, value.microseconds]}
     if isinstance(value, Fraction):
         return {"fraction": [int(value.numerator), int(value.denominator)]}
     if kind.__module__ == "numpy" and hasattr(value, "tolist"):
@@ -104,6 +113,10 @@ def unplain(data: Any, stand_in: StandIn | None = None) -> Any:
         return _HEX[kind].fromhex(contents)
     if kind == "float" and contents in ("inf", "-inf", "nan"):
         return float(contents)
+    if kind in _DATES and type(contents) is str:
+        return _DATES[kind].fromisoformat(contents)
+    if kind == "integer" and type(contents) is str:
+        return int(contents, 16)
     if kind == "decimal" and type(contents) is str and len(contents) < 10_000:
         return Decimal(contents)
     if kind == "type" and type(contents) is str and contents in _TYPES:
@@ -125,6 +138,8 @@ def _collection(kind: str, contents: list[Any]) -> Any:
         return contents if numpy is None else numpy.array(contents)
     if kind == "range" and all(type(each) is int for each in contents):
         return range(*contents)
+    if kind == "timedelta" and all(type(each) is int for each in contents):
+        return datetime.timedelta(*contents)
     if kind == "fraction" and all(type(each) is int for each in contents):
         return Fraction(*contents)
     if kind == "complex" and all(type(each) in (int, float) for each in contents):
