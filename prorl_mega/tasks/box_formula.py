@@ -44,6 +44,7 @@ _WRAPPER = re.compile(r"\\(?:text|textbf|mathbf|mathrm|bm|boldsymbol|underline|(
 _PAIRS = {"(": ")", "{": "}", "*": "*", "_": "_", "`": "`", '"': '"', "'": "'", "“": "”"}
 _OPERATOR = r"(?:\\(?:not|neq?|lt|gt|leq?|geq?|leqslant|geqslant|notin|in|times|cdot|div|pm|mp)(?![A-Za-z])|[≠≤≥±×÷∉])"
 _HANGING = re.compile(rf"(?:{_OPERATOR}|(?<=\S)\s?[<>])\s*$|(?<![\w.-])(?:-|[0-9]+)$")
+_HANGS_WITHIN = 64  # characters: an operator, and a tag behind it
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,40}>|<\|[^<>|]{0,40}\|>")
 _CONTINUED = re.compile(rf"\s*(?:{_OPERATOR}|[=≈<>]\s?[-0-9$\\]|\^|_[0-9{{]|[*+/-]\s?[0-9])")
 _RELATION = re.compile(r"\s?(?:=|\\approx|[<>≠≤≥∈∉]|\\(?:neq?|lt|gt|leq?|geq?|leqslant|geqslant|notin|in)(?![A-Za-z]))")
@@ -112,8 +113,10 @@ def _before(text: str) -> tuple[str, bool]:
         else:
             kept = f"{kept.strip()}=" if token[0] == "=" and kept.strip().isdigit() else ""
     kept = kept if kept.rstrip().endswith("=") else kept.rpartition("=")[2]
-    if fence and not piece.strip() and (hanging := _HANGING.search(_TAG.sub(" ", text[: fence.start()]))):
-        kept = hanging[0]
+    if fence and not piece.strip():
+        end = fence.start()
+        if hanging := _HANGING.search(_TAG.sub(" ", text[max(0, end - _HANGS_WITHIN) : end])):
+            kept = hanging[0]
     return "" if kept.strip() in _MONEY else kept.lstrip(), plain or prose
 
 
