@@ -37,7 +37,7 @@ class Region:
 REGIONS = (
     Region("+", "exact"), Region("+-"), Region("-"), Region("-+"), Region("+", "small"), Region("-", "small"),
     Region("+", "far"), Region("-", "far"), Region("+-", "far"), Region("-+", "far"),
-    Region("+", "among"), Region("-", "among"), *[Region("?", "any")] * 4,
+    Region("+", "among"), Region("-", "among"), *[Region("?")] * 6, *[Region("?", "any")] * 8,
     Region("+", "even"), Region("+", "whole"), Region("-", "whole"),
 )  # fmt: skip
 
