@@ -1,0 +1,222 @@
+"""Every answer of an evaluation, on disk as it ends: the folder `evaluation/<label>/`.
+
+    header.json           what was sampled from and how: weights, settings, seed, versions, command
+    problems.jsonl        one line per problem, which samples name by its number
+    samples/0.jsonl       one line per answer: tokens, log-probabilities, text, reason of its end; a file per writer
+    verdicts/0.jsonl      one line per answer that was judged; `--regrade` replaces the folder and keeps the old one
+
+Lines are only added, and a line is whole or does not count: what a crash leaves of the last one is cut off before the
+next is written. An answer is (problem, sample), and its seed is a function of these two, so whoever goes on after a
+crash, with however many processes, samples what is missing and nothing else. Files are read line by line; nothing here
+holds more than the numbers of the verdicts in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from prorl_mega.documents import BrokenDocumentError, read_json
+from prorl_mega.errors import DataError
+from prorl_mega.run.storage import fsync_path, storage_errors, write_durably
+
+FORMAT = 1
+HEADER, PROBLEMS, SAMPLES, VERDICTS = "header.json", "problems.jsonl", "samples", "verdicts"
+LONGEST_LINE = 256 << 20  # bytes; an answer of a million tokens has a tenth of it
+SYNC_S = 2.0  # between two times that lines are forced to the disk: what a power cut, not a kill, may cost
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Line = TypeVar("Line", bound=msgspec.Struct)
+
+
+class StoreHeader(msgspec.Struct, kw_only=True):
+    """What all answers have in common."""
+
+    format: int = FORMAT
+    label: str
+    step: Count  # of the policy; 0 for a model that no run of ours has trained
+    policy: str  # checksum of the weights; of a server its address and the name of its model
+    identity: str  # a hash of everything that the answers depend on, but for how many there are
+    seed: Count
+    samples: Count  # per problem, that were asked for last
+    settings: dict[str, Any]  # evaluation/conditions.py
+    config: dict[str, Any]  # the whole RunConfig as plain values; grading again reads its `tasks`
+    provenance: dict[str, Any]  # versions, commit, command line, time: for people
+
+
+class StoredProblem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A problem; its number is that of its line, from 0."""
+
+    key: str
+    task: str
+    prompt: str
+    system: str = ""
+    entry: dict[str, Any] = {}  # what its verifier needs
+    prompt_tokens: list[Count] = []  # [P]; empty if a server counted them
+
+
+class StoredSample(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An answer."""
+
+    problem: Count
+    sample: Count  # 0 … n − 1 of its problem
+    seed: Seed
+    text: str
+    finish: str  # "stop" or "length", as in FinishReason
+    length: Count  # tokens
+    tokens: list[Count] = []  # [T], the end token included; empty if a server did not say
+    logprobs: list[float] = []  # [T], natural, of the distribution that was sampled from, to four digits
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.finish == "length"
+
+
+class StoredVerdict(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The verdict on an answer. Without `reward` the verifier failed, which says nothing about the answer."""
+
+    problem: Count
+    sample: Count
+    reward: float | None
+    relaxed: float | None = None  # reward for what it says, whatever its form; None: not tried, `reward` stands
+    answer: str = ""  # that was found in it, in a form that equal answers share where the task has one
+    detail: str = ""
+
+
+class SampleStore:
+    """An evaluation's folder, for reading. Raises DataError for one that is none, or of a later format."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.damaged = 0  # lines that were left out by the readers so far
+        try:
+            self.header = msgspec.convert(read_json(directory / HEADER), StoreHeader)
+        except FileNotFoundError:
+            raise DataError(
+                f"{directory}: keeps no answers (no {HEADER}); `python -m prorl_mega.evaluate` keeps them"
+            ) from None
+        except (OSError, BrokenDocumentError, msgspec.ValidationError) as error:
+            raise DataError(f"{directory / HEADER}: cannot be read ({error}); evaluate again") from None
+        if self.header.format > FORMAT:
+            raise DataError(
+                f"{directory}: is of format {self.header.format}; this version of prorl_mega reads up to {FORMAT}"
+            )
+
+    def problems(self) -> list[StoredProblem]:
+        """All problems, in the order of their numbers."""
+        return list(read_lines(self.directory / PROBLEMS, StoredProblem, self._damage))
+
+    def samples(self) -> Iterator[StoredSample]:
+        """Every answer once, the first of two, in the order of the files."""
+        return self._once(SAMPLES, StoredSample)
+
+    def verdicts(self, folder: str = VERDICTS) -> Iterator[StoredVerdict]:
+        """Every verdict once, the first of two, in the order of the files."""
+        return self._once(folder, StoredVerdict)
+
+    def judged(self) -> Iterator[tuple[StoredSample, StoredVerdict | None]]:
+        """Every answer with its verdict; None for one that has none yet."""
+        verdicts = {(each.problem, each.sample): each for each in self.verdicts()}
+        return ((each, verdicts.get((each.problem, each.sample))) for each in self.samples())
+
+    def done(self) -> set[tuple[int, int]]:
+        """(problem, sample) of every answer that is there."""
+        return {(each.problem, each.sample) for each in self._once(SAMPLES, _Place)}
+
+    def _once(self, folder: str, kind: type[Line]) -> Iterator[Line]:
+        seen: set[tuple[int, int]] = set()
+        for path in sorted((self.directory / folder).glob("*.jsonl")):
+            for line in read_lines(path, kind, self._damage):
+                place = (line.problem, line.sample)  # type: ignore[attr-defined]  # of all kinds that are read so
+                if place not in seen:
+                    seen.add(place)
+                    yield line
+
+    def _damage(self) -> None:
+        self.damaged += 1
+
+
+class _Place(msgspec.Struct):
+    problem: Count
+    sample: Count
+
+
+class LineWriter:
+    """A file of lines that grows, opened where its last whole line ends. Closing it forces it to the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not path.exists()
+            self._file = path.open("ab")
+            self._file.truncate(whole_lines(path))
+            if is_new:
+                fsync_path(path.parent)
+        self._synced = time.monotonic()
+
+    def write(self, lines: Iterable[msgspec.Struct]) -> None:
+        """Add lines; another process sees them when this returns."""
+        content = _ENCODER.encode_lines(list(lines))
+        with self._errors():
+            self._file.write(content)
+            self._file.flush()
+            if time.monotonic() - self._synced > SYNC_S:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+
+    def close(self) -> None:
+        with self._errors():
+            if not self._file.closed:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+
+    def _errors(self) -> Any:
+        return storage_errors(f"writing {self._path}")
+
+
+def write_header(directory: Path, header: StoreHeader) -> None:
+    """Write or replace the header, atomically."""
+    with storage_errors(f"writing {directory}"):
+        directory.mkdir(parents=True, exist_ok=True)
+        write_durably(directory / HEADER, msgspec.json.format(msgspec.json.encode(header)).decode() + "\n")
+
+
+def read_lines(path: Path, kind: type[Line], damaged: Any = lambda: None) -> Iterator[Line]:
+    """The lines of a file that are whole and of this kind; `damaged()` is called for others, none without a file."""
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        while line := file.readline(LONGEST_LINE):
+            if not line.endswith(b"\n"):
+                return  # being written, or cut off by a crash
+            try:
+                yield decoder.decode(line)
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+                damaged()
+
+
+def whole_lines(path: Path) -> int:
+    """Bytes of a file up to the end of its last whole line."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - (1 << 16))
+            file.seek(start)
+            if (found := file.read(end - start).rfind(b"\n")) >= 0:
+                return start + found + 1
+            end = start
+    return 0
+
+
+_ENCODER = msgspec.json.Encoder()

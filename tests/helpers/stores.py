@@ -1,0 +1,51 @@
+"""Evaluations with known answers, written as `python -m prorl_mega.evaluate` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from prorl_mega.run.sample_store import (
+    PROBLEMS,
+    SAMPLES,
+    VERDICTS,
+    LineWriter,
+    StoredProblem,
+    StoredSample,
+    StoredVerdict,
+    StoreHeader,
+    write_header,
+)
+
+
+def header(label: str = "policy", samples: int = 4, **changes: object) -> StoreHeader:
+    fields: dict[str, object] = {
+        "label": label, "step": 0, "policy": "weights", "identity": label, "seed": 1, "samples": samples,
+        "settings": {"evaluation.temperature": 0.6, "evaluation.top_p": 0.95, "evaluation.samples": samples},
+        "config": {}, "provenance": {"prorl_mega": "0.2"},
+    } | changes  # fmt: skip
+    return StoreHeader(**fields)  # type: ignore[arg-type]
+
+
+def write_store(
+    directory: Path,
+    problems: Iterable[StoredProblem],
+    samples: Iterable[StoredSample],
+    verdicts: Iterable[StoredVerdict] = (),
+    about: StoreHeader | None = None,
+) -> Path:
+    """Write a whole store; returns its folder."""
+    write_header(directory, about or header())
+    for name, lines in ((PROBLEMS, problems), (f"{SAMPLES}/0.jsonl", samples), (f"{VERDICTS}/0.jsonl", verdicts)):
+        writer = LineWriter(directory / name)
+        writer.write(lines)
+        writer.close()
+    return directory
+
+
+def sample(problem: int, number: int, text: str = "7", **changes: object) -> StoredSample:
+    fields: dict[str, object] = {
+        "problem": problem, "sample": number, "seed": 1000 * problem + number, "text": text, "finish": "stop",
+        "length": len(text) + 1, "tokens": [*range(len(text) + 1)], "logprobs": [-0.5] * (len(text) + 1),
+    } | changes  # fmt: skip
+    return StoredSample(**fields)  # type: ignore[arg-type]
