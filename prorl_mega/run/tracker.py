@@ -34,7 +34,7 @@ _STATE = "tracked.json"
 
 
 class TrackedRun(msgspec.Struct, kw_only=True):
-    """What a tracker knows of the run already; kept in the tracker's folder."""
+    """The part of a run that a tracker has already; kept in the tracker's folder."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,200}\Z")] | None = None  # that the tracker gave it
     step: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)] = -1  # the last one that it was given

@@ -35,9 +35,11 @@ class Own(Tracker):
     folder = "own"
     fails = set()
     got = []
+    known = []
 
     def start(self, name, settings, known):
         self.maybe("start")
+        self.known.append(known)
         return known or "id7"
 
     def log(self, step, metrics):
@@ -189,6 +191,7 @@ def test_what_is_left_of_an_attempt_is_not_trusted(tmp_path: Path, content: str)
     (tmp_path / "toy" / "own" / "tracked.json").write_text(content)
     attempt(tmp_path, f"{tmp_path}/own_tracker.py:Own", 5, "toy", 0.0)
     assert [each[0] for each in kind.got if each != "finished"] == [4, 5]
+    assert kind.known == [None, None]
 
 
 def test_names_of_mlflow() -> None:

@@ -21,6 +21,7 @@ from helpers.fake_openai import (
 )
 from helpers.served_models import Heard
 
+from prorl_mega.config.schema import ChatConfig
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.types import FinishReason
 
@@ -35,7 +36,7 @@ def answer_kindly(exchange: Exchange) -> None:
 def test_a_chat_is_asked_sample_by_sample_with_its_own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     with fake_server(answer_kindly) as server:
-        heard = Heard(server_config(server.url, key_env="MY_KEY"), system="Be brief.")
+        heard = Heard(server_config(server.url, key_env="MY_KEY"), chat=ChatConfig(system="Be brief."), tokenizer=None)
         answers = heard.ask([*some_requests(11), *some_requests(12, system="Own.")[11:]])
     assert {place: each.text for place, each in answers.items()} == {
         (number // 2, number % 2): f"answer {100 + number}" for number in range(12)
@@ -84,6 +85,12 @@ def test_a_server_that_refuses_what_it_does_not_know_is_asked_for_texts_alone() 
     assert len(server.seen) == 5, "refused once"
     assert len(heard.said) == 1
     assert "texts alone" in heard.text
+
+
+def test_arguments_of_the_template_go_along() -> None:
+    with fake_server(answer_kindly) as server:
+        Heard(server_config(server.url), chat=ChatConfig(arguments={"enable_thinking": False})).ask(some_requests(1))
+    assert server.seen[0][1]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 def failing_first(times: int, fail: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
