@@ -87,6 +87,26 @@ def test_a_server_that_refuses_what_it_does_not_know_is_asked_for_texts_alone() 
     assert "texts alone" in heard.text
 
 
+def test_what_is_refused_without_wishes_is_not_asked_again() -> None:
+    def plain(exchange: Exchange) -> None:
+        is_known = "return_token_ids" not in exchange.body and exchange.body["seed"] == 100
+        exchange.reply(chat_reply("7") if is_known else {"error": {"message": "no"}}, 200 if is_known else 400)
+
+    with fake_server(plain) as server:
+        heard = Heard(server_config(server.url, concurrency=1))
+        with pytest.raises(DataError, match="refuses sample 1 of p/0: HTTP 400: no"):
+            heard.ask(some_requests(2))
+    assert [(body["seed"], "logprobs" in body) for _, body, _ in server.seen] == [
+        (100, True), (100, False), (101, False)
+    ]  # fmt: skip
+
+
+def test_an_answer_that_was_all_thought_is_an_empty_text() -> None:
+    with fake_server(lambda it: it.reply(chat_reply(None, finish="length", tokens=50))) as server:
+        (answer,) = Heard(server_config(server.url)).ask(some_requests(1)).values()
+    assert (answer.text, answer.length, answer.finish) == ("", 50, FinishReason.LENGTH)
+
+
 def test_arguments_of_the_template_go_along() -> None:
     with fake_server(answer_kindly) as server:
         Heard(server_config(server.url), chat=ChatConfig(arguments={"enable_thinking": False})).ask(some_requests(1))
