@@ -256,8 +256,7 @@ def test_answers_that_are_there_come_before_the_error() -> None:
         got = [each.request.seed for each in next(answers)]
         time.sleep(0.6)
         with pytest.raises(ConfigError, match="HTTP 404"):
-            for each in answers:
-                got += [answer.request.seed for answer in each]
+            got.extend(answer.request.seed for each in answers for answer in each)
     assert {100, 101} <= set(got)
 
 
