@@ -130,16 +130,32 @@ class SampleStore:
         return {(each.problem, each.sample) for each in self._once(SAMPLES, _Place)}
 
     def _once(self, folder: str, kind: type[Line]) -> Iterator[Line]:
-        seen: set[tuple[int, int]] = set()
+        seen = Places()
         for path in sorted((self.directory / folder).glob("*.jsonl")):
             for line in read_lines(path, kind, self._damage):
-                place = (line.problem, line.sample)  # type: ignore[attr-defined]  # of all kinds that are read so
-                if place not in seen:
-                    seen.add(place)
+                if seen.add(line.problem, line.sample):  # type: ignore[attr-defined]  # of all kinds that are read so
                     yield line
 
     def _damage(self) -> None:
         self.damaged += 1
+
+
+class Places:
+    """A set of (problem, sample), a bit for each: 1,024 samples of a problem take some 200 bytes."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[tuple[int, int], int] = {}  # by problem and sample // 1024
+
+    def add(self, problem: int, sample: int) -> bool:
+        """Whether it was not there before."""
+        block, bit = (problem, sample >> 10), 1 << (sample & 1023)
+        bits = self._blocks.get(block, 0)
+        self._blocks[block] = bits | bit
+        return not bits & bit
+
+    def __contains__(self, place: tuple[int, int]) -> bool:
+        problem, sample = place
+        return bool(self._blocks.get((problem, sample >> 10), 0) >> (sample & 1023) & 1)
 
 
 class _Place(msgspec.Struct):
