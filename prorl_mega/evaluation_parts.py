@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from blake3 import blake3
+from typing import TYPE_CHECKING
 
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.distributed.collectives import neighbour_ranks
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.engine_samples import EngineSamples
-from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.grader import Grader
 from prorl_mega.huggingface.config import describe
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Verifiers
+from prorl_mega.run.chosen import chosen_checkpoint, step_of
 from prorl_mega.run.evaluation_run import EvaluationRun
-from prorl_mega.run.provenance import provenance
+from prorl_mega.run.evaluations import POLICY
+from prorl_mega.run.recorded import run_directory
 from prorl_mega.run.sample_store import StoredProblem, StoredVerdict, StoreHeader
-from prorl_mega.run.settings import to_plain
 from prorl_mega.sample_requests import SampleSource
 from prorl_mega.sampler import build_mixture, load_tokenizer, start_engine, start_verifiers, tell_ignored
+from prorl_mega.stored import store_header, stored_problem
 from prorl_mega.types import Problem
 from prorl_mega.weight_sync import WeightSync
 from prorl_mega.weights.saved import policy_files, stream_directory, stream_saved
@@ -41,6 +39,7 @@ class StoredPolicy:
 
     model: Path
     family: str | None
+    label: str  # of its results, unless the settings name one
     checkpoint: Path | None = None
     step: int = 0  # of the checkpoint
 
@@ -52,12 +51,28 @@ class StoredPolicy:
         return stream_saved(policy_files(self.checkpoint), description)
 
 
+def chosen_policy(config: EvaluateConfig, ranks: Ranks) -> StoredPolicy:
+    """The policy that the settings name, verified if it is a checkpoint. Collective.
+
+    Raises ConfigError where there is none, CheckpointError where it is damaged.
+    """
+    model, family = Path(config.model.path), config.model.family
+    if config.run is None:
+        return StoredPolicy(model=model, family=family, label=POLICY)
+    found = ""
+    with ranks.raise_on_all_ranks(f"reading run={config.run}"):
+        if ranks.is_first:
+            found = str(chosen_checkpoint(run_directory(config.root, config.run), config.step))
+    checkpoint = Path(ranks.broadcast(found))
+    step = step_of(checkpoint)
+    return StoredPolicy(model=model, family=family, label=f"step_{step:06d}", checkpoint=checkpoint, step=step)
+
+
 @dataclass(kw_only=True, slots=True)
 class EvaluationParts:
     """The objects that an evaluation calls. The job's engines share the samples; this is number `engine`."""
 
-    problems: list[Problem]
-    stored: list[StoredProblem]
+    problems: list[StoredProblem]
     header: StoreHeader
     source: SampleSource
     verifiers: Verifiers
@@ -84,11 +99,13 @@ def build_evaluation(
     tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
     with start_verifiers(config, run.message) as verifiers:
         source = _engine(config, policy, tokenizer, run, ranks)
-        stored = [_stored(problem, tokenizer) for problem in problems]
+        stored = [
+            stored_problem(problem, tokenizer.encode_prompt(problem.prompt, problem.system).tolist())
+            for problem in problems
+        ]
         yield EvaluationParts(
-            problems=problems,
-            stored=stored,
-            header=_header(config, source.name, policy.step, run.label),
+            problems=stored,
+            header=store_header(config, policy=source.name, step=policy.step, label=run.label),
             source=source,
             verifiers=verifiers,
             engine=ranks.rank // config.rollout.tensor,
@@ -111,39 +128,3 @@ def _engine(
         engine_ranks=neighbour_ranks(config.rollout.tensor),
         name=checksum,
     )
-
-
-def _stored(problem: Problem, tokenizer: Tokenizer) -> StoredProblem:
-    return StoredProblem(
-        key=problem.key,
-        task=problem.task,
-        prompt=problem.prompt,
-        system=problem.system,
-        entry=problem.entry,
-        prompt_tokens=tokenizer.encode_prompt(problem.prompt, problem.system).tolist(),
-    )
-
-
-def _header(config: EvaluateConfig, name: str, step: int, label: str) -> StoreHeader:
-    settings = conditions(config, problems_per_task=config.evaluation.final_problems_per_task, max_tokens=None)
-    return StoreHeader(
-        label=label,
-        step=step,
-        policy=name,
-        identity=_identity(name, settings),
-        seed=config.seed,
-        samples=config.evaluation.samples,
-        settings=settings,
-        config=to_plain(config),
-        provenance=provenance(),
-    )
-
-
-def _identity(policy: str, settings: dict[str, Any]) -> str:
-    """A hash of what the answer to a problem and a seed depends on: the policy, and how it is asked and sampled."""
-    decisive = {
-        key: value
-        for key, value in settings.items()
-        if not key.startswith("tasks.") and key not in ("evaluation.problems", "evaluation.samples", "model.path")
-    }
-    return blake3(json.dumps([policy, decisive], sort_keys=True).encode()).hexdigest()[:16]

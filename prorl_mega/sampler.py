@@ -1,6 +1,5 @@
-"""The half of the loop that samples and scores: problems, engine, verifiers. Training joins it to a learner (`build.py`);
-an evaluation joins it to a policy on disk (`evaluated.py`).
-"""
+"""The half of the loop that samples and scores: problems, engine, verifiers. Training joins it to a learner
+(`build.py`), an evaluation to a policy on disk (`evaluation_parts.py`)."""
 
 from __future__ import annotations
 
