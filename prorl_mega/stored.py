@@ -69,7 +69,7 @@ def stored_problem(problem: Problem, prompt_tokens: Iterable[int] = ()) -> Store
 
 
 def to_problem(stored: StoredProblem) -> Problem:
-    """What a verifier needs of a problem."""
+    """The problem, for its verifier."""
     return Problem(key=stored.key, task=stored.task, prompt=stored.prompt, system=stored.system, entry=stored.entry)
 
 
