@@ -25,6 +25,7 @@ from prorl_mega.config.schema import (
     WarmstartConfig,
     WeightSource,
 )
+from prorl_mega.config.server_checks import server_problems
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.errors import ConfigError
 from prorl_mega.families.family import ModelDescription
@@ -53,6 +54,7 @@ def validate(config: RunConfig, world_size: int) -> None:
             *_stages(config, stages, world_size),
             *_tasks(config.tasks),
             *_evaluation(config.tasks),
+            *server_problems(config.evaluation.server),
             *_cluster(config.cluster),
             *known_or_own(config.optimizer.kind, OptimizerName, "optimizer", "optimizer.kind"),
         ]
