@@ -39,6 +39,10 @@ class SampleSource(Protocol):
     name: str
     """The policy, for the header of the evaluation: a checksum of weights, or an address and a model."""
 
+    @property
+    def identity(self) -> str:
+        """The part of the name that answers depend on: another address of a model does not make them another's."""
+
     def answers(
         self, requests: Iterator[SampleRequest], is_stopping: Callable[[], bool]
     ) -> Generator[list[SampleAnswer]]:

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from helpers.fake_openai import Exchange, chat_reply, fake_server
 from helpers.programs import Finished, Program, contents, run_program, small_setup
 
 from prorl_mega.errors import ExitCode
@@ -156,6 +157,37 @@ def test_policies_that_are_not_there(
         assert refused.code == ExitCode.CONFIG, refused.output
         assert message in refused.output, refused.output
         assert "starting the inference engine" not in refused.output
+
+
+def test_a_server_that_stops_answering_leaves_gaps_that_the_next_call_fills(tmp_path: Path) -> None:
+    setup = small_setup(tmp_path)
+    asked: Counter[str] = Counter()
+
+    def handle(exchange: Exchange) -> None:
+        asked["all"] += 1
+        if "models" in exchange.path:
+            exchange.reply({"data": [{"id": "served"}]})
+        elif is_down and asked["all"] > 8:
+            exchange.reply({"error": "no"}, status=503)
+        else:
+            exchange.reply(chat_reply(str(exchange.body["seed"])))
+
+    command = ("tasks=small", "evaluation.samples=5", "evaluation.final_problems_per_task=3", "tasks.workers=1")
+    stores, is_down = [], True
+    for code in (ExitCode.ROLLOUT, ExitCode.FINISHED):
+        with fake_server(handle) as server:  # at another port each time
+            server_settings = (f"evaluation.server.url={server.url}", "evaluation.server.retries=0")
+            finished = run_program(EVALUATE, setup, *command, *server_settings)
+        assert finished.code == code, finished.output
+        store = setup / "runs" / "server" / "evaluation" / "policy"
+        assert ("of 30 answers are missing and not in these numbers" in finished.output) == is_down
+        stores.append(answers(store))
+        is_down = False
+    assert "of 30 answers are there already" in finished.output
+    assert 0 < len(stores[0]) < len(stores[1]) == 30
+    assert stores[0].items() <= stores[1].items()
+    assert all(answer.text == str(answer.seed) for answer in stores[1].values())
+    assert SampleStore(store).header.policy == f"{server.url} served"
 
 
 def _stop_at(setup: Path, store: Path, count: int, number: signal.Signals, *command: str) -> None:
