@@ -220,5 +220,5 @@ def logs(directory: Path) -> str:
 
 
 def test_scripts_are_valid_bash() -> None:
-    for script in ("train.sbatch", "env.sh"):
+    for script in ("train.sbatch", "evaluate.sbatch", "env.sh"):
         subprocess.run(["bash", "-n", str(ROOT / "slurm" / script)], check=True)
