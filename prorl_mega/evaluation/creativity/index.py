@@ -71,7 +71,8 @@ class CorpusIndex:
 
     def occurrences(self, run: Sequence[str], most: int) -> tuple[int, list[Occurrence]]:
         """How often a run of words stands in the corpus, and `most` of the places."""
-        total, found = 0, []
+        total = 0
+        found: list[Occurrence] = []
         for shard in self._shards:
             count, places = shard.occurrences(run, most - len(found))
             total += count

@@ -133,7 +133,10 @@ class IndexWriter:
         names = list(self._vocabulary)
         carried = [names[number - 1] for number in self._words[first:]]
         before = max(place for place in self._places if place[0] <= first)
-        places = [(0, *before[1:]), *((start - first, *rest) for start, *rest in self._places if start > first)]
+        places = [
+            (0, before[1], before[2]),
+            *((start - first, file, line) for start, file, line in self._places if start > first),
+        ]
         self._words.append(BORDER)
         self._write_shard()
         self._words.extend(map(self._vocabulary.__getitem__, carried))
@@ -179,7 +182,7 @@ def sorted_suffixes(ids: np.ndarray, words: int) -> np.ndarray:
     return suffixes[borders:].astype(np.int32)
 
 
-def corpus_identity(files: list[IndexedFile], shard_words: int) -> str:
+def corpus_identity(files: list[IndexedFile], shard_words: int, field: str) -> str:
     """A hash of everything that an index depends on: 16 hexadecimal digits."""
-    content = [FORMAT, TOKENISATION, shard_words, [(each.name, each.digest) for each in files]]
+    content = [FORMAT, TOKENISATION, shard_words, field, [(each.name, each.digest) for each in files]]
     return blake3(msgspec.json.encode(content)).hexdigest()[:16]

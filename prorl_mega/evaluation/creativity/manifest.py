@@ -1,4 +1,4 @@
-"""What an index of a corpus says about itself: the file `manifest.json`, written last, so that what has one is whole.
+"""The description of an index, `manifest.json`: it is written last, so that an index which has one is whole.
 
     manifest.json
     shard-00000/words.npy        [N] int32, words by number, in the order of the corpus; 0 ends a document

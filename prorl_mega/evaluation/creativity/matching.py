@@ -10,7 +10,7 @@ m(i + 1) ≥ m(i) − 1; with all of them at hand, every L is answered by one pa
 from __future__ import annotations
 
 import numpy as np
-from numba import njit  # type: ignore[import-untyped]
+from numba import njit
 
 BORDER = 0  # between documents of a corpus; texts have no such word
 UNKNOWN = -1  # a word that the corpus does not have, or an end of a text
@@ -46,9 +46,7 @@ def match(
 
 
 @njit(nogil=True)
-def occurrences(
-    ids: np.ndarray, suffixes: np.ndarray, firsts: np.ndarray, pattern: np.ndarray
-) -> tuple[int, int]:
+def occurrences(ids: np.ndarray, suffixes: np.ndarray, firsts: np.ndarray, pattern: np.ndarray) -> tuple[int, int]:
     """The suffixes that begin with `pattern` [P ≥ 1] are number `first` to `last − 1`; (first, last)."""
     if pattern[0] <= BORDER:
         return 0, 0

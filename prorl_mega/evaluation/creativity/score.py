@@ -7,9 +7,7 @@ restates a problem which the corpus has would look copied.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -90,7 +88,7 @@ def score_store(
 
 
 def prompt_words(problem: StoredProblem) -> list[str]:
-    """What an answer may have quoted."""
+    """The words that an answer may have quoted: the system prompt, then the prompt."""
     return [*words_of(problem.system), *words_of(problem.prompt)]
 
 

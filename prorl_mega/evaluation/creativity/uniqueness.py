@@ -1,7 +1,7 @@
 """L-uniqueness and the Creativity Index, from the lengths of matches.
 
-A word is in a run of at least L words of the corpus exactly if a match that begins at it or before it, and is at least L
-long, reaches it. DJ Search counts the same words: each of its runs is a match that cannot be made longer.
+A word is in a run of at least L words of the corpus exactly if a match that begins at it or before it, and is at least
+L long, reaches it. DJ Search counts the same words: each of its runs is a match that cannot be made longer.
 """
 
 from __future__ import annotations

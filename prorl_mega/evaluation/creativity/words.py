@@ -21,13 +21,9 @@ from typing import NamedTuple
 TOKENISATION = "words/1"  # of an index; changes with anything below
 
 _ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(
-    rf"\d++(?:[.,]\d++)+|[^\W{_ALONE}]++(?:['-][^\W\d_{_ALONE}][^\W{_ALONE}]*+)*+|\.\.++|\S"
-)
+_WORD = re.compile(rf"\d++(?:[.,]\d++)+|[^\W{_ALONE}]++(?:['-][^\W\d_{_ALONE}][^\W{_ALONE}]*+)*+|\.\.++|\S")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]+")
-_AS_ASCII = str.maketrans(
-    {each: "'" for each in "‘’‚‛′"} | {each: '"' for each in "“”„‟″«»"} | {each: "-" for each in "‐‑‒–—―−"}
-)
+_AS_ASCII = str.maketrans(dict.fromkeys("‘’‚‛′", "'") | dict.fromkeys("“”„‟″«»", '"') | dict.fromkeys("‐‑‒–—―−", "-"))
 
 
 class PlacedWords(NamedTuple):
