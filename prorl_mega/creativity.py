@@ -214,6 +214,7 @@ def _score_one(name: str, store: SampleStore, index: Any, path: Path, keep_promp
 
     identity = scoring_identity(store, index, keep_prompt=keep_prompt)
     present = store.done()
+    store.damaged = 0  # the same lines are read again, and counted then
     rows = {
         (each.problem, each.sample): each
         for each in read_lines(path, CreativityScore)

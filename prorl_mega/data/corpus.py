@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -49,7 +50,7 @@ def corpus_files(places: list[str]) -> list[CorpusFile]:
         path = Path(place)
         if path.is_dir():
             inside = (each for each in path.rglob("*") if each.is_file() and _is_seen(each.relative_to(path)))
-            readable = [CorpusFile(each, str(Path(path.name) / each.relative_to(path))) for each in inside]
+            readable = [CorpusFile(each, str(Path(path.resolve().name) / each.relative_to(path))) for each in inside]
             readable = [each for each in readable if _is_readable(each)]
             if not readable:
                 raise DataError(f"{place}: has no files of text ({_kinds()})")
@@ -61,10 +62,9 @@ def corpus_files(places: list[str]) -> list[CorpusFile]:
             found.append(file)
         else:
             raise DataError(f"{place}: no such file or folder")
-    names = [each.name for each in found]
-    return [
-        each if names.count(each.name) == 1 else CorpusFile(each.path, str(each.path)) for each in dict.fromkeys(found)
-    ]
+    found = list(dict.fromkeys(found))
+    uses = Counter(each.name for each in found)
+    return [each if uses[each.name] == 1 else CorpusFile(each.path, str(each.path)) for each in found]
 
 
 def texts(file: CorpusFile, field: str, tell: Callable[[int], None] = lambda place: None) -> Iterator[CorpusText]:

@@ -57,7 +57,7 @@ def creativity_remarks(evaluations: list[ScoredEvaluation], *, corpus_words: int
         if each.left_out:
             said.append(f"{each.label}: without an index are {empty} empty answers and {short} of fewer than 12 words.")
         if each.damaged:
-            said.append(f"{each.label}: {each.damaged} damaged lines of its store were left out.")
+            said.append(f"{each.label}: {each.damaged} damaged lines of its answers were left out.")
         if unjudged := int((~each.is_right & ~each.is_wrong).sum()):
             said.append(f"{each.label}: {unjudged} answers have no verdict; they are neither right nor wrong here.")
     return said

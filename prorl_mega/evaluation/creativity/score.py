@@ -14,10 +14,11 @@ import msgspec
 import numpy as np
 from blake3 import blake3
 
+from prorl_mega.errors import DataError
 from prorl_mega.evaluation.creativity.index import CorpusIndex
 from prorl_mega.evaluation.creativity.uniqueness import LONGEST, RANGE, coverage, quoted, uniqueness
 from prorl_mega.evaluation.creativity.words import words_of
-from prorl_mega.run.sample_store import SampleStore, StoredProblem, StoredSample
+from prorl_mega.run.sample_store import PROBLEMS, SampleStore, StoredProblem, StoredSample
 
 VERSION = 1  # of what a score means
 BATCH = 1 << 20  # words that are looked up at a time
@@ -65,11 +66,14 @@ def score_store(
     label: str,
     keep_prompt: bool = False,
     done: set[tuple[int, int]] = frozenset(),  # type: ignore[assignment]
-    batch: int = BATCH,
+    batch: int | None = None,
 ) -> Iterator[list[CreativityScore]]:
-    """The scores of all answers that are not `done`, (problem, sample), in parts of about `batch` words."""
+    """The scores of all answers that are not `done`, (problem, sample), in parts of about `batch` words (BATCH).
+
+    Raises DataError where the problems of the store are damaged.
+    """
     identity = scoring_identity(store, index, keep_prompt=keep_prompt)
-    problems = store.problems()
+    problems = _problems(store)
     prompts: dict[int, list[str]] = {}
     waiting: list[_Text] = []
     size = 0
@@ -80,11 +84,22 @@ def score_store(
             prompts = {sample.problem: prompt_words(problems[sample.problem])}  # the next is mostly of the same
         waiting.append(_read(sample, prompts.get(sample.problem, [])))
         size += len(waiting[-1].words)
-        if size >= batch:
+        if size >= (batch or BATCH):
             yield _scores(waiting, index, identity, label)
             waiting, size = [], 0
     if waiting:
         yield _scores(waiting, index, identity, label)
+
+
+def _problems(store: SampleStore) -> list[StoredProblem]:
+    before = store.damaged
+    problems = store.problems()
+    if store.damaged > before:
+        raise DataError(
+            f"{store.directory / PROBLEMS}: has damaged lines, so it is not known which problem an answer is to; "
+            "evaluate again"
+        )
+    return problems
 
 
 def prompt_words(problem: StoredProblem) -> list[str]:
