@@ -176,3 +176,10 @@ def test_a_corpus_without_words_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no words"):
         build(tmp_path / "index", ["", " \n "])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_text_that_says_one_word_over_and_over_takes_time_in_proportion(tmp_path: Path) -> None:
+    """Models do this; comparing every position with every other would be 10¹⁰ comparisons."""
+    index = build(tmp_path / "index", ["word " * 100_000, "word end"], shard_words=1_000_000)
+    lengths = index.longest(["word"] * 100_000)
+    assert lengths.tolist() == [*range(100_000, 0, -1)]

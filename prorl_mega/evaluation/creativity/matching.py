@@ -26,9 +26,17 @@ def match(
     from there on. firsts [V + 2]: suffixes that begin with word w are firsts[w] … firsts[w + 1] − 1. All integers;
     UNKNOWN ends a match.
     """
+    previous = 0  # length at the position before, in this corpus
     for start in range(begin, begin + len(lengths)):
         if text[start] <= BORDER:
+            previous = 0
             continue
+        end = start - 1 + previous
+        if previous > 1 and (end == len(text) or text[end] == UNKNOWN):
+            previous -= 1  # what follows ends every match, so a copied text takes time in proportion to its length
+            lengths[start - begin] = max(lengths[start - begin], previous)
+            continue
+        previous = 0
         low, high = firsts[text[start]], firsts[text[start] + 1]
         shared_low, shared_high = 1, 1
         while low < high:
@@ -38,11 +46,12 @@ def match(
             most = min(len(text) - start, len(ids) - position)
             while shared < most and ids[position + shared] == text[start + shared]:
                 shared += 1
-            lengths[start - begin] = max(lengths[start - begin], shared)
+            previous = max(previous, shared)
             if shared < most and ids[position + shared] < text[start + shared]:
                 low, shared_low = middle + 1, shared
             else:
                 high, shared_high = middle, shared
+        lengths[start - begin] = max(lengths[start - begin], previous)
 
 
 @njit(nogil=True)
