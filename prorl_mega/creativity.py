@@ -200,7 +200,7 @@ def score(given: argparse.Namespace) -> None:
         ]  # fmt: skip
         with storage_errors(f"writing {output}"):
             write_durably(output / NUMBERS, _numbers(groups, scored, index, remarks, given.keep_prompt))
-            write_durably(output / PAGE, creativity_page(groups, shown, index.manifest, remarks))
+            write_durably(output / PAGE, creativity_page(groups, scored, shown, index.manifest, remarks))
     finally:
         lock.release()
     print(creativity_table(groups), end="")
@@ -213,26 +213,25 @@ def _score_one(name: str, store: SampleStore, index: Any, path: Path, keep_promp
     from prorl_mega.run.sample_store import LineWriter, read_lines
 
     identity = scoring_identity(store, index, keep_prompt=keep_prompt)
-    present = store.done()
-    store.damaged = 0  # the same lines are read again, and counted then
-    rows = {
-        (each.problem, each.sample): each
-        for each in read_lines(path, CreativityScore)
-        if each.of == identity and (each.problem, each.sample) in present
-    }
-    progress = _Progress(f"score {name}", len(present) - len(rows), "answers")
+    known = {(each.problem, each.sample): each for each in read_lines(path, CreativityScore) if each.of == identity}
+    rows: list[CreativityScore] = []
+    wanted = store.header.samples * len(store.problems())
+    store.damaged = 0  # the problems are read again, and counted then
+    progress, fresh = _Progress(f"score {name}", wanted - len(known), "answers"), 0
     with contextlib.closing(LineWriter(path)) as writer:
-        before = len(rows)
         try:
-            for part in score_store(store, index, label=name, keep_prompt=keep_prompt, done=set(rows)):
-                writer.write(part)
-                rows |= {(each.problem, each.sample): each for each in part}
-                progress(len(rows) - before)
+            for part in score_store(store, index, label=name, keep_prompt=keep_prompt, known=known):
+                new = [each for each in part if known.get((each.problem, each.sample)) is not each]
+                writer.write(new)
+                rows += part
+                fresh += len(new)
+                progress(fresh)
         except Interrupted:
-            raise Interrupted(f"{name}: {len(rows)} of {len(present)} answers are scored and kept") from None
+            kept = len(known.keys() | {(each.problem, each.sample) for each in rows})
+            raise Interrupted(f"{name}: {kept} of {wanted} answers are scored and kept") from None
         finally:
             progress.close()
-    return list(rows.values())
+    return rows
 
 
 def _numbers(

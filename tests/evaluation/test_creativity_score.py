@@ -91,7 +91,11 @@ def test_parts_and_what_is_done(tmp_path: Path, index: CorpusIndex) -> None:
     whole = scores(kept, index)
     assert len(whole) == 9
     assert scores(kept, index, batch=20) == whole
-    assert scores(kept, index, done={(0, 0), (5, 0)}) == [each for each in whole if each.problem not in (0, 5)]
+    known = {(each.problem, each.sample): each for each in whole[:4]}
+    again = scores(store(tmp_path / "y", ["other words", *texts[1:]]), index, known=known)
+    assert sorted(each.problem for each in again if each is known.get((each.problem, 0))) == [1, 2, 3]
+    assert sorted((each.problem, each.left_out) for each in again)[:2] == [(0, "short"), (1, "")]
+    assert len(again) == 9
 
 
 def test_scores_belong_to_an_evaluation_an_index_and_a_way_of_counting(tmp_path: Path, index: CorpusIndex) -> None:
@@ -118,7 +122,14 @@ def test_equal_lengths_by_hand() -> None:
 
 def row_of(problem: int, number: int, value: float, words: int = 20) -> CreativityScore:
     return CreativityScore(
-        of="x", evaluation="x", problem=problem, sample=number, words=words, index=value, uniqueness=[value / 8] * 8
+        of="x",
+        evaluation="x",
+        problem=problem,
+        sample=number,
+        text="",
+        words=words,
+        index=value,
+        uniqueness=[value / 8] * 8,
     )
 
 
@@ -138,7 +149,7 @@ def test_means_are_over_problems_and_differences_over_common_ones(tmp_path: Path
     tasks = ["sums", "gsm", "code"]
     before = [row_of(0, 0, 2), row_of(0, 1, 4), row_of(1, 0, 5), row_of(2, 0, 8)]
     after = [row_of(0, 0, 4), row_of(1, 0, 7)]
-    left_out = CreativityScore(of="x", evaluation="x", problem=2, sample=1, words=3, left_out="short")
+    left_out = CreativityScore(of="x", evaluation="x", problem=2, sample=1, text="", words=3, left_out="short")
     groups = compare_creativity(
         [
             evaluation(tmp_path, "before", tasks, [*before, left_out], {0}),

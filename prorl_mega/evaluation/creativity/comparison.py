@@ -13,7 +13,7 @@ from prorl_mega.evaluation.creativity.equal_lengths import Measured, at_equal_le
 from prorl_mega.evaluation.creativity.score import CreativityScore
 from prorl_mega.evaluation.creativity.uniqueness import RANGE
 from prorl_mega.evaluation.pass_at_k import Estimate, bootstrap
-from prorl_mega.evaluation.summary import SOLVED
+from prorl_mega.evaluation.problem_counts import SOLVED
 from prorl_mega.run.sample_store import SampleStore, StoredProblem
 
 ALL = "all tasks"

@@ -7,7 +7,8 @@ restates a problem which the corpus has would look copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 import msgspec
@@ -34,6 +35,7 @@ class CreativityScore(msgspec.Struct, kw_only=True, omit_defaults=True):
     evaluation: str  # label, for people
     problem: Count
     sample: Count
+    text: str  # hash of the answer: one that was sampled anew is scored anew
     words: Count
     quoted: Count = 0  # words that are left out because the prompt has them
     index: float | None = None  # 0 … 8; None: left out
@@ -65,30 +67,35 @@ def score_store(
     *,
     label: str,
     keep_prompt: bool = False,
-    done: set[tuple[int, int]] = frozenset(),  # type: ignore[assignment]
+    known: Mapping[tuple[int, int], CreativityScore] = MappingProxyType({}),
     batch: int | None = None,
 ) -> Iterator[list[CreativityScore]]:
-    """The scores of all answers that are not `done`, (problem, sample), in parts of about `batch` words (BATCH).
+    """The scores of all answers, in parts of about `batch` words (BATCH).
 
-    Raises DataError where the problems of the store are damaged.
+    `known` scores, by (problem, sample), of answers that are still the same are yielded as they are. Raises
+    DataError where the problems of the store are damaged.
     """
     identity = scoring_identity(store, index, keep_prompt=keep_prompt)
     problems = _problems(store)
     prompts: dict[int, list[str]] = {}
     waiting: list[_Text] = []
+    found: list[CreativityScore] = []
     size = 0
     for sample in store.samples():
-        if (sample.problem, sample.sample) in done or sample.problem >= len(problems):
+        if sample.problem >= len(problems):
+            continue
+        earlier = known.get((sample.problem, sample.sample))
+        if earlier is not None and earlier.text == _digest(sample.text):
+            found.append(earlier)
             continue
         if not keep_prompt and sample.problem not in prompts:
             prompts = {sample.problem: prompt_words(problems[sample.problem])}  # the next is mostly of the same
         waiting.append(_read(sample, prompts.get(sample.problem, [])))
         size += len(waiting[-1].words)
         if size >= (batch or BATCH):
-            yield _scores(waiting, index, identity, label)
-            waiting, size = [], 0
-    if waiting:
-        yield _scores(waiting, index, identity, label)
+            yield found + _scores(waiting, index, identity, label)
+            waiting, found, size = [], [], 0
+    yield found + (_scores(waiting, index, identity, label) if waiting else [])
 
 
 def _problems(store: SampleStore) -> list[StoredProblem]:
@@ -119,6 +126,10 @@ def _read(sample: StoredSample, prompt: list[str]) -> _Text:
     return _Text(sample, words, count)
 
 
+def _digest(text: str) -> str:
+    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def _scores(texts: list[_Text], index: CorpusIndex, identity: str, label: str) -> list[CreativityScore]:
     lengths = index.longest([word for text in texts for word in (*text.words, None)])
     found, end = [], 0
@@ -127,7 +138,7 @@ def _scores(texts: list[_Text], index: CorpusIndex, identity: str, label: str) -
         own = np.fromiter((word is not None for word in text.words), bool)
         score = CreativityScore(
             of=identity, evaluation=label, problem=text.sample.problem, sample=text.sample.sample,
-            words=len(text.words), quoted=text.quoted,
+            text=_digest(text.sample.text), words=len(text.words), quoted=text.quoted,
         )  # fmt: skip
         if score.own < LONGEST:
             score.left_out = EMPTY if not text.words else SHORT
