@@ -88,17 +88,21 @@ class _Progress:
 def build_index(given: argparse.Namespace) -> None:
     """The command `index`. Raises ConfigError, DataError and StorageError."""
     from prorl_mega.data.corpus import corpus_files
-    from prorl_mega.evaluation.creativity.index_writer import FEWEST, MOST, IndexWriter, corpus_identity
+    from prorl_mega.evaluation.creativity.index_writer import FEWEST, MOST, SHARD_WORDS, IndexWriter, corpus_identity
     from prorl_mega.evaluation.creativity.manifest import MANIFEST, IndexedFile, read_manifest
     from prorl_mega.run.storage import content_hash
 
-    size = given.shard_words
+    size = SHARD_WORDS if given.shard_words is None else given.shard_words
     if not FEWEST <= size <= MOST:
         raise ConfigError(f"--shard-words={size} must be between {FEWEST} and {MOST}")
     files = corpus_files(given.corpus)
-    indexed = [
-        IndexedFile(name=each.name, bytes=each.path.stat().st_size, digest=content_hash(each.path)) for each in files
-    ]
+    try:
+        indexed = [
+            IndexedFile(name=each.name, bytes=each.path.stat().st_size, digest=content_hash(each.path))
+            for each in files
+        ]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
     identity = corpus_identity(indexed, size, given.field)
     if given.output.exists():
         if (given.output / MANIFEST).exists() and read_manifest(given.output).identity == identity:
@@ -274,9 +278,7 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     index.add_argument("corpus", nargs="+", metavar="CORPUS", help="file or folder")
     index.add_argument("--output", type=Path, required=True, metavar="DIR", help="the index; must not exist")
     index.add_argument("--field", default="text", metavar="NAME", help="column with the text (default %(default)s)")
-    index.add_argument(
-        "--shard-words", type=int, default=32_000_000, metavar="N", help="words of a shard (default %(default)s)"
-    )
+    index.add_argument("--shard-words", type=int, metavar="N", help="words of a shard (default: 32 million)")
     command = commands.add_parser("score", help="score the answers of evaluations", epilog=_SCORE + _STATUS, **shape)
     command.add_argument("evaluations", nargs="+", metavar="EVALUATION", help="see below")
     command.add_argument("--index", type=Path, required=True, metavar="DIR", help="what `index` has built")

@@ -62,21 +62,22 @@ def corpus_files(places: list[str]) -> list[CorpusFile]:
             found.append(file)
         else:
             raise DataError(f"{place}: no such file or folder")
-    found = list(dict.fromkeys(found))
+    found = [each._replace(name=_written(each.name)) for each in dict.fromkeys(found)]
     uses = Counter(each.name for each in found)
-    return [each if uses[each.name] == 1 else CorpusFile(each.path, str(each.path)) for each in found]
+    return [each if uses[each.name] == 1 else CorpusFile(each.path, _written(str(each.path))) for each in found]
 
 
 def texts(file: CorpusFile, field: str, tell: Callable[[int], None] = lambda place: None) -> Iterator[CorpusText]:
-    """The texts of a file; `field` is the column of a table that has them, `tell` gets bytes that were read so far.
+    """The texts of a file; `field` is the column of a table that has them.
 
-    Raises DataError, with the line, for what is no text and for rows without one.
+    `tell` is called now and then, with the bytes that were read so far, 0 of a compressed file; what it raises ends the
+    reading. Raises DataError, with the line, for what is no text and for rows without one.
     """
     with _opened(file) as content:
         found = _lines(content, file) if file.kind in PLAIN else _rows(content, file, field)
         for number, each in enumerate(found):
-            if number % _OFTEN == 0 and not file.path.name.endswith(SINGLE):
-                tell(content.tell())
+            if number % _OFTEN == 0:
+                tell(0 if file.path.name.endswith(SINGLE) else content.tell())
             yield each
 
 
@@ -126,6 +127,11 @@ def _rows(content: IO[bytes], file: CorpusFile, field: str) -> Iterator[CorpusTe
             has = f"it has {', '.join(map(str, list(row.fields)[:20]))}" if field not in row.fields else "no text"
             raise DataError(f"{row.place}: has no text {field!r} ({has}); name the column with --field")
         yield CorpusText(int(row.name), text, True)
+
+
+def _written(name: str) -> str:
+    """A name as it can be written; bytes of a file's name that are no UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_seen(inside: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,8 @@ def test_files_of_places(tmp_path: Path) -> None:
     assert names == ["set/a.jsonl.gz", "set/b.txt", "set/deep/c.md"]
     both = corpus_files([str(tmp_path / "set" / "b.txt"), str(tmp_path / "set" / "b.txt")])
     assert [each.name for each in both] == ["b.txt"]
+    strange = written(tmp_path / os.fsdecode(b"caf\xe9.txt"), "x")
+    assert [each.name for each in corpus_files([str(strange)])] == [r"caf\udce9.txt"]
     other = written(tmp_path / "b.txt", "y")
     names = [each.name for each in corpus_files([str(tmp_path / "set" / "b.txt"), str(other)])]
     assert names == [str(tmp_path / "set" / "b.txt"), str(other)]

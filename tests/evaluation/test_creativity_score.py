@@ -126,7 +126,7 @@ def row_of(problem: int, number: int, value: float, words: int = 20) -> Creativi
         evaluation="x",
         problem=problem,
         sample=number,
-        text="",
+        digest="",
         words=words,
         index=value,
         uniqueness=[value / 8] * 8,
@@ -149,7 +149,7 @@ def test_means_are_over_problems_and_differences_over_common_ones(tmp_path: Path
     tasks = ["sums", "gsm", "code"]
     before = [row_of(0, 0, 2), row_of(0, 1, 4), row_of(1, 0, 5), row_of(2, 0, 8)]
     after = [row_of(0, 0, 4), row_of(1, 0, 7)]
-    left_out = CreativityScore(of="x", evaluation="x", problem=2, sample=1, text="", words=3, left_out="short")
+    left_out = CreativityScore(of="x", evaluation="x", problem=2, sample=1, digest="", words=3, left_out="short")
     groups = compare_creativity(
         [
             evaluation(tmp_path, "before", tasks, [*before, left_out], {0}),

@@ -35,7 +35,7 @@ class CreativityScore(msgspec.Struct, kw_only=True, omit_defaults=True):
     evaluation: str  # label, for people
     problem: Count
     sample: Count
-    text: str  # hash of the answer: one that was sampled anew is scored anew
+    digest: str  # of the answer: one that was sampled anew is scored anew
     words: Count
     quoted: Count = 0  # words that are left out because the prompt has them
     index: float | None = None  # 0 … 8; None: left out
@@ -85,7 +85,7 @@ def score_store(
         if sample.problem >= len(problems):
             continue
         earlier = known.get((sample.problem, sample.sample))
-        if earlier is not None and earlier.text == _digest(sample.text):
+        if earlier is not None and earlier.digest == _digest(sample.text):
             found.append(earlier)
             continue
         if not keep_prompt and sample.problem not in prompts:
@@ -138,7 +138,7 @@ def _scores(texts: list[_Text], index: CorpusIndex, identity: str, label: str) -
         own = np.fromiter((word is not None for word in text.words), bool)
         score = CreativityScore(
             of=identity, evaluation=label, problem=text.sample.problem, sample=text.sample.sample,
-            text=_digest(text.sample.text), words=len(text.words), quoted=text.quoted,
+            digest=_digest(text.sample.text), words=len(text.words), quoted=text.quoted,
         )  # fmt: skip
         if score.own < LONGEST:
             score.left_out = EMPTY if not text.words else SHORT
