@@ -77,7 +77,7 @@ class IndexWriter:
     def _begin(self) -> None:
         self._vocabulary = _Vocabulary()
         self._words = array("i")
-        self._places: list[tuple[int, int, int]] = []
+        self._places = array("i")  # three numbers each
         self._start = _NONE  # of the document that is open, in the words of this shard
         self._documents = self._carried = 0
 
@@ -95,7 +95,7 @@ class IndexWriter:
                 self._start = len(self._words)
                 self._documents += 1
                 file.documents += 1
-            self._places.append((len(self._words), passage.file, passage.line))
+            self._places.extend((len(self._words), passage.file, passage.line))
             self._words.extend(map(self._vocabulary.__getitem__, words))
         self._close()
 
@@ -132,15 +132,13 @@ class IndexWriter:
         first = max(self._start, len(self._words) - OVERLAP)
         names = list(self._vocabulary)
         carried = [names[number - 1] for number in self._words[first:]]
-        before = max(place for place in self._places if place[0] <= first)
-        places = [
-            (0, before[1], before[2]),
-            *((start - first, file, line) for start, file, line in self._places if start > first),
-        ]
+        places = np.array(self._places, np.int32).reshape(-1, 3)
+        places = places[np.searchsorted(places[:, 0], first, side="right") - 1 :]  # from the line on that holds it
+        places[:, 0] = np.maximum(places[:, 0] - first, 0)
         self._words.append(BORDER)
         self._write_shard()
         self._words.extend(map(self._vocabulary.__getitem__, carried))
-        self._places = places
+        self._places.extend(places.reshape(-1).tolist())
         self._start, self._carried = 0, len(carried)
 
     def _write_shard(self) -> None:
@@ -150,7 +148,7 @@ class IndexWriter:
         with storage_errors(f"writing {folder}"):
             folder.mkdir()
             np.save(folder / WORDS, ids)
-            np.save(folder / PLACES, np.asarray(self._places, np.int32).reshape(-1, 3))
+            np.save(folder / PLACES, np.array(self._places, np.int32).reshape(-1, 3))
             (folder / VOCABULARY).write_text("\n".join(self._vocabulary), encoding="utf-8", newline="\n")
             np.save(folder / SUFFIXES, sorted_suffixes(ids, len(self._vocabulary)))
             for part in PARTS:
