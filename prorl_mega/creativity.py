@@ -37,7 +37,7 @@ A corpus is files, and folders with them: .txt and .md, which are one document e
 .arrow, of which every row is one, with its text in the column --field. All but the last two may end in .gz.
 
 Words are compared with their case; punctuation marks are words; layout does not matter. No match goes over the border
-of two documents. The folder --output appears when the index is whole. It takes 8 bytes per word; building takes 30 per
+of two documents. The folder --output appears when the index is whole. It takes 8 bytes per word; building takes 40 per
 word of a shard, of which a corpus gets as many as it needs.
 """
 _SCORE = """\

@@ -2,7 +2,7 @@
 
 Words are numbered in the order in which they first occur in a shard, and its suffixes are sorted by libdivsufsort
 (`pydivsufsort`), which sorts bytes: a word is written as the bytes of its number, the most significant first, and the
-suffixes that begin within a word are dropped. Building takes about 30 bytes per word of a shard, keeping it 8.
+suffixes that begin within a word are dropped. Building takes about 40 bytes per word of a shard, keeping it 8.
 
 An index is built in a folder beside its own and renamed when its manifest is on the disk: there is a whole one or none.
 """
@@ -36,7 +36,7 @@ from prorl_mega.evaluation.creativity.matching import BORDER
 from prorl_mega.evaluation.creativity.words import TOKENISATION, words_of
 from prorl_mega.run.storage import content_hash, fsync_path, storage_errors, write_durably
 
-SHARD_WORDS = 32_000_000  # about 200 MB of English; sorting them takes 1 GB of memory
+SHARD_WORDS = 32_000_000  # about 200 MB of English; building the shard takes 1.3 GB of memory
 FEWEST, MOST = 1000, 500_000_000  # words of a shard; positions in bytes have to fit into 31 bits
 OVERLAP = 512  # words that a document that is cut in two has in both shards; longer matches are found in parts
 _NONE = -1  # no document is open
