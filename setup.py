@@ -19,7 +19,7 @@ setup(
     package_dir={"prorl_kernels": "kernels", "prorl_mega.configs": "configs"},
     package_data={
         "prorl_mega.configs": ["*.yaml", "**/*.yaml"],
-        "prorl_mega.reporting": ["*.jinja"],
+        "prorl_mega.reporting": ["*.jinja", "assets/*"],
         "prorl_mega.tasks.instruction": ["*.gz", "*.txt"],
     },
     extras_require={  # for the setting `loggers`, each by itself

@@ -81,7 +81,8 @@ class ServedModel:
         self._settings = {
             "model": self.model, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "n": 1
         }  # fmt: skip
-        self.name = f"{self._connection.url} {printable(well_formed(self.model))}"
+        self.identity = printable(well_formed(self.model))
+        self.name = f"{self._connection.url} {self.identity}"
 
     def answers(
         self, requests: Iterator[SampleRequest], is_stopping: Callable[[], bool]
