@@ -1,4 +1,4 @@
-"""Panels that open for a step of a run: its decisions and the answers that were kept of it, for as many steps as fit."""
+"""Panels that open for a step of a run: its decisions and the answers kept of it, for as many steps as fit."""
 
 from __future__ import annotations
 
