@@ -17,7 +17,12 @@ def study_page(name: str, results: list[ArmResult], reference: str, curves: Curv
     for metric, (title, unit) in PANELS.items():
         if curves[metric]:
             steps = sorted({int(step) for at, _ in curves[metric].values() for step in at})
-            series = [_series(arm, steps, *curves[metric][arm]) for arm in arms if arm in curves[metric]]
+            # Smoothing would blur the resets in the distance to the reference.
+            series = [
+                _series(arm, steps, *curves[metric][arm], is_exact=metric == "policy/kl")
+                for arm in arms
+                if arm in curves[metric]
+            ]
             about = "Mean over the runs of an arm, and their range"
             charts[metric] = LineChart(title=title, about=about, unit=unit, x=steps, series=series).plain()
     ks = sorted({k for each in results for k in each.final})
@@ -37,7 +42,7 @@ def study_page(name: str, results: list[ArmResult], reference: str, curves: Curv
     return kit.page(f"Study {name}", body, {"charts": charts})
 
 
-def _series(arm: str, steps: list[int], at: np.ndarray, values: np.ndarray) -> Series:
+def _series(arm: str, steps: list[int], at: np.ndarray, values: np.ndarray, *, is_exact: bool) -> Series:
     """The arm's `values` `[runs, n]` at its steps `at` `[n]`, spread over the steps of all arms."""
     place = {step: index for index, step in enumerate(steps)}
     where = [place[int(step)] for step in at]
@@ -48,4 +53,4 @@ def _series(arm: str, steps: list[int], at: np.ndarray, values: np.ndarray) -> S
         return row
 
     low, high = spread(values.min(axis=0)), spread(values.max(axis=0))
-    return Series(label=arm, values=spread(values.mean(axis=0)), low=low, high=high)
+    return Series(label=arm, values=spread(values.mean(axis=0)), low=low, high=high, exact=is_exact)

@@ -137,6 +137,26 @@ def test_the_legend_hides_and_the_slider_smooths(browser: Any, tmp_path: Path) -
         assert page.inner_text("[data-tools] output") == "off"
 
 
+def test_a_chart_that_gets_other_numbers_keeps_its_zoom_and_what_is_hidden(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    longer = LineChart(
+        title="Reward", about="Mean", x=[*STEPS, 61, 62],
+        series=[Series(label="mean", values=[*VALUES, 8.0, 9.0]), Series(label="few", values=[math.nan] * 61 + [7.0])],
+    ).plain()  # fmt: skip
+    with opened(browser, written(tmp_path)) as page:
+        page.click('[data-chart="a"] .legend button >> nth=1')
+        page.focus('[data-chart="a"] .plot')
+        for key in ("Home", "+"):
+            page.keyboard.press(key)
+        before = page.evaluate("[...prorl.groups.get('step').zoomed]")
+        page.evaluate("chart => prorl.update('a', chart)", longer)
+        scale = page.evaluate("(() => { const {min, max} = prorl.charts.get('a').plot.scales.x; return [min, max] })()")
+        assert scale == before
+        page.keyboard.press("0")
+        tip = hover(page, "a", 62)
+        assert (tip[""], tip["mean"]) == ("step 62", "9")
+        assert "few" not in tip
+
+
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_and_has_the_wanted_colours(browser: Any, tmp_path: Path, width: int, theme: Any) -> None:  # noqa: F811

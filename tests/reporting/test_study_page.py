@@ -40,7 +40,7 @@ def test_the_page_of_a_study(browser: Any, study: Path, width: int) -> None:  # 
         assert overflow(page) <= 0
         for number in re.findall(r"\d\.\d{3}", table.splitlines()[2]):
             assert number in page.inner_text("#arms table")
-        assert page.locator("#arms tr").count() == 3
+        assert page.locator("#arms tr").count() == 5  # two arms, pass@1 and pass@16
         tip = hover(page, "policy/entropy", 12)
         first = json.loads(rows[12])
         assert first["step"] == 12

@@ -106,7 +106,8 @@ prorl.ChartFrame = class {
     const room = plot.over.clientWidth, wide = tip.offsetWidth, start = plot.over.offsetLeft;
     const wanted = left > room / 2 ? left - wide - 14 : left + 14;
     tip.style.left = `${Math.max(-start, Math.min(room - wide, wanted))}px`;
-    tip.style.top = '6px';
+    const isWide = wide + 14 > Math.max(left, room - left);  // it would hide the lines: then below them
+    tip.style.top = `${isWide ? plot.over.clientHeight + 4 : 6}px`;
   }
   hideTip() { this.tip.style.display = 'none' }
 
