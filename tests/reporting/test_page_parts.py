@@ -117,3 +117,20 @@ def test_the_page_says_where_the_run_came_from(rich: Path, tmp_path: Path, monke
     assert found["starts"].startswith("2: 20")
     assert "python" in found
     assert "abc" not in write_report(tmp_path / "run").read_text()
+
+
+def test_answers_of_any_shape(rich: Path, tmp_path: Path) -> None:
+    record_rich_run(tmp_path / "run", 5, answers=1)
+    rows = [
+        '{"prompt": [], "completion": {}, "reward": "x"}',
+        f'{{"key": ["a"], "task": 7, "completion": "c", "reward": 1{"0" * 400}, "tokens": true, "truncated": 1}}',
+        '{"key": null, "reward": true, "prompt": "\\ud800", "completion": "\\u0000"}',
+        "{}",
+        "[]",
+        '{"key": "',
+    ]
+    for path in (tmp_path / "run" / "samples").glob("*.jsonl"):
+        path.write_text("\n".join(rows))
+    (tmp_path / "run" / "evaluation" / "final.json").unlink()
+    (tmp_path / "run" / "starts.jsonl").write_text('{"time": [], "command": "a \'b", "x": {"y": 1}}\n')
+    assert "['a']" in write_report(tmp_path / "run").read_text()
