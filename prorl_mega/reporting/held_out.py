@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 from prorl_mega.evaluation import conditions
@@ -22,15 +23,14 @@ MOST_OPENED = 12
 CHARACTERS, LONGEST, MOST_TOKENS = 1_500_000, 3000, 1500
 
 
-class ChangedProblem(NamedTuple):
-    """A held-out problem that one of the two policies solved in some of its samples and the other in none."""
+class HeldOutProblem(NamedTuple):
+    """A held-out problem in a list of the page, and how often the two policies solved it."""
 
     id: str  # of its panel
     key: str
     task: str
     base: str  # "0 of 16"
     trained: str
-    share: float  # of samples solved by the policy that solved it
 
 
 class HeldOutResults(NamedTuple):
@@ -40,8 +40,8 @@ class HeldOutResults(NamedTuple):
     obstacles: list[str]
     remarks: list[str]
     settings: str = ""  # of both, in words
-    gained: tuple[ChangedProblem, ...] = ()
-    lost: tuple[ChangedProblem, ...] = ()
+    gained: tuple[HeldOutProblem, ...] = ()
+    lost: tuple[HeldOutProblem, ...] = ()
 
     @classmethod
     def of(cls, history: History) -> Self:
@@ -85,12 +85,21 @@ def pass_curves(history: History, held_out: HeldOutResults) -> LineChart | None:
     )  # fmt: skip
 
 
-def problem_panels(history: History, held_out: HeldOutResults) -> tuple[dict[str, Any], str]:
-    """Panels of the problems of the lists, by id; and a sentence for people about the colours of tokens."""
-    listed = [*held_out.gained, *held_out.lost]
+def compared_problems(history: History, keys: Sequence[str]) -> tuple[HeldOutProblem, ...]:
+    """The problems of these keys, if both policies have answered them."""
+    if BASE not in history.evaluations or FINAL not in history.evaluations:
+        return ()
+    pairs = _pairs(history.evaluations[BASE]["problems"], history.evaluations[FINAL]["problems"])
+    by_key = {base["key"]: (base, trained) for base, trained in pairs}
+    return tuple(_problem(f"compared-{number}", *by_key[key]) for number, key in enumerate(keys) if key in by_key)
+
+
+def problem_panels(history: History, *lists: Sequence[HeldOutProblem]) -> tuple[dict[str, Any], str]:
+    """Panels of the problems of lists, by id; and a sentence for people about the colours of tokens."""
+    listed = [each for of in lists for each in of]
     if not listed:
         return {}, ""
-    opened = {each.key for each in (*held_out.gained[:MOST_OPENED], *held_out.lost[:MOST_OPENED])}
+    opened = {each.key for of in lists for each in of[:MOST_OPENED]}
     stored = {label: few_answers(history.directory / "evaluation" / label, opened) for label in (BASE, FINAL)}
     texts = TokenTexts(str(history.settings.get("model.path", "")))
     budget = AnswerBudget(CHARACTERS, LONGEST)
@@ -155,20 +164,16 @@ def _pairs(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[tu
     return [pair for pair in found if all(each["samples"] for each in pair)]
 
 
-def _changed(kind: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[ChangedProblem]:
+def _problem(id_: str, base: dict[str, Any], trained: dict[str, Any]) -> HeldOutProblem:
+    before, after = (f"{each['solved']} of {each['samples']}" for each in (base, trained))
+    return HeldOutProblem(id=id_, key=base["key"], task=base["task"], base=before, trained=after)
+
+
+def _changed(kind: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[HeldOutProblem]:
     """The most certain first."""
 
     def share(pair: tuple[dict[str, Any], dict[str, Any]]) -> float:
         return max(float(each["solved"]) / each["samples"] for each in pair)
 
-    return [
-        ChangedProblem(
-            id=f"{kind}-{number}",
-            key=base["key"],
-            task=base["task"],
-            base=f"{base['solved']} of {base['samples']}",
-            trained=f"{trained['solved']} of {trained['samples']}",
-            share=share((base, trained)),
-        )
-        for number, (base, trained) in enumerate(sorted(pairs, key=share, reverse=True)[:MOST_LISTED])
-    ]
+    ranked = sorted(pairs, key=share, reverse=True)[:MOST_LISTED]
+    return [_problem(f"{kind}-{number}", *pair) for number, pair in enumerate(ranked)]

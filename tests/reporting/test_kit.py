@@ -201,3 +201,17 @@ def test_what_is_embedded_is_the_same_json() -> None:
     text = kit.embedded(value)
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text) == value
+
+
+def test_a_tap_shows_and_a_second_one_opens(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    with opened(browser, written(tmp_path), width=400, touch=True) as page:
+        place = page.locator('[data-chart="a"] .u-over')
+        place.scroll_into_view_if_needed()
+        box = place.bounding_box()
+        where = (box["x"] + box["width"] / 2, box["y"] + 40)
+        page.touchscreen.tap(*where)
+        assert "tap again to open" in page.inner_text('[data-chart="a"] .tip')
+        assert not page.is_visible("dialog.panel")
+        page.wait_for_timeout(500)  # two taps, not a double tap
+        page.touchscreen.tap(*where)
+        assert page.inner_text(".panel h2").startswith("step 3")

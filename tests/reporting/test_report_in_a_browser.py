@@ -92,6 +92,9 @@ def test_a_gained_problem_opens_to_coloured_answers_and_verdicts(browser: Any, r
         page.keyboard.press("Escape")
         page.click("[data-opens=lost-0]")
         assert "base 2 of 16, trained 0 of 16" in panel.inner_text()
+        page.keyboard.press("Escape")
+        page.click("[data-opens=compared-1]")
+        assert panel.locator("pre.tokens").count() == 6
 
 
 def test_without_its_tokenizer_answers_have_no_colours_and_the_page_says_so(tmp_path: Path) -> None:
