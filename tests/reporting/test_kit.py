@@ -79,6 +79,8 @@ def test_hover_shows_the_numbers_and_all_charts_follow(browser: Any, tmp_path: P
         assert tip[""] == "step 17"
         assert float(tip["mean"]) == pytest.approx(math.sin(17 / 9), rel=1e-3)
         assert float(tip["few"]) == pytest.approx(20 / 60, rel=1e-3)  # the nearest that was measured
+        colours = "[...document.querySelectorAll('[data-chart=a] .u-cursor-pt')].map(each => each.style.background)"
+        assert page.evaluate(colours)[3].startswith("rgb(37, 99, 235)"), "a point on the line under the pointer"
         assert "reset: it had to be" in (hover(page, "a", 20), page.inner_text('[data-chart="a"] .tip'))[1]
         assert page.inner_text('[data-chart="c"] .legend b') == "1"
         assert float(hover(page, "b", 9)["roll"]) == 3.0
