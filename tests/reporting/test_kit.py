@@ -187,6 +187,14 @@ def test_hostile_texts_are_texts(browser: Any, tmp_path: Path, text: str) -> Non
         assert hover(page, "a", 20)[""] == "step 20"
 
 
+@pytest.mark.parametrize("wanted", ["constructor", "__proto__", "%", "%3Cscript%3E", "step-", "step-99999", "nowhere"])
+def test_an_address_that_leads_nowhere_opens_nothing(browser: Any, tmp_path: Path, wanted: str) -> None:  # noqa: F811
+    with opened(browser, f"{written(tmp_path).as_uri()}#{wanted}") as page:
+        assert not page.is_visible("dialog.panel")
+        page.evaluate("location.hash = '#t3'")
+        assert page.inner_text(".panel h2") == "Task 3"
+
+
 def test_many_points_become_buckets_that_keep_spikes() -> None:
     count = 5 * MOST_POINTS
     values = np.zeros(count)

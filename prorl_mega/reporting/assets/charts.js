@@ -348,7 +348,7 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
     const prefix = prorl.data.opens?.[this.group.key];
     if (!prefix) return null;
     const low = this.chart.x.first?.[index] ?? this.x[index], high = this.x[index];
-    for (let x = high; x >= low && Number.isInteger(x); x--) if (prorl.data.panels?.[prefix + x]) return prefix + x;
+    for (let x = high; x >= low && Number.isInteger(x); x--) if (Object.hasOwn(prorl.data.panels ?? {}, prefix + x)) return prefix + x;
     return prefix + high;
   }
 

@@ -105,7 +105,7 @@ const prorl = (() => {
   function opener(id, text) { return make('button', 'button', { type: 'button', 'data-opens': id }, text) }
 
   function found(id) {
-    const kept = data.panels?.[id];
+    const kept = Object.hasOwn(data.panels ?? {}, id) ? data.panels[id] : null;
     const made = makers.map(each => each(id)).filter(Boolean);
     if (!kept && !made.length) return null;
     const all = [...(kept ? [kept] : []), ...made];

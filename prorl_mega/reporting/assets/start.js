@@ -54,7 +54,12 @@
   });
 
   prorl.update = (name, chart) => prorl.charts.get(name)?.update(chart);
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  if (wanted) prorl.open(wanted);
+  function openWanted() {
+    let wanted = '';
+    try { wanted = decodeURIComponent(location.hash.slice(1)) } catch { /* not an address of this page */ }
+    if (wanted) prorl.open(wanted);
+  }
+  addEventListener('hashchange', openWanted);
+  openWanted();
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 })();
