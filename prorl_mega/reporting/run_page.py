@@ -35,6 +35,7 @@ def run_page(history: History, charts: list[Chart]) -> str:
         "panels": step_panels(samples, entries) | answer_panels | of_problems,
         "opens": {"step": PREFIX},
         "marks": {"step": marks(entries, PREFIX)},
+        "notes": {"step": "This page has no answers of this step; samples/ beside it has those that were kept."},
     }
     if curves is not None:
         data["charts"][PASS_CURVES] = curves.plain()

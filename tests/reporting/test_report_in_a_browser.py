@@ -73,6 +73,10 @@ def test_a_click_on_a_chart_opens_the_answers_and_numbers_of_the_step(browser: A
         assert f"{rows(rich)[step]['reward/mean']:.4g}" in text
         page.click("dialog.panel button[aria-label=after]")
         assert page.inner_text(".panel h2") == f"step {step + 1}"
+        assert "no answers of this step" in page.inner_text("dialog.panel")
+        page.keyboard.press("ArrowLeft")
+        assert page.inner_text(".panel h2") == f"step {step}"
+        assert "no answers of this step" not in page.inner_text("dialog.panel")
     kept = sorted(int(path.stem[5:]) for path in (rich.parent / "samples").glob("*.jsonl"))
     address = f"{rich.as_uri()}#step-{kept[-1]}"
     with opened(browser, address) as page:
