@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
-
-import numpy as np
 
 from prorl_mega.evaluation import conditions
 from prorl_mega.evaluation.comparison import Comparison, compare
+from prorl_mega.evaluation.pass_at_k import mean_pass_at_k
+from prorl_mega.evaluation.summary import powers_of_two
 from prorl_mega.reporting import kit
 from prorl_mega.reporting.answer_budget import AnswerBudget
 from prorl_mega.reporting.descriptions import LineChart, Series
@@ -23,15 +23,14 @@ MOST_OPENED = 12
 CHARACTERS, LONGEST, MOST_TOKENS = 1_500_000, 3000, 1500
 
 
-class ChangedProblem(NamedTuple):
-    """A held-out problem that one of the two policies solved in some of its samples and the other in none."""
+class HeldOutProblem(NamedTuple):
+    """A held-out problem in a list of the page, and how often the two policies solved it."""
 
     id: str  # of its panel
     key: str
     task: str
     base: str  # "0 of 16"
     trained: str
-    share: float  # of samples solved by the policy that solved it
 
 
 class HeldOutResults(NamedTuple):
@@ -41,8 +40,8 @@ class HeldOutResults(NamedTuple):
     obstacles: list[str]
     remarks: list[str]
     settings: str = ""  # of both, in words
-    gained: tuple[ChangedProblem, ...] = ()
-    lost: tuple[ChangedProblem, ...] = ()
+    gained: tuple[HeldOutProblem, ...] = ()
+    lost: tuple[HeldOutProblem, ...] = ()
 
     @classmethod
     def of(cls, history: History) -> Self:
@@ -69,31 +68,38 @@ def pass_curves(history: History, held_out: HeldOutResults) -> LineChart | None:
     """pass@k over k of the base and of the trained policy."""
     if not held_out.rows:
         return None
-    by_policy = [(who, history.evaluations[label]["metrics"]) for who, label in (("trained", FINAL), ("base", BASE))]
-    found = [re.fullmatch(r"evaluation/pass@([0-9]{1,9})", name) for _, metrics in by_policy for name in metrics]
-    ks = sorted({int(match[1]) for match in found if match})
+    ks = list(powers_of_two(_most_samples(history)))
     if len(ks) < 2:
         return None
 
-    def column(metrics: dict[str, Any], end: str = "") -> np.ndarray:
-        return np.array([metrics.get(f"evaluation/pass@{k}{end}") for k in ks], dtype=np.float64)
+    def series(who: str, label: str) -> Series:
+        counts = [(each["samples"], each["solved"]) for each in history.evaluations[label]["problems"]]
+        estimates = [mean_pass_at_k([each for each in counts if each[0] >= k], k) for k in ks]
+        low, high = [each.low for each in estimates], [each.high for each in estimates]
+        return Series(label=who, values=[each.mean for each in estimates], low=low, high=high, exact=True)
 
     return LineChart(
-        title="pass@k", about="Held-out problems solved in at least one of k samples", unit="share", x=ks, x_label="k",
-        group="k", logarithmic_x=True, bounds=(0.0, 1.0),
-        series=[
-            Series(label=who, values=column(of), low=column(of, "_low"), high=column(of, "_high"), exact=True)
-            for who, of in by_policy
-        ],
+        title="pass@k", about="Held-out problems solved in at least one of k samples, 95 % intervals", unit="share",
+        x=ks, x_label="k", group="k", logarithmic_x=True, bounds=(0.0, 1.0),
+        series=[series("trained", FINAL), series("base", BASE)],
     )  # fmt: skip
 
 
-def problem_panels(history: History, held_out: HeldOutResults) -> tuple[dict[str, Any], str]:
-    """Panels of the problems of the lists, by id; and a sentence for people about the colours of tokens."""
-    listed = [*held_out.gained, *held_out.lost]
+def compared_problems(history: History, keys: Sequence[str]) -> tuple[HeldOutProblem, ...]:
+    """The problems of these keys, if both policies have answered them."""
+    if BASE not in history.evaluations or FINAL not in history.evaluations:
+        return ()
+    pairs = _pairs(history.evaluations[BASE]["problems"], history.evaluations[FINAL]["problems"])
+    by_key = {base["key"]: (base, trained) for base, trained in pairs}
+    return tuple(_problem(f"compared-{number}", *by_key[key]) for number, key in enumerate(keys) if key in by_key)
+
+
+def problem_panels(history: History, *lists: Sequence[HeldOutProblem]) -> tuple[dict[str, Any], str]:
+    """Panels of the problems of lists, by id; and a sentence for people about the colours of tokens."""
+    listed = [each for of in lists for each in of]
     if not listed:
         return {}, ""
-    opened = {each.key for each in (*held_out.gained[:MOST_OPENED], *held_out.lost[:MOST_OPENED])}
+    opened = {each.key for of in lists for each in of[:MOST_OPENED]}
     stored = {label: few_answers(history.directory / "evaluation" / label, opened) for label in (BASE, FINAL)}
     texts = TokenTexts(str(history.settings.get("model.path", "")))
     budget = AnswerBudget(CHARACTERS, LONGEST)
@@ -147,26 +153,27 @@ def _about_colours(stored: dict[str, dict[str, list[JudgedAnswer]]], texts: Toke
     return "The warmer a token's colour, the less likely it was to the policy that wrote it."
 
 
+def _most_samples(history: History) -> int:
+    """Samples per problem that both policies have."""
+    return min(max(each["samples"] for each in history.evaluations[label]["problems"]) for label in (BASE, FINAL))
+
+
 def _pairs(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     trained = {each["key"]: each for each in after}
     found = [(each, trained[each["key"]]) for each in before if each["key"] in trained]
     return [pair for pair in found if all(each["samples"] for each in pair)]
 
 
-def _changed(kind: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[ChangedProblem]:
+def _problem(id_: str, base: dict[str, Any], trained: dict[str, Any]) -> HeldOutProblem:
+    before, after = (f"{each['solved']} of {each['samples']}" for each in (base, trained))
+    return HeldOutProblem(id=id_, key=base["key"], task=base["task"], base=before, trained=after)
+
+
+def _changed(kind: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[HeldOutProblem]:
     """The most certain first."""
 
     def share(pair: tuple[dict[str, Any], dict[str, Any]]) -> float:
         return max(float(each["solved"]) / each["samples"] for each in pair)
 
-    return [
-        ChangedProblem(
-            id=f"{kind}-{number}",
-            key=base["key"],
-            task=base["task"],
-            base=f"{base['solved']} of {base['samples']}",
-            trained=f"{trained['solved']} of {trained['samples']}",
-            share=share((base, trained)),
-        )
-        for number, (base, trained) in enumerate(sorted(pairs, key=share, reverse=True)[:MOST_LISTED])
-    ]
+    ranked = sorted(pairs, key=share, reverse=True)[:MOST_LISTED]
+    return [_problem(f"{kind}-{number}", *pair) for number, pair in enumerate(ranked)]
