@@ -116,6 +116,10 @@ class SampleStore:
         """Every answer once, the first of two, in the order of the files."""
         return self._once(SAMPLES, StoredSample)
 
+    def samples_as(self, kind: type[Line]) -> Iterator[Line]:
+        """The same with other fields: `kind` names `problem`, `sample` and those that are needed."""
+        return self._once(SAMPLES, kind)
+
     def verdicts(self, folder: str = VERDICTS) -> Iterator[StoredVerdict]:
         """Every verdict once, the first of two, in the order of the files."""
         return self._once(folder, StoredVerdict)
@@ -152,6 +156,13 @@ class Places:
         bits = self._blocks.get(block, 0)
         self._blocks[block] = bits | bit
         return not bits & bit
+
+    def samples(self, problem: int) -> Iterator[int]:
+        """The samples of a problem, by number."""
+        for of_problem, block in sorted(self._blocks):
+            if of_problem == problem:
+                bits = self._blocks[of_problem, block]
+                yield from ((block << 10) + i for i in range(bits.bit_length()) if bits >> i & 1)
 
     def __contains__(self, place: tuple[int, int]) -> bool:
         problem, sample = place
