@@ -44,11 +44,15 @@ OTHER_PROMPT = (
 
 
 def test_nothing_planted_nothing_named(tmp_path: Path) -> None:
-    relaxable = replace(WRONG, relaxed=0.0)
     write(
         tmp_path,
-        [[relaxable if each is WRONG else each for each in of_problem] for of_problem in BEFORE],
-        [[relaxable if each is WRONG else each for each in of_problem] for of_problem in AFTER],
+        *(
+            [
+                [replace(each, relaxed=0.0) if each.reward == 0 else each for each in of_problem]
+                for of_problem in of_model
+            ]
+            for of_model in (BEFORE, AFTER)
+        ),
     )
     found = explained(tmp_path, "--training", str(training(tmp_path, OTHER_PROMPT)))
     assert {name: each["found"] for name, each in found.items()} == dict.fromkeys(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,15 @@ CUT_OFF = Answer(text=WORKING[:60], reward=0.0, answer="", finish="length", leng
 
 
 def many(solved: int, right: Answer = RIGHT, wrong: Answer = WRONG, samples: int = 32) -> list[Answer]:
-    """The answers to a problem: `solved` right ones, the rest wrong."""
-    return [right] * solved + [wrong] * (samples - solved)
+    """The answers to a problem: `solved` right ones, the rest wrong, and each WRONG one in another way."""
+    rest = range(samples - solved)
+    return [right] * solved + [replace(wrong, answer=str(43 + i)) if wrong.answer == "41" else wrong for i in rest]
 
 
 def plant(
     directory: Path, label: str, tasks: dict[str, Sequence[Sequence[Answer]]], config: dict[str, Any] | None = None
 ) -> Path:
-    """Write `evaluation/<label>/` and its JSON, whose path is returned, from the answers to the problems of each task."""
+    """Write `evaluation/<label>/` and its JSON, whose path is returned, from the answers to each task's problems."""
     problems, samples, verdicts = [], [], []
     for task, of_task in tasks.items():
         for index, answers in enumerate(of_task):
