@@ -10,20 +10,24 @@ Needs neither torch nor the models.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from prorl_mega.errors import ConfigError, DataError, StorageError, exit_status
+from prorl_mega.errors import ConfigError, DataError, ModelError, StorageError, exit_status
 from prorl_mega.evaluation.boundary_study import BOUNDARY_K, study_boundary
 from prorl_mega.evaluation.comparison import Record
+from prorl_mega.evaluation.conditions import described
 from prorl_mega.evaluation.explanations import Explanation, contamination
 from prorl_mega.evaluation.pass_curves import from_evaluations, read_table
 from prorl_mega.evaluation.regimes import MARGIN
 from prorl_mega.evaluation.rivals import Rivals, examine
-from prorl_mega.evaluation.sources import read_evaluations
+from prorl_mega.evaluation.sources import Evaluated, read_evaluations
+from prorl_mega.huggingface.token_pieces import TokenPieces
+from prorl_mega.reporting.boundary_page import BoundaryPage
 from prorl_mega.reporting.boundary_text import to_plain, to_text
 from prorl_mega.run.storage import write_durably
 
@@ -36,7 +40,8 @@ What is compared, in order, the base first:
 Only problems that all evaluations sampled are compared. Printed are, per task, pass@1 and pass@k at the boundary with
 intervals, the regime, and the bound that mean and variance of the solve rates set; over tasks, the gain against the
 base's boundary; Cover@τ; the problems that crossed, with exact bounds; and what else could explain the difference.
---output DIR also writes boundary.md (the same) and boundary.json (all numbers).
+--output DIR also writes boundary.html (a page with the answers), boundary.md (what is printed) and boundary.json (all
+numbers).
 
 Exit status: 0; 20 and 21 for what cannot be compared or read, 30 for an --output that cannot be written.
 """
@@ -59,6 +64,23 @@ def _contamination(paths: list[str], gained: Sequence[Record]) -> Explanation:
     return contamination(len(prompts), hits, len(gained))
 
 
+def _tokenizers(evaluations: dict[str, Evaluated], named: Path | None) -> dict[str, TokenPieces]:
+    """The tokenizers of the models whose answers were kept: the one that was named, or those of `model.path`."""
+    found = {}
+    for name, each in evaluations.items():
+        if each.store is None:
+            continue
+        if named:
+            found[name] = TokenPieces(named)
+            continue
+        settings = each.store.header.config.get("model")
+        path = settings.get("path") if isinstance(settings, dict) else None
+        if isinstance(path, str) and (Path(path) / "tokenizer.json").is_file():
+            with contextlib.suppress(ModelError):
+                found[name] = TokenPieces(path)
+    return found
+
+
 def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m prorl_mega.boundary",
@@ -73,7 +95,12 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--confidence", type=float, default=0.95, help="of the lists of problems (default %(default)s)")
     parser.add_argument("--training", nargs="+", default=[], metavar="PATH", help="data sets to look for contamination")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write boundary.md and boundary.json there")
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="DIR", help="of all models, to colour tokens; without it that of model.path"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write boundary.html, boundary.md and boundary.json there"
+    )
     return parser.parse_args(given)
 
 
@@ -100,11 +127,17 @@ def main(arguments: list[str] | None = None) -> int:
         text = to_text(study, rivals, margin=given.margin, confidence=given.confidence)
         print(text, end="")
         if given.output:
+            page = BoundaryPage(
+                study=study, rivals=rivals, margin=given.margin, confidence=given.confidence,
+                conditions={name: described(each.content["settings"]) for name, each in evaluations.items()},
+                pieces=_tokenizers(evaluations, given.tokenizer),
+            )  # fmt: skip
             plain = json.dumps(to_plain(study, rivals), ensure_ascii=False, indent=1, allow_nan=False)
             try:
                 given.output.mkdir(parents=True, exist_ok=True)
                 write_durably(given.output / "boundary.md", text)
                 write_durably(given.output / "boundary.json", plain + "\n")
+                write_durably(given.output / "boundary.html", page.html())
             except OSError as error:
                 raise StorageError(f"--output {given.output} cannot be written: {error.strerror}") from None
 
