@@ -14,6 +14,7 @@ import msgspec
 from prorl_mega.evaluation.derivation import SIGNS, signs_of
 from prorl_mega.evaluation.problem_counts import SOLVED
 from prorl_mega.run.sample_store import Count, Places, SampleStore, StoredProblem, StoredVerdict
+from prorl_mega.run.samples import shortened
 
 EXAMPLES = 8  # answers with signs that are kept, per group
 
@@ -100,16 +101,19 @@ def read_answers(
     """Evidence on the problems `keys`: signs in right answers to those `looked_at`, votes on `voted`, answers to read
     of `shown`."""
     wanted = set(keys)
-    problems = {number: each for number, each in enumerate(store.problems()) if each.key in wanted}
+    problems = {}
+    for number, problem in enumerate(store.problems()):
+        problem.key = shortened(problem.key)  # as it is spelt in the evaluation's file
+        if problem.key in wanted:
+            problems[number] = problem
     verdicts = _Verdicts(store, problems, looked_at, voted | shown)
     found = AnswerEvidence(votes={key: verdicts.votes(key) for key in voted & verdicts.answers.keys()})
     found.prompts = {each.key: each.prompt for each in problems.values() if each.key in shown}
     tallies: dict[str, dict[str, _Signs]] = {}
     for line in store.samples_as(_RawSample):
-        problem, place = problems.get(line.problem), (line.problem, line.sample)
-        if problem is None:
+        if line.problem not in problems:
             continue
-        is_cut, key = line.finish == "length", problem.key
+        place, key, is_cut = (line.problem, line.sample), problems[line.problem].key, line.finish == "length"
         if place in verdicts.judged:
             is_solved = place in verdicts.solved
             found.unsolved += not is_solved

@@ -130,7 +130,7 @@ def _crossed(curves: PassCurves, confidence: float) -> tuple[list[Crossing], lis
     }
     lists = 2 * len(later)
     gained, lost = [], []
-    for model in later:
+    for model in reversed(later):  # what the last one gained is asked for first
         gained += crossings(base, counts[base], model, counts[model], confidence=confidence, lists=lists)
         lost += crossings(model, counts[model], base, counts[base], confidence=confidence, lists=lists)
     return gained, lost

@@ -22,7 +22,7 @@ from prorl_mega.types import Metrics
 NOTABLE_TRUNCATION = 0.05  # difference of the shares of samples that hit the limit
 NOTABLE_LENGTH = 1.25  # ratio of the mean lengths
 NOTABLE_GAIN = 0.01  # of pass@k: smaller ones need no explanation
-NOTABLE_LOSS = 0.25  # share of the gain that is gone if the rival explanation is taken away
+NOTABLE_LOSS = 0.25  # share of the gain that is gone without the rival explanation; of unsolved answers that were cut
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -74,20 +74,22 @@ def form(base: Side, last: Side, gained: Sequence[str], k: int) -> Explanation:
         lost.append(_lost(strict, relaxed))
     in_any_form = {str(each["key"]) for each, (_, solved) in zip(base.records, _relaxed(base), strict=True) if solved}
     other = [key for key in gained if key in in_any_form]
+    by_task = _by_task(base, last, k)
     numbers |= {"gained problems": len(gained), "of these solved by the base in another form": len(other)}
     share = len(other) / len(gained) if gained else 0.0
     return Explanation(
         name="format",
-        found=max(*lost, share) >= NOTABLE_LOSS,
+        found=bool(by_task) or max(*lost, share) >= NOTABLE_LOSS,
         text=f"gain of {', '.join(parts)}; {base.model} solved {len(other)} of {len(gained)} gained problems in "
         "another form",
         numbers=numbers,
-        examples=[f"{key}: solved by {base.model}, in another form" for key in other[:5]],
+        examples=by_task[:10] + [f"{key}: solved by {base.model}, in another form" for key in other[:5]],
     )
 
 
 def truncation(base: Side, last: Side, k: int) -> Explanation:
-    """Whether one of two models ran into the token limit more often: what it cuts off counts as unsolved."""
+    """Whether one of two models ran into the token limit more often, and that can matter: what it cuts off counts as
+    unsolved."""
     shares = [side.metric("truncated") for side in (base, last)]
     if any(map(math.isnan, shares)):
         return Explanation(name="truncation", found=None, text="the evaluations do not say how many answers were cut")
@@ -96,7 +98,7 @@ def truncation(base: Side, last: Side, k: int) -> Explanation:
     }
     said = [f"{side.model} {share:.1%}" for side, share in zip((base, last), shares, strict=True)]
     text = f"answers that hit the token limit: {', '.join(said)}"
-    lost = 0.0
+    lost, share = 0.0, 1.0
     if base.evidence and base.evidence.unsolved:
         share = base.evidence.unsolved_truncated / base.evidence.unsolved
         numbers[f"{base.model}: unsolved answers cut off"] = share
@@ -116,7 +118,8 @@ def truncation(base: Side, last: Side, k: int) -> Explanation:
         )
         text += f"{strict:+.3f}"
     differ = abs(shares[0] - shares[1]) > NOTABLE_TRUNCATION
-    return Explanation(name="truncation", found=differ or lost >= NOTABLE_LOSS, text=text, numbers=numbers)
+    found = (differ and share >= NOTABLE_LOSS) or lost >= NOTABLE_LOSS
+    return Explanation(name="truncation", found=found, text=text, numbers=numbers)
 
 
 def unequal_tokens(base: Side, last: Side, k: int) -> Explanation:
@@ -167,6 +170,22 @@ def contamination(prompts: int | None, hits: Sequence[str], gained: int) -> Expl
         text=f"{len(hits)} of {gained} gained problems share text with {prompts:,} training prompts{listed}",
         numbers={"training prompts": prompts, "gained problems": gained, "of these in training": len(hits)},
     )
+
+
+def _by_task(base: Side, last: Side, k: int) -> list[str]:
+    """A line on every task whose gain is form for a good part, the most first."""
+    places: dict[str, list[int]] = {}
+    for place, each in enumerate(base.records):
+        places.setdefault(str(each["task"]), []).append(place)
+    pairs = [(side.counts, _relaxed(side)) for side in (base, last)]
+    found = []
+    for task, of_task in places.items():
+        strict, relaxed = (_gain(*([pair[form][place] for place in of_task] for pair in pairs), k) for form in (0, 1))
+        if _lost(strict, relaxed) >= NOTABLE_LOSS:
+            found.append(
+                (strict - relaxed, f"{task}: gain of pass@{k} {strict:+.3f} as scored, {relaxed:+.3f} in any form")
+            )
+    return [line for _, line in sorted(found, reverse=True)]
 
 
 def _relaxed(side: Side) -> list[tuple[int, int]]:

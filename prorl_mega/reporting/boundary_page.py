@@ -50,6 +50,10 @@ class BoundaryPage:
                 ("lost", f"Problems that only {study.models[0]} solved", self._rows(study.lost, "lost")),
             ],
             explanations=[(each, _numbers(each)) for each in self.rivals.explanations],
+            counted=[
+                (name, [each for each in of_list if study.models[-1] in (each.solver, each.never)])
+                for name, of_list in (("gained", study.gained), ("lost", study.lost))
+            ],
             named=[each.name for each in self.rivals.explanations if each.found],
             fit=fit_text(study), margin=self.margin, confidence=self.confidence, shown=SHOWN,
             has_problems=bool(study.curves.problems),

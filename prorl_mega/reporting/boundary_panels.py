@@ -1,4 +1,4 @@
-"""What opens at the side of a boundary page: a task with its numbers, a problem with its answers."""
+"""Panels at the side of a boundary page: a task with its numbers, a problem with its answers."""
 
 from __future__ import annotations
 
@@ -79,10 +79,8 @@ def problem_panel(
         answers = of_model.shown.get(crossing.key, []) if of_model else []
         if of_model and crossing.key in of_model.votes:
             votes = of_model.votes[crossing.key]
-            if votes.distinct:
-                most = (
-                    f"; the most common wrong one, {votes.wrong[:60]!r}, {votes.common} times" if votes.common else ""
-                )
+            most = f", {votes.wrong[:60]!r} {votes.common} times as the most common wrong one" if votes.common else ""
+            if votes.distinct > 1:
                 parts.append(kit.text(f"{model} gave {votes.distinct} different answers{most}.", "soft"))
         parts += [part for each in answers for part in _answer(model, each, pieces.get(model))]
     if not prompts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def many(solved: int, right: Answer = RIGHT, wrong: Answer = WRONG, samples: int
 
 
 def plant(
-    directory: Path, label: str, tasks: dict[str, Sequence[Sequence[Answer]]], config: dict[str, Any] | None = None
+    directory: Path, label: str, tasks: Mapping[str, Sequence[Sequence[Answer]]], config: dict[str, Any] | None = None
 ) -> Path:
     """Write `evaluation/<label>/` and its JSON, whose path is returned, from the answers to each task's problems."""
     problems, samples, verdicts = [], [], []
