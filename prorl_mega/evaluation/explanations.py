@@ -180,7 +180,10 @@ def _by_task(base: Side, last: Side, k: int) -> list[str]:
     pairs = [(side.counts, _relaxed(side)) for side in (base, last)]
     found = []
     for task, of_task in places.items():
-        strict, relaxed = (_gain(*([pair[form][place] for place in of_task] for pair in pairs), k) for form in (0, 1))
+        strict, relaxed = (
+            _gain([before[place] for place in of_task], [after[place] for place in of_task], k)
+            for before, after in zip(*pairs, strict=True)
+        )
         if _lost(strict, relaxed) >= NOTABLE_LOSS:
             found.append(
                 (strict - relaxed, f"{task}: gain of pass@{k} {strict:+.3f} as scored, {relaxed:+.3f} in any form")

@@ -11,7 +11,7 @@ from helpers.stores import header, sample, write_store
 
 from prorl_mega.evaluation.store_summary import summarise_store
 from prorl_mega.run.evaluations import write_evaluation
-from prorl_mega.run.sample_store import SampleStore, StoredProblem, StoredVerdict
+from prorl_mega.run.sample_store import SampleStore, StoredProblem, StoredSample, StoredVerdict
 
 WORKING = "We look for the total of both baskets, so we add them one by one: 17 + 25 = 42 apples in the end."
 
@@ -46,17 +46,23 @@ def plant(
     directory: Path, label: str, tasks: Mapping[str, Sequence[Sequence[Answer]]], config: dict[str, Any] | None = None
 ) -> Path:
     """Write `evaluation/<label>/` and its JSON, whose path is returned, from the answers to each task's problems."""
-    problems, samples, verdicts = [], [], []
+    problems: list[StoredProblem] = []
+    samples: list[StoredSample] = []
+    verdicts: list[StoredVerdict] = []
     for task, of_task in tasks.items():
         for index, answers in enumerate(of_task):
             prompt = f"Basket {index} of {task}: there are 17 apples in one basket and 25 in another one, how many?"
+            at = len(problems)
             for number, each in enumerate(answers):
-                place = {"problem": len(problems), "sample": number}
-                content = {"tokens": list(each.tokens), "logprobs": list(each.logprobs)} if each.tokens else {}
-                samples.append(
-                    sample(*place.values(), each.text, finish=each.finish, **{"length": each.length} | content)
+                changes: dict[str, Any] = {"finish": each.finish, "length": each.length}
+                if each.tokens:
+                    changes |= {"tokens": list(each.tokens), "logprobs": list(each.logprobs)}
+                samples.append(sample(at, number, each.text, **changes))
+                verdicts.append(
+                    StoredVerdict(
+                        problem=at, sample=number, reward=each.reward, relaxed=each.relaxed, answer=each.answer
+                    )
                 )
-                verdicts.append(StoredVerdict(**place, reward=each.reward, relaxed=each.relaxed, answer=each.answer))
             problems.append(StoredProblem(key=f"{task}/{index}", task=task, prompt=prompt))
     folder = directory / "evaluation"
     about = header(label, samples=max(len(each) for of_task in tasks.values() for each in of_task), config=config or {})
