@@ -23,7 +23,7 @@ import msgspec
 
 from prorl_mega.documents import read_json
 from prorl_mega.run.samples import shortened
-from prorl_mega.run.storage import write_durably
+from prorl_mega.run.storage import remove_tree, write_durably
 from prorl_mega.types import Metrics
 
 BASE, FINAL = "base", "final"  # labels of the comparison at the end of a run
@@ -110,8 +110,12 @@ def load_evaluation(path: Path) -> dict[str, Any]:
 
 
 def remove_after(directory: Path, step: int, *, is_last: bool) -> None:
-    """Delete the results of steps that a resumed run still has to do, and a final one if there are such steps."""
-    for path in directory.glob("*.json"):
+    """Delete training's own results of steps that a resumed run still has to do, and a final one if there are some."""
+    for path in (directory / f"{label}.json" for label in (BASE, FINAL)):
+        if not path.exists():
+            continue
         content = read_evaluation(path)
         if content is None or content["step"] > step or (path.stem == FINAL and not is_last):
             path.unlink()
+            if (directory / path.stem).is_dir():
+                remove_tree(directory / path.stem)
