@@ -24,6 +24,7 @@ _EQUATION = re.compile(
     rf"(?<![\w.,^+\-*/×·÷(])({_NUMBER})\s?([+\-*/×·÷−])\s?({_NUMBER})\s?=\s?({_NUMBER})(?![\w^]|[.,]\d|\s?[+\-*/×·÷(])"
 )
 _RESULT = re.compile(rf"=\s*\$?({_NUMBER}(?:/\d+)?)(?![\w^]|[.,]\d|\s?[+\-*/×·÷(^])")
+_OPERATORS = tuple("+-*/×·÷−^(=")
 _FINAL = ("<answer>", "\\boxed{", "####")
 _TAG = re.compile(r"</?\w+>")
 
@@ -80,7 +81,8 @@ def _other_result(working: str, answer: str) -> str:
 def _false_step(working: str) -> str:
     for equation in _EQUATION.finditer(working):
         first, second, result = (_number(equation[i]) for i in (1, 3, 4))
-        if first is None or second is None or result is None:
+        goes_on = working[max(0, equation.start() - 8) : equation.start()].rstrip()[-1:] in _OPERATORS  # a longer one
+        if first is None or second is None or result is None or goes_on:
             continue
         sign = equation[2]
         if sign in "/÷" and second == 0:
