@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
-import msgspec
-
 from prorl_mega.evaluation.derivation import SIGNS, signs_of
 from prorl_mega.evaluation.problem_counts import SOLVED
-from prorl_mega.run.sample_store import Count, Places, SampleStore, StoredProblem, StoredVerdict
+from prorl_mega.run.sample_store import Places, RawSample, SampleStore, StoredProblem, StoredVerdict
 from prorl_mega.run.samples import shortened
 
 EXAMPLES = 8  # answers with signs that are kept, per group
@@ -83,18 +81,6 @@ class AnswerEvidence:
     damaged: int = 0  # lines that could not be read
 
 
-class _RawSample(msgspec.Struct):
-    """An answer whose long fields are decoded only where they are needed."""
-
-    problem: Count
-    sample: Count
-    finish: str
-    length: Count
-    text: msgspec.Raw
-    tokens: msgspec.Raw = msgspec.Raw(b"[]")
-    logprobs: msgspec.Raw = msgspec.Raw(b"[]")
-
-
 def read_answers(
     store: SampleStore, keys: Iterable[str], *, looked_at: Mapping[str, Sampled], voted: set[str], shown: set[str]
 ) -> AnswerEvidence:
@@ -110,10 +96,10 @@ def read_answers(
     found = AnswerEvidence(votes={key: verdicts.votes(key) for key in voted & verdicts.answers.keys()})
     found.prompts = {each.key: each.prompt for each in problems.values() if each.key in shown}
     tallies: dict[str, dict[str, _Signs]] = {}
-    for line in store.samples_as(_RawSample):
+    for line in store.samples_as(RawSample):
         if line.problem not in problems:
             continue
-        place, key, is_cut = (line.problem, line.sample), problems[line.problem].key, line.finish == "length"
+        place, key, is_cut = (line.problem, line.sample), problems[line.problem].key, line.is_truncated
         if place in verdicts.judged:
             is_solved = place in verdicts.solved
             found.unsolved += not is_solved
@@ -122,7 +108,7 @@ def read_answers(
                 samples, solved = found.untruncated.get(key, (0, 0))
                 found.untruncated[key] = (samples + 1, solved + is_solved)
         if place in verdicts.chosen:
-            signs = signs_of(_decoded(line.text, str), verdicts.chosen[place].answer, is_truncated=is_cut)
+            signs = signs_of(line.text_only(), verdicts.chosen[place].answer, is_truncated=is_cut)
             of_group = tallies.setdefault(looked_at[key].group, {})
             of_group.setdefault(key, _Signs()).add(line.sample, signs)
         if key in shown and line.sample in verdicts.to_show[key]:
@@ -227,26 +213,18 @@ def _readable(verdicts: dict[int, StoredVerdict], each_kind: int = 2) -> set[int
     return {*islice(right, each_kind), *(each.sample for each in islice(wrong, each_kind))}
 
 
-def _shown(line: _RawSample, verdict: StoredVerdict) -> ShownAnswer:
-    text = _decoded(line.text, str)
+def _shown(line: RawSample, verdict: StoredVerdict) -> ShownAnswer:
+    text, tokens, logprobs = line.whole()
     return ShownAnswer(
         sample=line.sample,
         text=text,
         finish=line.finish,
         length=line.length,
-        tokens=_decoded(line.tokens, list[int]),
-        logprobs=_decoded(line.logprobs, list[float]),
+        tokens=tokens,
+        logprobs=logprobs,
         reward=verdict.reward,
         relaxed=verdict.relaxed,
         answer=verdict.answer,
         detail=verdict.detail,
-        signs=signs_of(text, verdict.answer, is_truncated=line.finish == "length"),
+        signs=signs_of(text, verdict.answer, is_truncated=line.is_truncated),
     )
-
-
-def _decoded(raw: msgspec.Raw, kind: Any) -> Any:
-    """A field of a line; empty where it is of another kind."""
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "" if kind is str else []

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 SIGNS = ("no working", "other result", "false step", "repetition", "cut off")
 FEW_WORDS, PHRASE, LONG = 10, 8, 64  # words: of no working, of a phrase, of a text that is looked at for repetition
@@ -80,19 +81,28 @@ def _other_result(working: str, answer: str) -> str:
 
 def _false_step(working: str) -> str:
     for equation in _EQUATION.finditer(working):
-        first, second, result = (_number(equation[i]) for i in (1, 3, 4))
         goes_on = working[max(0, equation.start() - 8) : equation.start()].rstrip()[-1:] in _OPERATORS  # a longer one
-        if first is None or second is None or result is None or goes_on:
-            continue
-        sign = equation[2]
-        if sign in "/÷" and second == 0:
-            return equation[0]
-        exact = {"+": first + second, "-": first - second, "−": first - second}.get(sign)
-        if exact is None:
-            exact = first / second if sign in "/÷" else first * second
-        if abs(exact - result) >= _slack(equation[4], is_quotient=sign in "/÷"):
+        if not goes_on and not _holds(*equation.groups()):
             return equation[0]
     return ""
+
+
+@lru_cache(maxsize=1 << 14)
+def _holds(left: str, sign: str, right: str, written: str) -> bool:
+    """Whether left sign right = written, rounding allowed; also where a number is too long to tell."""
+    first, second, result = _number(left), _number(right), _number(written)
+    if first is None or second is None or result is None:
+        return True
+    is_quotient = sign in "/÷"
+    if is_quotient and second == 0:
+        return False
+    if sign == "+":
+        exact = first + second
+    elif sign in "-−":
+        exact = first - second
+    else:
+        exact = first / second if is_quotient else first * second
+    return abs(exact - result) < _slack(written, is_quotient=is_quotient)
 
 
 def _slack(result: str, *, is_quotient: bool) -> Fraction:

@@ -12,7 +12,7 @@ from prorl_mega.evaluation.solve_rate import clopper_pearson
 BASE_RIGHT, BOTH_RIGHT, GAINED_RIGHT = "right answers of the base", "answers to problems both solve", "gained problems"
 NOTABLE_SIGNS = 0.1  # how much more often signs occur in the right answers to gained problems
 NOTABLE_GUESSES = 0.5  # share of gained problems that a guess would explain
-FEW, MANY = 4, 64  # right answers that are looked at per problem: to compare with, and of the gained ones
+FEW, MANY = 4, 16  # right answers that are looked at per problem: to compare with, and of the gained ones
 
 
 def looked_at(base: Side, last: Side, gained: set[str]) -> tuple[dict[str, Sampled], dict[str, Sampled]]:

@@ -79,6 +79,29 @@ class StoredSample(msgspec.Struct, kw_only=True, omit_defaults=True):
         return self.finish == "length"
 
 
+class RawSample(msgspec.Struct):
+    """An answer whose long fields are read only where they are needed: for those who go through all of them."""
+
+    problem: Count
+    sample: Count
+    finish: str
+    length: Count
+    text: msgspec.Raw
+    tokens: msgspec.Raw = msgspec.Raw(b"[]")
+    logprobs: msgspec.Raw = msgspec.Raw(b"[]")
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.finish == "length"
+
+    def whole(self) -> tuple[str, list[int], list[float]]:
+        """Text, tokens and log-probabilities; empty where a field is of another kind."""
+        return _read(self.text, str, ""), _read(self.tokens, list[int], []), _read(self.logprobs, list[float], [])
+
+    def text_only(self) -> str:
+        return _read(self.text, str, "")
+
+
 class StoredVerdict(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The verdict on an answer. Without `reward` the verifier failed, which says nothing about the answer."""
 
@@ -299,6 +322,13 @@ def whole_lines(path: Path) -> int:
                 return start + found + 1
             end = start
     return 0
+
+
+def _read(raw: msgspec.Raw, kind: Any, otherwise: Any) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return otherwise
 
 
 _ENCODER = msgspec.json.Encoder()
