@@ -55,9 +55,11 @@ def tail(samples: int, least: int, rate: Fraction) -> Fraction:
     """P(Binomial(samples, rate) ≥ least) for a rate in units of 2^-64, which all doubles from 2^-11 on nearly are."""
     whole = round(rate * (1 << BITS))
     rest = (1 << BITS) - whole
-    total = sum(
-        math.comb(samples, count) * whole**count * rest ** (samples - count) for count in range(least, samples + 1)
-    )
+    is_short = 2 * least <= samples  # the other tail has fewer terms
+    counts = range(least) if is_short else range(least, samples + 1)
+    total = sum(math.comb(samples, count) * whole**count * rest ** (samples - count) for count in counts)
+    if is_short:
+        total = (1 << (BITS * samples)) - total
     return Fraction(total, 1 << (BITS * samples))
 
 
