@@ -36,6 +36,15 @@ def test_pieces_add_up(directory: Path) -> None:
     assert "\ufffd" not in "".join(pieces)
 
 
+def test_a_space_belongs_to_the_word_after_it(tmp_path: Path) -> None:
+    """The decoder of this kind drops the space before the first token of what it is given."""
+    words = ["\u2581two", "\u2581apples", "!"]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="!"))
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert TokenPieces(tmp_path).of([0, 1, 1, 2]) == ["two", " apples", " apples", "!"]
+
+
 def test_what_is_no_character_ends(directory: Path) -> None:
     ids = Tokenizer.from_file(str(directory / "tokenizer.json")).encode("\U0001f34e").ids
     pieces = TokenPieces(directory).of(ids[:1] * 40)
