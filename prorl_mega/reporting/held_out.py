@@ -11,16 +11,16 @@ from prorl_mega.evaluation.pass_at_k import mean_pass_at_k
 from prorl_mega.evaluation.summary import powers_of_two
 from prorl_mega.reporting import kit
 from prorl_mega.reporting.answer_budget import AnswerBudget
+from prorl_mega.reporting.answer_parts import ABOUT_COLOURS, answer_part
 from prorl_mega.reporting.descriptions import LineChart, Series
 from prorl_mega.reporting.history import History
-from prorl_mega.reporting.stored_answers import JudgedAnswer, few_answers, is_right
+from prorl_mega.reporting.stored_answers import JudgedAnswer, few_answers
 from prorl_mega.reporting.token_texts import TokenTexts
 from prorl_mega.run.evaluations import BASE, FINAL
-from prorl_mega.run.sample_store import StoredVerdict
 
 MOST_LISTED = 100  # problems of a list; the first of them with several answers
 MOST_OPENED = 12
-CHARACTERS, LONGEST, MOST_TOKENS = 1_500_000, 3000, 1500
+CHARACTERS, LONGEST = 1_500_000, 3000
 
 
 class HeldOutProblem(NamedTuple):
@@ -110,7 +110,7 @@ def problem_panels(history: History, *lists: Sequence[HeldOutProblem]) -> tuple[
         parts.append(kit.pre(budget.take(str(records[BASE][each.key].get("prompt", ""))), "problem"))
         for label, who in ((FINAL, "trained"), (BASE, "base")):
             answers = stored[label].get(each.key, [])
-            parts += [part for one in answers if (part := _answer(who, one, texts, budget))]
+            parts += [part for one in answers if (part := answer_part(who, one, texts, budget))]
             if not answers and (text := budget.take(str(records[label][each.key].get("completion", "")))):
                 parts.append(kit.pre(text, f"{who}, its first answer"))
         ends = {"before": listed[place - 1].id if place else "", "after": ""}
@@ -119,38 +119,12 @@ def problem_panels(history: History, *lists: Sequence[HeldOutProblem]) -> tuple[
     return panels, _about_colours(stored, texts)
 
 
-def _answer(who: str, judged: JudgedAnswer, texts: TokenTexts, budget: AnswerBudget) -> kit.Part | None:
-    sample, verdict = judged
-    pieces = None
-    if sample.tokens and len(sample.tokens) == len(sample.logprobs) and len(sample.tokens) <= MOST_TOKENS:
-        pieces = texts.pieces(sample.tokens, sample.text)
-    shown = budget.take(sample.text)
-    if not shown:
-        return None
-    label = f"{who}, sample {sample.sample + 1}, {sample.length} tokens{', cut off' if sample.is_truncated else ''}"
-    says, tone = _verdict(verdict)
-    if pieces is None:
-        return kit.pre(shown, label, says, tone)
-    budget.left -= 8 * len(pieces)  # characters of a length and of a log-probability
-    return kit.tokens(pieces, sample.logprobs, label, says, tone)
-
-
-def _verdict(verdict: StoredVerdict | None) -> tuple[str, str]:
-    if verdict is None:
-        return "not judged", ""
-    if verdict.reward is None:
-        return f"the verifier failed: {verdict.detail[:100]}", ""
-    right = is_right(verdict)
-    found = f", found {verdict.answer[:60]}" if verdict.answer else ""
-    return f"{'right' if right else 'wrong'}, reward {verdict.reward:g}{found}", "good" if right else "bad"
-
-
 def _about_colours(stored: dict[str, dict[str, list[JudgedAnswer]]], texts: TokenTexts) -> str:
     if not any(stored.values()):
         return "The evaluations kept one answer per problem, without log-probabilities."
     if not texts.is_known:
         return "Tokens have no colours: the tokenizer of model.path cannot be read from here."
-    return "The warmer a token's colour, the less likely it was to the policy that wrote it."
+    return ABOUT_COLOURS
 
 
 def _most_samples(history: History) -> int:
