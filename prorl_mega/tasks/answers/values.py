@@ -29,6 +29,9 @@ PRECISIONS = ((120, 30), (840, 240), (2000, 600))
 """Digits to calculate with, and the power of ten that no value, nor its inverse, may exceed, so that rounding hides no
 difference; each pair is tried after the one before it."""
 
+_ANYWHERE: Tree = ("text", "any formula")
+_SHOWN = 15  # digits of a value that is not exact, in a fingerprint
+
 _CIRCULAR = {"sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "exp": "exp",
              "arcsin": "asin", "arccos": "acos", "arctan": "atan", "sinh": "sinh", "cosh": "cosh",
              "tanh": "tanh"}  # fmt: skip
@@ -60,6 +63,26 @@ def proportional(gold: Tree, answer: Tree) -> bool:
 def shifted(gold: Tree, answer: Tree) -> bool:
     """Whether the two differ by a number only: then they are antiderivatives of the same function."""
     return _constant(operator.sub, gold, answer)
+
+
+def fingerprint(tree: Tree) -> list[str]:
+    """The value of a formula at a few points, the same ones for all formulas in the same variables, so that equal
+    formulas have equal fingerprints. Raises UnknownError."""
+    points, found = Points(_ANYWHERE, _ANYWHERE, symbols(tree)), []
+    for number in points.numbers[: points.least]:
+        if (known := _value(tree, points, number, must=True)) is None:
+            raise UnknownError("not defined there")
+        value = known.value
+        is_exact = isinstance(value, Fraction)
+        found.append(str(value) if is_exact and value.denominator < _CONTEXT.mpf(10) ** _SHOWN else _shown(value))
+    return found
+
+
+def _shown(value: Value) -> str:
+    value = _inexact(value)
+    if abs(_CONTEXT.im(value)) <= abs(_CONTEXT.re(value)) * _CONTEXT.mpf(10) ** -_SHOWN:
+        value = _CONTEXT.re(value)
+    return str(_CONTEXT.nstr(value, _SHOWN))
 
 
 def _constant(combine: Callable[[Value, Value], Value], gold: Tree, answer: Tree) -> bool:
