@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from prorl_mega.evaluation.summary import SOLVED
+from prorl_mega.evaluation.problem_counts import SOLVED
 
 DRAWS = 256  # subsets, if there are more
 

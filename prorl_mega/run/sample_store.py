@@ -79,6 +79,14 @@ class StoredSample(msgspec.Struct, kw_only=True, omit_defaults=True):
         return self.finish == "length"
 
 
+class StoredText(msgspec.Struct):
+    """The part of an answer that a verifier reads."""
+
+    problem: Count
+    sample: Count
+    text: str
+
+
 class StoredVerdict(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The verdict on an answer. Without `reward` the verifier failed, which says nothing about the answer."""
 
@@ -110,23 +118,32 @@ class SampleStore:
             )
 
     def problems(self) -> list[StoredProblem]:
-        """All problems, in the order of their numbers."""
-        return list(read_lines(self.directory / PROBLEMS, StoredProblem, self._damage))
+        """All problems, in the order of their numbers. Raises DataError for a damaged line, which has a number, too."""
+        path = self.directory / PROBLEMS
+
+        def refuse() -> None:
+            raise DataError(f"{path}: has a damaged line, and answers name problems by their lines; evaluate again")
+
+        return list(read_lines(path, StoredProblem, refuse))
 
     def samples(self) -> Iterator[StoredSample]:
         """Every answer once, the first of two, in the order of the files."""
         return self._once(SAMPLES, StoredSample)
 
+    def texts(self) -> Iterator[StoredText]:
+        """The text of every answer once, the first of two, in the order of the files; reads no tokens."""
+        return self._once(SAMPLES, StoredText)
+
     def verdicts(self, folder: str = VERDICTS) -> Iterator[StoredVerdict]:
         """One verdict for every answer that was judged, one with a reward where there are several."""
-        judged = self._rewarded(folder)
+        judged = self.rewarded(folder)
         return self._once(
             folder, StoredVerdict, lambda each: each.reward is not None or (each.problem, each.sample) not in judged
         )
 
     def unjudged(self, share: int = 0, shares: int = 1) -> Iterator[StoredSample]:
         """The answers without a reward, of which every `shares`-th from number `share` on."""
-        judged = self._rewarded(VERDICTS)
+        judged = self.rewarded(VERDICTS)
         return islice((each for each in self.samples() if _place(each) not in judged), share, None, shares)
 
     def judged(self) -> Iterator[tuple[StoredSample, StoredVerdict | None]]:
@@ -141,7 +158,8 @@ class SampleStore:
             done.add(each.problem, each.sample)
         return done
 
-    def _rewarded(self, folder: str) -> Places:
+    def rewarded(self, folder: str = VERDICTS) -> Places:
+        """(problem, sample) of every answer whose verdict has a reward."""
         found = Places()
         for each in self._lines(folder, _Rewarded):
             if each.reward is not None:
@@ -177,6 +195,9 @@ class Places:
         bits = self._blocks.get(block, 0)
         self._blocks[block] = bits | bit
         return not bits & bit
+
+    def __len__(self) -> int:
+        return sum(bits.bit_count() for bits in self._blocks.values())
 
     def __contains__(self, place: tuple[int, int]) -> bool:
         problem, sample = place

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-import yaml
-from helpers.sandboxes import tier_here
+from helpers.loose_answers import ROWS, SIGNS, TABLE, loose_answers, tasks
 
-from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.grader import Grader
 from prorl_mega.run.sample_store import StoredVerdict
-from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import create, relaxed
 from prorl_mega.tasks.code import loose_programs
 from prorl_mega.tasks.extract import MAX_TEXT, Form
@@ -21,49 +15,25 @@ from prorl_mega.tasks.relaxed import Sought
 from prorl_mega.types import Problem
 from prorl_mega.verifiers.pool import VerifierPool
 
-TABLE: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "tables" / "relaxed.yaml").read_text())
-SIGNS = ("right", "wrong", "formed")
-ROWS = {"path": "none.jsonl"}
-MIXTURE = {
-    "math": TaskConfig(name="math", options=ROWS),
-    "tags": TaskConfig(name="arithmetic", options={"answer": "tags"}),
-    "line": TaskConfig(name="arithmetic", options={"answer": "line"}),
-    "stem": TaskConfig(name="stem", options=ROWS),
-    "logic": TaskConfig(name="logic", options=ROWS),
-    "code": TaskConfig(name="code", options=ROWS),
-    "instruction": TaskConfig(name="instruction"),
-    "ifeval": TaskConfig(name="ifeval", options=ROWS),
-}
 HOSTILE = ["<answer>" * 30_000, "answer is " * 26_000, "```\n" * 60_000, "$" * 200_000, "\\boxed{ " * 30_000,
            "Answer:" + " " * 200_000, "\\boxed{" + " " * 200_000 + "x", "**" * 100_000, "1 " * 100_000,
            "<answer>" + "x" * 200_000, "#### " * 50_000, "(" * 100_000, "def f(" * 40_000, "\n" * 200_000]  # fmt: skip
 
 
-def sandboxed(task: str, entry: dict[str, Any]) -> bool:
-    """Whether this machine can judge programs in the language of a problem."""
-    if task != "code":
-        return True
-    tiers = list(IsolationTier)[: 1 if entry["language"] == "cpp" else 2]
-    return any(tier_here(tier)[0] is not None for tier in tiers)
-
-
 @pytest.fixture(scope="module")
 def graded() -> dict[str, list[tuple[str, StoredVerdict]]]:
     """The verdicts on all rows, with the texts, by sign."""
-    rows = [(group, sign, text) for group in TABLE if sandboxed(group["task"], group["entry"])
-            for sign in SIGNS for text in group.get(sign, ())]  # fmt: skip
-    problems = [Problem(key=f"{group['task']}/0", task=group["task"], prompt="p", entry=group["entry"])
-                for group, _, _ in rows]  # fmt: skip
+    rows = loose_answers()
     written: list[StoredVerdict] = []
-    with VerifierPool(TasksConfig(mixture=MIXTURE, workers=2)) as pool, pool.batch() as batch:
-        grader = Grader(batch, problems, written.extend)
-        for number, (_, _, text) in enumerate(rows):
-            grader.add(number, 0, text)
+    with VerifierPool(tasks()) as pool, pool.batch() as batch:
+        grader = Grader(batch, [row.problem for row in rows], written.extend)
+        for number, row in enumerate(rows):
+            grader.add(number, 0, row.text)
         assert grader.wait(300)
     found: dict[str, list[tuple[str, StoredVerdict]]] = {sign: [] for sign in SIGNS}
     for verdict in sorted(written, key=lambda each: each.problem):
-        group, sign, text = rows[verdict.problem]
-        found[sign].append((f"{group['task']}: {text!r}", verdict))
+        row = rows[verdict.problem]
+        found[row.sign].append((f"{row.problem.task}: {row.text!r}", verdict))
     return found
 
 
