@@ -35,7 +35,9 @@ _GOODBYE = re.compile(
     r"\b(?:hope|let me know|feel free|any (?:more |other |further )?questions|thank|happy to help|good luck|end of)\b",
     re.IGNORECASE,
 )
-_DISPLAY = re.compile(r"(?<=\\\[)[ \t]*\n|\n[ \t]*(?=\\\])|(?<=\$\$)[ \t]*\n|\n[ \t]*(?=\$\$)")
+_DISPLAY = re.compile(
+    r"(?<![.!?:\n])\n(?=\\\[|\$\$)|(?<=\\\[)[ \t]*\n|\n[ \t]*(?=\\\])|(?<=\$\$)[ \t]*\n|\n[ \t]*(?=\$\$)"
+)
 _OPENING = re.compile(
     r"(?:#{1,6}\s+|[-*+>•]\s+|[0-9]{1,2}[.)]\s+)?"
     r"(?:(?:so|thus|therefore|hence|finally|consequently|in conclusion|∴|=>|→)[\s,:]+)*",
@@ -47,17 +49,28 @@ _UNSURE = re.compile(
     r"unknown|unclear|unsure|about|around|approximately|roughly|nearly|almost|at (?:least|most)|(?:more|less|fewer|"
     r"greater|smaller|larger|higher|lower|other|rather) than|up to|between|except|instead|if|unless|assum\w+|suppose|"
     r"let|let's|try|trying|next|step|need|wait|example|check|verify|wrong|incorrect|false that|"
-    r"first|second|initially|originally|remaining to)\b|n['’]t\b|[<>≤≥≈~]|\\(?:approx|le|ge|ne|pm)",
+    r"first|second|initially|originally|remaining to)\b|n['’]t\b|[<>≤≥≈~∈≠±]"
+    r"|\\(?:approx|leq?|geq?|neq?|pm|mp|in|notin|sim|equiv|to|not)(?![A-Za-z])",
     re.IGNORECASE,
 )
+_RELATED = re.compile(r"\\(?:in|notin|neq?|not)(?![A-Za-z])|[∈∉≠]")
 _FORMULA = re.compile(r"\$\$(?P<a>[^$]+)\$\$|\$(?P<b>[^$]+)\$|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]")
 _NUMBER = re.compile(
     r"(?<![\w.,\\{])(?:[-−+](?=[0-9.]|\\?\$[0-9]))?(?:\\?\$)?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
-    r"(?:/[0-9]+)?(?:\s?\\?%)?(?![\w/^])"
+    r"(?:/[0-9]+)?(?:\s?\\?%)?(?![\w/^!])"
 )
 _ENDING_VALUE = re.compile(
     r"(?:\b(?:is|are|equals?|be|makes?|gives?|get|gets|totals?|total of|leaves)|=)\s*$", re.IGNORECASE
 )
+_DENIED = re.compile(  # in the clause before "answer is"
+    r"\b(?:wrong|incorrect|false|mistaken|not|never|no|previous|old|doubt\w*|den(?:y|ies|ied)|maybe|perhaps)\b|n['’]t\b"
+    r"|\b(?:if|whether|unless) (?:the |your |my )?(?:\w+ )?$",
+    re.IGNORECASE,
+)
+_CLAUSE_END = re.compile(r"[.!?](?=\s)|[\n;,]|\b(?:so|thus|hence|therefore|but|instead|and)\b", re.IGNORECASE)
+_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_LEFT_SIDE = re.compile(r"[^\s,;:]+(?:\s*[-+*/×÷=^]\s*[^\s,;:]+)*\s*$")
+_NAMED = re.compile(r"[A-Za-z][A-Za-z]*'?(?:_\{?\w+\}?)?(?:\s?\+\s?[A-Za-z])*|[A-Za-z]\([^()]{1,8}\)")
 _LETTER = re.compile(
     r"(?:\b(?:option|choice|letter|answer)\s+(?:is\s+)?|\bis\s*:?\s*|^)[*_]{0,3}\(?([A-Z])\)?[*_]{0,3}(?=[\s.,:;)]|$)|\(([A-Z])\)"
 )
@@ -86,7 +99,8 @@ def short_answers(text: str, form: Form, sought: Sought) -> list[str]:
         rest = _after_statement(visible[: MAX_SHORT + place], place)
         if rest and sought is Sought.letter:  # "B. oxygen": a sentence does not end there
             found = [_first_line(rest)]
-        found += [each for content in map(_first_line, found) for each in _value(content, sought)]
+        sentences = [content for content in map(_first_line, found) if _WORDS.search(content)]
+        found += [each for content in sentences for each in _value(content, sought)]
         if rest and sought is Sought.puzzle:
             found.append(rest)
     return _in_form(found, form)
@@ -104,7 +118,7 @@ def _in_form(found: list[str], form: Form) -> list[str]:
 
 
 def _last_mark(text: str, wanted: Form) -> tuple[int, list[str]]:
-    """Where the last answer in another form ends, -1 without one, and its content; none where it leaves doubts."""
+    """The end of the last answer in another form, -1 without one, and its content; none where it leaves doubts."""
     places: list[tuple[int, list[str]]] = [(-1, [])]
     if wanted is not Form.tags and extract.marked(text, Form.tags):
         places.append((text.rfind("</answer>"), _one(extract.answer(text, Form.tags))))
@@ -115,7 +129,9 @@ def _last_mark(text: str, wanted: Form) -> tuple[int, list[str]]:
         place = max(text.rfind(r"\boxed"), text.rfind(r"\fbox"))
         places.append((place, _one(extract.answer(_without_echoes(text), Form.boxed))))
     elif wanted is not Form.stated and (stated := list(_STATED.finditer(text))):
-        places.append((stated[-1].end(), _one(extract.answer(_without_echoes(text), Form.stated))))
+        is_denied = _DENIED.search(_CLAUSE_END.split(text[: stated[-1].start()][-MAX_LINE:])[-1])
+        found = [] if is_denied else _one(extract.answer(_without_echoes(text), Form.stated))
+        places.append((stated[-1].end(), found))
     if hashes := list(_HASHES.finditer(text)):
         places.append((hashes[-1].end(), [hashes[-1][1]]))
     return max(places, key=lambda each: each[0])
@@ -149,7 +165,8 @@ def _unmarked(text: str, sought: Sought) -> list[str]:
         found += _blocks(text)
     line = lines[-1]
     is_listed = sought is Sought.letter and len(lines) > 1 and _OPTION_LINE.match(lines[-2])  # the options once more
-    if len(line) > MAX_LINE or line.endswith("?") or is_listed:
+    is_doubtful = line.endswith("?") or "~~" in line or _RELATED.search(line) or ("=" in line and _UNSURE.search(line))
+    if len(line) > MAX_LINE or is_doubtful or is_listed:
         return found
     plain = line[_match_end(_OPENING, line) :].strip()
     if match := _BOLD.fullmatch(plain.removesuffix(".")):
@@ -226,11 +243,21 @@ def _number(sentence: str) -> tuple[int, int] | None:
     last = found[-1]
     if len({match[0] for match in found}) > 1 and said != {last[0]}:
         return None
+    before = sentence[: last.start()].rstrip()
+    if before.endswith("=") and not _is_solved(before[:-1]):
+        return None
     return last.start(), _unit_end(sentence, last.end())
 
 
+def _is_solved(text: str) -> bool:
+    """Whether what stands left of an equals sign is a name or a calculation, and no equation: x = 3, not 2x = 3."""
+    left = _LEFT_SIDE.search(text)
+    side = left[0].strip() if left else ""
+    return not re.search("[A-Za-z\\\\|]", side) or _NAMED.fullmatch(side) is not None
+
+
 def _unit_end(sentence: str, end: int) -> int:
-    """Where the unit behind a number ends: at most three words that are one."""
+    """The end of the unit behind a number: at most three words that are one."""
     words = list(re.finditer(r"\s?[^\s.,;:!]+", sentence[end : end + 40]))[:3]
     for word in reversed(words):
         if unit(sentence[end : end + word.end()].strip()) is not None:
