@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from prorl_mega.config.compose import run_composed, to_config
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.distributed.launch import read_launch
-from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.errors import ConfigError, ExitCode, RolloutError
 from prorl_mega.evaluation.store_summary import summarise_store
 from prorl_mega.reporting.score_lines import score_lines
 from prorl_mega.run.console import counted
@@ -64,6 +64,11 @@ def evaluate(parts: EvaluationParts, run: EvaluationRun) -> ExitCode:
         run.write(parts.header, metrics, records)
         for line in score_lines(metrics):
             run.message(line)
+        if missing_still := int(metrics["evaluation/missing"]):
+            raise RolloutError(
+                f"{missing_still:,} of {len(missing) * parts.header.samples:,} answers are missing and not in these "
+                "numbers; the same command asks for them again"
+            )
     return code
 
 
@@ -131,7 +136,10 @@ def resolved(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The settings with those of the run that is evaluated, if one is named, and with a name for the results."""
     if settings.run is not None:
         return with_recorded(settings, overrides)
-    model = "" if OmegaConf.is_missing(settings.model, "path") else settings.model.path
+    server = settings.evaluation.server
+    if server.url is not None and OmegaConf.is_missing(settings.model, "path"):
+        settings.model.path = ""  # messages need no tokenizer
+    model = "" if OmegaConf.is_missing(settings.model, "path") else settings.model.path or server.model or "server"
     if OmegaConf.is_missing(settings, "name") and model:
         settings.name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(model).resolve().name).lstrip("._-") or "model"
     directory = Path(settings.root) / ("" if OmegaConf.is_missing(settings, "name") else settings.name)

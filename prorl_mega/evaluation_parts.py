@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.distributed.collectives import neighbour_ranks
@@ -24,6 +26,7 @@ from prorl_mega.run.recorded import run_directory
 from prorl_mega.run.sample_store import StoredProblem, StoredVerdict, StoreHeader
 from prorl_mega.sample_requests import SampleSource
 from prorl_mega.sampler import build_mixture, load_tokenizer, start_engine, start_verifiers, tell_ignored
+from prorl_mega.served.model import ServedModel
 from prorl_mega.stored import store_header, stored_problem
 from prorl_mega.types import Problem
 from prorl_mega.weight_sync import WeightSync
@@ -92,20 +95,26 @@ def build_evaluation(
     config: EvaluateConfig, policy: StoredPolicy, run: EvaluationRun, ranks: Ranks
 ) -> Iterator[EvaluationParts]:
     """Everything for an evaluation, with the policy in the engine. Leaving it stops the workers. Collective."""
-    tokenizer = load_tokenizer(config.model)
-    for line in tokenizer.notes():
+    tokenizer = load_tokenizer(config.model) if config.model.path else None
+    for line in tokenizer.notes() if tokenizer else ():
         run.message(line)
-    problems = build_mixture(config, ranks, tokenizer, run.message).held_out(config.evaluation.final_problems_per_task)
-    tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
+    mixture = build_mixture(config, ranks, tokenizer, run.message)
+    problems = mixture.held_out(config.evaluation.final_problems_per_task)
     with start_verifiers(config, run.message) as verifiers:
-        source = _engine(config, policy, tokenizer, run, ranks)
+        source: SampleSource = (
+            _server(config, tokenizer, run)
+            if config.evaluation.server.url is not None
+            else _engine(config, policy, tokenizer, run, ranks)
+        )
         stored = [
-            stored_problem(problem, tokenizer.encode_prompt(problem.prompt, problem.system).tolist())
+            stored_problem(problem, tokenizer.encode_prompt(problem.prompt, problem.system) if tokenizer else ())
             for problem in problems
         ]
         yield EvaluationParts(
             problems=stored,
-            header=store_header(config, policy=source.name, step=policy.step, label=run.label),
+            header=store_header(
+                config, policy=source.name, step=policy.step, label=run.label, identity=source.identity
+            ),
             source=source,
             verifiers=verifiers,
             engine=ranks.rank // config.rollout.tensor,
@@ -115,8 +124,10 @@ def build_evaluation(
 
 
 def _engine(
-    config: EvaluateConfig, policy: StoredPolicy, tokenizer: Tokenizer, run: EvaluationRun, ranks: Ranks
+    config: EvaluateConfig, policy: StoredPolicy, tokenizer: Tokenizer | None, run: EvaluationRun, ranks: Ranks
 ) -> EngineSamples:
+    assert tokenizer is not None, "settings without a model are refused but for a server"
+    tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
     with run.phase("starting the inference engine"):
         rollout = start_engine(config, tokenizer, max_response_tokens=longest_response(config, stage_settings(config)))
         checksum = WeightSync(stream=policy.stream, rollout=rollout, ranks=ranks).update_weights(version=policy.step)
@@ -127,4 +138,24 @@ def _engine(
         max_concurrent=config.rollout.max_concurrent,
         engine_ranks=neighbour_ranks(config.rollout.tensor),
         name=checksum,
+    )
+
+
+def _server(config: EvaluateConfig, tokenizer: Tokenizer | None, run: EvaluationRun) -> ServedModel:
+    evaluation, chat = config.evaluation, config.model.chat
+
+    def encode(problem: Problem) -> np.ndarray:
+        return tokenizer.encode_prompt(problem.prompt, problem.system) if tokenizer else np.empty(0, np.int32)
+
+    return ServedModel(
+        evaluation.server,
+        temperature=evaluation.temperature,
+        top_p=evaluation.top_p,
+        max_tokens=longest_response(config, stage_settings(config)),
+        encode=encode,
+        decode=lambda tokens: tokenizer.decode(tokens) if tokenizer else "",
+        end_ids=tokenizer.end_ids if tokenizer else (),
+        system=chat.system,
+        chat_arguments=chat.arguments,
+        say=run.message,
     )

@@ -19,19 +19,21 @@ from prorl_mega.run.settings import to_plain
 from prorl_mega.seeds import sample_seed
 from prorl_mega.types import FinishReason, Group, Outcome, Problem, Sample
 
+_NOT_DECISIVE = {"evaluation.problems", "evaluation.samples", "model.path"}
 STREAM = "evaluation"  # of the seeds: the same answers whoever asks, training or `python -m prorl_mega.evaluate`
 
 DIGITS = 4  # of a log-probability: a float32 has seven, and people and pages need three
 
 
-def store_header(config: RunConfig, *, policy: str, step: int, label: str) -> StoreHeader:
-    """The header of an evaluation of the policy with this checksum, after `step` updates."""
+def store_header(config: RunConfig, *, policy: str, step: int, label: str, identity: str | None = None) -> StoreHeader:
+    """The header of an evaluation of the policy with this checksum, after `step` updates; `identity` stands for it
+    where a name is not the same at every start."""
     settings = conditions(config, problems_per_task=config.evaluation.final_problems_per_task, max_tokens=None)
     return StoreHeader(
         label=label,
         step=step,
         policy=policy,
-        identity=_identity(policy, settings),
+        identity=_identity(policy if identity is None else identity, settings),
         seed=config.seed,
         samples=config.evaluation.samples,
         settings=settings,
@@ -64,12 +66,12 @@ def stored_problem(problem: Problem, prompt_tokens: Iterable[int] = ()) -> Store
         prompt=writable(problem.prompt),
         system=writable(problem.system),
         entry=problem.entry,
-        prompt_tokens=list(prompt_tokens),
+        prompt_tokens=[int(token) for token in prompt_tokens],
     )
 
 
 def to_problem(stored: StoredProblem) -> Problem:
-    """What a verifier needs of a problem."""
+    """The problem, for its verifier."""
     return Problem(key=stored.key, task=stored.task, prompt=stored.prompt, system=stored.system, entry=stored.entry)
 
 
@@ -133,6 +135,6 @@ def _identity(policy: str, settings: dict[str, Any]) -> str:
     decisive = {
         key: value
         for key, value in settings.items()
-        if not key.startswith("tasks.") and key not in ("evaluation.problems", "evaluation.samples", "model.path")
+        if not key.startswith(("tasks.", "evaluation.server.")) and key not in _NOT_DECISIVE
     }
     return blake3(json.dumps([policy, decisive], sort_keys=True).encode()).hexdigest()[:16]

@@ -55,6 +55,4 @@ def _remarks(metrics: Mapping[str, float]) -> list[str]:
         lines.append(
             f"{errors:,} answers have no verdict: their verifier failed; `--regrade DIR --missing` tries again"
         )
-    if missing := int(metrics.get(f"{_NAME}missing", 0)):
-        lines.append(f"{missing:,} answers are missing; the same command samples them")
     return lines

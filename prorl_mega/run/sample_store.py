@@ -37,7 +37,7 @@ Line = TypeVar("Line", bound=msgspec.Struct)
 
 
 class StoreHeader(msgspec.Struct, kw_only=True):
-    """What all answers have in common."""
+    """The facts that all answers have in common."""
 
     format: int = FORMAT
     label: str
