@@ -73,26 +73,61 @@ def test_rewards_in_all_domains_are_those_of_training() -> None:
     assert {row.problem.task for row in rows} >= {"math", "stem", "logic", "instruction"}
 
 
+READINGS = {
+    "?bad half good bad": (0.0, 1.0),
+    "?half bad": (0.0, 0.5),
+    "?bad": (0.0, 0.0),
+    "?": (0.0, None),
+    "good": (1.0, None),
+    "bad": (0.0, None),
+    "?bad raise good": (0.0, None),
+    "?exit": (0.0, None),
+    "?two": (0.0, None),
+}
+"""Answers with both rewards, strict and relaxed. A reading that breaks its verifier costs the relaxed one alone."""
+
+
+def check_readings(written: list[StoredVerdict], texts: list[str]) -> None:
+    assert sorted(each.sample for each in written) == [*range(len(texts))]
+    for each in written:
+        text = texts[each.sample]
+        assert (each.reward, each.relaxed) == READINGS[text], text
+        assert each.answer == ("" if text.startswith("?") else text.upper())
+    details = {texts[each.sample]: each.detail for each in written}
+    assert "its other readings: " in details["?bad raise good"]
+    assert "its other readings: " in details["?two"]
+
+
+def test_other_readings_are_judged_apart_and_the_best_counts() -> None:
+    written: list[StoredVerdict] = []
+    texts = list(READINGS)
+    with VerifierPool(hostile_config(workers=2, timeout_s=2.0, retries=0)) as pool, pool.batch() as batch:
+        grader = Grader(batch, [PROBLEM], written.extend)
+        for number, text in enumerate(texts):
+            grader.add(0, number, text)
+        assert grader.wait(60)
+    check_readings(written, texts)
+
+
 def test_reward_servers_hand_over_verdicts_as_they_come(tmp_path: Path) -> None:
     server = RewardServer(tmp_path, tmp_path / "token")
     written: list[StoredVerdict] = []
-    texts = ["good", "bad", "half", "raise"] * 50
+    texts = ["good", *READINGS, *["good", "bad"] * 50]
     try:
         settings = client_config(tmp_path / "token", [server.address], retries=0)
         with RemoteVerifiers(settings) as client, client.batch() as batch:
             grader = Grader(batch, [PROBLEM], written.extend)
-            grader.add(0, 0, "good")
+            grader.add(0, 0, texts[0])
             while not written:
                 grader.wait(0.1)
-            for number, text in enumerate(texts, start=1):
+            for number, text in enumerate(texts[1:], start=1):
                 grader.add(0, number, text)
                 grader.poll()
             assert grader.wait(60)
             assert grader.unfinished == 0
     finally:
         server.kill()
-    rewards = {"good": 1.0, "bad": 0.0, "half": 0.5, "raise": None}
-    assert {each.sample: each.reward for each in written} == dict(enumerate(map(rewards.get, ["good", *texts])))
+    check_readings(written, texts)
 
 
 def test_what_no_file_can_hold_is_replaced(tmp_path: Path) -> None:
