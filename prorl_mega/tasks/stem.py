@@ -97,7 +97,7 @@ class Stem(RowTask):
     def canonical(self, problem: Problem, answer: str) -> str:
         found = extract.statement(answer, self.options.answer)
         if not (options := problem.entry.get("options")):
-            return canonical.scientific(found)
+            return canonical.bounded("; ".join(sorted(set(map(_canonical, found)))))
         places = {chosen(each, options) for each in found}
         place = places.pop() if len(places) == 1 else None
         return "" if place is None else LETTERS[place]
@@ -116,6 +116,20 @@ class Stem(RowTask):
         else:
             right = all(correct(entry["answer"], each, entry["tolerance"], self.options.units) for each in found)
         return Verdict(reward=float(right), detail=found[0][:64], found=extract.all_in_form(found, self.options.answer))
+
+
+def _canonical(answer: str) -> str:
+    """An answer in a form that equal ones share, read as if it were the reference."""
+    answer = chain.value(answer)
+    if (measured := quantity(answer)) is not None:
+        return canonical.measured(measured)
+    if (chemical := formula(answer)) is not None:
+        return chemical
+    if (electrons := configuration(answer)) is not None:
+        return " ".join(electrons).strip()
+    if _mathematical(answer) and phrase(answer) not in _HYBRIDS:
+        return canonical.mathematical([answer])
+    return phrase(answer)
 
 
 def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:

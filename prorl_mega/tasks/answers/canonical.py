@@ -1,21 +1,22 @@
 r"""Answers in a form that equal answers share, for majority votes: 0.5, \frac12 and 3/6 are all `1/2`.
 
 It is found without a reference, so it can be no judgement: answers that are equal only where a reference says so (5 and
-5 cm, 33 % and 1/3 rounded) stay apart, which splits votes and never joins different answers but by rounding a value
-that is not exact to 15 digits.
+5 cm, 33 % and 1/3 rounded) stay apart, which splits votes. Different answers are joined where they differ in no value:
+in the name of what is solved for (x = 4, y = 4), or by less than 15 digits of a value that is not exact.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from fractions import Fraction
 
 from prorl_mega.tasks.answers import chain, comparison, units, values
 from prorl_mega.tasks.answers.equivalence import Meaning, is_counted, meaning
 from prorl_mega.tasks.answers.literal import MAX_LENGTH
 from prorl_mega.tasks.answers.operators import Tree
-from prorl_mega.tasks.answers.phrases import phrase
 from prorl_mega.tasks.answers.plain import spelt
-from prorl_mega.tasks.answers.quantities import quantity
+from prorl_mega.tasks.answers.quantities import Quantity
 
 MAX_NAME = 128  # characters
 
@@ -28,9 +29,11 @@ def mathematical(answers: list[str]) -> str:
     return bounded("; ".join(sorted({_mathematical(each) for each in answers})))
 
 
-def scientific(answers: list[str]) -> str:
-    """The canonical form of short answers in science: quantities in SI units, else mathematics or words."""
-    return bounded("; ".join(sorted({_scientific(each) for each in answers})))
+def measured(found: Quantity) -> str:
+    """The canonical form of a quantity: in SI units."""
+    if found.unit is None:
+        return str(found.value)
+    return bounded(f"{found.value * found.unit.factor + found.unit.offset} {_dimension(found.unit)}".strip())
 
 
 def textual(answer: str) -> str:
@@ -52,33 +55,25 @@ def _mathematical(answer: str) -> str:
         return answer
     found = meaning(chain.value(answer))
     if found.number is not None:
-        return _with_unit(found)
+        return _with_unit(found, found.number)
     if found.words is not None:
         return found.words
+    if found.tree is None:
+        return spelt(found.text)
     try:
-        return spelt(found.text) if found.tree is None else _named(comparison.normal(found.tree))
+        unit = "" if found.unit in ("", "%") else f" [{found.unit}]"
+        return f"{_named(comparison.normal(found.tree))}{unit}"
     except (values.UnknownError, values.UndefinedError, RecursionError):
         return spelt(found.text)
 
 
-def _with_unit(found: Meaning) -> str:
-    value = found.number
-    assert value is not None
+def _with_unit(found: Meaning, value: Fraction) -> str:
     if not found.unit or found.unit == "%" or is_counted(found.unit):
         return f"{value}{found.unit if found.unit == '%' else ''}"
     known = units.unit(found.unit)
     if known is None:
         return f"{value} {found.unit}"
     return f"{value * known.factor + known.offset} {_dimension(known)}".strip()
-
-
-def _scientific(answer: str) -> str:
-    found = quantity(answer)
-    if found is None:
-        return _mathematical(answer) if any(map(str.isdigit, answer)) else phrase(answer)
-    if found.unit is None:
-        return str(found.value)
-    return f"{found.value * found.unit.factor + found.unit.offset} {_dimension(found.unit)}".strip()
 
 
 def _dimension(unit: units.Unit) -> str:
@@ -114,5 +109,9 @@ def _named(tree: Tree) -> str:
     if kind == "-" and tree[1] == ("infinity",):
         return "-infinity"
     names = sorted(values.symbols(tree))
-    at = f" for {', '.join(names)}" if names else ""
-    return f"{', '.join(values.fingerprint(tree))}{at}"
+    found = ", ".join(values.fingerprint(tree))
+    if names:
+        return f"{found} for {', '.join(names)}"
+    is_rational = not re.search("[.?j]", found)
+    is_done = comparison.literal(tree) if is_rational else not comparison.calculates(tree)
+    return found if is_done else f"{found} (a calculation)"  # 37 + 45 does not answer what 82 answers

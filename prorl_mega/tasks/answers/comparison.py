@@ -178,7 +178,7 @@ def _same_values(gold: Tree, answer: Tree) -> bool:
     """Whether values are equal, and the answer has no function of numbers to calculate where the gold has none."""
     if "degree" in (gold[0], answer[0]):
         return _same_angles(gold, answer)
-    if _calculates(answer) and not _calculates(gold):
+    if calculates(answer) and not calculates(gold):
         return False
     if literal(gold) and not literal(answer):
         return False
@@ -214,9 +214,9 @@ def _part_of_pi(tree: Tree) -> bool:
     )
 
 
-def _calculates(tree: Tree) -> bool:
+def calculates(tree: Tree) -> bool:
     """Whether a formula has a function of numbers, such as a sine or a factorial."""
-    return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(_calculates, children(tree)))
+    return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(calculates, children(tree)))
 
 
 def is_antiderivative(tree: Tree) -> bool:

@@ -278,7 +278,10 @@ def _split_unit(text: str) -> tuple[str, str] | None:
 def is_counted(unit: str) -> bool:
     """Whether a unit says nothing that a number alone would not: apples, degrees, dollars."""
     small = unit.lower()
-    return bool(_DEGREES.fullmatch(small)) or small == "usd" or bool({small, small.removesuffix("s")} & _COUNTED)
+    singular = small.removesuffix("s")
+    if _DEGREES.fullmatch(small) or singular in ("usd", "dollar", "buck", "degree"):
+        return True
+    return bool({small, singular} & _COUNTED) and units.unit(unit) is None
 
 
 def _same_unit(a: str, b: str) -> bool:

@@ -66,19 +66,21 @@ def shifted(gold: Tree, answer: Tree) -> bool:
 
 
 def fingerprint(tree: Tree) -> list[str]:
-    """The value of a formula at a few points, the same ones for all formulas in the same variables, so that equal
-    formulas have equal fingerprints. Raises UnknownError."""
-    points, found = Points(_ANYWHERE, _ANYWHERE, symbols(tree)), []
-    for number in points.numbers[: points.least]:
-        if (known := _value(tree, points, number, must=True)) is None:
-            raise UnknownError("not defined there")
-        value = known.value
-        is_exact = isinstance(value, Fraction)
-        found.append(str(value) if is_exact and value.denominator < _CONTEXT.mpf(10) ** _SHOWN else _shown(value))
+    """The values of a formula at some points, the same ones for all formulas in the same variables, so that equal
+    formulas have equal fingerprints; "?" where there is none. Raises UnknownError if there is none anywhere."""
+    names = symbols(tree)
+    points, found = Points(_ANYWHERE, _ANYWHERE, names), []
+    for number in range(Points(tree, tree, names).wanted):
+        known = _value(tree, points, number)
+        found.append("?" if known is None else _shown(known.value))
+    if set(found) == {"?"}:
+        raise UnknownError("not defined, or out of bounds")
     return found
 
 
 def _shown(value: Value) -> str:
+    if isinstance(value, Fraction) and value.denominator < 10**_SHOWN:
+        return str(value)
     value = _inexact(value)
     if abs(_CONTEXT.im(value)) <= abs(_CONTEXT.re(value)) * _CONTEXT.mpf(10) ** -_SHOWN:
         value = _CONTEXT.re(value)
