@@ -94,7 +94,7 @@ def planted(directory: Path) -> SampleStore:
 
 
 def test_by_hand(tmp_path: Path) -> None:
-    assert summarise_store(planted(tmp_path / "again"))[0]["evaluation/maj@4"] == (1 / 3 + 1) / 2  # one 7 of three in form
+    assert summarise_store(planted(tmp_path / "again"))[0]["evaluation/maj@4"] == (1 / 3 + 1) / 2
     metrics, records = summarise_store(planted(tmp_path), most_common)
     assert metrics["evaluation/avg@4"] == metrics["evaluation/pass@1"] == (1 / 4 + 1) / 2
     assert metrics["evaluation/pass@4"] == 1  # of the one problem with four verdicts
