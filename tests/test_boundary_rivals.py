@@ -113,6 +113,10 @@ def test_more_tokens(tmp_path: Path) -> None:
     assert numbers["base: tokens per sample"] == 30
     assert numbers["tokens per problem"] == 120
     assert numbers["final: pass with these"] == pytest.approx(12 / 32)  # one sample
+    budgets = json.loads((tmp_path / "out" / "boundary.json").read_text())["budgets"]
+    assert budgets["budgets"] == [30, 60, 120]
+    assert budgets["passes"]["base"][0]["mean"] == 4 / 32
+    assert [each["mean"] for each in budgets["passes"]["final"]] == pytest.approx([3 / 32, 6 / 32, 12 / 32])
     assert numbers["base: pass with these"] == pytest.approx(1 - (28 * 27 * 26 * 25) / (32 * 31 * 30 * 29))
 
 

@@ -116,7 +116,7 @@ def read_answers(
     for answers in found.shown.values():
         answers.sort(key=lambda each: (not each.is_right, each.sample))
     found.signs = {group: _shares(of_group) for group, of_group in tallies.items()}
-    found.solved = {each.key: sum(1 for _ in verdicts.solved.samples(n)) for n, each in problems.items()}
+    found.solved = dict(verdicts.counts)
     found.damaged = store.damaged
     return found
 
@@ -132,6 +132,7 @@ class _Verdicts:
         kept: set[str],
     ) -> None:
         self.judged, self.solved = Places(), Places()
+        self.counts: Counter[str] = Counter()  # of solved samples, by key
         self.answers: dict[str, dict[int, StoredVerdict]] = {}  # by key and sample, of problems that are kept
         self.chosen: dict[tuple[int, int], StoredVerdict] = {}
         candidates: dict[int, dict[int, StoredVerdict]] = {}
@@ -146,6 +147,7 @@ class _Verdicts:
             self.judged.add(verdict.problem, verdict.sample)
             if verdict.reward >= SOLVED:
                 self.solved.add(verdict.problem, verdict.sample)
+                self.counts[problem.key] += 1
                 if problem.key in looked_at:
                     _keep_lowest(
                         candidates.setdefault(verdict.problem, {}), verdict, limit=looked_at[problem.key].limit

@@ -3,6 +3,7 @@
 no working      fewer than ten words stand before the final answer
 other result    the last number that was computed ("… = 12") is not the answer, and the answer is not stated after it
 false step      an equation of two plain numbers that does not hold ("17 + 26 = 45"), rounding allowed
+contradiction   two final answers ("<answer>", "\\boxed") that differ
 repetition      half or more of the phrases of eight words occur a second time: a loop
 cut off         the token limit ended the text; the answer was found in it all the same
 
@@ -16,7 +17,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-SIGNS = ("no working", "other result", "false step", "repetition", "cut off")
+SIGNS = ("no working", "other result", "false step", "contradiction", "repetition", "cut off")
 FEW_WORDS, PHRASE, LONG = 10, 8, 64  # words: of no working, of a phrase, of a text that is looked at for repetition
 _LONGEST = 200_000  # characters that are looked at, the last ones
 
@@ -27,6 +28,7 @@ _EQUATION = re.compile(
 _RESULT = re.compile(rf"=\s*\$?({_NUMBER}(?:/\d+)?)(?![\w^]|[.,]\d|\s?[+\-*/×·÷(^])")
 _OPERATORS = tuple("+-*/×·÷−^(=")
 _FINAL = ("<answer>", "\\boxed{", "####")
+_STATED = re.compile(r"<answer>([^<]{1,200})</answer>|\\boxed\{([^{}]{1,200})\}")
 _TAG = re.compile(r"</?\w+>")
 
 
@@ -41,6 +43,9 @@ def signs_of(text: str, answer: str, *, is_truncated: bool) -> dict[str, str]:
         found["other result"] = other
     if false := _false_step(working):
         found["false step"] = false
+    stated = {"".join((one or two).split()) for one, two in _STATED.findall(text[-_LONGEST:])}
+    if len({_number(each) or each for each in stated}) > 1:
+        found["contradiction"] = " and ".join(sorted(stated)[:3])
     if len(words) >= LONG and (share := _repeated(words)) >= 0.5:
         found["repetition"] = f"{share:.0%} of the phrases occur again"
     if is_truncated:

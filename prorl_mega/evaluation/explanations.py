@@ -16,7 +16,8 @@ import numpy as np
 from prorl_mega.evaluation.answer_evidence import AnswerEvidence
 from prorl_mega.evaluation.budget import Spending, pass_at_budget
 from prorl_mega.evaluation.comparison import Record
-from prorl_mega.evaluation.pass_at_k import bootstrap_rows, passes
+from prorl_mega.evaluation.pass_at_k import Estimate, bootstrap_rows, passes
+from prorl_mega.evaluation.summary import powers_of_two
 from prorl_mega.types import Metrics
 
 NOTABLE_TRUNCATION = 0.05  # difference of the shares of samples that hit the limit
@@ -153,6 +154,30 @@ def unequal_tokens(base: Side, last: Side, k: int) -> Explanation:
             f"{last.model}: pass with these": after.mean,
             "gain with equal tokens": gain.mean,
             f"gain with equal samples, pass@{k}": _gain(base.counts, last.counts, k),
+        },
+    )
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class BudgetCurves:
+    """pass@B over all problems, by model, for `budgets` of tokens per problem, ascending."""
+
+    budgets: list[float]
+    passes: dict[str, list[Estimate]]
+
+
+def budget_curves(sides: Sequence[Side], k: int) -> BudgetCurves | None:
+    """pass@B from one answer of the model with the shortest ones on to k of them; None if lengths are not known."""
+    spent = [_spending(side) for side in sides]
+    if not all(spent):
+        return None
+    shortest = min(float(np.mean([each.tokens for each in of_side])) for of_side in spent)
+    budgets = [shortest * size for size in powers_of_two(k)]
+    return BudgetCurves(
+        budgets=budgets,
+        passes={
+            side.model: bootstrap_rows(np.array([pass_at_budget(of_side, budget).values for budget in budgets]))
+            for side, of_side in zip(sides, spent, strict=True)
         },
     )
 

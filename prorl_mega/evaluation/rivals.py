@@ -10,7 +10,15 @@ from prorl_mega.evaluation.boundary_study import BoundaryStudy
 from prorl_mega.evaluation.comparison import Record
 from prorl_mega.evaluation.conditions import Conditions, incomparable, remarks
 from prorl_mega.evaluation.derivation_evidence import derivation, looked_at
-from prorl_mega.evaluation.explanations import Explanation, Side, form, truncation, unequal_tokens
+from prorl_mega.evaluation.explanations import (
+    BudgetCurves,
+    Explanation,
+    Side,
+    budget_curves,
+    form,
+    truncation,
+    unequal_tokens,
+)
 from prorl_mega.evaluation.sources import Evaluated
 
 SHOWN = 20  # crossed problems whose answers are kept to be read, per list and model
@@ -18,9 +26,13 @@ SHOWN = 20  # crossed problems whose answers are kept to be read, per list and m
 
 @dataclass(kw_only=True, slots=True)
 class Rivals:
-    """The explanations, what the answers of each model say (where they were kept), and sentences on the answers."""
+    """The explanations, what the answers of each model say (where they were kept), and sentences on the answers.
+
+    `budgets`: all models with the same tokens, if their lengths are known.
+    """
 
     explanations: list[Explanation]
+    budgets: BudgetCurves | None = None
     evidence: dict[str, AnswerEvidence] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -37,9 +49,10 @@ def examine(
     names = [study.models[0], study.models[-1]]
     overall = study.tasks[0]
     keys = study.curves.keys[overall.task]
-    base, last = (_side(name, evaluations[name], keys) for name in names)
+    sides = {name: _side(name, each, keys) for name, each in evaluations.items()}
+    base, last = (sides[name] for name in names)
     gained = [each.key for each in study.gained if each.solver == last.model]
-    rivals = Rivals(explanations=[])
+    rivals = Rivals(explanations=[], budgets=budget_curves(list(sides.values()), overall.k))
     _read(evaluations, study, base, last, set(gained), rivals)
     base.evidence, last.evidence = (rivals.evidence.get(name) for name in names)
     records = {str(record["key"]): record for record in base.records}

@@ -13,7 +13,7 @@ import numpy as np
 from prorl_mega.evaluation.boundary_study import BoundaryStudy, TaskBoundary
 from prorl_mega.evaluation.comparison import ALL_TASKS
 from prorl_mega.evaluation.crossings import Crossing
-from prorl_mega.evaluation.explanations import Explanation
+from prorl_mega.evaluation.explanations import BudgetCurves, Explanation
 from prorl_mega.evaluation.rivals import SHOWN, Rivals
 from prorl_mega.huggingface.token_pieces import TokenPieces
 from prorl_mega.reporting import kit
@@ -56,7 +56,7 @@ class BoundaryPage:
             ],
             named=[each.name for each in self.rivals.explanations if each.found],
             fit=fit_text(study), margin=self.margin, confidence=self.confidence, shown=SHOWN,
-            has_problems=bool(study.curves.problems),
+            has_budgets=self.rivals.budgets is not None, has_problems=bool(study.curves.problems),
         )  # fmt: skip
         return kit.page(title, body, {"charts": self._charts(), "panels": self._panels()})
 
@@ -88,6 +88,8 @@ class BoundaryPage:
 
     def _charts(self) -> dict[str, Any]:
         charts = {"gain": self._scatter().plain()}
+        if self.rivals.budgets:
+            charts["budget"] = self._budgets(self.rivals.budgets).plain()
         for index, task in self._charted():
             charts[f"curve-{index}"] = self._curve(index, task).plain()
             if task.cover:
@@ -106,6 +108,18 @@ class BoundaryPage:
             x=of_k, x_label="k =", group="k", logarithmic_x=True, bounds=(0, None), series=series,
             marks=[Mark(x=task.k, text=f"the boundary that is compared: k = {task.k}", kind="stage")],
             opens=[f"task-{index}"] * len(of_k),
+        )  # fmt: skip
+
+    def _budgets(self, curves: BudgetCurves) -> LineChart:
+        series = []
+        for model, of_model in curves.passes.items():
+            points = np.array(of_model)
+            low, high = (points[:, 1], points[:, 2]) if self.study.tasks[0].problems > 1 else (None, None)
+            series.append(Series(label=model, values=points[:, 0], low=low, high=high, exact=True))
+        return LineChart(
+            title="With the same tokens", about="Solved problems if each model may spend as many tokens on a problem",
+            unit="share of problems", x=[round(each) for each in curves.budgets], x_label="tokens per problem:",
+            group="tokens", logarithmic_x=True, bounds=(0, None), series=series,
         )  # fmt: skip
 
     def _cover(self, task: TaskBoundary) -> LineChart:

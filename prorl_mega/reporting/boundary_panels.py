@@ -112,7 +112,7 @@ def _answer(model: str, answer: ShownAnswer, pieces: TokenPieces | None) -> list
     said = [f"{sign} ({detail})" for sign, detail in answer.signs.items()]
     if answer.answer:
         said.insert(0, f"answer: {answer.answer[:200]}")
-    if answer.detail:
+    if answer.detail and answer.detail != answer.answer:
         said.append(answer.detail[:300])
     below = [kit.text("; ".join(said), "soft")] if said else []
     if pieces is None or not answer.tokens or len(answer.tokens) != len(answer.logprobs):

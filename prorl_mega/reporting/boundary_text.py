@@ -55,6 +55,7 @@ def to_plain(study: BoundaryStudy, rivals: Rivals) -> dict[str, Any]:
             "lost": [dataclasses.asdict(each) | {"certain": each.is_certain} for each in study.lost],
             "left_out": study.left_out,
             "explanations": [dataclasses.asdict(each) for each in rivals.explanations],
+            "budgets": None if rivals.budgets is None else dataclasses.asdict(rivals.budgets),
             "notes": [*study.notes, *rivals.notes],
         }
     )

@@ -99,7 +99,17 @@ class RawSample(msgspec.Struct):
         return _read(self.text, str, ""), _read(self.tokens, list[int], []), _read(self.logprobs, list[float], [])
 
     def text_only(self) -> str:
-        return _read(self.text, str, "")
+        """The text alone."""
+        text: str = _read(self.text, str, "")
+        return text
+
+
+class StoredText(msgspec.Struct):
+    """The part of an answer that a verifier reads."""
+
+    problem: Count
+    sample: Count
+    text: str
 
 
 class StoredVerdict(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -133,8 +143,13 @@ class SampleStore:
             )
 
     def problems(self) -> list[StoredProblem]:
-        """All problems, in the order of their numbers."""
-        return list(read_lines(self.directory / PROBLEMS, StoredProblem, self._damage))
+        """All problems, in the order of their numbers. Raises DataError for a damaged line, which has a number, too."""
+        path = self.directory / PROBLEMS
+
+        def refuse() -> None:
+            raise DataError(f"{path}: has a damaged line, and answers name problems by their lines; evaluate again")
+
+        return list(read_lines(path, StoredProblem, refuse))
 
     def samples(self) -> Iterator[StoredSample]:
         """Every answer once, the first of two, in the order of the files."""
@@ -144,16 +159,20 @@ class SampleStore:
         """The same with other fields: `kind` names `problem`, `sample` and those that are needed."""
         return self._once(SAMPLES, kind)
 
+    def texts(self) -> Iterator[StoredText]:
+        """The text of every answer once, the first of two, in the order of the files; reads no tokens."""
+        return self._once(SAMPLES, StoredText)
+
     def verdicts(self, folder: str = VERDICTS) -> Iterator[StoredVerdict]:
         """One verdict for every answer that was judged, one with a reward where there are several."""
-        judged = self._rewarded(folder)
+        judged = self.rewarded(folder)
         return self._once(
             folder, StoredVerdict, lambda each: each.reward is not None or (each.problem, each.sample) not in judged
         )
 
     def unjudged(self, share: int = 0, shares: int = 1) -> Iterator[StoredSample]:
         """The answers without a reward, of which every `shares`-th from number `share` on."""
-        judged = self._rewarded(VERDICTS)
+        judged = self.rewarded(VERDICTS)
         return islice((each for each in self.samples() if _place(each) not in judged), share, None, shares)
 
     def judged(self) -> Iterator[tuple[StoredSample, StoredVerdict | None]]:
@@ -168,7 +187,8 @@ class SampleStore:
             done.add(each.problem, each.sample)
         return done
 
-    def _rewarded(self, folder: str) -> Places:
+    def rewarded(self, folder: str = VERDICTS) -> Places:
+        """(problem, sample) of every answer whose verdict has a reward."""
         found = Places()
         for each in self._lines(folder, _Rewarded):
             if each.reward is not None:
@@ -205,12 +225,8 @@ class Places:
         self._blocks[block] = bits | bit
         return not bits & bit
 
-    def samples(self, problem: int) -> Iterator[int]:
-        """The samples of a problem, by number."""
-        for of_problem, block in sorted(self._blocks):
-            if of_problem == problem:
-                bits = self._blocks[of_problem, block]
-                yield from ((block << 10) + i for i in range(bits.bit_length()) if bits >> i & 1)
+    def __len__(self) -> int:
+        return sum(bits.bit_count() for bits in self._blocks.values())
 
     def __contains__(self, place: tuple[int, int]) -> bool:
         problem, sample = place

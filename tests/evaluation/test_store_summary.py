@@ -55,7 +55,7 @@ def test_a_store_and_groups_have_the_same_metrics_and_records(tmp_path: Path) ->
                 limit=15,
             )
         )
-    metrics, records = summarise_store(store_of(tmp_path, groups, asked=8))
+    metrics, records = summarise_store(store_of(tmp_path, groups, asked=8), lambda answers, rewards: None)
     from_groups = summarise(groups)
     assert {name: metrics[name] for name in from_groups} == from_groups
     assert records == problem_records(groups)
@@ -94,6 +94,7 @@ def planted(directory: Path) -> SampleStore:
 
 
 def test_by_hand(tmp_path: Path) -> None:
+    assert summarise_store(planted(tmp_path / "again"))[0]["evaluation/maj@4"] == (1 / 3 + 1) / 2
     metrics, records = summarise_store(planted(tmp_path), most_common)
     assert metrics["evaluation/avg@4"] == metrics["evaluation/pass@1"] == (1 / 4 + 1) / 2
     assert metrics["evaluation/pass@4"] == 1  # of the one problem with four verdicts
@@ -136,7 +137,7 @@ def test_places_are_a_set() -> None:
         known.add(place)
     assert all(((problem, i) in places) == ((problem, i) in known) for problem in range(4) for i in range(2600))
     assert places.add(7, 2**31 - 1)
-    assert list(places.samples(1)) == sorted(i for problem, i in known if problem == 1)
+    assert len(places) == len(known) + 1
 
 
 def test_an_empty_store(tmp_path: Path) -> None:

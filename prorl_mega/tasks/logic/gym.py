@@ -22,7 +22,8 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from prorl_mega.errors import ConfigError, DataError
-from prorl_mega.tasks import extract
+from prorl_mega.tasks import extract, relaxed
+from prorl_mega.tasks.answers import canonical
 from prorl_mega.tasks.logic.gym_forms import read
 from prorl_mega.tasks.logic.gym_rules import (
     ENDLESS_LEVELS,
@@ -133,9 +134,16 @@ class ReasoningGym(Task):
             return Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR, detail="the worker made another problem")
         found = extract.answer(answer, self.options.answer)
         if found is None:
-            return Verdict(reward=0.0, detail="no answer found")
+            return Verdict(reward=0.0, detail="no answer found", found=False)
         scorer = self._block(problem.entry["index"] // BLOCK, problem.entry["seed"], 0)
         return judge(self.options.dataset, scorer, item, found, self.options.credit)
+
+    def canonical(self, problem: Problem, answer: str) -> str:
+        item = self._item(problem.entry["index"], problem.entry["seed"])
+        return named(self.options.dataset, item, extract.answer(answer, self.options.answer))
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        return other_readings(answer, self.options.answer)
 
     def _solution(self, steps: str, answer: str | None) -> str | None:
         """The worked solution; None if reasoning-gym knows no right answer or the chosen form cannot express it."""
@@ -230,7 +238,7 @@ def judge(dataset: str, scorer: Any, item: dict[str, Any], found: str, credit: C
     right = reference(dataset, item) or ""
     answer = read(dataset, found, right)
     if answer is None and credit is not Credit.all:
-        return Verdict(reward=0.0, detail="refused: not the form of an answer to this puzzle")
+        return Verdict(reward=0.0, detail="refused: not the form of an answer to this puzzle", found=False)
     found = found if answer is None else answer
     if not allowed(dataset, found) or (_INTERNALS.search(found) and not _INTERNALS.search(right)):
         return Verdict(reward=0.0, detail="refused: looks like a program")
@@ -240,12 +248,27 @@ def judge(dataset: str, scorer: Any, item: dict[str, Any], found: str, credit: C
         raw = scorer.score_answer(answer=found, entry=item)
         value = reward(dataset, raw, found, item, scorer, credit)
         if answer is None and value == 1:
-            return Verdict(reward=0.0, detail="refused: a solution in a text of another form")
+            return Verdict(reward=0.0, detail="refused: a solution in a text of another form", found=False)
         return Verdict(reward=value, detail=found[:64])
     except MemoryError:
         raise
     except Exception as error:  # several scorers raise for what they cannot read: then it is no answer
         return Verdict(reward=0.0, detail=f"unreadable: {type(error).__name__}")
+
+
+def named(dataset: str, item: dict[str, Any], found: str | None) -> str:
+    """An extracted answer as the scorer reads it, which equal answers share as far as their writing goes."""
+    if found is None:
+        return ""
+    return canonical.textual(read(dataset, found, reference(dataset, item) or "") or found)
+
+
+def other_readings(answer: str, form: extract.Form) -> list[str]:
+    """The readings of a text in which no answer, or none of the form of an answer to its puzzle, was found."""
+    found = extract.answer(answer, form)
+    if found is not None and extract.all_in_form([found], form):
+        return relaxed.within(found, form, relaxed.Sought.puzzle)
+    return relaxed.short_answers(answer, form, relaxed.Sought.puzzle)
 
 
 def datasets() -> dict[str, type]:
