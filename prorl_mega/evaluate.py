@@ -5,17 +5,25 @@
 evaluates a Hugging Face directory, or the newest checkpoint of the run of that name, with the inference engine alone
 (no learner is built), and writes `runs/<name>/evaluation/policy.json`; of a run that is there, nothing else changes.
 The training loop calls the same function.
+
+    python -m prorl_mega.evaluate benchmarks=aime24,math500 model.path=DIR name=NAME
+    python -m prorl_mega.evaluate --benchmarks
+
+evaluates published benchmarks alone, from files below data/benchmarks, as ProRL did (`evaluation=paper`, unless another
+one is chosen), and lists their names, with what has been found of them (docs/benchmarks.md).
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from prorl_mega.collect import Sampling
+from prorl_mega.config.command_line import with_paper_protocol
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig, WeightSource
-from prorl_mega.config.stages import longest_response, stage_settings
+from prorl_mega.config.stages import compared_response, stage_settings
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.evaluation.summary import problem_records, summarise
@@ -23,6 +31,8 @@ from prorl_mega.resumable import collect_in_parts
 from prorl_mega.run.evaluations import BASE, POLICY
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
+from prorl_mega.tasks.benchmarks import benchmarks_alone, completed
+from prorl_mega.tasks.benchmarks.listing import print_if_asked
 from prorl_mega.types import Group, Metrics
 
 if TYPE_CHECKING:
@@ -43,7 +53,7 @@ def evaluate(
     """Sample and score the first `problems_per_task` held-out problems of every task with the engine's weights.
 
     The problems and the seeds are the same at every call, so that two evaluations differ by the policy alone, and by
-    `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have the largest.
+    `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have their own.
     What an interrupted call has finished is not done again.
     """
     sampling = Sampling(
@@ -69,8 +79,9 @@ def evaluate_as(label: str, step: int, parts: Parts | Sampler, config: RunConfig
     if known is not None:
         run.message(f"{what} was evaluated at step {step} before: {_scores(known)}")
         return []
+    limit = compared_response(config, stage_settings(config))
     with run.phase(f"evaluating {what} on held-out problems"):
-        metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task)
+        metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task, limit)
     run.evaluation(label, step=step, settings=settings, metrics=metrics, problems=problem_records(groups))
     run.message(f"{what} at step {step}: {_scores(metrics)}")
     return groups
@@ -85,7 +96,7 @@ def evaluate_base(parts: Parts, config: RunConfig, run: TrainingRun) -> None:
     count, limit = config.evaluation.problems_per_task, parts.controller.settings().rollout.max_response_tokens
     large = {group.problem.key: group for group in evaluate_as(BASE, 0, parts, config, run)}
     keys = [problem.key for problem in parts.problems.held_out(count)]
-    if limit == longest_response(config, stage_settings(config)) and all(key in large for key in keys):
+    if limit == compared_response(config, stage_settings(config)) and all(key in large for key in keys):
         run.before_training(summarise([large[key] for key in keys]))
         return
     with run.phase("validating the base policy"):
@@ -104,20 +115,23 @@ def main(config: RunConfig) -> ExitCode:
     from prorl_mega.sampler import build_sampler, join_job  # seconds of imports, after the settings have been checked
 
     ranks = join_job(config)
+    measured = benchmarks_alone(config)
     with TrainingRun(config, ranks, contradictions) as run:
         if config.model.weights is WeightSource.random and run.saved_state is None:
             raise ConfigError(
                 f"model.weights=random: there is no policy to evaluate before {config.name} has a checkpoint"
             )
-        with build_sampler(config, run, ranks) as sampler:
+        with build_sampler(measured, run, ranks) as sampler:
             try:
                 step = run.look_at(sampler.policy.restore)
                 sampler.sync.update_weights(version=step)
-                evaluate_as(POLICY, step, sampler, config, run)
+                evaluate_as(POLICY, step, sampler, measured, run)
             except Interrupted as interruption:
                 return run.interrupted(interruption)
     return ExitCode.FINISHED
 
 
 if __name__ == "__main__":
-    run_hydra(main, RunConfig)
+    print_if_asked(sys.argv[1:])
+    sys.argv[1:] = with_paper_protocol(sys.argv[1:])
+    run_hydra(main, RunConfig, completed)

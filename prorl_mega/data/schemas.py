@@ -8,7 +8,7 @@ read("own.jsonl", Domain.math, columns={"prompt": "text", "answer": "meta.result
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prorl_mega.data import columns as named
@@ -29,6 +29,7 @@ LOOKED_AT = 100  # rows from which the schema of a file is learnt
 INDEXES = {"__index_level_0__", "Unnamed: 0"}  # what pandas leaves in files
 WATCHED = 500  # rows between two calls of a `Watch`
 _NONE: named.Mapped = {}
+_ALL: Mapping[str, str] = {}
 _TWINS = {Domain.math: {"choices": "letters"}, Domain.stem: {"answers": "short_answers"}}
 """Schemas that another domain reads under another name."""
 
@@ -50,18 +51,20 @@ def read(
     columns: named.Mapped = _NONE,
     skip: float = 0.0,
     check: RowCheck = dict,
+    only: Mapping[str, str] = _ALL,
 ) -> Dataset:
     """All rows of a data set with the fields of `domain`.
 
     The first row that is broken raises DataError with its place; with `skip` such rows are left out and counted, and
-    DataError is raised when they are more than that share of all rows.
+    DataError is raised when they are more than that share of all rows. `only` chooses rows, see `selected`.
     """
     sources = files.find(path)
-    reading = parse(raw_rows(sources), path, domain, schema=schema, columns=columns, check=check)
+    reading = parse(selected(raw_rows(sources), only), path, domain, schema=schema, columns=columns, check=check)
     tolerance = Tolerance(skip)
     rows = list(tolerance.sift(reading.items))
     if not rows:
-        raise DataError(f"{path}: has no problems")
+        wanted = ", ".join(f"{name}={value}" for name, value in only.items())
+        raise DataError(f"{path}: has no problems{f' with {wanted}' if wanted else ''}")
     return Dataset(
         rows=rows,
         skipped=tolerance.skipped,
@@ -129,6 +132,13 @@ def raw_rows(sources: list[files.Source], watch: Watch = lambda rows, position: 
                     item = DataRow(item.place, item.fields, f"{source.name}:{item.name}")
                 yield item
         before += source.size()
+
+
+def selected(raw: Iterator[DataRow | Fault], only: Mapping[str, str]) -> Iterator[DataRow | Fault]:
+    """The raw rows whose columns (dotted paths) have these values, as text; faults stay."""
+    for item in raw:
+        if isinstance(item, Fault) or all(str(lookup(item.fields, name)) == value for name, value in only.items()):
+            yield item
 
 
 def detect(rows: list[Fields], domain: Domain | None, path: str, *, usual: bool = False) -> tuple[str, Domain]:

@@ -1,0 +1,12 @@
+"""Benchmarks by name: the data sets and puzzles of ProRL's evaluation, read from files that the user has."""
+
+from prorl_mega.tasks.benchmarks.benchmark import Benchmark, Headline
+from prorl_mega.tasks.benchmarks.domains import domain_of, headline_of
+from prorl_mega.tasks.benchmarks.expansion import benchmarks_alone, completed, expand
+from prorl_mega.tasks.benchmarks.listing import describe
+from prorl_mega.tasks.benchmarks.published import PUBLISHED
+
+__all__ = [
+    "PUBLISHED", "Benchmark", "Headline", "benchmarks_alone", "completed", "describe", "domain_of", "expand",
+    "headline_of",
+]  # fmt: skip
