@@ -16,7 +16,7 @@ from prorl_mega.data import files
 from prorl_mega.data.adapters import SAME, SCHEMAS, SPECIFIC, USUAL
 from prorl_mega.data.adapters.answers import marked
 from prorl_mega.data.adapters.choices import offered
-from prorl_mega.data.adapters.schema import lookup
+from prorl_mega.data.adapters.schema import Schema, lookup
 from prorl_mega.data.canonical import CODE_TESTS, KNOWN, REQUIRED, Domain, Fields, canonical
 from prorl_mega.data.rows import BadRowError, DataRow, Dataset, Fault, OtherDomainError, Tolerance, read_file
 from prorl_mega.errors import DataError
@@ -174,11 +174,15 @@ def _candidates(
     rows: list[Fields], columns: set[str], domains: list[Domain], usual: bool
 ) -> Iterator[tuple[str, Domain]]:
     """Schemas with these columns, in the order in which they are tried."""
-    fitting = [schema for schema in SCHEMAS.values() if schema.domain in domains and schema.fits(rows)]
+    fitting = [schema for schema in SCHEMAS.values() if _is_offered(schema, domains) and schema.fits(rows)]
     yield from ((schema.name, schema.domain) for schema in fitting if schema in SPECIFIC and not usual)
     plain = [each for each in domains if columns.issuperset(REQUIRED[each]) and _is_plain(rows, each)]
     yield from ((PLAIN, each) for each in sorted(plain, key=lambda each: -len(columns & KNOWN[each])))
     yield from ((schema.name, schema.domain) for schema in fitting if schema in USUAL)
+
+
+def _is_offered(schema: Schema, domains: list[Domain]) -> bool:
+    return schema.domain in domains and not schema.by_name_only
 
 
 def _is_plain(rows: list[Fields], domain: Domain) -> bool:

@@ -117,10 +117,8 @@ def _unknown(name: str, reason: str = "") -> str:
 
 
 def _of_files(benchmark: Benchmark, place: places.Place) -> TaskConfig:
-    options = {**benchmark.options, "path": place.path}
-    if place.only:
-        options["only"] = place.only
-    elif benchmark.rows:
+    options = {**benchmark.options, "path": place.path, **place.options}
+    if benchmark.rows and not place.options:
         options["usual_rows"] = list(benchmark.rows)
     return TaskConfig(name=benchmark.task, weight=0.0, split=Split.validation, options=options)
 

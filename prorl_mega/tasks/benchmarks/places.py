@@ -8,23 +8,25 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prorl_mega.data import archive, files, schemas
+from prorl_mega.data.adapters import SCHEMAS
 from prorl_mega.data.rows import DataRow
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks.benchmarks.benchmark import Benchmark
 from prorl_mega.tasks.benchmarks.published import PRIME_FILES, PRIME_SPLIT, PUBLISHED
 
 _SUFFIXES = (*files.KINDS, *archive.SUFFIXES)
-_COLUMN = "data_source"
+_COLUMN, _SCHEMA = "data_source", "eurus_code"
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Place:
-    """A path for the task's options, and the rows that belong to the benchmark ({column: value}; empty: all)."""
+    """A path for the task's options, and what these have to say about it besides."""
 
     path: str
-    only: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # which rows belong to the benchmark; empty: all
 
 
 def find(benchmark: Benchmark, directory: Path) -> Place:
@@ -34,7 +36,7 @@ def find(benchmark: Benchmark, directory: Path) -> Place:
         found = list(_named(directory, PRIME_FILES))
         if len(found) == 1:
             path = _readable(found[0], PRIME_SPLIT, benchmark.name)
-            return Place(path=path, only={_COLUMN: benchmark.source_name})
+            return Place(path=path, options=_share(benchmark))
     if len(found) > 1:
         raise ConfigError(
             f"{benchmark.name}: {', '.join(map(str, found))} could all be it; say which: {benchmark.name}={found[0]}"
@@ -55,7 +57,7 @@ def given(benchmark: Benchmark, path: str) -> Place:
         is_mixed = bool(benchmark.source_name) and _is_mixed(sources)
     except DataError as error:
         raise ConfigError(f"{benchmark.name}: {error}") from None
-    return Place(path=path, only={_COLUMN: benchmark.source_name} if is_mixed else {})
+    return Place(path=path, options=_share(benchmark) if is_mixed else {})
 
 
 def looked_at(benchmark: Benchmark, directory: Path) -> str:
@@ -110,9 +112,16 @@ def _readable(path: Path, split: str, name: str) -> str:
         raise ConfigError(f"{name}: {error}; name the right one: {name}=PATH") from None
 
 
+def _share(benchmark: Benchmark) -> dict[str, Any]:
+    """The options for the benchmark's rows of a mixed file; its system turn, for another recipe, is left out."""
+    return {"only": {_COLUMN: benchmark.source_name}, "schema": _SCHEMA}
+
+
 def _is_mixed(sources: list[files.Source]) -> bool:
     """Whether rows say of which of several benchmarks they are, as in the validation file of PRIME."""
     known = {each.source_name for each in PUBLISHED.values() if each.source_name}
-    rows = (row for row in schemas.raw_rows(sources) if isinstance(row, DataRow))
-    values = [str(row.fields.get(_COLUMN, "")) for row in itertools.islice(rows, schemas.LOOKED_AT)]
-    return any(value in known or value.startswith("numina_") for value in values)
+    items = itertools.islice(schemas.raw_rows(sources), schemas.LOOKED_AT)
+    rows = [item.fields for item in items if isinstance(item, DataRow)]
+    values = [str(row.get(_COLUMN, "")) for row in rows]
+    is_of_source = any(value in known or value.startswith("numina_") for value in values)
+    return is_of_source and SCHEMAS[_SCHEMA].fits(rows)
