@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,9 @@ def with_paper_protocol(arguments: list[str]) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.strip().replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    """A text in Hydra's quotes, in which a backslash means itself unless a quote follows."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text.strip())
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def refuse_odd_choices(arguments: list[str], configs: Path) -> None:

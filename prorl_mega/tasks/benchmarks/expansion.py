@@ -10,6 +10,7 @@ import dataclasses
 from pathlib import Path
 
 from prorl_mega.config.schema import EvaluationConfig, RunConfig, Split, TaskConfig, TasksConfig
+from prorl_mega.config.stages import compared_response, stage_settings
 from prorl_mega.errors import ConfigError
 from prorl_mega.tasks.benchmarks import ladder, places
 from prorl_mega.tasks.benchmarks.benchmark import Benchmark
@@ -67,12 +68,21 @@ def completed(tasks: TasksConfig, evaluation: EvaluationConfig) -> TasksConfig:
 
 
 def benchmarks_alone(config: RunConfig) -> RunConfig:
-    """The settings of an evaluation of its benchmarks and of nothing else; without benchmarks they are as they were."""
+    """The settings of an evaluation of its benchmarks and of nothing else; without benchmarks they are as they were.
+
+    Stages, which may weigh entries that are not there any more, are gone; their response limit is kept.
+    """
     evaluation = config.evaluation
     if not evaluation.benchmarks:
         return config
     entries = expand(evaluation.benchmarks, Path(evaluation.benchmark_directory))
-    return dataclasses.replace(config, tasks=dataclasses.replace(config.tasks, mixture=entries))
+    limit = compared_response(config, stage_settings(config))
+    return dataclasses.replace(
+        config,
+        tasks=dataclasses.replace(config.tasks, mixture=entries),
+        schedule=dataclasses.replace(config.schedule, stages=[]),
+        evaluation=dataclasses.replace(evaluation, max_response_tokens=limit),
+    )
 
 
 def set_members(name: str) -> tuple[str, ...] | None:
