@@ -31,7 +31,7 @@ from prorl_mega.resumable import collect_in_parts
 from prorl_mega.run.evaluations import BASE, POLICY
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
-from prorl_mega.tasks.benchmarks import benchmarks_alone, completed
+from prorl_mega.tasks.benchmarks import benchmark_scores, benchmarks_alone, completed, score_lines
 from prorl_mega.tasks.benchmarks.listing import print_if_asked
 from prorl_mega.types import Group, Metrics
 
@@ -78,12 +78,14 @@ def evaluate_as(label: str, step: int, parts: Parts | Sampler, config: RunConfig
     known = run.evaluated(label, step=step, settings=settings)
     if known is not None:
         run.message(f"{what} was evaluated at step {step} before: {_scores(known)}")
+        _tell_benchmarks(known, config, run)
         return []
     limit = compared_response(config, stage_settings(config))
     with run.phase(f"evaluating {what} on held-out problems"):
         metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task, limit)
     run.evaluation(label, step=step, settings=settings, metrics=metrics, problems=problem_records(groups))
     run.message(f"{what} at step {step}: {_scores(metrics)}")
+    _tell_benchmarks(metrics, config, run)
     return groups
 
 
@@ -108,6 +110,12 @@ def _scores(metrics: Metrics) -> str:
     found = {int(name[16:]): value for name, value in metrics.items() if re.fullmatch(r"evaluation/pass@\d+", name)}
     shown = dict.fromkeys((min(found), max(found))) if found else {}
     return "  ".join(f"pass@{k} {found[k]:.3f}" for k in shown)
+
+
+def _tell_benchmarks(metrics: Metrics, config: RunConfig, run: TrainingRun) -> None:
+    """The results by benchmark and domain, in percent, where benchmarks were evaluated."""
+    for line in score_lines(benchmark_scores(metrics, config.tasks.mixture)) if config.evaluation.benchmarks else ():
+        run.message(line)
 
 
 def main(config: RunConfig) -> ExitCode:

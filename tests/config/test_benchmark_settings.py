@@ -44,7 +44,8 @@ def test_the_short_form_is_the_setting(model: Path) -> None:
     assert settings(model, f"benchmarks={names}").evaluation.benchmarks == names.split(",")
     assert settings(model, "benchmarks=[aime24,aime25]").evaluation.benchmarks == ["aime24", "aime25"]
     assert settings(model, "evaluation.benchmarks=[aime24]").evaluation.benchmarks == ["aime24"]
-    assert settings(model, "benchmarks=a\\b").evaluation.benchmarks == ["a\\b"]
+    for odd in ("a\\b", "a\\", "it's", "\\'", "a b=c:d"):
+        assert settings(model, f"benchmarks={odd},x").evaluation.benchmarks == [odd, "x"]
     others = ["seed=1", "--benchmarks", "name=benchmarks=x"]
     assert spelled_out(others) == others
 

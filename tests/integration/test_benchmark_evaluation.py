@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def test_benchmarks_of_a_run_are_evaluated_alone(
     )
     assert finished.code == 0, finished.output
     assert "WARNING: 70 rows, where the published file has 30" in finished.output
+    assert re.search(r"math  average  pass@1 +\d+\.\d\d\n", finished.output), finished.output
     policy = json.loads((run / "evaluation" / "policy.json").read_text())
     assert {each["task"] for each in policy["problems"]} == {"aime24", "amc"}
     keys = {each["key"] for each in policy["problems"] if each["task"] == "aime24"}

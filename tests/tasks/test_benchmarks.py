@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,16 @@ from prorl_mega.config.schema import EvaluationConfig, Split, TaskConfig, TasksC
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import Mixture, create
-from prorl_mega.tasks.benchmarks import PUBLISHED, completed, describe, domain_of, expand, headline_of
+from prorl_mega.tasks.benchmarks import (
+    PUBLISHED,
+    benchmark_scores,
+    completed,
+    describe,
+    domain_of,
+    expand,
+    headline_of,
+    score_lines,
+)
 from prorl_mega.types import Problem
 from prorl_mega.verifiers.pool import VerifierPool
 
@@ -228,6 +238,24 @@ def test_the_table_says_what_is_there(directory: Path, tmp_path: Path) -> None:
 def test_the_domain_of_any_entry(entry: str, task: str, domain: str, headline: str) -> None:
     config = TaskConfig(name=task)
     assert (domain_of(entry, config), str(headline_of(entry, config))) == (domain, headline)
+
+
+def test_scores_are_headline_numbers_by_domain() -> None:
+    entries = {"aime24": "math", "gym_acre": "reasoning_gym", "amc": "math", "ifeval": "ifeval", "gone": "math"}
+    metrics = {f"evaluation/pass@1/{name}": value for name, value in
+               {"aime24": 0.5, "amc": 0.25, "gym_acre": 0.9, "ifeval": 0.8}.items()}  # fmt: skip
+    metrics |= {"evaluation/reward/aime24": 0.7, "evaluation/reward/gym_acre": 0.1, "evaluation/reward/ifeval": 0.4}
+    mixture = {name: TaskConfig(name=task) for name, task in entries.items()}
+    assert score_lines(benchmark_scores(metrics, mixture)) == [
+        "math         aime24    pass@1   50.00",
+        "math         amc       pass@1   25.00",
+        "math         average   pass@1   37.50",
+        "logic        gym_acre  reward   10.00",
+        "instruction  ifeval    reward   40.00",
+    ]
+    metrics["evaluation/pass@1/amc"] = math.nan
+    assert score_lines(benchmark_scores(metrics, mixture))[2].endswith("nan"), "no average of a part"
+    assert score_lines([]) == []
 
 
 def test_the_domain_of_a_name_alone() -> None:

@@ -5,8 +5,9 @@ from prorl_mega.tasks.benchmarks.domains import domain_of, headline_of
 from prorl_mega.tasks.benchmarks.expansion import benchmarks_alone, completed, expand
 from prorl_mega.tasks.benchmarks.listing import describe
 from prorl_mega.tasks.benchmarks.published import PUBLISHED
+from prorl_mega.tasks.benchmarks.scores import BenchmarkScore, benchmark_scores, score_lines
 
 __all__ = [
-    "PUBLISHED", "Benchmark", "Headline", "benchmarks_alone", "completed", "describe", "domain_of", "expand",
-    "headline_of",
+    "PUBLISHED", "Benchmark", "BenchmarkScore", "Headline", "benchmark_scores", "benchmarks_alone", "completed",
+    "describe", "domain_of", "expand", "headline_of", "score_lines",
 ]  # fmt: skip
