@@ -58,9 +58,21 @@ def test_an_evaluation_of_benchmarks_has_the_papers_protocol_unless_told_otherwi
     assert evaluation.final_problems_per_task >= 5000, "all rows of every benchmark"
     assert config.rollout.max_prompt_tokens == 4096
     given = ["evaluation.benchmarks=[aime24]", "evaluation=boundary", "rollout.max_prompt_tokens=99"]
-    assert with_paper_protocol(given) == [*given, "evaluation.final_problems_per_task=1000000"]
+    assert with_paper_protocol(given)[:4] == [*given, "evaluation.final_problems_per_task=1000000"]
     assert settings(model, *with_paper_protocol(given)).evaluation.samples == 256
     assert with_paper_protocol(["experiment=demo", "name=x"]) == ["experiment=demo", "name=x"]
+
+
+@pytest.mark.parametrize("experiment", ["prorl_v1_1p5b", "prorl_v2_1p5b", "brorl_1p5b", "demo", None])
+def test_benchmarks_of_the_policy_of_any_experiment_can_be_evaluated(model: Path, experiment: str | None) -> None:
+    arguments = [f"model.path={model}", "model=random", "benchmarks=gym/acre"]
+    arguments += [f"experiment={experiment}"] if experiment else []
+    composed = compose_settings(*spelled_out(with_paper_protocol(arguments)))
+    config = to_config(composed, RunConfig, 1, completed)
+    alone = benchmarks_alone(config)
+    assert longest_response(alone, stage_settings(alone)) == compared_response(alone, stage_settings(alone)) == 32768
+    assert config.name == composed.name
+    assert experiment or config.name == "benchmarks-model"
 
 
 def test_the_longer_answers_of_evaluations_are_no_matter_of_training(model: Path) -> None:
