@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from prorl_mega.collect import Sampling
@@ -28,6 +29,7 @@ from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.evaluation.summary import problem_records, summarise
 from prorl_mega.resumable import collect_in_parts
+from prorl_mega.run.changes import with_entries_of_run
 from prorl_mega.run.evaluations import BASE, POLICY
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
@@ -124,6 +126,8 @@ def main(config: RunConfig) -> ExitCode:
 
     ranks = join_job(config)
     measured = benchmarks_alone(config)
+    if measured is not config:
+        config = with_entries_of_run(config, Path(config.root) / config.name)
     with TrainingRun(config, ranks, contradictions) as run:
         if config.model.weights is WeightSource.random and run.saved_state is None:
             raise ConfigError(
