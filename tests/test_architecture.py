@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "plugins": {"plugins", "errors"},
     "types": {"types"},
     "time_limit": {"time_limit"},
+    "garbage": {"garbage"},
     "documents": {"documents"},
     "distributed": {"distributed", "errors"},
     "families": {"families", "errors"},
@@ -35,12 +36,14 @@ MAY_IMPORT = {
     "evaluation": BASE | {"evaluation", "run"},
     "reporting": BASE | {"reporting", "run", "evaluation"},
     "learner": BASE | {"learner", "recipe", "run"},
-    "rollout": BASE | {"rollout"},
+    "rollout": BASE | {"rollout", "garbage"},
     "weights": BASE | {"weights", "run"},
     "data": {"data", "types", "errors", "config"},
     "sandbox": {"sandbox", "errors"},
     "tasks": BASE | {"tasks", "data", "sandbox", "time_limit"},
     "verifiers": BASE | {"verifiers", "tasks", "sandbox"},
+    "sample_requests": {"sample_requests", "types"},
+    "served": BASE | {"served", "sample_requests", "run"},
 }
 """Inside `prorl_mega`, by folder or module. What is not listed (entry points, build, what they share) is above all."""
 
@@ -49,8 +52,8 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
 """Third-party packages that only these folders may import."""
 
 NO_TORCH = {"config", "data", "distributed", "documents", "errors", "families", "huggingface", "plan", "plugins",
-            "backtest", "reporting", "run", "sandbox", "serve", "tasks", "time_limit", "types",
-            "verifiers"}  # fmt: skip
+            "backtest", "reporting", "run", "sample_requests", "sandbox", "serve", "served", "tasks", "time_limit",
+            "types", "verifiers"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}

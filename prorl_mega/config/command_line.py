@@ -11,7 +11,6 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from prorl_mega.config.bounds import LARGEST
 from prorl_mega.errors import ConfigError
 
 _WITH_VALUE = {
@@ -72,21 +71,16 @@ def spelled_out(arguments: list[str]) -> list[str]:
 def with_paper_protocol(arguments: list[str]) -> list[str]:
     """The arguments of an evaluation, with the protocol of the paper for benchmarks that have no other one.
 
-    It is `evaluation=paper`, all rows, and prompts of up to PROMPT_TOKENS: benchmarks are not evaluated in part. Micro-
-    batches, which an evaluation has none of, set no bound. A model that is no run's gets a name of its own.
+    It is `evaluation=paper`, all rows, and prompts of up to PROMPT_TOKENS: benchmarks are not evaluated in part.
     """
-    given = {key: value for key, equals, value in (each.partition("=") for each in arguments) if equals}
-    if not given.keys() & {_SHORT[:-1], BENCHMARKS}:
+    given = {argument.partition("=")[0] for argument in arguments if "=" in argument}
+    if not given & {_SHORT[:-1], BENCHMARKS}:
         return arguments
     protocol = {
         "evaluation": "paper",
         "evaluation.final_problems_per_task": ALL_PROBLEMS,
         "rollout.max_prompt_tokens": PROMPT_TOKENS,
-        "parallel.max_tokens_per_microbatch": LARGEST[int],
     }
-    if "model.path" in given and "experiment" not in given:
-        model = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(given["model.path"].strip("'\"")).name)
-        protocol["name"] = f"benchmarks-{model or 'model'}"  # no run's: its checkpoint would be evaluated
     return [*arguments, *(f"{key}={value}" for key, value in protocol.items() if key not in given)]
 
 

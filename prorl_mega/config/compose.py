@@ -40,14 +40,14 @@ from prorl_mega.config.config_source import bound_config_files
 from prorl_mega.config.keys import Branch
 from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.renamed import RENAMED
-from prorl_mega.config.schema import EvaluationConfig, RunConfig, TasksConfig, WarmstartConfig
-from prorl_mega.config.validate import validate, validate_tasks, validate_warmstart
+from prorl_mega.config.schema import EvaluateConfig, EvaluationConfig, RunConfig, TasksConfig, WarmstartConfig
+from prorl_mega.config.validate import validate, validate_evaluation, validate_tasks, validate_warmstart
 from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError
 
-Settings = TypeVar("Settings", RunConfig, WarmstartConfig)
-Completion = Callable[[TasksConfig, EvaluationConfig], TasksConfig]
-"""Adds to the tasks what follows from other settings: benchmarks, by `prorl_mega.tasks.benchmarks.completed`."""
+Settings = TypeVar("Settings", EvaluateConfig, RunConfig, WarmstartConfig)
+Completion = Callable[[Settings], Settings]
+"""Adds what follows from the settings before they are checked: benchmarks, by `prorl_mega.tasks.benchmarks`."""
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch for tracebacks, kept as ours
 _LONGEST_NAME = 120  # characters; file systems end at 255 and checkpoints add to it
@@ -64,25 +64,27 @@ def config_directory() -> Path:
 
 def root_config(schema: type) -> str:
     """Name of the root file in `configs/` whose settings are `schema`."""
-    return {RunConfig: "train", WarmstartConfig: "warmstart"}[schema]
+    return {RunConfig: "train", EvaluateConfig: "evaluate", WarmstartConfig: "warmstart"}[schema]
 
 
 def register() -> None:
     """Make the settings classes known to Hydra, whose files name them in their defaults lists, and bound its files."""
     bound_config_files()
     store = ConfigStore.instance()
-    for schema in (RunConfig, WarmstartConfig):
+    for schema in (RunConfig, EvaluateConfig, WarmstartConfig):
         store.store(name=f"{root_config(schema)}_schema", node=schema, provider="prorl_mega")
 
 
 def to_config(
-    settings: DictConfig, schema: type[Settings], world_size: int, complete: Completion | None = None
+    settings: DictConfig, schema: type[Settings], world_size: int, complete: Completion[Settings] | None = None
 ) -> Settings:
     """Settings objects from a `DictConfig`, checked for `world_size` learner ranks. Raises only `ConfigError`."""
     config = to_objects(settings, schema)
-    if isinstance(config, RunConfig):
-        if complete is not None:
-            config = dataclasses.replace(config, tasks=complete(config.tasks, config.evaluation))
+    if complete is not None:
+        config = complete(config)
+    if isinstance(config, EvaluateConfig):
+        validate_evaluation(config, world_size)
+    elif isinstance(config, RunConfig):
         validate(config, world_size)
     else:
         validate_warmstart(config, world_size)
@@ -94,7 +96,7 @@ def to_objects(settings: DictConfig, schema: type[Settings]) -> Settings:
     return _to_object(settings, settings, schema, schema)
 
 
-def to_tasks(settings: DictConfig, complete: Completion) -> TasksConfig:
+def to_tasks(settings: DictConfig, complete: Callable[[TasksConfig, EvaluationConfig], TasksConfig]) -> TasksConfig:
     """The tasks of a run alone, checked. What else the run needs may be missing. Raises only `ConfigError`."""
     evaluation = _to_object(settings, settings.evaluation, RunConfig, EvaluationConfig)
     tasks = complete(_to_object(settings, settings.tasks, RunConfig, TasksConfig), evaluation)
@@ -103,9 +105,9 @@ def to_tasks(settings: DictConfig, complete: Completion) -> TasksConfig:
 
 
 def run_hydra(
-    main: Callable[[Settings], ExitCode], schema: type[Settings], complete: Completion | None = None
+    main: Callable[[Settings], ExitCode], schema: type[Settings], complete: Completion[Settings] | None = None
 ) -> NoReturn:
-    """Compose, complete the tasks, validate for the ranks of this launch, call `main`, and leave with an exit code.
+    """Compose, complete the settings, validate for the ranks of this launch, call `main`, and leave with an exit code.
 
     Under `--multirun` that is once per job. The ranks are put into the environment as `torch.distributed` wants them
     before `main` is called.
@@ -205,7 +207,7 @@ def sweep_name(name: str, overrides: list[str]) -> str:
 
 def _directory_key(schema: type) -> str:
     """The setting that says where a job writes."""
-    return {RunConfig: "name", WarmstartConfig: "output"}[schema]
+    return {RunConfig: "name", EvaluateConfig: "name", WarmstartConfig: "output"}[schema]
 
 
 def _name_sweep_job(settings: DictConfig, schema: type, swept: frozenset[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,32 +14,29 @@ from prorl_mega.types import Completion, FinishReason
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
-def check_prompts(prompts: Sequence[np.ndarray], *, max_tokens: int, valid_vocab: int) -> None:
-    """Raise `DataError` for a prompt that is empty, too long or holds an invalid token id."""
-    for index, prompt in enumerate(prompts):
+def check_prompts(prompts: Sequence[np.ndarray], *, max_tokens: int, valid_vocab: int, first: int = 0) -> None:
+    """Raise `DataError` for a prompt that is empty, too long or holds an invalid token id; they count from `first`."""
+    for index, prompt in enumerate(prompts, first):
         if len(prompt) == 0:
-            raise DataError(
-                f"prompt {index} of {len(prompts)} is empty; an engine needs at least one token to go on from"
-            )
+            raise DataError(f"prompt {index} is empty; an engine needs at least one token to go on from")
         if len(prompt) > max_tokens:
             raise DataError(
-                f"prompt {index} of {len(prompts)} has {len(prompt)} tokens and rollout.max_prompt_tokens is "
+                f"prompt {index} has {len(prompt)} tokens and rollout.max_prompt_tokens is "
                 f"{max_tokens}; raise the setting or leave the problem out"
             )
         if prompt.min() < 0 or prompt.max() >= valid_vocab:
             raise DataError(
-                f"prompt {index} of {len(prompts)} holds token {prompt.max() if prompt.min() >= 0 else prompt.min()}; "
+                f"prompt {index} holds token {prompt.max() if prompt.min() >= 0 else prompt.min()}; "
                 f"the tokenizer has ids 0 to {valid_vocab - 1}"
             )
 
 
-def sampling_params(*, seed: int, temperature: float, top_p: float, max_tokens: int, end_ids: list[int]) -> Any:
-    """`vllm.SamplingParams` of one sample: token ids and their own log-probabilities, nothing else."""
+def sampling_params(*, temperature: float, top_p: float, max_tokens: int, end_ids: list[int]) -> Any:
+    """`vllm.SamplingParams` of a sample, but for its seed: token ids and their own log-probabilities, nothing else."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(
-        seed=seed,
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,
@@ -50,6 +48,13 @@ def sampling_params(*, seed: int, temperature: float, top_p: float, max_tokens: 
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,  # made for one request; a deep copy of each costs more than the request itself
     )
+
+
+def seeded(params: Any, seed: int) -> Any:
+    """A copy of the parameters for one sample. Making and checking them anew takes seven times as long."""
+    params = copy.copy(params)
+    params.seed = seed
+    return params
 
 
 def read_output(output: Any, *, valid_vocab: int, version: int) -> tuple[int, Completion]:

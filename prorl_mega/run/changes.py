@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import yaml
 
 from prorl_mega.config.keys import get_setting
 from prorl_mega.config.on_resume import dotted, is_place, parsed, refusal
-from prorl_mega.config.schema import RunConfig, Split, TaskConfig
+from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.documents import read_yaml
 from prorl_mega.errors import CheckpointError, ConfigError
@@ -120,24 +119,6 @@ def also_set(config: RunConfig, stage: int, key: str) -> str:
     except AttributeError:  # an entry of the mixture, or a stage itself
         return ""
     return "" if own == value else f"; stage {stage + 1}, which is going on, sets it to {shown(own)}"
-
-
-def with_entries_of_run(config: RunConfig, run: Path) -> RunConfig:
-    """The settings with those entries of the run's mixture that they lack: benchmarks of its validations, say.
-
-    A program that only looks at a run, and measures something else, need not name them again.
-    """
-    fields = {each.name for each in dataclasses.fields(TaskConfig)}
-    lacking: dict[str, TaskConfig] = {}
-    try:
-        for name, each in with_defaults(read_tree(run / CONFIG))["tasks"]["mixture"].items():
-            if name not in config.tasks.mixture:
-                known = {key: value for key, value in each.items() if key in fields}
-                lacking[name] = TaskConfig(**known | {"split": Split[each["split"]]})
-    except (ConfigError, KeyError, TypeError):
-        return config  # there is no such run, or its settings are broken, which whoever opens it says
-    tasks = dataclasses.replace(config.tasks, mixture=config.tasks.mixture | lacking)
-    return dataclasses.replace(config, tasks=tasks)
 
 
 def before_changes(settings: dict[str, Any], undone: list[SettingChange]) -> dict[str, Any]:

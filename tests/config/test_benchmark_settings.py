@@ -12,13 +12,13 @@ from helpers.settings import compose_settings, model_directory
 
 from prorl_mega.config.command_line import spelled_out, with_paper_protocol
 from prorl_mega.config.compose import to_config, to_objects, to_tasks
-from prorl_mega.config.schema import RunConfig
+from prorl_mega.config.schema import EvaluateConfig, RunConfig
 from prorl_mega.config.stages import compared_response, longest_response, stage_settings
 from prorl_mega.config.validate import validate
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.evaluation.conditions import conditions, incomparable
 from prorl_mega.plan import main as plan
-from prorl_mega.tasks.benchmarks import benchmarks_alone, completed
+from prorl_mega.tasks.benchmarks import benchmarks_alone, completed, with_benchmarks
 
 
 @pytest.fixture
@@ -58,21 +58,27 @@ def test_an_evaluation_of_benchmarks_has_the_papers_protocol_unless_told_otherwi
     assert evaluation.final_problems_per_task >= 5000, "all rows of every benchmark"
     assert config.rollout.max_prompt_tokens == 4096
     given = ["evaluation.benchmarks=[aime24]", "evaluation=boundary", "rollout.max_prompt_tokens=99"]
-    assert with_paper_protocol(given)[:4] == [*given, "evaluation.final_problems_per_task=1000000"]
+    assert with_paper_protocol(given) == [*given, "evaluation.final_problems_per_task=1000000"]
     assert settings(model, *with_paper_protocol(given)).evaluation.samples == 256
     assert with_paper_protocol(["experiment=demo", "name=x"]) == ["experiment=demo", "name=x"]
 
 
 @pytest.mark.parametrize("experiment", ["prorl_v1_1p5b", "prorl_v2_1p5b", "brorl_1p5b", "demo", None])
 def test_benchmarks_of_the_policy_of_any_experiment_can_be_evaluated(model: Path, experiment: str | None) -> None:
-    arguments = [f"model.path={model}", "model=random", "benchmarks=gym/acre"]
+    arguments = [
+        f"model.path={model}",
+        "model.weights=random",
+        "evaluation.server.url=http://127.0.0.1:1",
+        "name=x",
+        "benchmarks=gym/acre",
+    ]
     arguments += [f"experiment={experiment}"] if experiment else []
-    composed = compose_settings(*spelled_out(with_paper_protocol(arguments)))
-    config = to_config(composed, RunConfig, 1, completed)
-    alone = benchmarks_alone(config)
-    assert longest_response(alone, stage_settings(alone)) == compared_response(alone, stage_settings(alone)) == 32768
-    assert config.name == composed.name
-    assert experiment or config.name == "benchmarks-model"
+    composed = compose_settings(*spelled_out(with_paper_protocol(arguments)), schema=EvaluateConfig)
+    config = to_config(composed, EvaluateConfig, 1, benchmarks_alone)
+    assert list(config.tasks.mixture) == ["gym_acre"]
+    assert (
+        longest_response(config, stage_settings(config)) == compared_response(config, stage_settings(config)) == 32768
+    )
 
 
 def test_the_longer_answers_of_evaluations_are_no_matter_of_training(model: Path) -> None:
@@ -93,7 +99,7 @@ def test_benchmarks_join_the_tasks_of_training_and_of_a_reward_server(model: Pat
     composed = compose_settings(
         "experiment=prorl_v1_1p5b", "model=random", f"model.path={model}", *spelled_out(arguments)
     )
-    config = to_config(composed, RunConfig, 32, completed)
+    config = to_config(composed, RunConfig, 32, with_benchmarks)
     assert config.tasks.mixture["aime24"].options["path"] == f"{directory}/aime24.jsonl"
     assert len(config.tasks.mixture) == 21
     assert to_tasks(composed, completed) == config.tasks
@@ -119,7 +125,7 @@ def test_a_missing_file_is_said_before_anything_starts(model: Path, tmp_path: Pa
         f"evaluation.benchmark_directory={tmp_path}/none",
     )  # fmt: skip
     with pytest.raises(ConfigError, match=r"evaluation\.benchmarks: aime24: no file\. Looked for .*/none/\{aime24"):
-        to_config(composed, RunConfig, 32, completed)
+        to_config(composed, RunConfig, 32, with_benchmarks)
 
 
 def test_the_plan_shows_them(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

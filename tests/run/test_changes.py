@@ -19,21 +19,11 @@ from prorl_mega.config.schema import (
     ModelConfig,
     ReferenceConfig,
     RunConfig,
-    Split,
     TaskConfig,
     TasksConfig,
 )
 from prorl_mega.errors import CheckpointError, ConfigError
-from prorl_mega.run.changes import (
-    InForce,
-    also_set,
-    before_changes,
-    changes,
-    in_force,
-    read_in_force,
-    with_entries_of_run,
-    write_in_force,
-)
+from prorl_mega.run.changes import InForce, also_set, before_changes, changes, in_force, read_in_force, write_in_force
 from prorl_mega.run.decisions import SettingChange
 from prorl_mega.run.settings import to_plain, with_defaults, write_settings
 
@@ -382,19 +372,3 @@ def test_broken_settings_of_a_checkpoint(text: str, tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "step_000007" / "settings.yaml").write_text(text)
     with pytest.raises(CheckpointError, match=r"settings\.yaml cannot be read"):
         compare_saved(config(), config(), tmp_path)
-
-
-def test_who_looks_at_a_run_need_not_name_its_entries(tmp_path: Path) -> None:
-    entry = TaskConfig(name="math", weight=0.0, split=Split.validation, problems=7, options={"path": "x.jsonl"})
-    trained = RunConfig(name="x", tasks=TasksConfig(mixture={"sums": TaskConfig(name="arithmetic"), "aime24": entry}))
-    trained.model.path = "somewhere"
-    write_settings(tmp_path / "config.yaml", trained)
-    mixture = {"sums": TaskConfig(name="arithmetic", weight=3.0), "amc": entry}
-    looking = RunConfig(name="x", tasks=TasksConfig(mixture=mixture))
-    completed = with_entries_of_run(looking, tmp_path)
-    assert completed.tasks.mixture == mixture | {"aime24": entry}
-    assert with_entries_of_run(looking, tmp_path / "none") is looking
-    (tmp_path / "config.yaml").write_text("tasks: {mixture: {aime24: {split: sideways}}}")
-    assert with_entries_of_run(looking, tmp_path) is looking
-    (tmp_path / "config.yaml").write_text("tasks: {mixture: [aime24]}")
-    assert with_entries_of_run(looking, tmp_path) is looking

@@ -19,13 +19,13 @@ from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import Mixture, create
 from prorl_mega.tasks.benchmarks import (
     PUBLISHED,
+    benchmark_lines,
     benchmark_scores,
     completed,
     describe,
     domain_of,
     expand,
     headline_of,
-    score_lines,
 )
 from prorl_mega.types import Problem
 from prorl_mega.verifiers.pool import VerifierPool
@@ -246,7 +246,7 @@ def test_scores_are_headline_numbers_by_domain() -> None:
                {"aime24": 0.5, "amc": 0.25, "gym_acre": 0.9, "ifeval": 0.8}.items()}  # fmt: skip
     metrics |= {"evaluation/reward/aime24": 0.7, "evaluation/reward/gym_acre": 0.1, "evaluation/reward/ifeval": 0.4}
     mixture = {name: TaskConfig(name=task) for name, task in entries.items()}
-    assert score_lines(benchmark_scores(metrics, mixture)) == [
+    assert benchmark_lines(benchmark_scores(metrics, mixture)) == [
         "math         aime24    pass@1   50.00",
         "math         amc       pass@1   25.00",
         "math         average   pass@1   37.50",
@@ -254,8 +254,8 @@ def test_scores_are_headline_numbers_by_domain() -> None:
         "instruction  ifeval    reward   40.00",
     ]
     metrics["evaluation/pass@1/amc"] = math.nan
-    assert score_lines(benchmark_scores(metrics, mixture))[2].endswith("nan"), "no average of a part"
-    assert score_lines([]) == []
+    assert benchmark_lines(benchmark_scores(metrics, mixture))[2].endswith("nan"), "no average of a part"
+    assert benchmark_lines([]) == []
 
 
 def test_the_domain_of_a_name_alone() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TypeVar
 
 from prorl_mega.config.schema import EvaluationConfig, RunConfig, Split, TaskConfig, TasksConfig
 from prorl_mega.config.stages import compared_response, stage_settings
@@ -18,6 +19,7 @@ from prorl_mega.tasks.benchmarks.published import CODE, MATH, PUBLISHED
 from prorl_mega.tasks.logic import gym, gym_rules
 from prorl_mega.tasks.registry import nearest
 
+Settings = TypeVar("Settings", bound=RunConfig)
 KEY = "evaluation.benchmarks"
 OUT_OF_DISTRIBUTION = ("acre", "boxnet", "game_of_life_halting")
 GRAPH_COLOR_LADDER = "graph_color:num_vertices=5/8/10/13/15/18/20"
@@ -67,7 +69,12 @@ def completed(tasks: TasksConfig, evaluation: EvaluationConfig) -> TasksConfig:
     return dataclasses.replace(tasks, mixture=tasks.mixture | entries)
 
 
-def benchmarks_alone(config: RunConfig) -> RunConfig:
+def with_benchmarks(config: Settings) -> Settings:
+    """`completed` for all settings of a run."""
+    return dataclasses.replace(config, tasks=completed(config.tasks, config.evaluation))
+
+
+def benchmarks_alone(config: Settings) -> Settings:
     """The settings of an evaluation of its benchmarks and of nothing else; without benchmarks they are as they were.
 
     Stages, which may weigh entries that are not there any more, are gone; their response limit is kept.

@@ -44,7 +44,7 @@ def benchmark_scores(metrics: Metrics, mixture: Mapping[str, TaskConfig]) -> lis
     return [score for scores in by_domain.values() for score in scores]
 
 
-def score_lines(scores: list[BenchmarkScore]) -> list[str]:
+def benchmark_lines(scores: list[BenchmarkScore]) -> list[str]:
     """The scores as lines of a table, in percent: "math  aime24  pass@1  48.13"."""
     rows = [(score.domain, score.entry, score.headline.value, f"{100 * score.value:6.2f}") for score in scores]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
