@@ -17,6 +17,7 @@ from prorl_mega.config.schema import EvaluationConfig, Split, TaskConfig, TasksC
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import Mixture, create
+from prorl_mega.tasks.__main__ import main as tasks_program
 from prorl_mega.tasks.benchmarks import (
     PUBLISHED,
     benchmark_lines,
@@ -27,6 +28,7 @@ from prorl_mega.tasks.benchmarks import (
     expand,
     headline_of,
 )
+from prorl_mega.tasks.benchmarks.listing import print_if_asked
 from prorl_mega.types import Problem
 from prorl_mega.verifiers.pool import VerifierPool
 
@@ -220,6 +222,15 @@ def test_the_table_says_what_is_there(directory: Path, tmp_path: Path) -> None:
     lines = {line.split()[0]: line for line in describe(tmp_path).splitlines() if line}
     assert " no " in lines["aime24"]
     assert " unclear " in lines["amc"]
+
+
+def test_the_table_is_printed_by_both_programs(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tasks_program(["benchmarks", "--directory", str(directory)]) == 0
+    with pytest.raises(SystemExit) as left:
+        print_if_asked(["--benchmarks", f"evaluation.benchmark_directory={directory}"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == 2 * f"{describe(directory)}\n"
+    print_if_asked(["benchmarks=aime24"])
 
 
 @pytest.mark.parametrize(
