@@ -33,9 +33,9 @@ def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
         ("evaluate", ["experiment=dmeo"], ExitCode.CONFIG, r"did you mean demo"),
         (
             "evaluate",
-            ["benchmarks=aime42", "model.path=x"],
+            ["benchmarks=[aime24]", "model.path=x"],
             ExitCode.CONFIG,
-            r"no benchmark is called 'aime42' \(did you",
+            r"aime24: no file\. Looked for data/benchmarks/",
         ),
         ("warmstart", ["experiment=demo_base", "steps=many"], ExitCode.CONFIG, r"steps"),
         ("plan", ["experiment=demo", "seed=x"], ExitCode.CONFIG, r"seed"),
