@@ -12,6 +12,7 @@ import pytest
 from helpers.browser import browser, hover, opened, overflow  # noqa: F401
 
 from prorl_mega.reporting import kit
+from prorl_mega.reporting.charts import moving_average
 from prorl_mega.reporting.descriptions import MOST_POINTS, Dot, LineChart, Mark, ScatterChart, Series
 
 HOSTILE = [
@@ -78,6 +79,8 @@ def test_hover_shows_the_numbers_and_all_charts_follow(browser: Any, tmp_path: P
         assert tip[""] == "step 17"
         assert float(tip["mean"]) == pytest.approx(math.sin(17 / 9), rel=1e-3)
         assert float(tip["few"]) == pytest.approx(20 / 60, rel=1e-3)  # the nearest that was measured
+        colours = "[...document.querySelectorAll('[data-chart=a] .u-cursor-pt')].map(each => each.style.background)"
+        assert page.evaluate(colours)[3].startswith("rgb(37, 99, 235)"), "a point on the line under the pointer"
         assert "reset: it had to be" in (hover(page, "a", 20), page.inner_text('[data-chart="a"] .tip'))[1]
         assert page.inner_text('[data-chart="c"] .legend b') == "1"
         assert float(hover(page, "b", 9)["roll"]) == 3.0
@@ -129,12 +132,33 @@ def test_the_legend_hides_and_the_slider_smooths(browser: Any, tmp_path: Path) -
         assert "mean" not in hover(page, "a", 10)
         assert page.evaluate("prorl.charts.get('a').plot.series[4].show") is False
         page.click('[data-chart="a"] .legend button >> nth=0')
-        line = "prorl.charts.get('a').plot.data[4].slice(0, 3)"
-        assert page.evaluate(line)[0] != pytest.approx(VALUES[0])
+        line = "prorl.charts.get('a').plot.data[4]"
+        assert page.inner_text("[data-tools] output") == "5 points"
+        assert page.evaluate(line) == pytest.approx(moving_average(VALUES, 5).tolist(), rel=1e-3, abs=1e-5)
         page.focus("[data-tools] input")
         page.keyboard.press("Home")
-        assert page.evaluate(line) == pytest.approx(VALUES[:3].tolist(), rel=1e-4)
+        assert page.evaluate(line)[:3] == pytest.approx(VALUES[:3].tolist(), rel=1e-4)
         assert page.inner_text("[data-tools] output") == "off"
+
+
+def test_a_chart_that_gets_other_numbers_keeps_its_zoom_and_what_is_hidden(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    longer = LineChart(
+        title="Reward", about="Mean", x=[*STEPS, 61, 62],
+        series=[Series(label="mean", values=[*VALUES, 8.0, 9.0]), Series(label="few", values=[math.nan] * 61 + [7.0])],
+    ).plain()  # fmt: skip
+    with opened(browser, written(tmp_path)) as page:
+        page.click('[data-chart="a"] .legend button >> nth=1')
+        page.focus('[data-chart="a"] .plot')
+        for key in ("Home", "+"):
+            page.keyboard.press(key)
+        before = page.evaluate("[...prorl.groups.get('step').zoomed]")
+        page.evaluate("chart => prorl.update('a', chart)", longer)
+        scale = page.evaluate("(() => { const {min, max} = prorl.charts.get('a').plot.scales.x; return [min, max] })()")
+        assert scale == before
+        page.keyboard.press("0")
+        tip = hover(page, "a", 62)
+        assert (tip[""], tip["mean"]) == ("step 62", "9")
+        assert "few" not in tip
 
 
 @pytest.mark.parametrize("width", [400, 1400])
@@ -163,6 +187,14 @@ def test_hostile_texts_are_texts(browser: Any, tmp_path: Path, text: str) -> Non
         assert hover(page, "a", 20)[""] == "step 20"
 
 
+@pytest.mark.parametrize("wanted", ["constructor", "__proto__", "%", "%3Cscript%3E", "step-", "step-99999", "nowhere"])
+def test_an_address_that_leads_nowhere_opens_nothing(browser: Any, tmp_path: Path, wanted: str) -> None:  # noqa: F811
+    with opened(browser, f"{written(tmp_path).as_uri()}#{wanted}") as page:
+        assert not page.is_visible("dialog.panel")
+        page.evaluate("location.hash = '#t3'")
+        assert page.inner_text(".panel h2") == "Task 3"
+
+
 def test_many_points_become_buckets_that_keep_spikes() -> None:
     count = 5 * MOST_POINTS
     values = np.zeros(count)
@@ -179,3 +211,17 @@ def test_what_is_embedded_is_the_same_json() -> None:
     text = kit.embedded(value)
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text) == value
+
+
+def test_a_tap_shows_and_a_second_one_opens(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    with opened(browser, written(tmp_path), width=400, touch=True) as page:
+        place = page.locator('[data-chart="a"] .u-over')
+        place.scroll_into_view_if_needed()
+        box = place.bounding_box()
+        where = (box["x"] + box["width"] / 2, box["y"] + 40)
+        page.touchscreen.tap(*where)
+        assert "tap again to open" in page.inner_text('[data-chart="a"] .tip')
+        assert not page.is_visible("dialog.panel")
+        page.wait_for_timeout(500)  # two taps, not a double tap
+        page.touchscreen.tap(*where)
+        assert page.inner_text(".panel h2").startswith("step 3")

@@ -33,6 +33,13 @@ const prorl = (() => {
 
   function colour(name) { return getComputedStyle(root).getPropertyValue(name).trim() }
 
+  /** A colour with so much of the card's in it. */
+  function calmed(name, share) {
+    const parts = each => [1, 3, 5].map(at => parseInt(colour(each).slice(at, at + 2), 16));
+    const [ours, card] = [parts(name), parts('--card')];
+    return `rgb(${ours.map((each, i) => Math.round(each * (1 - share) + card[i] * share)).join(' ')})`;
+  }
+
   function paint() {
     root.dataset.theme = wish ?? (system.matches ? 'dark' : 'light');
     listeners.forEach(each => each());
@@ -98,7 +105,7 @@ const prorl = (() => {
   function opener(id, text) { return make('button', 'button', { type: 'button', 'data-opens': id }, text) }
 
   function found(id) {
-    const kept = data.panels?.[id];
+    const kept = Object.hasOwn(data.panels ?? {}, id) ? data.panels[id] : null;
     const made = makers.map(each => each(id)).filter(Boolean);
     if (!kept && !made.length) return null;
     const all = [...(kept ? [kept] : []), ...made];
@@ -140,7 +147,11 @@ const prorl = (() => {
     returnTo?.focus?.({ preventScroll: true });
   }
   close.addEventListener('click', shut);
-  addEventListener('keydown', event => { if (event.key === 'Escape') shut() });
+  addEventListener('keydown', event => {
+    if (event.key === 'Escape') shut();
+    const next = event.target === panel ? { ArrowLeft: back, ArrowRight: on }[event.key] : null;
+    if (next && !next.hidden) { event.preventDefault(); open(next.dataset.opens) }
+  });
   addEventListener('click', event => {
     const button = event.target.closest?.('[data-opens]');
     if (button?.dataset.opens) open(button.dataset.opens);
@@ -150,6 +161,6 @@ const prorl = (() => {
   /** Say it to those who do not see the page. */
   function say(text) { said.textContent = text }
 
-  return { data, make, shown, colour, toggleTheme, onPaint: each => listeners.push(each), open, shut, say, makers,
+  return { data, make, shown, colour, calmed, toggleTheme, onPaint: each => listeners.push(each), open, shut, say, makers,
     panelOf: () => current, charts: new Map(), kinds: {} };
 })();

@@ -39,21 +39,29 @@
     const [key, prefix] = Object.entries(prorl.data.opens ?? {}).find(([, each]) => id.startsWith(each)) ?? [];
     if (!prefix || !/^[0-9]{1,12}$/.test(id.slice(prefix.length))) return null;
     const x = Number(id.slice(prefix.length)), rows = [];
-    let before = null, after = null;
+    let before = -Infinity, after = Infinity;
     for (const chart of prorl.groups.get(key).charts) {
       const index = chart.x.findIndex(each => each >= x);
       if (index < 0 || (chart.chart.x.first?.[index] ?? chart.x[index]) > x) continue;
-      if (index > 0) before = prefix + chart.x[index - 1];
-      if (index + 1 < chart.x.length) after = prefix + chart.x[index + 1];
+      before = Math.max(before, chart.x[index - 1] ?? -Infinity);
+      after = Math.min(after, chart.x[index + 1] ?? Infinity);
       for (const series of chart.chart.series)
         if (series.values[index] !== null) rows.push([`${chart.chart.title}: ${series.label}`, prorl.shown(series.values[index])]);
     }
     if (!rows.length) return null;
-    return { title: `${key} ${x}`, before, after, parts: [{ kind: 'heading', text: 'Numbers' }, { kind: 'table', head: ['', 'value'], rows }] };
+    const note = Object.hasOwn(prorl.data.panels ?? {}, id) ? null : prorl.data.notes?.[key];
+    return { title: `${key} ${x}`, before: Number.isFinite(before) ? prefix + before : null,
+      after: Number.isFinite(after) ? prefix + after : null, parts: [{ kind: 'heading', text: 'Numbers' }, { kind: 'table', head: ['', 'value'], rows },
+        ...(note ? [{ kind: 'text', text: note, tone: 'soft' }] : [])] };
   });
 
   prorl.update = (name, chart) => prorl.charts.get(name)?.update(chart);
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  if (wanted) prorl.open(wanted);
+  function openWanted() {
+    let wanted = '';
+    try { wanted = decodeURIComponent(location.hash.slice(1)) } catch { /* not an address of this page */ }
+    if (wanted) prorl.open(wanted);
+  }
+  addEventListener('hashchange', openWanted);
+  openWanted();
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 })();
