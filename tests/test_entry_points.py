@@ -31,6 +31,12 @@ def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
     [
         ("train", ["experiment=demo", "recipe.kl_cof=1"], ExitCode.CONFIG, r"recipe\.kl_cof: no such setting"),
         ("evaluate", ["experiment=dmeo"], ExitCode.CONFIG, r"did you mean demo"),
+        (
+            "evaluate",
+            ["benchmarks=[aime24]", "model.path=x"],
+            ExitCode.CONFIG,
+            r"aime24: no file\. Looked for data/benchmarks/",
+        ),
         ("warmstart", ["experiment=demo_base", "steps=many"], ExitCode.CONFIG, r"steps"),
         ("plan", ["experiment=demo", "seed=x"], ExitCode.CONFIG, r"seed"),
         ("study", ["/nowhere.yaml"], ExitCode.CONFIG, r"/nowhere\.yaml: cannot be read"),

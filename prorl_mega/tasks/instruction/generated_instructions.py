@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
 
+from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks.instruction.check_registry import final_text, followed, judged
 from prorl_mega.tasks.instruction.generated_checks import GENERATED_CHECKS, VOCABULARY
 from prorl_mega.tasks.instruction.instruction_check import Constraint
@@ -46,6 +47,7 @@ class GeneratedInstructionsOptions:
 class GeneratedInstructions(Task):
     """Write a text that follows some instructions."""
 
+    domain = Domain.instruction
     options_type = GeneratedInstructionsOptions
     options: GeneratedInstructionsOptions
     judges_form = True

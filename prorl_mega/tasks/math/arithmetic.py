@@ -11,6 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks import extract, relaxed
 from prorl_mega.tasks.answers import canonical, equivalence
 from prorl_mega.tasks.registry import Style, Task, register
@@ -54,6 +55,7 @@ class ArithmeticOptions(Struct, kw_only=True):
 class Arithmetic(Task):
     """Sums, differences, products and expressions of them (products before sums)."""
 
+    domain = Domain.math
     options_type = ArithmeticOptions
     options: ArithmeticOptions
 
