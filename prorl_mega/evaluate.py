@@ -36,6 +36,7 @@ from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode, RolloutError
 from prorl_mega.evaluation.store_summary import summarise_store
 from prorl_mega.garbage import collection_paused
+from prorl_mega.regrade import regrade_if_asked
 from prorl_mega.reporting.score_lines import score_lines
 from prorl_mega.run.console import counted
 from prorl_mega.run.evaluation_run import Block, EvaluationRun
@@ -183,6 +184,7 @@ def main(settings: DictConfig) -> ExitCode:
 
 
 if __name__ == "__main__":
+    regrade_if_asked(sys.argv[1:])
     print_if_asked(sys.argv[1:])
     sys.argv[1:] = with_paper_protocol(sys.argv[1:])
     run_composed(main, EvaluateConfig)

@@ -9,9 +9,11 @@ unless verifiers or settings have changed since: then it begins again, so that a
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from prorl_mega.config.compose import to_tasks
 from prorl_mega.config.messages import explain
 from prorl_mega.config.schema import RunConfig, TasksConfig
-from prorl_mega.errors import ConfigError, DataError, ExitCode
-from prorl_mega.evaluation.majority import majority
+from prorl_mega.errors import ConfigError, DataError, ExitCode, exit_status
 from prorl_mega.evaluation.store_summary import summarise_store
 from prorl_mega.evaluation.verdict_changes import change_lines, changes
 from prorl_mega.grader import Grader
@@ -41,9 +42,35 @@ from prorl_mega.types import Problem
 from prorl_mega.verifiers.pool import VerifierPool
 from prorl_mega.verifiers.remote.protocol import digests, summary
 
+FLAG = "--regrade"
 MOST_WAITING = 4096  # answers in memory
 COPIED = 4096  # verdicts that are written at a time
 WAIT_S = 0.5  # for verdicts, between two looks at whether to stop
+
+
+def regrade_if_asked(arguments: list[str]) -> None:
+    """Judge anew and leave the process if `--regrade` is among the arguments of `evaluate`."""
+    if FLAG not in arguments:
+        return
+    parser = argparse.ArgumentParser(
+        prog=f"python -m prorl_mega.evaluate {FLAG}",
+        description=__doc__.partition("\n\n")[0],
+        epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", type=Path, help="of an evaluation: runs/demo/evaluation/policy")
+    parser.add_argument("--missing", action="store_true", help="only answers without a verdict")
+    parser.add_argument("--workers", type=int, help="processes that judge (default: one per processor)")
+    options = parser.parse_args([each for each in arguments if each != FLAG])
+    if options.workers is not None and options.workers < 1:
+        parser.error("--workers has to be at least 1")
+    code = ExitCode.FINISHED
+
+    def work() -> None:
+        nonlocal code
+        code = regrade(options.directory, missing=options.missing, workers=options.workers)
+
+    sys.exit(exit_status(work) or code)
 
 
 def regrade(directory: Path, *, missing: bool = False, workers: int | None = None) -> ExitCode:
@@ -71,7 +98,7 @@ def regrade(directory: Path, *, missing: bool = False, workers: int | None = Non
 
 def rewrite_summary(store: SampleStore, say: Callable[[str], None]) -> None:
     """Write the summary of a store, `<label>.json` beside it, from what is in it now."""
-    metrics, records = summarise_store(store, majority)
+    metrics, records = summarise_store(store)
     directory, header = store.directory, store.header
     with storage_errors(f"writing {directory.parent}"):
         write_evaluation(
@@ -137,7 +164,7 @@ def _settings(store: SampleStore, workers: int | None) -> TasksConfig:
         raise DataError(f"{where}: config.tasks must be a group of settings; evaluate again")
     try:
         tree = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create({"tasks": given}))
-        tasks = to_tasks(tree)  # type: ignore[arg-type]  # two groups give a group
+        tasks = to_tasks(tree, lambda tasks, _: tasks)  # type: ignore[arg-type]  # two groups give a group
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {explain(error, RunConfig)}") from None
     except ConfigError as error:
