@@ -1,0 +1,95 @@
+"""A run that somebody looks at: all of its numbers, its decisions, answers and evaluations, as parts of a page."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import msgspec
+
+from prorl_mega.reporting.history import History
+from prorl_mega.viewing.chart_points import Description, lacking
+from prorl_mega.viewing.followed_numbers import FollowedNumbers
+from prorl_mega.viewing.places import Place
+from prorl_mega.viewing.records import Answers, Decisions, Evaluations
+from prorl_mega.viewing.run_charts import run_charts
+from prorl_mega.viewing.run_settings import RunSettings
+
+MOST_ROWS = 8192  # that are kept; longer runs are averaged, see `Series`
+
+
+class OpenRun:
+    """`advance` reads on in the numbers; the rest is read when it is asked for."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.answers = Answers(place)
+        self._decisions, self._evaluations = Decisions(place), Evaluations(place)
+        self._numbers = FollowedNumbers(place, most_rows=MOST_ROWS)
+        self._charts: tuple[Any, list[Description]] = (None, [])
+
+    @property
+    def bytes(self) -> int:
+        return self._numbers.series.bytes
+
+    @property
+    def is_complete(self) -> bool:
+        return self._numbers.is_complete
+
+    def advance(self, until: float) -> None:
+        """Read to the end, but once only when the monotonic clock is beyond `until`."""
+        self._numbers.advance()
+        while not self._numbers.is_complete and time.monotonic() < until:
+            self._numbers.advance()
+
+    def history(self, settings: dict[str, Any]) -> History:
+        """The run as a report sees it, without what charts do not need."""
+        series = self._numbers.series
+        return History(
+            name=self.place.path.name,
+            settings=settings,
+            steps=series.steps(),
+            columns=series.columns(),
+            start=series.start,
+            evaluations={},
+            changes=[],
+            samples={},
+        )
+
+    def parts(self, listed: dict[str, Any], settings: RunSettings, *, have: str, points: str) -> dict[str, Any]:
+        """The parts of the page whose hashes are not in `have`, and the points of charts after `points`.
+
+        `{"parts": {name: {"hash", "content"}}, "charts": see chart_points.lacking, "complete"}`
+        """
+        decisions = self._decisions.look()
+        contents: dict[str, Any] = {
+            "run": listed,
+            "decisions": decisions,
+            "evaluations": self._evaluations.look(),
+            "answers": self.answers.look(),
+            "settings": _hash([settings.fault, settings.values]),
+        }
+        hashes = {name: _hash([name, content]) for name, content in contents.items()}
+        held = set(have.split(","))
+        return {
+            "parts": {
+                name: {"hash": hashes[name], "content": content}
+                for name, content in contents.items()
+                if hashes[name] not in held
+            },
+            "charts": lacking(self._described(settings, decisions), self._numbers.epoch, points),
+            "complete": self.is_complete,
+        }
+
+    def _described(self, settings: RunSettings, decisions: list[dict[str, Any]]) -> list[Description]:
+        """The charts, made again only when there is something new."""
+        series = self._numbers.series
+        state = (self._numbers.epoch, len(series), series.last_step, series.stride, _hash(decisions))
+        if state != self._charts[0]:
+            self._charts = (state, run_charts(self.history(settings.values), decisions))
+        return self._charts[1]
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(content, enc_hook=str)).hexdigest()[:12]

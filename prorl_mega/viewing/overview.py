@@ -1,0 +1,115 @@
+"""All runs below some directories, as they are now. Files are read when somebody asks, and only what is new in them.
+
+A page that nobody looks at costs nothing, and a question takes a fraction of a second whatever has to be read: what is
+not read by then is read for the next one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from prorl_mega.run.console import printable
+from prorl_mega.viewing.comparison import compared
+from prorl_mega.viewing.discovery import MOST_RUNS, find_runs
+from prorl_mega.viewing.listed_run import ListedRun
+from prorl_mega.viewing.open_run import OpenRun
+from prorl_mega.viewing.places import Place
+
+MOST_COMPARED = 8  # runs; as many as there are colours
+FIND_S, LOOK_S = 1.5, 0.4  # between two searches for runs, and two looks at those that were found
+PATIENCE = 10  # times longer than the last one took, at least: slow storage is asked less often
+SLICE_S = 0.15  # of reading for the list, per question
+OPEN_SLICE_S = 0.4  # of reading for a page of a run or of several
+KEPT_BYTES = 96 << 20  # of the numbers of runs that were opened; of the last ones a page may need more
+
+
+class Overview:
+    """Answers questions of pages with JSON-able content; None for what there is not. One question at a time."""
+
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self._roots = [Place(root.resolve()) for root in roots]
+        self._runs: dict[str, ListedRun] = {}
+        self._open: OrderedDict[str, OpenRun] = OrderedDict()
+        self._lock = threading.Lock()
+        self._find_at = self._look_at = -1.0
+
+    def runs(self) -> dict[str, Any]:
+        """The list. "complete": whether all small curves are whole."""
+        with self._lock:
+            self._look()
+            until = time.monotonic() + SLICE_S
+            for run in self._runs.values():
+                while not run.is_complete and time.monotonic() < until:
+                    run.advance()
+            return {
+                "roots": [printable(str(root.path)) for root in self._roots],
+                "runs": [run.to_json() for run in self._runs.values()],
+                "most": MOST_RUNS,
+                "complete": all(run.is_complete for run in self._runs.values()),
+            }
+
+    def run(self, key: str, have: str, points: str) -> dict[str, Any] | None:
+        """The page of a run: its parts but those that the page has (`have`, hashes), and the points of its charts that
+        it lacks (`points`, as the last answer gave them)."""
+        with self._lock:
+            self._look()
+            if (run := self._opened(key)) is None:
+                return None
+            run.advance(time.monotonic() + OPEN_SLICE_S)
+            listed = self._runs[key]
+            return run.parts(listed.to_json(), listed.settings, have=have, points=points)
+
+    def answers(self, key: str, step: int) -> dict[str, Any] | None:
+        """The answers of a step, or of the last step before it that has some."""
+        with self._lock:
+            return run.answers.at(step) if (run := self._opened(key)) else None
+
+    def settings(self, key: str) -> dict[str, Any] | None:
+        """Dotted settings of a run, as texts."""
+        with self._lock:
+            if key not in self._runs:
+                return None
+            settings = self._runs[key].settings
+            return {"fault": printable(settings.fault), "values": settings.shown()}
+
+    def comparison(self, keys: list[str]) -> dict[str, Any]:
+        """Curves of the runs that are still there laid over each other, and the settings in which they differ."""
+        with self._lock:
+            self._look()
+            known = [key for key in dict.fromkeys(keys) if key in self._runs][:MOST_COMPARED]
+            runs = [run for key in known if (run := self._opened(key)) is not None]
+            until = time.monotonic() + OPEN_SLICE_S
+            for run in runs:
+                run.advance(until)
+            return compared([self._runs[key] for key in known], runs)
+
+    def _look(self) -> None:
+        """Find runs and look at them, unless that was done a moment ago."""
+        began = time.monotonic()
+        if began >= self._find_at:
+            found = [ListedRun(place) for place in find_runs(self._roots)]
+            self._runs = {run.key: self._runs.get(run.key, run) for run in found}
+            for key in self._open.keys() - self._runs.keys():
+                del self._open[key]
+            took = time.monotonic() - began
+            self._find_at = began + took + max(FIND_S, PATIENCE * took)
+        began = time.monotonic()
+        if began >= self._look_at:
+            for run in self._runs.values():
+                run.look()
+            took = time.monotonic() - began
+            self._look_at = began + took + max(LOOK_S, PATIENCE * took)
+
+    def _opened(self, key: str) -> OpenRun | None:
+        if key not in self._runs:
+            return None
+        run = self._open.pop(key, None) or OpenRun(self._runs[key].place)
+        self._open[key] = run
+        while len(self._open) > MOST_COMPARED and sum(each.bytes for each in self._open.values()) > KEPT_BYTES:
+            self._open.popitem(last=False)
+        return run
