@@ -19,7 +19,7 @@ setup(
     package_dir={"prorl_kernels": "kernels", "prorl_mega.configs": "configs"},
     package_data={
         "prorl_mega.configs": ["*.yaml", "**/*.yaml"],
-        "prorl_mega.reporting": ["*.jinja"],
+        "prorl_mega.reporting": ["*.jinja", "assets/*"],
         "prorl_mega.tasks.instruction": ["*.gz", "*.txt"],
     },
     install_requires=[],  # exact pins live in requirements/*.lock and are installed with --no-deps

@@ -33,7 +33,7 @@ from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.timers import TIMING_PREFIX
 from prorl_mega.sampler import join_job
-from prorl_mega.types import Problem, Scoring, Verdict
+from prorl_mega.types import Grading, Problem, Scoring, Verdict
 
 
 class Rewards:
@@ -48,7 +48,7 @@ class Rewards:
         self._verdicts = []
         yield self
 
-    def add(self, problem: Problem, text: str) -> None:
+    def add(self, problem: Problem, text: str, grading: Grading = Grading.STRICT) -> None:
         self._verdicts.append(Verdict(reward=reward(text)))
 
     def poll(self) -> None:
@@ -57,6 +57,10 @@ class Rewards:
     def wait(self, seconds: float) -> bool:
         """Everything has been scored already."""
         return True
+
+    def drain(self) -> list[tuple[int, Verdict]]:
+        found, self._verdicts = self._verdicts, []
+        return list(enumerate(found))
 
     def verdicts(self) -> list[Verdict]:
         return self._verdicts

@@ -125,7 +125,7 @@ def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
             seed=config.seed,
             reference=config.reference,
         )
-    tell_ignored(config.model.path, learner.description, run)
+    tell_ignored(config.model.path, learner.description, run.message)
     if learner.kernels is not None:
         run.message(f"log-probs, entropy and KL by {learner.kernels}")
     longest = longest_response(config, controller.stages)

@@ -1,123 +1,117 @@
-"""Held-out problems: how many does the policy solve, and how many could it solve with more attempts?
+"""Held-out problems: how many does a policy solve, and how many could it solve with more attempts?
 
-    python -m prorl_mega.evaluate experiment=demo model.path=runs/base name=base
+    python -m prorl_mega.evaluate tasks=reasoning model.path=/models/Qwen2.5-1.5B        a Hugging Face directory
+    python -m prorl_mega.evaluate run=demo                                               a run's newest checkpoint
+    python -m prorl_mega.evaluate run=demo step=best evaluation.samples=256              its best, with more samples
+    python -m prorl_mega.evaluate --regrade runs/demo/evaluation/step_000080             today's verdicts, no GPU
 
-evaluates a Hugging Face directory, or the newest checkpoint of the run of that name, with the inference engine alone
-(no learner is built), and writes `runs/<name>/evaluation/policy.json`; of a run that is there, nothing else changes.
-The training loop calls the same function.
+Samples with the inference engine alone: no learner, no optimizer, no reference policy. Ranks and nodes (torchrun, srun)
+share the samples. Every answer is kept in `runs/<name>/evaluation/<label>/` as it ends; the same command goes on after
+an interruption, and with a larger evaluation.samples adds to what is there. The results are in `<label>.json` beside
+it: pass@k and more, per task and problem. Of a run, nothing else changes, also while it goes on.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prorl_mega.collect import Sampling
-from prorl_mega.config.compose import run_hydra
-from prorl_mega.config.schema import RunConfig, WeightSource
-from prorl_mega.config.stages import longest_response, stage_settings
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from prorl_mega.config.compose import run_composed, to_config
+from prorl_mega.config.schema import EvaluateConfig
+from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode
-from prorl_mega.evaluation.conditions import conditions
-from prorl_mega.evaluation.summary import problem_records, summarise
-from prorl_mega.resumable import collect_in_parts
-from prorl_mega.run.evaluations import BASE, POLICY
-from prorl_mega.run.run_directory import TrainingRun
-from prorl_mega.run.signals import Interrupted
-from prorl_mega.types import Group, Metrics
+from prorl_mega.run.chosen import chosen_checkpoint, step_of
+from prorl_mega.run.evaluation_run import EvaluationRun
+from prorl_mega.run.evaluations import POLICY
+from prorl_mega.run.recorded import run_directory, with_recorded
+from prorl_mega.run.sample_store import SampleStore, StoredSample
 
 if TYPE_CHECKING:
-    from prorl_mega.build import Parts
-    from prorl_mega.sampler import Sampler
+    from prorl_mega.evaluation_parts import EvaluationParts
+    from prorl_mega.sample_requests import SampleAnswer, SampleRequest
+
+BLOCK = 16  # samples of one problem that one engine takes: they share the computation of the prompt
+MOST_WAITING = 50_000  # answers without a verdict; beyond, sampling waits for the verifiers
+WAIT_S = 0.5  # for verdicts, between two looks at whether to stop
 
 
-class Evaluation(NamedTuple):
-    """The metrics of `evaluation/summary.py`, and the groups that they were computed from."""
+def evaluate(parts: EvaluationParts, run: EvaluationRun) -> ExitCode:
+    """Sample what the evaluation's store lacks, judge it, and write the results from the whole store. Collective."""
+    missing = run.begin(parts.header, parts.stored)
+    store = SampleStore(run.directory)
+    problems = [to_problem(problem) for problem in store.problems()]
+    share = list(blocks(missing, parts.engine, parts.engines))
+    _announce(parts, run, sum(len(samples) for _, samples in missing))
+    if parts.writes:
+        sample_and_judge(parts, run, store, problems, share)
+    else:  # drives the engine that another rank keeps the answers of
+        for _ in parts.source.answers(requests(parts, problems, share), run.is_stopping):
+            pass
+    code = run.end_of_sampling()
+    if code is ExitCode.FINISHED and run.is_first:
+        metrics, records = summarise_store(store)
+        run.write(parts.header, metrics, records)
+        for line in to_lines(metrics):
+            run.message(line)
+    return code
 
-    metrics: Metrics
-    groups: list[Group]
+
+def sample_and_judge(
+    parts: EvaluationParts, run: EvaluationRun, store: SampleStore, problems: list[Problem], share: list[Block]
+) -> None:
+    """This engine's share: every answer is on disk when it has ended, and judged while others are sampled."""
+    with run.writers(parts.engine) as (samples, verdicts), parts.grading(problems, verdicts.write) as grader:
+        for answer in store.unjudged(parts.engine, parts.engines):  # of a job that was stopped before their verdicts
+            grader.add(answer.problem, answer.sample, answer.text)
+        progress = run.progress(sum(len(numbers) for _, numbers in share))
+        for answers in parts.source.answers(requests(parts, problems, share), run.is_stopping):
+            samples.write(kept(answer) for answer in answers)
+            for each in answers:
+                grader.add(each.request.index, each.request.sample, each.text)
+            grader.poll()
+            progress(len(answers))
+            while grader.unfinished > MOST_WAITING and not run.is_stopping():
+                grader.wait(WAIT_S)
+        while not run.is_stopping() and not grader.wait(WAIT_S):
+            progress(0)
 
 
-def evaluate(
-    parts: Parts | Sampler, config: RunConfig, run: TrainingRun, problems_per_task: int, max_tokens: int | None = None
-) -> Evaluation:
-    """Sample and score the first `problems_per_task` held-out problems of every task with the engine's weights.
-
-    The problems and the seeds are the same at every call, so that two evaluations differ by the policy alone, and by
-    `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have the largest.
-    What an interrupted call has finished is not done again.
-    """
-    sampling = Sampling(
-        samples=config.evaluation.samples,
-        temperature=config.evaluation.temperature,
-        top_p=config.evaluation.top_p,
-        max_tokens=max_tokens,
-        stream="evaluation",
+def blocks(missing: Sequence[Block], engine: int, engines: int) -> Iterator[Block]:
+    """The share of one engine: every `engines`-th run of up to BLOCK missing samples of a problem."""
+    every = (
+        (number, samples[start : start + BLOCK])
+        for number, samples in missing
+        for start in range(0, len(samples), BLOCK)
     )
-    problems = parts.problems.held_out(problems_per_task)
-    groups = collect_in_parts(parts.collector, problems, sampling, policy=parts.sync.checksum, config=config, run=run)
-    return Evaluation(summarise(groups), groups)
+    return islice(every, engine, None, engines)
 
 
-def evaluate_as(label: str, step: int, parts: Parts | Sampler, config: RunConfig, run: TrainingRun) -> list[Group]:
-    """The large evaluation, written to the run directory under `label`; returns its groups.
-
-    An evaluation of this step under these settings that is there already is kept, and no groups are returned.
-    """
-    settings = conditions(config, problems_per_task=config.evaluation.final_problems_per_task, max_tokens=None)
-    what = "the policy" if label == POLICY else f"the {label} policy"
-    known = run.evaluated(label, step=step, settings=settings)
-    if known is not None:
-        run.message(f"{what} was evaluated at step {step} before: {_scores(known)}")
-        return []
-    with run.phase(f"evaluating {what} on held-out problems"):
-        metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task)
-    run.evaluation(label, step=step, settings=settings, metrics=metrics, problems=problem_records(groups))
-    run.message(f"{what} at step {step}: {_scores(metrics)}")
-    return groups
+def requests(parts: EvaluationParts, problems: list[Problem], share: list[Block]) -> Iterator[SampleRequest]:
+    """A request per sample, with its own seed, which no other sample of the run has."""
+    for number, samples in share:
+        problem = problems[number]
+        for sample in samples:
+            seed = sample_seed(parts.header.seed, "evaluation", problem.key, sample)
+            yield SampleRequest(index=number, sample=sample, seed=seed, problem=problem)
 
 
-def evaluate_base(parts: Parts, config: RunConfig, run: TrainingRun) -> None:
-    """The large evaluation of the policy before training, and its validation as training has it: step 0 of the metrics.
-
-    Validation is a part of the large evaluation, with the same answers, unless it has more problems or another
-    response limit.
-    """
-    count, limit = config.evaluation.problems_per_task, parts.controller.settings().rollout.max_response_tokens
-    large = {group.problem.key: group for group in evaluate_as(BASE, 0, parts, config, run)}
-    keys = [problem.key for problem in parts.problems.held_out(count)]
-    if limit == longest_response(config, stage_settings(config)) and all(key in large for key in keys):
-        run.before_training(summarise([large[key] for key in keys]))
-        return
-    with run.phase("validating the base policy"):
-        run.before_training(evaluate(parts, config, run, count, limit).metrics)
-
-
-def _scores(metrics: Metrics) -> str:
-    """ "pass@1 0.310  pass@16 0.620", the smallest and the largest k."""
-    found = {int(name[16:]): value for name, value in metrics.items() if re.fullmatch(r"evaluation/pass@\d+", name)}
-    shown = dict.fromkeys((min(found), max(found))) if found else {}
-    return "  ".join(f"pass@{k} {found[k]:.3f}" for k in shown)
-
-
-def main(config: RunConfig) -> ExitCode:
-    from prorl_mega.consistency import contradictions
-    from prorl_mega.sampler import build_sampler, join_job  # seconds of imports, after the settings have been checked
-
-    ranks = join_job(config)
-    with TrainingRun(config, ranks, contradictions) as run:
-        if config.model.weights is WeightSource.random and run.saved_state is None:
-            raise ConfigError(
-                f"model.weights=random: there is no policy to evaluate before {config.name} has a checkpoint"
-            )
-        with build_sampler(config, run, ranks) as sampler:
-            try:
-                step = run.look_at(sampler.policy.restore)
-                sampler.sync.update_weights(version=step)
-                evaluate_as(POLICY, step, sampler, config, run)
-            except Interrupted as interruption:
-                return run.interrupted(interruption)
-    return ExitCode.FINISHED
-
-
-if __name__ == "__main__":
-    run_hydra(main, RunConfig)
+def kept(answer: SampleAnswer) -> StoredSample:
+    """An answer as the store keeps it."""
+    return StoredSample(
+        problem=answer.request.index,
+        sample=answer.request.sample,
+        seed=answer.request.seed,
+        text=printable_text(answer.text),
+        finish=answer.finish.value,
+        length=answer.length,
+        tokens=answer.tokens.tolist(),
+        logprobs=np.round(answer.logprobs.astype(np.float64), DIGITS).tolist(),
+    )

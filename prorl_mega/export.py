@@ -11,19 +11,15 @@ alone, copied to another machine, can be exported; those of version 0.1 need the
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.documents import BrokenDocumentError, brief, read_content
-from prorl_mega.errors import CheckpointError, ConfigError, exit_status
+from prorl_mega.errors import ConfigError, exit_status
 from prorl_mega.huggingface.config import describe
-from prorl_mega.run import manifest
-from prorl_mega.run.checkpoints import BEST, MODEL, Checkpoints
-from prorl_mega.run.retention import Retention
+from prorl_mega.run.checkpoints import MODEL
+from prorl_mega.run.chosen import BEST_STEP, LAST, chosen_checkpoint, intact_checkpoint
 from prorl_mega.run.settings import read_settings
 
 if TYPE_CHECKING:
@@ -31,8 +27,6 @@ if TYPE_CHECKING:
 
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}  # of model.precision, by their names in torch
 SHARD_BYTES = 5 << 30  # of one safetensors file
-
-_NAME = re.compile(r"step_\d{6,}")
 
 
 def export(source: Path, target: Path, *, best: bool = False, dtype: str | None = None) -> Path:
@@ -47,11 +41,11 @@ def export(source: Path, target: Path, *, best: bool = False, dtype: str | None 
 
     check_target(target)
     if (source / "config.yaml").is_file():
-        checkpoint = _best(source) if best else _newest(source)
+        checkpoint = chosen_checkpoint(source, BEST_STEP if best else LAST)
     elif best:
         raise ConfigError(f"--best chooses among the checkpoints of a run, and {source} is no run directory")
     else:
-        checkpoint = _this(source)
+        checkpoint = intact_checkpoint(source)
     file = checkpoint.parents[1] / "config.yaml"
     settings = read_settings(file) if file.is_file() else {}
     if not (checkpoint / MODEL).is_dir() and not isinstance(settings.get("model.path"), str):
@@ -67,40 +61,6 @@ def _as_dtype(stream: Iterator[tuple[str, torch.Tensor]], dtype: str | None) -> 
 
     for name, tensor in stream:
         yield name, tensor if dtype is None else tensor.to(getattr(torch, DTYPES[dtype]))
-
-
-def _newest(run: Path) -> Path:
-    retention = Retention(newest=1)  # nothing is written
-    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), retention=retention, report=print)
-    newest = checkpoints.newest_valid()
-    if newest is None:
-        raise ConfigError(f"{run} has no checkpoints yet")
-    return newest.directory
-
-
-def _best(run: Path) -> Path:
-    try:
-        name = read_content(run / "checkpoints" / BEST).decode("utf-8", "replace").strip()
-    except (OSError, BrokenDocumentError):
-        raise ConfigError(
-            f"{run} has no best checkpoint: schedule.keep_best=true keeps the one that validates best"
-        ) from None
-    if _NAME.fullmatch(name) is None:
-        raise ConfigError(f"{run}/checkpoints/{BEST} has {brief(name)} in place of a name; give one of step_*")
-    return _this(run / "checkpoints" / name)
-
-
-def _this(checkpoint: Path) -> Path:
-    of_a_run = (checkpoint.absolute().parents[1] / "config.yaml").is_file()
-    if not of_a_run and not (checkpoint / MODEL).is_dir():
-        raise ConfigError(f"{checkpoint} is neither a run directory nor one of its checkpoints/step_*")
-    try:
-        listing = manifest.read(checkpoint)
-    except manifest.BrokenManifestError as error:
-        raise CheckpointError(f"{checkpoint}: {error}") from None
-    if faults := manifest.complaints(checkpoint, listing, list(listing.files)):
-        raise CheckpointError(f"{checkpoint} is damaged: {'; '.join(faults)}")
-    return checkpoint.absolute()
 
 
 def main(arguments: list[str]) -> int:

@@ -14,6 +14,7 @@ from prorl_mega.config.schema import RecipeConfig, RunConfig
 from prorl_mega.types import (
     Completion,
     Decision,
+    Grading,
     Metrics,
     ParallelLayout,
     Problem,
@@ -106,7 +107,7 @@ class Batch(Protocol):
     def scoring(self) -> Scoring:
         """The counts of scoring so far."""
 
-    def add(self, problem: Problem, text: str) -> None:
+    def add(self, problem: Problem, text: str, grading: Grading = Grading.STRICT) -> None:
         """Add one answer. Does not wait."""
 
     def poll(self) -> None:
@@ -116,8 +117,13 @@ class Batch(Protocol):
         """Make progress for at most so long; whether all verdicts are there. To be called before `verdicts` where the
         caller must be able to give up."""
 
+    def drain(self) -> list[tuple[int, Verdict]]:
+        """Hand over the verdicts that have come since the last call, in the order in which they came, each with the
+        number of its answer in the order of `add`. Does not wait. The batch forgets them, and so takes no more memory
+        for more answers."""
+
     def verdicts(self) -> list[Verdict]:
-        """Wait for all answers: exactly one verdict each, in the order of `add`."""
+        """Wait for all answers: exactly one verdict each, in the order of `add`. Not after `drain`."""
 
 
 class Verifiers(Protocol):

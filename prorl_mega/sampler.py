@@ -1,24 +1,19 @@
-"""The half of the loop that samples and scores: problems, engine, verifiers; for an evaluation the policy from files.
-
-Training joins it to a learner (`build.py`); an evaluation needs no more than this.
+"""The half of the loop that samples and scores: problems, engine, verifiers. Training joins it to a learner (`build.py`);
+an evaluation joins it to a policy on disk (`evaluated.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prorl_mega.collect import Collector
 from prorl_mega.config.schema import ModelConfig, RunConfig, WarmstartConfig
-from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.distributed.collectives import job_ranks, neighbour_ranks
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.families.family import ModelDescription
-from prorl_mega.huggingface.config import describe
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.recipe.curriculum import Curriculum
@@ -29,41 +24,6 @@ from prorl_mega.tasks.shared_mixture import SharedMixture
 from prorl_mega.types import ParallelLayout
 from prorl_mega.verifiers.pool import VerifierPool
 from prorl_mega.verifiers.remote.client import RemoteVerifiers
-from prorl_mega.weight_sync import WeightSync
-from prorl_mega.weights.saved import policy_files, stream_directory, stream_saved
-
-if TYPE_CHECKING:
-    import torch
-
-
-@dataclass(kw_only=True, slots=True)
-class StoredPolicy:
-    """A policy on disk: the Hugging Face directory `model`, or, once there is one, a checkpoint of ours."""
-
-    model: Path
-    family: str | None
-    checkpoint: Path | None = None
-
-    def stream(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Full tensors by Hugging Face name, read while they are consumed."""
-        description = describe(self.model, self.family)
-        if self.checkpoint is None:
-            return stream_directory(self.model, description)
-        return stream_saved(policy_files(self.checkpoint), description)
-
-    def restore(self, checkpoint: Path) -> None:
-        """Take the policy of a checkpoint from now on."""
-        self.checkpoint = checkpoint
-
-
-@dataclass(kw_only=True, slots=True)
-class Sampler:
-    """The objects that an evaluation calls."""
-
-    policy: StoredPolicy
-    sync: WeightSync
-    problems: Curriculum
-    collector: Collector
 
 
 def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
@@ -73,37 +33,13 @@ def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
 
 
 @contextlib.contextmanager
-def build_sampler(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Sampler]:
-    """Everything for an evaluation, with no weights in the engine yet. Leaving it stops the workers."""
-    tokenizer = load_tokenizer(config.model)
-    for line in tokenizer.notes():
-        run.message(line)
-    problems = build_problems(config, run, ranks, tokenizer)
-    tell_ignored(config.model.path, describe(config.model.path, config.model.family), run)
-    policy = StoredPolicy(model=Path(config.model.path), family=config.model.family)
-    longest = longest_response(config, stage_settings(config))
-    layout = replicas(ranks)
-    with start_collector(config, run, tokenizer, layout, max_response_tokens=longest) as collector:
-        sync = WeightSync(stream=policy.stream, rollout=collector.rollout, ranks=ranks)
-        yield Sampler(policy=policy, sync=sync, problems=problems, collector=collector)
-
-
-@contextlib.contextmanager
 def start_collector(
     config: RunConfig, run: TrainingRun, tokenizer: Tokenizer, layout: ParallelLayout, *, max_response_tokens: int
 ) -> Iterator[Collector]:
     """Verifiers and this rank's engine, without weights. Leaving it stops the workers."""
-    say = run.message
-    with RemoteVerifiers(config.tasks, say) if config.tasks.servers else VerifierPool(config.tasks, say) as verifiers:
+    with start_verifiers(config, run.message) as verifiers:
         with run.phase("starting the inference engine"):
-            rollout = VllmRollout(
-                Path(config.model.path),
-                dataclasses.replace(config.rollout, max_response_tokens=max_response_tokens),
-                precision=config.model.precision,
-                valid_vocab=len(tokenizer),
-                end_ids=tokenizer.end_ids,
-                seed=config.seed,
-            )
+            rollout = start_engine(config, tokenizer, max_response_tokens=max_response_tokens)
         yield Collector(
             rollout=rollout,
             verifiers=verifiers,
@@ -117,18 +53,27 @@ def start_collector(
         )
 
 
-def replicas(ranks: Ranks) -> ParallelLayout:
-    """The layout of ranks that share nothing but an engine."""
-    return ParallelLayout(
-        world_size=ranks.world_size, rank=ranks.rank, data_size=ranks.world_size, data_rank=ranks.rank,
-        tensor_size=1, tensor_rank=0, pipeline_size=1, pipeline_rank=0,
-    )  # fmt: skip
+def start_engine(config: RunConfig, tokenizer: Tokenizer, *, max_response_tokens: int) -> VllmRollout:
+    """This rank's part of an engine, without weights. Collective."""
+    return VllmRollout(
+        Path(config.model.path),
+        dataclasses.replace(config.rollout, max_response_tokens=max_response_tokens),
+        precision=config.model.precision,
+        valid_vocab=len(tokenizer),
+        end_ids=tokenizer.end_ids,
+        seed=config.seed,
+    )
 
 
-def tell_ignored(path: str, description: ModelDescription, run: TrainingRun) -> None:
+def start_verifiers(config: RunConfig, say: Callable[[str], None]) -> VerifierPool | RemoteVerifiers:
+    """Processes of this machine, or reward servers. A context manager: leaving it stops the workers."""
+    return RemoteVerifiers(config.tasks, say) if config.tasks.servers else VerifierPool(config.tasks, say)
+
+
+def tell_ignored(path: str, description: ModelDescription, say: Callable[[str], None]) -> None:
     """A message on the fields of the model's configuration that have no meaning here, if there are any."""
     if description.ignored:
-        run.message(f"ignored: {', '.join(description.ignored)} of {path}/config.json, which nothing here knows")
+        say(f"ignored: {', '.join(description.ignored)} of {path}/config.json, which nothing here knows")
 
 
 def load_tokenizer(model: ModelConfig) -> Tokenizer:
@@ -136,8 +81,8 @@ def load_tokenizer(model: ModelConfig) -> Tokenizer:
     return Tokenizer(model.path, keep_special=model.keep_special_tokens, **dataclasses.asdict(model.chat))
 
 
-def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
-    """The problems, from the run's position on. Data files that are broken or have changed are an error here."""
+def build_mixture(config: RunConfig, ranks: Ranks, tokenizer: Tokenizer, say: Callable[[str], None]) -> SharedMixture:
+    """The problems of all tasks. Data files that are broken are an error here."""
     problems = SharedMixture(
         config.tasks,
         config.seed,
@@ -148,11 +93,16 @@ def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer:
             "rollout.max_prompt_tokens",
         ),
         evaluates=True,
-        report=run.message,
+        report=say,
     )
     for line in problems.loaded(config.evaluation):
-        run.message(line)
-    curriculum = Curriculum(problems, config.recipe.curriculum)
+        say(line)
+    return problems
+
+
+def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
+    """The problems, from the run's position on. Data files that are broken or have changed are an error here."""
+    curriculum = Curriculum(build_mixture(config, ranks, tokenizer, run.message), config.recipe.curriculum)
     if run.saved_state is not None:
         curriculum.load_state_dict(run.saved_state["problems"])
     return curriculum

@@ -19,13 +19,13 @@ from prorl_mega.collect import Sampling, collect_informative
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
-from prorl_mega.evaluate import evaluate, evaluate_as, evaluate_base
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.step import StepLog
+from prorl_mega.validation import evaluate, evaluate_as, evaluate_base
 
 if TYPE_CHECKING:
     from prorl_mega.build import Parts

@@ -28,6 +28,14 @@ class Outcome(StrEnum):
     INFRA_ERROR = "infra_error"  # the verifier crashed or hung; says nothing about the answer
 
 
+class Grading(StrEnum):
+    """The question about an answer that a verifier is asked."""
+
+    STRICT = "strict"  # the reward that training gives
+    NAMED = "named"  # the same, and the answer that was found in a form that equal answers share
+    RELAXED = "relaxed"  # the best reward of its other readings (`Task.readings`), had each been in the wanted form
+
+
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Problem:
     """One verifiable question.
@@ -62,6 +70,8 @@ class Verdict:
     reward: float
     outcome: Outcome = Outcome.SCORED
     detail: str = ""
+    found: bool = True  # whether there was an answer in the form that was asked for, right or wrong
+    answer: str = ""  # that was found, as `Grading.NAMED` asks for it; "" where the task has no such form
 
 
 @dataclass(kw_only=True, slots=True)

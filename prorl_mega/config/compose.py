@@ -40,8 +40,8 @@ from prorl_mega.config.config_source import bound_config_files
 from prorl_mega.config.keys import Branch
 from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.renamed import RENAMED
-from prorl_mega.config.schema import RunConfig, TasksConfig, WarmstartConfig
-from prorl_mega.config.validate import validate, validate_tasks, validate_warmstart
+from prorl_mega.config.schema import EvaluateConfig, RunConfig, TasksConfig, WarmstartConfig
+from prorl_mega.config.validate import validate, validate_evaluation, validate_tasks, validate_warmstart
 from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError
 
@@ -62,21 +62,23 @@ def config_directory() -> Path:
 
 def root_config(schema: type) -> str:
     """Name of the root file in `configs/` whose settings are `schema`."""
-    return {RunConfig: "train", WarmstartConfig: "warmstart"}[schema]
+    return {RunConfig: "train", EvaluateConfig: "evaluate", WarmstartConfig: "warmstart"}[schema]
 
 
 def register() -> None:
     """Make the settings classes known to Hydra, whose files name them in their defaults lists, and bound its files."""
     bound_config_files()
     store = ConfigStore.instance()
-    for schema in (RunConfig, WarmstartConfig):
+    for schema in (RunConfig, EvaluateConfig, WarmstartConfig):
         store.store(name=f"{root_config(schema)}_schema", node=schema, provider="prorl_mega")
 
 
 def to_config(settings: DictConfig, schema: type[Settings], world_size: int) -> Settings:
     """Settings objects from a `DictConfig`, checked for `world_size` learner ranks. Raises only `ConfigError`."""
     config = to_objects(settings, schema)
-    if isinstance(config, RunConfig):
+    if isinstance(config, EvaluateConfig):
+        validate_evaluation(config, world_size)
+    elif isinstance(config, RunConfig):
         validate(config, world_size)
     else:
         validate_warmstart(config, world_size)
@@ -196,7 +198,7 @@ def sweep_name(name: str, overrides: list[str]) -> str:
 
 def _directory_key(schema: type) -> str:
     """The setting that says where a job writes."""
-    return {RunConfig: "name", WarmstartConfig: "output"}[schema]
+    return {WarmstartConfig: "output"}.get(schema, "name")
 
 
 def _name_sweep_job(settings: DictConfig, schema: type, swept: frozenset[str]) -> None:

@@ -211,6 +211,15 @@ class RunConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class EvaluateConfig(RunConfig):
+    """An evaluation (`python -m prorl_mega.evaluate`): the settings of a run, and which policy is evaluated."""
+
+    run: str | None = None  # a run under `root`, or its directory, whose settings and checkpoint are taken
+    step: str = "last"  # which checkpoint: a step, `last`, or `best`, the one that schedule.keep_best has kept
+    label: str | None = None  # of the results, evaluation/<label>.json; None: policy, or step_000120 of a run
+
+
+@dataclass(kw_only=True, slots=True)
 class WarmstartConfig:
     """Supervised training on worked solutions, by the same learner (`python -m prorl_mega.warmstart`)."""
 

@@ -14,9 +14,11 @@ from prorl_mega.config.recipe_checks import known_or_own, recipe_problems
 from prorl_mega.config.schedule_checks import schedule_problems
 from prorl_mega.config.schema import (
     ClusterConfig,
+    EvaluateConfig,
     ModelConfig,
     OptimizerName,
     ParallelConfig,
+    RolloutConfig,
     RunConfig,
     Split,
     TasksConfig,
@@ -85,6 +87,29 @@ def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
         raise ConfigError(f"max_tokens={longest} is more than the context of the model ({_positions(description)})")
 
 
+def validate_evaluation(config: EvaluateConfig, world_size: int) -> None:
+    """`validate` for an evaluation, whose ranks share nothing but engines: the learner's layout does not matter."""
+    stages = stage_settings(config)
+    _raise_all(
+        [
+            *out_of_bounds(config),
+            *name_problems(config.name),
+            *([] if config.label is None else name_problems(config.label, "label")),
+            *_engines(config.rollout, world_size),
+            *(problem for problem in _tasks(config.tasks) if not problem.startswith("tasks.mixture: every weight")),
+            *_evaluation(config.tasks),
+            *_cluster(config.cluster),
+        ]
+    )
+    if config.model.weights is WeightSource.random and config.run is None:
+        raise ConfigError(
+            "model.weights=random: there is no policy to evaluate; name a run that trained one with run=<name>, or use "
+            "model.weights=pretrained"
+        )
+    description = _model(config.model, ParallelConfig(), reads_weights=config.run is None)
+    _raise_all([*_engine_layout(config.rollout.tensor, description), *_context(config, stages, description)])
+
+
 def validate_tasks(tasks: TasksConfig) -> None:
     """`validate` for programs that only score."""
     _raise_all([*out_of_bounds(tasks, "tasks."), *_tasks(tasks)])
@@ -97,11 +122,11 @@ def _raise_all(problems: list[str]) -> None:
         raise ConfigError(f"{len(problems)} settings cannot work:\n" + "\n".join(f"  - {line}" for line in problems))
 
 
-def name_problems(name: str) -> list[str]:
+def name_problems(name: str, key: str = "name") -> list[str]:
     """Why a run cannot have this name, which becomes a directory."""
     if _NAME.fullmatch(name):
         return []
-    return [f"name={name!r} becomes a directory: letters, digits, '.', '_' and '-' work, the first one no sign"]
+    return [f"{key}={name!r} becomes a directory: letters, digits, '.', '_' and '-' work, the first one no sign"]
 
 
 def _parallel(parallel: ParallelConfig, world_size: int) -> list[str]:
@@ -122,15 +147,19 @@ def _parallel(parallel: ParallelConfig, world_size: int) -> list[str]:
     return problems
 
 
+def _engines(rollout: RolloutConfig, world_size: int) -> list[str]:
+    if rollout.tensor >= 1 and world_size % rollout.tensor == 0:
+        return []
+    works = ", ".join(str(n) for n in _divisors(world_size))
+    return [
+        f"rollout.tensor={rollout.tensor} does not divide the {world_size} rank{'s' * (world_size > 1)} "
+        f"of this job; these work: {works}"
+    ]
+
+
 def _rollout(config: RunConfig, world_size: int) -> list[str]:
-    problems = []
     rollout, fits = config.rollout, config.parallel.max_tokens_per_microbatch
-    if rollout.tensor < 1 or world_size % rollout.tensor:
-        works = ", ".join(str(n) for n in _divisors(world_size))
-        problems.append(
-            f"rollout.tensor={rollout.tensor} does not divide the {world_size} rank{'s' * (world_size > 1)} "
-            f"of this job; these work: {works}"
-        )
+    problems = _engines(rollout, world_size)
     longest = rollout.max_prompt_tokens + rollout.max_response_tokens
     if longest > fits:
         problems.append(
@@ -212,11 +241,11 @@ def _cluster(cluster: ClusterConfig) -> list[str]:
     ]
 
 
-def _model(model: ModelConfig, parallel: ParallelConfig) -> ModelDescription:
+def _model(model: ModelConfig, parallel: ParallelConfig, *, reads_weights: bool = True) -> ModelDescription:
     description = describe(model.path, model.family)
     check_layout(description, parallel.tensor, parallel.pipeline)
     read_chat_template(TokenizerFiles(model.path), **dataclasses.asdict(model.chat))
-    if model.weights is WeightSource.pretrained:
+    if model.weights is WeightSource.pretrained and reads_weights:
         check_weights(model.path, description)
     return description
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -80,29 +81,53 @@ class VllmRollout:
         Raises `DataError` for a prompt that does not fit, before anything is sampled, and `RolloutError` if there are
         no weights or what comes back must not be used.
         """
-        if self.version == NO_WEIGHTS:
-            raise RolloutError("the engine has no weights: update_weights comes before sampling, and again after sleep")
         assert [len(each) for each in seeds] == [samples] * len(prompts), "one seed for each sample of each prompt"
+        self._check(max_tokens, prompts)
+        wanted = [(prompt, seed) for prompt, row in zip(prompts, seeds, strict=True) for seed in row]
+        yield from self.stream(
+            iter(wanted), ahead=len(wanted), temperature=temperature, top_p=top_p, max_tokens=max_tokens
+        )
+
+    def stream(
+        self,
+        requests: Iterator[tuple[np.ndarray, int]],
+        *,
+        ahead: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int | None,
+    ) -> Generator[Finished]:
+        """`generate` for a stream of (prompt, seed), of which at most `ahead` have been taken and not ended at a time.
+
+        Completions are numbered in the order of the requests. With `ahead` of twice `config.max_concurrent` and more
+        the engine never lacks a sequence that it could decode.
+        """
+        self._check(max_tokens)
         longest = self._config.max_response_tokens if max_tokens is None else max_tokens
-        assert 1 <= longest <= self._config.max_response_tokens, f"the engine was not built for {longest} tokens"
-        check_prompts(prompts, max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab)
-        wanted = [(prompt.tolist(), seed) for prompt, row in zip(prompts, seeds, strict=True) for seed in row]
-        ended = 0
-        with global_state_kept(), self._requests(len(wanted)):
-            for index, (prompt, seed) in enumerate(wanted):
-                params = sampling_params(
-                    seed=seed, temperature=temperature, top_p=top_p, max_tokens=longest, end_ids=self._end_ids
-                )
-                self._engine.add_request(str(index), {"prompt_token_ids": prompt}, params)
-            while self._engine.has_unfinished_requests():
+        taken = ended = 0
+        with global_state_kept(), self._requests() as open_ids:
+            while True:
+                for prompt, seed in islice(requests, ahead - len(open_ids)):
+                    check_prompts(
+                        [prompt], max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab, first=taken
+                    )
+                    params = sampling_params(
+                        seed=seed, temperature=temperature, top_p=top_p, max_tokens=longest, end_ids=self._end_ids
+                    )
+                    open_ids.add(str(taken))
+                    self._engine.add_request(str(taken), {"prompt_token_ids": prompt.tolist()}, params)
+                    taken += 1
+                if not self._engine.has_unfinished_requests():
+                    break
                 finished = [
                     read_output(output, valid_vocab=self._valid_vocab, version=self.version)
                     for output in self._engine.step()
                 ]
+                open_ids.difference_update(str(index) for index, _ in finished)
                 ended += len(finished)
                 yield finished
-        if ended != len(wanted):
-            raise RolloutError(f"the engine returned {ended} of {len(wanted)} samples")
+        if ended != taken:
+            raise RolloutError(f"the engine returned {ended} of {taken} samples")
 
     def update_weights(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> str:
         """Replace all weights by (Hugging Face name, full tensor) pairs; returns the checksum of what was received.
@@ -134,18 +159,28 @@ class VllmRollout:
         if torch.cuda.is_available():
             self._engine.wake_up()
 
+    def _check(self, max_tokens: int | None, prompts: Sequence[np.ndarray] = ()) -> None:
+        """Refuse to sample what cannot be: without weights, beyond the engine's length, prompts that do not fit."""
+        if self.version == NO_WEIGHTS:
+            raise RolloutError("the engine has no weights: update_weights comes before sampling, and again after sleep")
+        most = self._config.max_response_tokens
+        assert 1 <= (most if max_tokens is None else max_tokens) <= most, f"not built for {max_tokens} tokens"
+        check_prompts(prompts, max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab)
+
     @contextmanager
-    def _requests(self, count: int) -> Iterator[None]:
-        """A block of requests "0" to `count - 1` that leaves none behind; vLLM's errors in it are `RolloutError`s."""
+    def _requests(self) -> Iterator[set[str]]:
+        """A block of requests, whose ids the caller keeps in the set while they are open, and of which none is left
+        behind; vLLM's errors in it are `RolloutError`s."""
         engine = self._engine
+        open_ids: set[str] = set()
         # Blocks of earlier calls would change how this one is batched, and blocks of earlier weights are wrong.
         engine.reset_prefix_cache()
         try:
-            yield
+            yield open_ids
         except (ValueError, RuntimeError) as error:
             if isinstance(error, ProRLError):
                 raise
             raise RolloutError(f"vLLM failed while sampling: {error}") from error
         finally:
             if engine.has_unfinished_requests():
-                engine.abort_request([str(index) for index in range(count)])
+                engine.abort_request(sorted(open_ids))

@@ -13,21 +13,19 @@ from prorl_mega.types import Completion, FinishReason
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
-def check_prompts(prompts: Sequence[np.ndarray], *, max_tokens: int, valid_vocab: int) -> None:
-    """Raise `DataError` for a prompt that is empty, too long or holds an invalid token id."""
-    for index, prompt in enumerate(prompts):
+def check_prompts(prompts: Sequence[np.ndarray], *, max_tokens: int, valid_vocab: int, first: int = 0) -> None:
+    """Raise `DataError` for a prompt that is empty, too long or holds an invalid token id; they count from `first`."""
+    for index, prompt in enumerate(prompts, first):
         if len(prompt) == 0:
-            raise DataError(
-                f"prompt {index} of {len(prompts)} is empty; an engine needs at least one token to go on from"
-            )
+            raise DataError(f"prompt {index} is empty; an engine needs at least one token to go on from")
         if len(prompt) > max_tokens:
             raise DataError(
-                f"prompt {index} of {len(prompts)} has {len(prompt)} tokens and rollout.max_prompt_tokens is "
+                f"prompt {index} has {len(prompt)} tokens and rollout.max_prompt_tokens is "
                 f"{max_tokens}; raise the setting or leave the problem out"
             )
         if prompt.min() < 0 or prompt.max() >= valid_vocab:
             raise DataError(
-                f"prompt {index} of {len(prompts)} holds token {prompt.max() if prompt.min() >= 0 else prompt.min()}; "
+                f"prompt {index} holds token {prompt.max() if prompt.min() >= 0 else prompt.min()}; "
                 f"the tokenizer has ids 0 to {valid_vocab - 1}"
             )
 

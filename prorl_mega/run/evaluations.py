@@ -104,8 +104,10 @@ def _checked(value: Any) -> dict[str, Any]:
 
 
 def remove_after(directory: Path, step: int, *, is_last: bool) -> None:
-    """Delete the results of steps that a resumed run still has to do, and a final one if there are such steps."""
-    for path in directory.glob("*.json"):
+    """Delete training's own results of steps that a resumed run still has to do, and a final one if there are some."""
+    for path in (directory / f"{label}.json" for label in (BASE, FINAL)):
+        if not path.exists():
+            continue
         content = read_evaluation(path)
         if content is None or content["step"] > step or (path.stem == FINAL and not is_last):
             path.unlink()

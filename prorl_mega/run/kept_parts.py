@@ -65,12 +65,7 @@ class KeptParts:
             fsync_path(self._path.parent)
 
 
-def kept_names(directory: Path) -> frozenset[str]:
-    """The names of the files of finished parts in `directory`."""
-    return frozenset(path.name for path in directory.glob(f"*{SUFFIX}"))
-
-
-def remove_kept_parts(directory: Path, but: frozenset[str] = frozenset()) -> None:
-    """Delete the finished parts of all evaluations in `directory`, but those in files of these names."""
-    for name in kept_names(directory) - but:
-        (directory / name).unlink(missing_ok=True)
+def remove_kept_parts(directory: Path) -> None:
+    """Delete the finished parts of all evaluations in `directory`."""
+    for path in directory.glob(f"*{SUFFIX}"):
+        path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import SettingChange, append_decisions, go_on, to_row
 from prorl_mega.run.jsonl import read_rows, to_lines
-from prorl_mega.run.kept_parts import KeptParts, kept_names, remove_kept_parts
+from prorl_mega.run.kept_parts import KeptParts, remove_kept_parts
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
 from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
@@ -111,12 +111,11 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._given_up = 0  # the step that was interrupted before its update
         self._save_seconds: dict[str, float] = {}
         self._resets = 0
-        self._parts_of_training: frozenset[str] = frozenset()  # which a process that does not train has to leave
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         is_over = kind is None and self.exit_code is ExitCode.FINISHED and not self._unfinished
         if is_over and self._ranks.is_first:
-            remove_kept_parts(self.directory / "evaluation", but=self._parts_of_training)
+            remove_kept_parts(self.directory / "evaluation")
         self.close()
 
     def message(self, text: str) -> None:
@@ -143,7 +142,11 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         for change in self._changes:
             own = changes.also_set(self._config, self._newest.stage if self._newest else 0, change.key)
             self.message(f"changed setting: {change.text}, from step {change.step + 1} on{own}")
-        step = self._restore(restore, f"resuming {'in the evaluation of' if self._unfinished else 'after'} step")
+        step = self._saved_step
+        self._signals.install()  # libraries that were started since may have put theirs in place
+        if self._newest is not None:
+            with self.phase(f"resuming {'in the evaluation of' if self._unfinished else 'after'} step {step}"):
+                restore(self._newest.directory)
         last: Metrics = {}
         with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
@@ -161,23 +164,6 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                     self._loggers.append(make(self.directory, after=done))
         self._resets = int(self._ranks.broadcast(last.get("reference/resets", 0.0)))
         return step
-
-    def look_at(self, restore: Callable[[Path], None]) -> int:
-        """Like `resume`, without going on: numbers, decisions and settings of the run stay as they are. Collective."""
-        evaluation = self.directory / "evaluation"
-        with self._ranks.raise_on_all_ranks("reading"), storage_errors(f"writing {self.directory}"):
-            if self._ranks.is_first:
-                self._parts_of_training = kept_names(evaluation)
-                if self._newest is None:  # the model is whatever lies there now
-                    (evaluation / f"{evaluations.POLICY}.json").unlink(missing_ok=True)
-        return self._restore(restore, "reading step")
-
-    def _restore(self, restore: Callable[[Path], None], doing: str) -> int:
-        self._signals.install()  # libraries that were started since may have put theirs in place
-        if self._newest is not None:
-            with self.phase(f"{doing} {self._saved_step}"):
-                restore(self._newest.directory)
-        return self._saved_step
 
     def save(self, step: int, save: Save, unfinished: str = "") -> None:
         """Write a checkpoint: `save(directory)` puts this rank's files there and returns the state that goes along as

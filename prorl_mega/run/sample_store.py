@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -117,8 +117,11 @@ class SampleStore:
         return self._once(SAMPLES, StoredSample)
 
     def verdicts(self, folder: str = VERDICTS) -> Iterator[StoredVerdict]:
-        """Every verdict once, the first of two, in the order of the files."""
-        return self._once(folder, StoredVerdict)
+        """One verdict for every answer that was judged, one with a reward where there are several."""
+        judged = {(each.problem, each.sample) for each in self._lines(folder, _Rewarded) if each.reward is not None}
+        return self._once(
+            folder, StoredVerdict, lambda each: each.reward is not None or (each.problem, each.sample) not in judged
+        )
 
     def judged(self) -> Iterator[tuple[StoredSample, StoredVerdict | None]]:
         """Every answer with its verdict; None for one that has none yet."""
@@ -129,14 +132,19 @@ class SampleStore:
         """(problem, sample) of every answer that is there."""
         return {(each.problem, each.sample) for each in self._once(SAMPLES, _Place)}
 
-    def _once(self, folder: str, kind: type[Line]) -> Iterator[Line]:
+    def _once(
+        self, folder: str, kind: type[Line], counts: Callable[[Line], bool] = lambda line: True
+    ) -> Iterator[Line]:
+        """The lines of a folder's files that count, the first of every answer."""
         seen: set[tuple[int, int]] = set()
+        for line in self._lines(folder, kind):
+            if counts(line) and (place := _place(line)) not in seen:
+                seen.add(place)
+                yield line
+
+    def _lines(self, folder: str, kind: type[Line]) -> Iterator[Line]:
         for path in sorted((self.directory / folder).glob("*.jsonl")):
-            for line in read_lines(path, kind, self._damage):
-                place = (line.problem, line.sample)  # type: ignore[attr-defined]  # of all kinds that are read so
-                if place not in seen:
-                    seen.add(place)
-                    yield line
+            yield from read_lines(path, kind, self._damage)
 
     def _damage(self) -> None:
         self.damaged += 1
@@ -145,6 +153,14 @@ class SampleStore:
 class _Place(msgspec.Struct):
     problem: Count
     sample: Count
+
+
+class _Rewarded(_Place):
+    reward: float | None
+
+
+def _place(line: Any) -> tuple[int, int]:
+    return line.problem, line.sample
 
 
 class LineWriter:

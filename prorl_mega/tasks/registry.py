@@ -108,6 +108,21 @@ class Task(ABC):
     def score(self, problem: Problem, answer: str) -> Verdict:
         """Judge a completion's text. Must not raise for what `answer` contains."""
 
+    def canonical(self, problem: Problem, answer: str) -> str:
+        """The answer that `score` finds in a text, in a form that equal answers share, for majority votes.
+
+        "" if there is none, or if the task has no such form. Called in workers only, and must end as soon as `score`.
+        """
+        return ""
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        """The text in other readings, for one in which `score` found nothing (`Verdict.found` is false).
+
+        Each has the form that `score` wants, and `score` judges it; the best one is the format-relaxed reward of an
+        evaluation (`tasks/relaxed.py`). Called in workers only.
+        """
+        return []
+
     def key(self, index: int, seed: int) -> str:
         return f"{self.entry}/{seed}-{index}"
 

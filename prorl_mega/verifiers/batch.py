@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prorl_mega.tasks.extract import MAX_TEXT
-from prorl_mega.types import Outcome, Problem, Scoring, Verdict
+from prorl_mega.types import Grading, Outcome, Problem, Scoring, Verdict
 from prorl_mega.verifiers.audit import VerdictAudit
 from prorl_mega.verifiers.messages import AnswerMessage, ProblemMessage
 
@@ -26,6 +26,7 @@ class Job:
     given: float = 0.0  # to a verifier, for the first time
     attempts: int = 0
     failed_at: str = ""  # the reward server that failed on it
+    is_resolved: bool = False
 
 
 class Answers(ABC):
@@ -37,21 +38,22 @@ class Answers(ABC):
         self.audit: VerdictAudit | None = None
         self.scoring = Scoring()
         self.queue: deque[Job] = deque()
-        self._count = 0
-        self._verdicts: dict[int, Verdict] = {}
+        self._count = self._resolved = self._drained = 0
+        self._finished: deque[tuple[int, Verdict]] = deque()  # in the order in which they came; another thread may add
         self._busy_since = 0.0
 
     @property
     def unfinished(self) -> int:
         """Answers without a verdict."""
-        return self._count - len(self._verdicts)
+        return self._count - self._resolved
 
-    def add(self, problem: Problem, text: str) -> None:
+    def add(self, problem: Problem, text: str, grading: Grading = Grading.STRICT) -> None:
         now = time.monotonic()
         if not self.unfinished:
             self._busy_since = now
         question = ProblemMessage(problem.key, problem.task, problem.prompt, problem.entry)
-        self.queue.append(Job(message=AnswerMessage(self._count, question, text[-MAX_TEXT:]), added=now))
+        message = AnswerMessage(self._count, question, text[-MAX_TEXT:], grading)
+        self.queue.append(Job(message=message, added=now))
         self._count += 1
 
     def take(self, processes: int) -> list[Job]:
@@ -83,8 +85,10 @@ class Answers(ABC):
         """Record the final verdict on an answer."""
         if self.audit is not None:
             verdict = self.audit.take(job.message.problem.problem(), verdict)
-        assert job.message.id not in self._verdicts, "two verdicts about one answer"
-        self._verdicts[job.message.id] = verdict
+        assert not job.is_resolved, "two verdicts about one answer"
+        job.is_resolved = True
+        self._resolved += 1
+        self._finished.append((job.message.id, verdict))
         now, scoring = time.monotonic(), self.scoring
         scoring.answers += 1
         scoring.infra_errors += verdict.outcome is Outcome.INFRA_ERROR
@@ -98,8 +102,17 @@ class Answers(ABC):
     def wait(self, seconds: float) -> bool:
         """Make progress for at most so long; whether all verdicts are there."""
 
+    def drain(self) -> list[tuple[int, Verdict]]:
+        """Hand over and forget the verdicts that have come since the last call, with the numbers of their answers."""
+        found = []
+        while self._finished:  # grows meanwhile, if another thread resolves
+            found.append(self._finished.popleft())
+        self._drained += len(found)
+        return found
+
     def verdicts(self) -> list[Verdict]:
         """Wait for all answers: their verdicts, in the order of addition."""
+        assert not self._drained, "some were handed over before"
         while not self.wait(math.inf):
             pass
-        return [self._verdicts[index] for index in range(self._count)]
+        return [verdict for _, verdict in sorted(self._finished, key=lambda each: each[0])]

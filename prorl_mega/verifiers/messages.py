@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from prorl_mega.tasks.extract import MAX_TEXT
-from prorl_mega.types import Outcome, Problem, Verdict
+from prorl_mega.types import Grading, Outcome, Problem, Verdict
 
 MAX_DETAIL = 300  # characters
+MAX_NAME = 128  # characters of an answer in the form that equal answers share
 LARGEST_REWARD = 1e6
 
 
@@ -34,6 +35,7 @@ class AnswerMessage(Struct, frozen=True, forbid_unknown_fields=True):
     id: int
     problem: ProblemMessage
     answer: Annotated[str, Meta(max_length=MAX_TEXT)]
+    grading: Grading = Grading.STRICT
 
 
 class VerdictMessage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,10 +45,17 @@ class VerdictMessage(Struct, frozen=True, forbid_unknown_fields=True):
     reward: Annotated[float, Meta(ge=-LARGEST_REWARD, le=LARGEST_REWARD)]
     outcome: Outcome
     detail: Annotated[str, Meta(max_length=MAX_DETAIL)]
+    found: bool = True
+    answer: Annotated[str, Meta(max_length=MAX_NAME)] = ""
 
     def verdict(self) -> Verdict:
-        is_scored = self.outcome is Outcome.SCORED
-        return Verdict(reward=self.reward if is_scored else 0.0, outcome=self.outcome, detail=self.detail)
+        return Verdict(
+            reward=self.reward if self.outcome is Outcome.SCORED else 0.0,
+            outcome=self.outcome,
+            detail=self.detail,
+            found=self.found,
+            answer=self.answer,
+        )
 
 
 class WorkerSetup(Struct, forbid_unknown_fields=True):

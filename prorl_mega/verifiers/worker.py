@@ -8,18 +8,21 @@ parent. This stops accidents and crude attacks; it is no boundary against code w
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from prorl_mega.sandbox.channel import Inbox, pipes_to_parent, send
 from prorl_mega.tasks.registry import Task, create
-from prorl_mega.types import Outcome
+from prorl_mega.types import Grading, Outcome, Problem
 from prorl_mega.verifiers.messages import (
     MAX_DETAIL,
+    MAX_NAME,
     AnswerMessage,
     VerdictMessage,
     WorkerEvent,
@@ -60,8 +63,7 @@ def serve(source: int, sink: int) -> None:
                     if not warm:
                         sys.addaudithook(_refuse)
                     warm.add(entry)
-                _bound_processor_time(timeout_s)
-                report(score(tasks[entry], answer))
+                report(score(tasks[entry], answer, timeout_s))
 
 
 def start_tasks(setup: WorkerSetup) -> dict[str, Task]:
@@ -77,18 +79,51 @@ def start_tasks(setup: WorkerSetup) -> dict[str, Task]:
     return tasks
 
 
-def score(task: Task, answer: AnswerMessage) -> VerdictMessage:
+def score(task: Task, answer: AnswerMessage, timeout_s: float) -> VerdictMessage:
     """The verdict, or the scorer's error."""
+    problem, text = answer.problem.problem(), answer.answer
     try:
-        verdict = task.score(answer.problem.problem(), answer.answer)
-        reward, outcome = float(verdict.reward), Outcome(verdict.outcome)
-        low, high = task.rewards
-        if low <= reward <= high:
-            return VerdictMessage(answer.id, reward, outcome, str(verdict.detail)[:200])
-        detail = f"the verifier returned {reward!r}, not a number from {low:g} to {high:g}"
+        if answer.grading is Grading.RELAXED:
+            return _relaxed(task, problem, answer, timeout_s)
+        _bound_processor_time(timeout_s)
+        return _judged(task, problem, text, answer.id, task.canonical if answer.grading is Grading.NAMED else None)
     except BaseException as error:  # a scorer may raise SystemExit or a time-out that is no Exception
-        detail = f"the verifier raised {type(error).__name__}: {str(error)[:200]}"
-    return VerdictMessage(answer.id, 0.0, Outcome.INFRA_ERROR, detail[:MAX_DETAIL])
+        return _failed(answer.id, f"the verifier raised {type(error).__name__}: {str(error)[:200]}")
+
+
+def _judged(
+    task: Task, problem: Problem, text: str, number: int, name: Callable[[Problem, str], str] | None
+) -> VerdictMessage:
+    verdict = task.score(problem, text)
+    reward, outcome = float(verdict.reward), Outcome(verdict.outcome)
+    low, high = task.rewards
+    if not low <= reward <= high:
+        return _failed(number, f"the verifier returned {reward!r}, not a number from {low:g} to {high:g}")
+    answer = ""
+    if name is not None and outcome is Outcome.SCORED and verdict.found:
+        with contextlib.suppress(Exception):  # a reward is not lost because nobody can name the answer
+            answer = str(name(problem, text))[:MAX_NAME]
+    return VerdictMessage(number, reward, outcome, str(verdict.detail)[:200], bool(verdict.found), answer)
+
+
+def _relaxed(task: Task, problem: Problem, answer: AnswerMessage, timeout_s: float) -> VerdictMessage:
+    """The best verdict on the readings of an answer, each with a time limit of its own; without any nothing is found."""
+    best = VerdictMessage(answer.id, 0.0, Outcome.SCORED, "", False)
+    for reading in task.readings(problem, answer.answer):
+        task.progress()
+        _bound_processor_time(timeout_s)
+        verdict = _judged(task, problem, reading, answer.id, None)
+        if verdict.outcome is not Outcome.SCORED:
+            return verdict
+        if not best.found or verdict.reward > best.reward:
+            best = VerdictMessage(answer.id, verdict.reward, Outcome.SCORED, verdict.detail)
+        if best.reward >= 1.0:
+            break
+    return best
+
+
+def _failed(number: int, detail: str) -> VerdictMessage:
+    return VerdictMessage(number, 0.0, Outcome.INFRA_ERROR, detail[:MAX_DETAIL])
 
 
 def _bound_processor_time(seconds: float) -> None:

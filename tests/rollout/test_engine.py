@@ -293,7 +293,7 @@ def test_nucleus_sampling_reports_the_truncated_distribution(seen: dict[str, Any
 def test_bad_prompts_are_named_before_anything_is_generated(seen: dict[str, Any]) -> None:
     kinds, messages = zip(*seen["bad prompts"], strict=True)
     assert set(kinds) == {DataError.__name__}
-    assert "prompt 1 of 2 has 25 tokens and rollout.max_prompt_tokens is 24" in messages[0]
+    assert "prompt 1 has 25 tokens and rollout.max_prompt_tokens is 24" in messages[0]
     assert "empty" in messages[1]
     assert "token 250" in messages[2]
     assert "token -1" in messages[3]

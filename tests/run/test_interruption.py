@@ -80,36 +80,3 @@ def test_a_step_that_is_begun_is_finished_under_a_shorter_schedule(tmp_path: Pat
             pass
         assert run.next_step(2) is None
     assert [(row["step"], row["a"]) for row in read_rows(tmp_path / "toy" / "metrics.jsonl")] == [(1, 0.0), (2, 1.0)]
-
-
-def test_a_look_at_a_run_leaves_it_as_it_is(tmp_path: Path) -> None:
-    """Also what no checkpoint holds yet, and the parts of an evaluation of its own."""
-    toy = Toy()
-    with TrainingRun(toy_config(tmp_path, 5), Ranks.alone()) as run:
-        run.resume(toy.restore)
-        for step in (1, 2):
-            with run.step(step) as log:
-                log.add({"a": toy.advance()})
-            if step == 1:
-                run.save(1, toy.save)
-        run.kept_parts("of-training").append(b"1")
-        run.exit_code = ExitCode.SAVED_AFTER_SIGNAL
-    before = contents(tmp_path / "toy")
-    assert {"evaluation/of-training.part", "metrics.jsonl"} <= set(before)
-
-    config = with_settings(toy_config(tmp_path, 5), {"evaluation.temperature": 0.1, "recipe.kl.coef": 0.5})
-    with TrainingRun(config, Ranks.alone()) as run:
-        assert run.look_at(toy.restore) == 1
-        run.kept_parts("of-this").append(b"1")
-    after = contents(tmp_path / "toy")
-    assert before.pop("console.log") != after.pop("console.log")
-    assert after == before
-    assert "changed setting" not in (tmp_path / "toy" / "console.log").read_text()
-
-
-def test_what_was_looked_at_without_a_checkpoint_may_be_another_model_now(tmp_path: Path) -> None:
-    for _ in range(2):
-        with TrainingRun(toy_config(tmp_path, 5), Ranks.alone()) as run:
-            assert run.look_at(Toy().restore) == 0
-            assert run.evaluated("policy", step=0, settings={}) is None
-            run.evaluation("policy", step=0, settings={}, metrics={}, problems=[])

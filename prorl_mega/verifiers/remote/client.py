@@ -22,7 +22,7 @@ import aiohttp
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.sandbox.channel import BrokenMessageError
-from prorl_mega.types import Problem, Scoring
+from prorl_mega.types import Grading, Problem, Scoring
 from prorl_mega.verifiers.audit import Say, VerdictAudit
 from prorl_mega.verifiers.batch import Answers, Job
 from prorl_mega.verifiers.messages import infra_error
@@ -116,8 +116,8 @@ class RemoteBatch(Answers):
         for endpoint in self._endpoints:
             endpoint.failures, endpoint.is_paused = 0, False  # every batch tries again
 
-    def add(self, problem: Problem, text: str) -> None:
-        self._loop.call_soon_threadsafe(self._add, problem, text)
+    def add(self, problem: Problem, text: str, grading: Grading = Grading.STRICT) -> None:
+        self._loop.call_soon_threadsafe(self._add, problem, text, grading)
 
     def poll(self) -> None:
         """Nothing to do: servers work without being asked."""
@@ -134,8 +134,8 @@ class RemoteBatch(Answers):
             request.cancel()
         await asyncio.gather(*self._requests, return_exceptions=True)
 
-    def _add(self, problem: Problem, text: str) -> None:
-        super().add(problem, text)
+    def _add(self, problem: Problem, text: str, grading: Grading) -> None:
+        super().add(problem, text, grading)
         self._hand_out()
 
     async def _wait(self, seconds: float) -> bool:

@@ -160,7 +160,7 @@ def read_request(body: bytes, digest: str, entries: dict[str, str]) -> ScoreRequ
 
 def encode_reply(request: ScoreRequest, verdicts: list[Verdict], scoring: Scoring) -> bytes:
     messages = [
-        VerdictMessage(answer.id, verdict.reward, verdict.outcome, verdict.detail)
+        VerdictMessage(answer.id, verdict.reward, verdict.outcome, verdict.detail, verdict.found, verdict.answer)
         for answer, verdict in zip(request.answers, verdicts, strict=True)
     ]
     return dump(ScoreReply(messages, convert(scoring, ScoringCounts, from_attributes=True)))

@@ -140,7 +140,7 @@ class RewardServer:
             try:
                 with pool.batch() as batch:
                     for answer in request.answers:
-                        batch.add(answer.problem.problem(), answer.answer)
+                        batch.add(answer.problem.problem(), answer.answer, answer.grading)
                     reply = encode_reply(request, batch.verdicts(), batch.scoring)
             except Exception as error:
                 result.set_exception(error)

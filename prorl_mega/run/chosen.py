@@ -1,0 +1,75 @@
+"""One checkpoint of a run, by what people call it: the last, the best, that of a step. Only reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.documents import BrokenDocumentError, brief, read_content
+from prorl_mega.errors import CheckpointError, ConfigError
+from prorl_mega.run import manifest
+from prorl_mega.run.checkpoints import BEST, MODEL, Checkpoints
+from prorl_mega.run.retention import Retention
+
+LAST, BEST_STEP = "last", "best"
+_NAME = re.compile(r"step_(\d{6,})")
+
+
+def chosen_checkpoint(run: Path, step: str, report: Callable[[str], None] = print) -> Path:
+    """The intact checkpoint of a run directory that `step` names: `last`, `best` or a number.
+
+    Raises ConfigError if there is none of that kind, and CheckpointError if it is damaged.
+    """
+    if step == LAST:
+        return _newest(run, report)
+    if step == BEST_STEP:
+        return _best(run)
+    present = sorted(int(match[1]) for each in run.glob("checkpoints/*") if (match := _NAME.fullmatch(each.name)))
+    if not step.isdecimal() or int(step) not in present:
+        there = ", ".join(map(str, present)) or "none"
+        raise ConfigError(f"step={step}: {run} has checkpoints of steps {there}; `last` and `best` work as well")
+    return intact_checkpoint(run / "checkpoints" / f"step_{int(step):06d}")
+
+
+def intact_checkpoint(checkpoint: Path) -> Path:
+    """The absolute path of a checkpoint whose files are what its manifest says. Raises ConfigError for a directory that
+    is none, CheckpointError for a damaged one."""
+    of_a_run = (checkpoint.absolute().parents[1] / "config.yaml").is_file()
+    if not of_a_run and not (checkpoint / MODEL).is_dir():
+        raise ConfigError(f"{checkpoint} is neither a run directory nor one of its checkpoints/step_*")
+    try:
+        listing = manifest.read(checkpoint)
+    except manifest.BrokenManifestError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from None
+    if faults := manifest.complaints(checkpoint, listing, list(listing.files)):
+        raise CheckpointError(f"{checkpoint} is damaged: {'; '.join(faults)}")
+    return checkpoint.absolute()
+
+
+def step_of(checkpoint: Path) -> int:
+    """The number in the name of a checkpoint's directory; 0 for one that has been renamed."""
+    match = _NAME.fullmatch(checkpoint.name)
+    return int(match[1]) if match else 0
+
+
+def _newest(run: Path, report: Callable[[str], None]) -> Path:
+    retention = Retention(newest=1)  # nothing is written
+    checkpoints = Checkpoints(run / "checkpoints", ranks=Ranks.alone(), retention=retention, report=report)
+    newest = checkpoints.newest_valid()
+    if newest is None:
+        raise ConfigError(f"{run} has no checkpoints yet")
+    return newest.directory
+
+
+def _best(run: Path) -> Path:
+    try:
+        name = read_content(run / "checkpoints" / BEST).decode("utf-8", "replace").strip()
+    except (OSError, BrokenDocumentError):
+        raise ConfigError(
+            f"{run} has no best checkpoint: schedule.keep_best=true keeps the one that validates best"
+        ) from None
+    if _NAME.fullmatch(name) is None:
+        raise ConfigError(f"{run}/checkpoints/{BEST} has {brief(name)} in place of a name; give one of step_*")
+    return intact_checkpoint(run / "checkpoints" / name)

@@ -1,0 +1,186 @@
+"""An evaluation that is going on, and its files: `<root>/<name>/evaluation/<label>/` and, at its end, `<label>.json`.
+
+Whatever else lies in the run's directory is left alone, so that a run can be evaluated while it goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prorl_mega.config.schema import EvaluateConfig
+from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.errors import DataError, ExitCode
+from prorl_mega.run.console import Console, duration
+from prorl_mega.run.evaluations import write_evaluation
+from prorl_mega.run.lock import RunLock
+from prorl_mega.run.sample_store import (
+    HEADER,
+    PROBLEMS,
+    SAMPLES,
+    VERDICTS,
+    LineWriter,
+    SampleStore,
+    StoredProblem,
+    StoreHeader,
+    write_header,
+)
+from prorl_mega.run.signals import StopSignals
+from prorl_mega.run.storage import storage_errors
+from prorl_mega.types import Metrics
+
+
+class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
+    """The folder of an evaluation, held by one job. Methods are collective unless they say otherwise."""
+
+    def __init__(self, config: EvaluateConfig, ranks: Ranks, label: str) -> None:
+        """Open the folder, or create it. Raises ConfigError when another process holds it."""
+        self.directory = directory = Path(config.root) / config.name / "evaluation" / label
+        self.label = label
+        self._ranks = ranks
+        self._limit_minutes = config.schedule.time_limit_minutes
+        self._opened = time.monotonic()
+        self._lock = RunLock(directory / "LOCK")
+        taken_over = ""
+        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}"):
+            if ranks.is_first:
+                directory.mkdir(parents=True, exist_ok=True)
+                taken_over = self._lock.acquire(lambda text: print(text, flush=True))
+        self._console = Console(directory / "console.log" if ranks.is_first else None)
+        self._signals = StopSignals(announce=ranks.is_first)
+        self._signals.install()
+        if taken_over:
+            self.message(taken_over)
+
+    def __exit__(self, *exception: object) -> None:
+        self._signals.restore()
+        self._console.close()
+        if self._ranks.is_first:
+            self._lock.release()
+
+    def message(self, text: str) -> None:
+        """Print a line on the console and in console.log. On rank 0 only; not collective."""
+        self._console.line(text)
+
+    def phase(self, text: str) -> contextlib.AbstractContextManager[None]:
+        """A part of the set-up, announced and timed. Not collective."""
+        return self._console.phase(text)
+
+    def is_stopping(self) -> bool:
+        """Whether this rank has to stop: it has got a signal, or the time is over. Cheap, and not collective."""
+        return self._signals.received is not None or self._is_late()
+
+    def _is_late(self) -> bool:
+        return 0 < self._limit_minutes <= (time.monotonic() - self._opened) / 60
+
+    def begin(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> list[list[int]]:
+        """Prepare the store for these problems: the sample numbers that each of them lacks.
+
+        What is there already of the same policy, under the same settings, counts; a store of others is renamed, so that
+        nothing is lost.
+        """
+        with self._ranks.raise_on_all_ranks(f"reading {self.directory}"), storage_errors(f"writing {self.directory}"):
+            if self._ranks.is_first:
+                self._prepare(header, problems)
+        self._signals.install()  # libraries that were started since may have put theirs in place
+        with self._ranks.raise_on_all_ranks(f"reading {self.directory}"):
+            store = SampleStore(self.directory)
+            numbers = {problem.key: number for number, problem in enumerate(store.problems())}
+            done = np.zeros((len(numbers), header.samples), dtype=bool)
+            for problem, sample in store.done():
+                if problem < len(numbers) and sample < header.samples:
+                    done[problem, sample] = True
+            return [np.flatnonzero(~done[numbers[problem.key]]).tolist() for problem in problems]
+
+    def numbers(self) -> dict[str, int]:
+        """The number of every problem of the store, by key. Not collective."""
+        return {problem.key: number for number, problem in enumerate(SampleStore(self.directory).problems())}
+
+    @contextlib.contextmanager
+    def writers(self, name: int) -> Iterator[tuple[LineWriter, LineWriter]]:
+        """The files of samples and of verdicts of one writer, by its number. Not collective."""
+        with contextlib.ExitStack() as closing:
+            samples = LineWriter(self.directory / SAMPLES / f"{name}.jsonl")
+            closing.callback(samples.close)
+            verdicts = LineWriter(self.directory / VERDICTS / f"{name}.jsonl")
+            closing.callback(verdicts.close)
+            yield samples, verdicts
+
+    def progress(self, done: int, wanted: int, started: float) -> None:
+        """Show how far this rank is: answers in the store, and the time left at the pace since `started`."""
+        elapsed = time.monotonic() - started
+        left = f", left {duration(elapsed / done * (wanted - done))}" if done and elapsed > 1 else ""
+        self._console.status(f"{done:,} of {wanted:,} answers{left}")
+
+    def end_of_sampling(self) -> ExitCode:
+        """Whether all ranks have got to their end, and why not."""
+        self._console.status("")
+        received = self._signals.received.name if self._signals.received else ""
+        votes = self._ranks.gather([received, self._is_late()])
+        if signals := [name for name, _ in votes if name]:
+            self.message(f"stopping: {signals[0]} was received; answers so far are kept, the same command goes on")
+            return ExitCode.SAVED_AFTER_SIGNAL
+        if any(late for _, late in votes):
+            self.message(
+                f"stopping: schedule.time_limit_minutes={self._limit_minutes:g} has been reached; answers so far are "
+                "kept, the same command goes on"
+            )
+            return ExitCode.SAVED_AT_TIME_LIMIT
+        return ExitCode.FINISHED
+
+    def write(self, header: StoreHeader, metrics: Metrics, problems: list[dict[str, Any]]) -> None:
+        """Write `<label>.json`. Rank 0 only, not collective."""
+        with storage_errors(f"writing {self.directory.parent}"):
+            write_evaluation(
+                self.directory.parent,
+                label=self.label,
+                step=header.step,
+                settings=header.settings,
+                metrics=metrics,
+                problems=problems,
+            )
+
+    def _prepare(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> None:
+        known = self._known(header, problems)
+        writer = LineWriter(self.directory / PROBLEMS)
+        writer.write(problem for problem in problems if problem.key not in known)
+        writer.close()
+        write_header(self.directory, header)
+
+    def _known(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> set[str]:
+        """The keys of the problems that the store has, once what is there is of this policy and of these problems."""
+        try:
+            store = SampleStore(self.directory)
+        except DataError:
+            if not (self.directory / HEADER).exists():
+                return set()
+            self._set_aside("cannot be read")
+            return set()
+        there = {problem.key: problem for problem in store.problems()}
+        if store.header.identity != header.identity:
+            differs = store.header.policy != header.policy
+            self._set_aside("are of another policy" if differs else "were sampled with other settings")
+            return set()
+        if any(there.get(problem.key, problem) != problem for problem in problems):
+            self._set_aside("are answers to problems that have changed")
+            return set()
+        return set(there)
+
+    def _set_aside(self, why: str) -> None:
+        """Rename what an earlier evaluation has left under this label."""
+        parent = self.directory.parent
+        number = next(n for n in range(1, 1 << 30) if not (parent / f"{self.label}.{n}").exists())
+        aside = parent / f"{self.label}.{number}"
+        aside.mkdir()
+        for name in (HEADER, PROBLEMS, SAMPLES, *(path.name for path in self.directory.glob(f"{VERDICTS}*"))):
+            if (self.directory / name).exists():
+                os.replace(self.directory / name, aside / name)
+        if (parent / f"{self.label}.json").exists():
+            os.replace(parent / f"{self.label}.json", parent / f"{aside.name}.json")
+        self.message(f"the answers that were here {why}; they are in {aside} now")

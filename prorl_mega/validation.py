@@ -1,0 +1,89 @@
+"""Held-out problems on the way and at the end of training: how many does the policy solve, and how many could it solve
+with more attempts? `python -m prorl_mega.evaluate` asks the same of a policy on disk."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from prorl_mega.collect import Sampling
+from prorl_mega.config.schema import RunConfig
+from prorl_mega.config.stages import longest_response, stage_settings
+from prorl_mega.evaluation.conditions import conditions
+from prorl_mega.evaluation.summary import problem_records, summarise
+from prorl_mega.resumable import collect_in_parts
+from prorl_mega.run.evaluations import BASE
+from prorl_mega.run.run_directory import TrainingRun
+from prorl_mega.types import Group, Metrics
+
+if TYPE_CHECKING:
+    from prorl_mega.build import Parts
+
+
+class Evaluation(NamedTuple):
+    """The metrics of `evaluation/summary.py`, and the groups that they were computed from."""
+
+    metrics: Metrics
+    groups: list[Group]
+
+
+def evaluate(
+    parts: Parts, config: RunConfig, run: TrainingRun, problems_per_task: int, max_tokens: int | None = None
+) -> Evaluation:
+    """Sample and score the first `problems_per_task` held-out problems of every task with the engine's weights.
+
+    The problems and the seeds are the same at every call, so that two evaluations differ by the policy alone, and by
+    `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have the largest.
+    What an interrupted call has finished is not done again.
+    """
+    sampling = Sampling(
+        samples=config.evaluation.samples,
+        temperature=config.evaluation.temperature,
+        top_p=config.evaluation.top_p,
+        max_tokens=max_tokens,
+        stream="evaluation",
+    )
+    problems = parts.problems.held_out(problems_per_task)
+    groups = collect_in_parts(parts.collector, problems, sampling, policy=parts.sync.checksum, config=config, run=run)
+    return Evaluation(summarise(groups), groups)
+
+
+def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: TrainingRun) -> list[Group]:
+    """The large evaluation, written to the run directory under `label`; returns its groups.
+
+    An evaluation of this step under these settings that is there already is kept, and no groups are returned.
+    """
+    settings = conditions(config, problems_per_task=config.evaluation.final_problems_per_task, max_tokens=None)
+    what = f"the {label} policy"
+    known = run.evaluated(label, step=step, settings=settings)
+    if known is not None:
+        run.message(f"{what} was evaluated at step {step} before: {_scores(known)}")
+        return []
+    with run.phase(f"evaluating {what} on held-out problems"):
+        metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task)
+    run.evaluation(label, step=step, settings=settings, metrics=metrics, problems=problem_records(groups))
+    run.message(f"{what} at step {step}: {_scores(metrics)}")
+    return groups
+
+
+def evaluate_base(parts: Parts, config: RunConfig, run: TrainingRun) -> None:
+    """The large evaluation of the policy before training, and its validation as training has it: step 0 of the metrics.
+
+    Validation is a part of the large evaluation, with the same answers, unless it has more problems or another
+    response limit.
+    """
+    count, limit = config.evaluation.problems_per_task, parts.controller.settings().rollout.max_response_tokens
+    large = {group.problem.key: group for group in evaluate_as(BASE, 0, parts, config, run)}
+    keys = [problem.key for problem in parts.problems.held_out(count)]
+    if limit == longest_response(config, stage_settings(config)) and all(key in large for key in keys):
+        run.before_training(summarise([large[key] for key in keys]))
+        return
+    with run.phase("validating the base policy"):
+        run.before_training(evaluate(parts, config, run, count, limit).metrics)
+
+
+def _scores(metrics: Metrics) -> str:
+    """ "pass@1 0.310  pass@16 0.620", the smallest and the largest k."""
+    found = {int(name[16:]): value for name, value in metrics.items() if re.fullmatch(r"evaluation/pass@\d+", name)}
+    shown = dict.fromkeys((min(found), max(found))) if found else {}
+    return "  ".join(f"pass@{k} {found[k]:.3f}" for k in shown)
