@@ -70,7 +70,10 @@ def view(roots: list[Path], port: int | None, *, opens: bool) -> None:
     server = ViewServer(answers(Overview(roots), read_assets()), port)
     taken = f" (port {FIRST_PORT} is taken)" if port is None and server.port != FIRST_PORT else ""
     address = f"http://{ADDRESS}:{server.port}"
-    print(f"{', '.join(map(str, roots))}: {address}{taken}; for this user of this machine only, Ctrl-C ends it", flush=True)
+    print(
+        f"{', '.join(map(str, roots))}: {address}{taken}; for this user of this machine only, Ctrl-C ends it",
+        flush=True,
+    )
     if opens:
         webbrowser.open(address)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,12 +1,14 @@
 """Charts of a run that goes on: only the points that a page lacks are sent.
 
-A page says what it has by the text that came along with it: a hash of everything but the points, and their number. The
-last point it has is sent again, because it may have been the mean of a bucket that was not full.
+A page says what it has by the text that came along with it: a hash of everything but the points, and for every chart
+their number and where they lie. The last point it has is sent again: it may have been the mean of a bucket that was not
+full.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -24,15 +26,27 @@ def lacking(charts: list[Description], epoch: tuple[int, ...], have: str) -> dic
     """
     shapes = [_without_points(chart) for chart in charts]
     shape = hashlib.sha256(msgspec.json.encode([epoch, shapes])).hexdigest()[:16]
-    count = max((len(chart["x"]["values"]) for chart in charts), default=0)
-    known, _, number = have.partition(":")
-    held = int(number) if known == shape and number.isdecimal() and len(number) < 10 else 0
-    starts = [max(0, len(chart["x"]["values"]) - (count - held) - 1) if 0 < held <= count else 0 for chart in charts]
+    known, _, held = have.partition(":")
+    before = held.split(".") if known == shape else []
+    before = before if len(before) == len(charts) else [""] * len(charts)
+    starts = [_start(chart, each) for chart, each in zip(charts, before, strict=True)]
     return {
-        "have": f"{shape}:{count}",
+        "have": f"{shape}:{'.'.join(_held(chart, len(chart['x']['values'])) for chart in charts)}",
         "from": starts,
         "charts": [_with_points_from(chart, start) for chart, start in zip(charts, starts, strict=True)],
     }
+
+
+def _held(chart: Description, count: int) -> str:
+    """The number of points, and a hash of the x of all but the last: with other buckets all of them are others."""
+    return f"{count}-{hashlib.sha256(msgspec.json.encode(chart['x']['values'][: count - 1])).hexdigest()[:8]}"
+
+
+def _start(chart: Description, held: str) -> int:
+    """The first place whose point a page lacks."""
+    number = held.partition("-")[0]
+    count = int(number) if re.fullmatch("[0-9]{1,6}", number) else 0
+    return count - 1 if 0 < count <= len(chart["x"]["values"]) and _held(chart, count) == held else 0
 
 
 def _without_points(chart: Description) -> Description:

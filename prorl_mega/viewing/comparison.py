@@ -1,4 +1,4 @@
-"""Several runs in one picture: a line per run, averaged over the same intervals of steps, and what was set differently."""
+"""Several runs in one picture: a line each, averaged over the same intervals of steps, and what was set differently."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def _differences(settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for key in keys:
         values = [str(each[key]) if key in each else None for each in settings]
         if key not in _OWN and len(set(values)) > 1:
-            rows.append({"key": text(key), "values": [None if each is None else text(each, _LONGEST) for each in values]})
+            rows.append(
+                {"key": text(key), "values": [None if each is None else text(each, _LONGEST) for each in values]}
+            )
     return rows
 
 
@@ -63,15 +65,17 @@ def _charts(names: Sequence[str], histories: Sequence[History]) -> list[Descript
     last = max((int(history.steps[-1]) for history in histories if len(history.steps)), default=0)
     width = math.ceil(last / MOST_POINTS) or 1
     ends = np.arange(0, last + width, width)
-    found: dict[str, tuple[Chart, dict[int, np.ndarray]]] = {}
+    found: dict[str, tuple[Chart, bool, dict[int, np.ndarray]]] = {}
     for index, history in enumerate(histories):
         for chart in all_charts(history):
             lines = {"": np.sum(list(chart.lines.values()), axis=0)} if chart.stacked and chart.lines else chart.lines
             for label, values in lines.items():
                 title = f"{chart.title}: {label}" if len(lines) > 1 else chart.title
-                found.setdefault(title, (chart, {}))[1][index] = _averaged(chart.steps, values, ends)
+                place = found.setdefault(title, (chart, label in chart.exact, {}))
+                place[2][index] = _averaged(chart.steps, values, ends)
     return [
-        _chart(title, chart, lines, names, ends, width) for title, (chart, lines) in list(found.items())[:MOST_CHARTS]
+        _chart(title, chart, is_exact, lines, names, ends)
+        for title, (chart, is_exact, lines) in list(found.items())[:MOST_CHARTS]
     ]
 
 
@@ -85,15 +89,22 @@ def _averaged(steps: np.ndarray, values: np.ndarray, ends: np.ndarray) -> np.nda
 
 
 def _chart(
-    title: str, chart: Chart, lines: dict[int, np.ndarray], names: Sequence[str], ends: np.ndarray, width: int
+    title: str,
+    chart: Chart,
+    is_exact: bool,
+    lines: dict[int, np.ndarray],
+    names: Sequence[str],
+    ends: np.ndarray,
 ) -> Description:
-    nothing = np.full(len(ends), np.nan)
+    nothing, width = np.full(len(ends), np.nan), int(ends[1] - ends[0]) if len(ends) > 1 else 1
     low, high = (bound if math.isfinite(bound) else None for bound in chart.bounds)
     return LineChart(
         title=text(title),
         about=chart.about + (f"; means over {width} steps" if width > 1 else ""),
         x=ends,
-        series=[Series(label=name, values=lines.get(index, nothing)) for index, name in enumerate(names)],
+        series=[
+            Series(label=name, values=lines.get(index, nothing), exact=is_exact) for index, name in enumerate(names)
+        ],
         unit=chart.unit,
         logarithmic=chart.logarithmic,
         bounds=(low, high),

@@ -90,7 +90,9 @@ def _all_numbers(line: bytes) -> Row:
 
 
 def _some_numbers(names: tuple[str, ...]) -> Callable[[bytes], Row]:
-    fields: list[Any] = [(f"_{index}", _Number, msgspec.field(name=name, default=None)) for index, name in enumerate(names)]
+    fields: list[Any] = [
+        (f"_{index}", _Number, msgspec.field(name=name, default=None)) for index, name in enumerate(names)
+    ]
     decoder = msgspec.json.Decoder(msgspec.defstruct("_SomeNumbers", [("step", _Step), *fields]))
 
     def parse(line: bytes) -> Row:

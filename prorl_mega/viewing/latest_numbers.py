@@ -12,7 +12,16 @@ from prorl_mega.run.timers import TIMING_PREFIX
 from prorl_mega.viewing.series import Numbers
 
 REWARD, HELD_OUT = "reward/mean", "evaluation/pass@1"
-SHOWN = (REWARD, "pass/train", HELD_OUT, "policy/entropy", "policy/kl", "length/mean", "seconds/tokens_per_second", RESETS)
+SHOWN = (
+    REWARD,
+    "pass/train",
+    HELD_OUT,
+    "policy/entropy",
+    "policy/kl",
+    "length/mean",
+    "seconds/tokens_per_second",
+    RESETS,
+)
 _TIMES = {name: f"{TIMING_PREFIX}{name}" for name in ("step", EVALUATE, SAVE)}
 LISTED = (*SHOWN, *_TIMES.values())
 """The metrics that are read for the list."""

@@ -27,7 +27,7 @@ class Place:
     parts: tuple[str, ...] = ()
 
     def __truediv__(self, name: str) -> Place:
-        assert name not in ("", ".", "..") and "/" not in name, name
+        _check(name)
         return Place(self.root, (*self.parts, name))
 
     @property
@@ -51,7 +51,7 @@ class Place:
     @contextlib.contextmanager
     def file(self, name: str) -> Iterator[tuple[int, os.stat_result]]:
         """A descriptor of a file and what it is. Raises OSError for what cannot be opened or is no regular file."""
-        assert name not in ("", ".", "..") and "/" not in name, name
+        _check(name)
         with self.opened() as directory:
             descriptor = os.open(name, _FILE, dir_fd=directory)
         try:
@@ -87,3 +87,9 @@ class Place:
                 return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
         except OSError:
             return None
+
+
+def _check(name: str) -> None:
+    """A part of a path is a name and leads nowhere else."""
+    assert name not in ("", ".", ".."), name
+    assert "/" not in name, name

@@ -1,4 +1,4 @@
-"""Everything in a run's directory but its numbers: decisions, answers of steps, evaluations. Kept while it is looked at."""
+"""Everything in the directory of a run but its numbers: decisions, answers of steps, evaluations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Decisions:
         self._events: deque[dict[str, Any]] = deque(maxlen=MOST_EVENTS)
 
     def look(self) -> list[dict[str, Any]]:
-        """`{"step", "trigger", "action", "text"}` by rising step; "trigger" is "settings" for a setting that changed."""
+        """`{"step", "trigger", "action", "text"}` by rising step, changes of settings among them."""
         lines = self._file.read()
         if self._file.beginnings != self._beginnings:
             self._beginnings = self._file.beginnings
@@ -140,7 +140,10 @@ def _task(name: str, problems: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _answer(row: dict[str, Any]) -> dict[str, Any]:
-    words = {name: text(str(row.get(name, "")), _LONGEST_ANSWER) for name in ("task", "key", "system", "prompt", "completion")}
+    words = {
+        name: text(str(row.get(name, "")), _LONGEST_ANSWER)
+        for name in ("task", "key", "system", "prompt", "completion")
+    }
     reward, tokens = row.get("reward"), row.get("tokens")
     return words | {
         "reward": number(reward) if isinstance(reward, int | float) else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Series:
         values = self._values[: self._count]
         if self._rest:
             values = np.concatenate([values, self._mean_of_rest()])
-        known = np.isfinite(values).any(axis=0)
+        known: Any = np.isfinite(values).any(axis=0)
         return {name: values[:, place] for name, place in self.names.items() if known[place]}
 
     def _cut(self, step: int) -> None:

@@ -16,6 +16,7 @@ import gzip
 import hashlib
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -118,10 +119,13 @@ class _Handler(BaseHTTPRequestHandler):
         if refusal := self._refusal():
             self.send_error(*refusal)
             return
-        address = urlsplit(self.path)
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body is not read
         try:
+            address = urlsplit(self.path)
             found = self.server.answer(address.path, address.query)
         except Exception as error:  # of one request; the page goes on asking
+            print(f"error: {self.path[:200]!a}: {error!r}"[:1000], file=sys.stderr, flush=True)
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__} while reading the runs")
             return
         if found is None:
@@ -130,13 +134,17 @@ class _Handler(BaseHTTPRequestHandler):
         page = found if isinstance(found, Page) else Page(msgspec.json.encode(found), "application/json")
         self._send(HTTPStatus.OK, page)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
-    def _refuse_method(self) -> None:
-        self.close_connection = True  # its body is not read
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        if self.command in ("GET", "HEAD"):
+            return True
+        self.close_connection = True  # a body is not read
         self.send_error(HTTPStatus.METHOD_NOT_ALLOWED, "this page is for reading")
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_CONNECT = do_TRACE = _refuse_method
+        return False
 
     def _refusal(self) -> tuple[HTTPStatus, str] | None:
         """Why this request gets no answer."""
@@ -150,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{hosts[0]}":
             return HTTPStatus.FORBIDDEN, "pages of other sites get no answer"
-        is_opened = self.path == "/" and self.headers.get("Sec-Fetch-Mode") == "navigate"
+        is_opened = not self.path.startswith("/api/") and self.headers.get("Sec-Fetch-Mode") == "navigate"
         if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") and not is_opened:
             return HTTPStatus.FORBIDDEN, "pages of other sites get no answer"
         return None
@@ -184,11 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
         if code not in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
             self.close_connection = True
         if not hasattr(self, "headers"):  # the request could not be read
-            self.headers, self.command = self.MessageClass(), "GET"  # type: ignore[assignment]
+            self.headers, self.command = self.MessageClass(), "GET"
         self.request_version = "HTTP/1.1"
         self._send(HTTPStatus(code), Page(f"{message or HTTPStatus(code).phrase}\n".encode(), "text/plain"))
 
-    def log_message(self, format: str, *arguments: Any) -> None:
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 # the library's name
         """Nothing: the terminal belongs to the user."""
 
 

@@ -35,12 +35,7 @@ if (location.pathname === '/compare') (() => {
   const drawn = new Map();
   let labels = '', rowsShown = '', settingsShown = '';
   function showCharts(charts) {
-    const wanted = new Set(charts.map(each => each.title));
-    for (const [name, each] of drawn) if (!wanted.has(name)) { live.dropChart(name, each); drawn.delete(name) }
-    for (const chart of charts) {
-      const known = drawn.get(chart.title);
-      if (known) live.redraw(known, chart); else drawn.set(chart.title, live.addChart(grid, chart.title, chart));
-    }
+    live.showAll(grid, drawn, charts);
     live.showTools(tools);
   }
 

@@ -4,12 +4,35 @@
   const { make, live, charts, kinds } = prorl;
   const OF_X = ['values', 'first'], OF_SERIES = ['values', 'low', 'high', 'least', 'most'];
 
-  live.addChart = (grid, name, chart) => {
-    const holder = make('div', 'card', { 'data-chart': name });
-    grid.append(holder);
-    const drawn = new kinds[chart.kind](holder, chart);
-    charts.set(name, drawn);
-    return drawn;
+  /** Lines that may begin and end at different steps: their smooth lines do so as well. */
+  class Growing extends kinds.lines {
+    average(values, width) {
+      const smooth = super.average(values, width), isKnown = each => each !== null;
+      const first = values.findIndex(isKnown), last = values.findLastIndex(isKnown);
+      return smooth.map((each, i) => i < first || i > last ? null : each);
+    }
+  }
+
+  function addChart(chart) {
+    const holder = make('div', 'card', { 'data-chart': chart.title });
+    return { holder, draw: () => new Growing(holder, chart) };
+  }
+
+  /** Charts by title in `shown`, which is brought up to date, and in their order on the page. */
+  live.showAll = (grid, shown, wanted) => {
+    const titles = new Set(wanted.map(each => each.title));
+    for (const [name, drawn] of shown) if (!titles.has(name)) { live.dropChart(name, drawn); shown.delete(name) }
+    let place = grid.firstElementChild;
+    for (const chart of wanted) {
+      let drawn = shown.get(chart.title);
+      if (drawn) live.redraw(drawn, chart);
+      const { holder, draw } = drawn ?? addChart(chart);
+      if (holder === place) place = place.nextElementSibling; else grid.insertBefore(holder, place);
+      if (drawn) continue;
+      drawn = draw();
+      shown.set(chart.title, drawn);
+      charts.set(chart.title, drawn);
+    }
   };
 
   live.dropChart = (name, drawn) => {

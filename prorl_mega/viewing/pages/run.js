@@ -59,21 +59,12 @@ if (location.pathname.startsWith('/run/')) (() => {
   // Charts
 
   const charts = new Map();
+  let order = [];  // titles, as the server sends them
   function showCharts({ have, from, charts: sent }) {
     points = have;
-    const isNew = from.every(each => each === 0);
-    if (isNew) {
-      const wanted = new Set(sent.map(each => each.title));
-      for (const [name, each] of charts) if (!wanted.has(name)) { live.dropChart(name, each); charts.delete(name) }
-    }
-    sent.forEach((chart, index) => {
-      if (!isNew) {
-        const name = [...charts.keys()][index], known = charts.get(name).chart;
-        if (from[index] > 0) chart = live.joined(known, chart, from[index]);
-      }
-      const known = charts.get(chart.title);
-      if (known) live.redraw(known, chart); else charts.set(chart.title, live.addChart(grid, chart.title, chart));
-    });
+    const whole = sent.map((chart, i) => from[i] > 0 ? live.joined(charts.get(order[i]).chart, chart, from[i]) : chart);
+    order = whole.map(chart => chart.title);
+    live.showAll(grid, charts, whole);
     none.hidden = charts.size > 0;
     live.showTools(tools);
   }
@@ -162,6 +153,7 @@ if (location.pathname.startsWith('/run/')) (() => {
   });
 
   async function showAnswers(known) {
+    answersOf.clear();  // a run that has gone on from an earlier step writes other ones
     section.answers.show(known.count);
     if (!known.count) return;
     const answer = await fetch(`/api/answers/${key}?step=${known.last}`);
