@@ -13,7 +13,7 @@ from prorl_mega.run.jsonl import LATEST_STEP, has_step
 from prorl_mega.run.metrics import METRICS, is_number
 from prorl_mega.viewing.growing_file import GrowingFile
 from prorl_mega.viewing.places import Place
-from prorl_mega.viewing.series import Numbers, Series
+from prorl_mega.viewing.series import Numbers, GrowingSeries
 
 _Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | None
 _Step = Annotated[int, msgspec.Meta(ge=0, le=LATEST_STEP)]
@@ -23,7 +23,7 @@ Take = Callable[[int | None, Numbers], None]
 
 
 class FollowedNumbers:
-    """A run's `Series`, and where its file was read to.
+    """A run's `GrowingSeries`, and where its file was read to.
 
     `names` are the metrics that are wanted, None for all: few are read several times faster and take no memory. `take`
     is called with every row, and with a step of None when rows before are void.
@@ -36,7 +36,7 @@ class FollowedNumbers:
         self._parse = _all_numbers if names is None else _some_numbers(names)
         self._take = take
         self._beginnings = 0
-        self.series = Series(most_rows)
+        self.series = GrowingSeries(most_rows)
 
     @property
     def epoch(self) -> tuple[int, int]:

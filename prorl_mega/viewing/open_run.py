@@ -12,11 +12,11 @@ from prorl_mega.reporting.history import History
 from prorl_mega.viewing.chart_points import Description, lacking
 from prorl_mega.viewing.followed_numbers import FollowedNumbers
 from prorl_mega.viewing.places import Place
-from prorl_mega.viewing.records import Answers, Decisions, Evaluations
+from prorl_mega.viewing.records import StepAnswers, Decisions, Evaluations
 from prorl_mega.viewing.run_charts import run_charts
 from prorl_mega.viewing.run_settings import RunSettings
 
-MOST_ROWS = 8192  # that are kept; longer runs are averaged, see `Series`
+MOST_ROWS = 8192  # that are kept; longer runs are averaged, see `GrowingSeries`
 
 
 class OpenRun:
@@ -24,7 +24,7 @@ class OpenRun:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.answers = Answers(place)
+        self.answers = StepAnswers(place)
         self._decisions, self._evaluations = Decisions(place), Evaluations(place)
         self._numbers = FollowedNumbers(place, most_rows=MOST_ROWS)
         self._charts: tuple[Any, list[Description]] = (None, [])

@@ -49,7 +49,7 @@ class Decisions:
         return list(self._events)
 
 
-class Answers:
+class StepAnswers:
     """The answers that a run has kept, by step."""
 
     def __init__(self, place: Place) -> None:

@@ -12,7 +12,7 @@ MOST_NAMES = 400  # of a run with a task mixture of a hundred entries
 LONGEST_NAME = 200  # characters
 
 
-class Series:
+class GrowingSeries:
     """Rows by rising step. A row stands for `stride` steps, 1 until there are more than `most_rows`: their mean.
 
     `start` has the numbers of step 0, which is no row.
