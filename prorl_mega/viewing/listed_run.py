@@ -41,8 +41,8 @@ class ListedRun:
         self._looked = self._state.look()
         about = self.place.signature(METRICS)
         self._written = None if about is None else about[3] / 1e9
-        self._numbers.advance()
         if self.is_complete:
+            self._numbers.advance()
             self._tail = None
         elif self._tail is None:
             self._tail = LatestNumbers()
@@ -52,6 +52,8 @@ class ListedRun:
     def advance(self) -> None:
         """Read on."""
         self._numbers.advance()
+        if self.is_complete:
+            self._tail = None
 
     def _take(self, step: int | None, numbers: Any) -> None:
         if step is None:

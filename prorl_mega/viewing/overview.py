@@ -93,6 +93,9 @@ class Overview:
         began = time.monotonic()
         if began >= self._find_at:
             found = [ListedRun(place) for place in find_runs(self._roots)]
+            for run in found:
+                if run.key not in self._runs:
+                    run.look()
             self._runs = {run.key: self._runs.get(run.key, run) for run in found}
             for key in self._open.keys() - self._runs.keys():
                 del self._open[key]
