@@ -141,27 +141,27 @@ def exact(values: np.ndarray, is_whole: bool) -> list[float] | list[int]:
     return [int(each) for each in values] if is_whole else [float(each) for each in values]
 
 
+def bucket_means(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Means of the buckets that begin at `starts`, over the numbers there are; NaN for a bucket without any."""
+    known = np.isfinite(values)
+    count = np.add.reduceat(known.astype(float), starts)
+    total = np.add.reduceat(np.where(known, values, 0.0), starts)
+    return np.divide(total, count, out=np.full(len(starts), np.nan), where=count > 0)
+
+
 def _series(series: Series, starts: np.ndarray | None) -> dict[str, Any]:
     values = np.asarray(series.values, dtype=np.float64)
     plain: dict[str, Any] = {"label": series.label, "exact": series.exact, "hidden": series.hidden}
-    plain["values"] = _numbers(values if starts is None else _means(values, starts))
+    plain["values"] = _numbers(values if starts is None else bucket_means(values, starts))
     if series.low is not None and series.high is not None:
         for name, end in (("low", series.low), ("high", series.high)):
             ends = np.asarray(end, dtype=np.float64)
-            plain[name] = _numbers(ends if starts is None else _means(ends, starts))
+            plain[name] = _numbers(ends if starts is None else bucket_means(ends, starts))
     elif starts is not None:
         known = np.isfinite(values)
         plain["least"] = _numbers(np.minimum.reduceat(np.where(known, values, np.inf), starts))
         plain["most"] = _numbers(np.maximum.reduceat(np.where(known, values, -np.inf), starts))
     return plain
-
-
-def _means(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Means of buckets over the numbers there are, NaN for a bucket without any."""
-    known = np.isfinite(values)
-    count = np.add.reduceat(known.astype(float), starts)
-    total = np.add.reduceat(np.where(known, values, 0.0), starts)
-    return np.divide(total, count, out=np.full(len(starts), np.nan), where=count > 0)
 
 
 def _dot(dot: Dot) -> dict[str, Any]:

@@ -75,6 +75,16 @@ prorl.ChartFrame = class {
 
   legendOf(labels, toggle) {
     const { make } = prorl;
+    if (labels.length > 8) {
+      const all = make('button', 'soft', { type: 'button' }, 'all / none');
+      all.addEventListener('click', () => {
+        const isAll = this.hidden.size === 0;
+        this.hidden = new Set(isAll ? labels : []);
+        for (const each of this.legend.querySelectorAll('[aria-pressed]')) each.setAttribute('aria-pressed', String(!isAll));
+        toggle();
+      });
+      this.legend.append(make('li', '', {}, all));
+    }
     this.readings = labels.map((label, index) => {
       const reading = make('b'), swatch = make('span', `swatch c${index % 8}`);
       const button = make('button', '', { type: 'button', 'aria-pressed': String(!this.hidden.has(label)) },
@@ -122,12 +132,15 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
     this.x = chart.x.values;
     this.group.charts.add(this);
     this.legendOf(chart.series.map(each => each.label), () => this.refresh());
-    if (chart.marks?.some(each => each.kind === 'reset') && chart.names_marks)
+    if (chart.names_marks && this.marks.some(each => each.kind === 'reset'))
       this.legend.append(prorl.make('li', 'soft', {}, '┆ reference reset'));
     this.read(null);
     this.watch(() => this.build());
     this.keys();
   }
+
+  /** Its own marks, and those of all charts of its group. */
+  get marks() { return [...(this.chart.marks ?? []), ...(prorl.data.marks?.[this.group.key] ?? [])] }
 
   // Numbers
 
@@ -252,7 +265,7 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
   drawMarks(u) {
     const { ctx, bbox } = u, scale = devicePixelRatio;
     ctx.save();
-    for (const mark of this.chart.marks ?? []) {
+    for (const mark of this.marks) {
       const x = u.valToPos(mark.x, 'x', true);
       if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
       ctx.beginPath();
@@ -319,7 +332,7 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
   /** Marks at a point, or within five pixels of it. */
   marksAt(index) {
     const low = this.chart.x.first?.[index] ?? this.x[index], high = this.x[index], u = this.plot;
-    return (this.chart.marks ?? []).filter(mark => (mark.x >= low && mark.x <= high)
+    return this.marks.filter(mark => (mark.x >= low && mark.x <= high)
       || (u && Math.abs(u.valToPos(mark.x, 'x') - u.valToPos(high, 'x')) <= 5));
   }
 
