@@ -67,7 +67,13 @@ def view(roots: list[Path], port: int | None, *, opens: bool) -> None:
     for root in roots:
         if not root.is_dir():
             raise ConfigError(f"{root} is not a directory; name the directory of a run, or one that has runs below it")
-    server = ViewServer(answers(Overview(roots), read_assets()), port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), ViewServer(answers(Overview(roots), read_assets()), port) as server:
+        _announce(roots, server, port, opens=opens)
+        server.serve_forever()
+
+
+def _announce(roots: list[Path], server: ViewServer, port: int | None, *, opens: bool) -> None:
     taken = f" (port {FIRST_PORT} is taken)" if port is None and server.port != FIRST_PORT else ""
     address = f"http://{ADDRESS}:{server.port}"
     print(
@@ -76,9 +82,6 @@ def view(roots: list[Path], port: int | None, *, opens: bool) -> None:
     )
     if opens:
         webbrowser.open(address)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with server, contextlib.suppress(KeyboardInterrupt):
-        server.serve_forever()
 
 
 def main(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from prorl_mega.run.jsonl import LATEST_STEP, has_step
 from prorl_mega.run.metrics import METRICS, is_number
 from prorl_mega.viewing.growing_file import GrowingFile
 from prorl_mega.viewing.places import Place
-from prorl_mega.viewing.series import Numbers, GrowingSeries
+from prorl_mega.viewing.series import GrowingSeries, Numbers
 
 _Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | None
 _Step = Annotated[int, msgspec.Meta(ge=0, le=LATEST_STEP)]

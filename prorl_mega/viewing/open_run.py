@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 
 from prorl_mega.reporting.history import History
+from prorl_mega.reporting.timeline import timeline
 from prorl_mega.viewing.chart_points import Description, lacking
 from prorl_mega.viewing.followed_numbers import FollowedNumbers
 from prorl_mega.viewing.places import Place
-from prorl_mega.viewing.records import StepAnswers, Decisions, Evaluations
+from prorl_mega.viewing.records import Decisions, Evaluations, StepAnswers
 from prorl_mega.viewing.run_charts import run_charts
 from prorl_mega.viewing.run_settings import RunSettings
+from prorl_mega.viewing.values import text
 
 MOST_ROWS = 8192  # that are kept; longer runs are averaged, see `GrowingSeries`
 
@@ -48,13 +50,16 @@ class OpenRun:
         series = self._numbers.series
         return History(
             name=self.place.path.name,
+            directory=self.place.path,
             settings=settings,
             steps=series.steps(),
             columns=series.columns(),
             start=series.start,
             evaluations={},
-            changes=[],
+            changes=self._decisions.changes,
+            decisions=self._decisions.events,
             samples={},
+            starts=[],
         )
 
     def parts(self, listed: dict[str, Any], settings: RunSettings, *, have: str, points: str) -> dict[str, Any]:
@@ -62,10 +67,14 @@ class OpenRun:
 
         `{"parts": {name: {"hash", "content"}}, "charts": see chart_points.lacking, "complete"}`
         """
-        decisions = self._decisions.look()
+        self._decisions.look()
+        history, charts = self._described(settings)
         contents: dict[str, Any] = {
             "run": listed,
-            "decisions": decisions,
+            "decisions": [
+                {"step": each.step, "action": text(each.word), "kind": each.kind, "text": text(each.text)}
+                for each in timeline(history)
+            ],
             "evaluations": self._evaluations.look(),
             "answers": self.answers.look(),
             "settings": _hash([settings.fault, settings.values]),
@@ -78,17 +87,17 @@ class OpenRun:
                 for name, content in contents.items()
                 if hashes[name] not in held
             },
-            "charts": lacking(self._described(settings, decisions), self._numbers.epoch, points),
+            "charts": lacking(charts, self._numbers.epoch, points),
             "complete": self.is_complete,
         }
 
-    def _described(self, settings: RunSettings, decisions: list[dict[str, Any]]) -> list[Description]:
-        """The charts, made again only when there is something new."""
-        series = self._numbers.series
-        state = (self._numbers.epoch, len(series), series.last_step, series.stride, _hash(decisions))
+    def _described(self, settings: RunSettings) -> tuple[History, list[Description]]:
+        """The history and its charts, made again only when there is something new."""
+        series, history = self._numbers.series, self.history(settings.values)
+        state = (self._numbers.epoch, len(series), series.last_step, series.stride)
         if state != self._charts[0]:
-            self._charts = (state, run_charts(self.history(settings.values), decisions))
-        return self._charts[1]
+            self._charts = (state, run_charts(history))
+        return history, self._charts[1]
 
 
 def _hash(content: Any) -> str:

@@ -42,10 +42,7 @@ class Overview:
         """The list. "complete": whether all small curves are whole."""
         with self._lock:
             self._look()
-            until = time.monotonic() + SLICE_S
-            for run in self._runs.values():
-                while not run.is_complete and time.monotonic() < until:
-                    run.advance()
+            _read_on(self._runs.values())
             return {
                 "roots": [printable(str(root.path)) for root in self._roots],
                 "runs": [run.to_json() for run in self._runs.values()],
@@ -62,6 +59,7 @@ class Overview:
                 return None
             run.advance(time.monotonic() + OPEN_SLICE_S)
             listed = self._runs[key]
+            _read_on([listed])
             return run.parts(listed.to_json(), listed.settings, have=have, points=points)
 
     def answers(self, key: str, step: int) -> dict[str, Any] | None:
@@ -86,6 +84,7 @@ class Overview:
             until = time.monotonic() + OPEN_SLICE_S
             for run in runs:
                 run.advance(until)
+            _read_on(self._runs[key] for key in known)
             return compared([self._runs[key] for key in known], runs)
 
     def _look(self) -> None:
@@ -116,3 +115,11 @@ class Overview:
         while len(self._open) > MOST_COMPARED and sum(each.bytes for each in self._open.values()) > KEPT_BYTES:
             self._open.popitem(last=False)
         return run
+
+
+def _read_on(runs: Iterable[ListedRun]) -> None:
+    """Read what the list shows of runs, for a moment."""
+    until = time.monotonic() + SLICE_S
+    for run in runs:
+        while not run.is_complete and time.monotonic() < until:
+            run.advance()

@@ -10,9 +10,11 @@ from typing import Any
 
 from prorl_mega.documents import BrokenDocumentError, parse_json
 from prorl_mega.run.decisions import NAME as DECISIONS
+from prorl_mega.run.decisions import SettingChange
 from prorl_mega.run.evaluations import parse_evaluation
 from prorl_mega.run.jsonl import has_step
 from prorl_mega.run.samples import LONGEST
+from prorl_mega.types import Event
 from prorl_mega.viewing.growing_file import GrowingFile
 from prorl_mega.viewing.places import Place
 from prorl_mega.viewing.values import number, text
@@ -28,25 +30,28 @@ _STEP = re.compile(r"step_([0-9]{1,10})\.jsonl")
 
 
 class Decisions:
-    """The newest lines of decisions.jsonl."""
+    """The newest lines of decisions.jsonl: what the controller decided, and which settings were changed."""
 
     def __init__(self, place: Place) -> None:
         self._file = GrowingFile(place, DECISIONS)
         self._beginnings = 0
-        self._events: deque[dict[str, Any]] = deque(maxlen=MOST_EVENTS)
+        self._rows: deque[tuple[int, Event] | SettingChange] = deque(maxlen=MOST_EVENTS)
 
-    def look(self) -> list[dict[str, Any]]:
-        """`{"step", "trigger", "action", "text"}` by rising step, changes of settings among them."""
+    def look(self) -> None:
+        """Read what is new."""
         lines = self._file.read()
         if self._file.beginnings != self._beginnings:
             self._beginnings = self._file.beginnings
-            self._events.clear()
-        for line in lines:
-            row = _object(line)
-            if row is not None and has_step(row):
-                words = {name: text(str(row.get(name, ""))) for name in ("trigger", "action", "text")}
-                self._events.append({"step": row["step"], **words})
-        return list(self._events)
+            self._rows.clear()
+        self._rows.extend(found for line in lines if (found := _decision(line)) is not None)
+
+    @property
+    def events(self) -> list[tuple[int, Event]]:
+        return [each for each in self._rows if not isinstance(each, SettingChange)]
+
+    @property
+    def changes(self) -> list[SettingChange]:
+        return [each for each in self._rows if isinstance(each, SettingChange)]
 
 
 class StepAnswers:
@@ -124,6 +129,17 @@ class Evaluations:
         every = {"all tasks": content["problems"]} if len(tasks) != 1 else {}
         rows = [_task(name, problems) for name, problems in [*sorted(tasks.items())[:200], *every.items()]]
         return {"label": text(content["label"]), "step": content["step"], "rows": rows}
+
+
+def _decision(line: bytes) -> tuple[int, Event] | SettingChange | None:
+    row = _object(line)
+    if row is None or not has_step(row) or not isinstance(row.get("action"), str):
+        return None
+    words = {name: text(str(row.get(name, ""))) for name in ("trigger", "action", "text", "key")}
+    if (words["trigger"], words["action"]) == ("settings", "change"):
+        before, after = (None if row.get(name) is None else text(str(row[name])) for name in ("before", "after"))
+        return SettingChange(step=row["step"], key=words["key"], before=before, after=after)
+    return row["step"], Event(trigger=words["trigger"], action=words["action"], text=words["text"])
 
 
 def _task(name: str, problems: list[dict[str, Any]]) -> dict[str, Any]:

@@ -124,6 +124,7 @@ def test_only_what_is_new_is_sent(tmp_path: Path, steps: int) -> None:
         assert whole is not None
         assert joined(first["charts"], after["charts"]) == whole["charts"]["charts"]
         assert after["parts"].keys() == {"run"}
+        assert after["parts"]["run"]["content"]["step"] == step
         assert max(len(chart["x"]["values"]) for chart in after["charts"]["charts"]) <= 8
         first["charts"] = after["charts"] | {"charts": whole["charts"]["charts"]}
 
@@ -194,7 +195,11 @@ def test_records(tmp_path: Path) -> None:
         key = key_of(run)
         parts = known(server, f"/api/run/{key}")["parts"]
         assert parts["answers"]["content"] == {"first": 20, "last": 60, "count": 2}
-        assert parts["decisions"]["content"] == [{"step": 20, "trigger": "", "action": "reset", "text": "why"}]
+        assert parts["decisions"]["content"] == [
+            {"step": 20, "action": "reset", "kind": "reset", "text": "why"},
+            {"step": 40, "action": "reset", "kind": "reset", "text": "reference reset"},  # of the metrics alone
+            {"step": 60, "action": "reset", "kind": "reset", "text": "reference reset"},
+        ]
         assert [(each["label"], each["step"]) for each in parts["evaluations"]["content"]] == [
             ("base", 0),
             ("final", 60),

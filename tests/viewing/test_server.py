@@ -214,12 +214,13 @@ def test_a_port_that_is_taken() -> None:
 def test_another_user_of_this_machine(server: ViewServer, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.getuid() == 0:
         code = (
-            "import os, http.client as h; os.setuid(54321); "
-            f"c = h.HTTPConnection('127.0.0.1', {server.port}); c.request('GET', '/api/runs'); r = c.getresponse(); "
-            "print(r.status, r.read().decode())"
+            f"import os, socket, encodings.idna; os.setuid(54321); c = socket.create_connection(('{ADDRESS}', {server.port})); "
+            "c.sendall(b'GET /api/runs HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n'); "
+            "print(c.makefile().read())"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-        assert done.stdout.startswith("403 this page belongs to another user")
+        assert done.stdout.startswith("HTTP/1.1 403 ")
+        assert "this page belongs to another user" in done.stdout
         monkeypatch.setattr(peers.os, "getuid", lambda: 54321)
         assert asked(server, "/api/runs")[0] == 200, "root may read everything anyway"
     else:

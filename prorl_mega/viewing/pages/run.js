@@ -71,13 +71,13 @@ if (location.pathname.startsWith('/run/')) (() => {
 
   // Decisions, evaluations, settings
 
-  const isLine = each => ['reset', 'next_stage', 'stop'].includes(each.action);
-  let all = false;
   function showDecisions(decisions) {
+    prorl.data.marks = { step: decisions.map(({ step, text, kind }) => ({ x: step, text, kind, opens: `step-${step}` })) };
+    for (const drawn of charts.values()) drawn.plot?.redraw(false);
     section.decisions.show(decisions.length);
-    const list = make('div', 'list'), shownOnes = decisions.filter(each => all || each.action !== 'wait').reverse();
-    for (const each of shownOnes) {
-      list.append(make('button', isLine(each) ? 'main' : '', { type: 'button', 'data-jump': `step:${each.step}` }, make('span', 'when', {}, `step ${each.step}`),
+    const list = make('div', 'list');
+    for (const each of [...decisions].reverse()) {
+      list.append(make('button', each.kind === 'minor' ? '' : 'main', { type: 'button', 'data-jump': `step:${each.step}` }, make('span', 'when', {}, `step ${each.step}`),
         make('span', '', {}, each.text || each.action), make('span', `badge push ${each.action === 'stop' ? 'bad' : ''}`, {}, each.action)));
     }
     section.decisions.box.replaceChildren(make('div', 'card', {}, list));
