@@ -12,7 +12,7 @@ _OF_VIEW = ("index.html", "view.css", "follow.js", "growing.js", "list.js", "run
 
 
 def read_assets() -> dict[str, Page]:
-    """By name."""
+    """All of them, by name."""
     places = {"prorl_mega.reporting": ("assets", _OF_KIT), "prorl_mega.viewing": ("pages", _OF_VIEW)}
     return {
         name: Page((files(package) / folder / name).read_bytes(), _KINDS[name.rpartition(".")[2]])

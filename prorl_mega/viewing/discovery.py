@@ -13,7 +13,7 @@ MOST_RUNS = 2000
 MOST_ENTRIES = 100_000  # files and folders that are looked at: a home directory given by mistake must not take minutes
 DEEPEST = 8  # folders below a root; a sweep has two or three
 _PARTS = {"LOCK", "checkpoints", "samples", "evaluation", "console.log"}
-"""What a run has beside its settings from its first moment on. Settings alone may be anybody's."""
+"""Parts that a run has beside its settings from its first moment on. Settings alone may be anybody's."""
 
 
 def find_runs(roots: list[Place]) -> list[Place]:

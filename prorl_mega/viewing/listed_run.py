@@ -62,7 +62,7 @@ class ListedRun:
             self._latest.take(step, numbers)
 
     def to_json(self) -> dict[str, Any]:
-        """What the page shows; every text is made printable, and no number is infinite or NaN."""
+        """The line that the page shows; every text is made printable, and no number is infinite or NaN."""
         latest, settings = self._tail or self._latest, self.settings.values
         state, why = self._looked
         left = latest.seconds_left(settings) if state == "running" else None

@@ -30,6 +30,6 @@ def may_read(peer: Address, here: Address) -> bool:
 
 
 def _spelled(address: Address) -> str:
-    """As the kernel prints it: the address as a number of this machine's byte order."""
+    """An address as the kernel prints it: the address as a number of this machine's byte order."""
     (packed,) = struct.unpack("<I" if sys.byteorder == "little" else ">I", socket.inet_aton(address[0]))
     return f"{packed:08X}:{address[1]:04X}"

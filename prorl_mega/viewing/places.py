@@ -32,7 +32,7 @@ class Place:
 
     @property
     def path(self) -> Path:
-        """For people; files are opened by the methods."""
+        """The path for people; files are opened by the methods."""
         return self.root.joinpath(*self.parts)
 
     @contextlib.contextmanager
@@ -81,7 +81,7 @@ class Place:
         return names
 
     def signature(self, name: str) -> tuple[int, ...] | None:
-        """What changes when the file does: inode, size and time of change; None if there is no such file."""
+        """Numbers that change when the file does: inode, size and time of change; None if there is no such file."""
         try:
             with self.file(name) as (_, about):
                 return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns

@@ -26,7 +26,7 @@ class RunSettings:
         self.fault = ""
 
     def shown(self) -> dict[str, str]:
-        """For people."""
+        """The values as people read them."""
         return {text(key): text(str(value), _LONGEST) for key, value in list(self.values.items())[:_MOST]}
 
     def look(self) -> None:

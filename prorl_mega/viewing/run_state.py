@@ -54,7 +54,7 @@ class RunState:
         return _left(self._last_words())
 
     def _ended(self, holder: Holder, beat: tuple[int, int]) -> str:
-        """What says that the holder is gone; empty if it is alive."""
+        """The words that say that the holder is gone; empty if it is alive."""
         now = time.monotonic()
         if beat != self._beat:  # between machines only changes count; of the first sign the clocks have to tell
             age = max(0.0, time.time() - beat[1] / 1e9) if self._beat == (0, 0) else 0.0

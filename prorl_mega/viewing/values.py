@@ -16,7 +16,7 @@ def text(value: str, longest: int = LONGEST) -> str:
 
 
 def number(value: float | None) -> float | None:
-    """With the digits that a reader sees; None for NaN and infinity."""
+    """The number with the digits that a reader sees; None for NaN and infinity."""
     try:
         return None if value is None or not math.isfinite(value) else float(f"{value:.{_DIGITS}g}")
     except OverflowError:  # a whole number beyond all floats

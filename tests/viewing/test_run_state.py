@@ -17,6 +17,7 @@ from prorl_mega.viewing import run_state
 from prorl_mega.viewing.places import Place
 from prorl_mega.viewing.run_state import RunState, State
 
+SAVED = "saved after step 9 of 40 (3 s); start it again to go on"
 ELSEWHERE = dataclasses.replace(Holder.this_process(), host="node7", machine="another boot", job="")
 HOLD = (
     "import sys, time, pathlib; from prorl_mega.run.lock import RunLock; RunLock(pathlib.Path(sys.argv[1])).acquire(); "
@@ -84,16 +85,13 @@ def test_a_held_run_is_running_also_when_it_was_finished_before(tmp_path: Path) 
     ("lines", "expected"),
     [
         ([], (State.idle, "")),
-        (
-            ["step 9/40  reward 0.1", "stopping: SIGTERM was received", "saved after step 9 of 40 (3 s); start it again to go on", "report: x"],
-            (State.stopped, "SIGTERM was received"),
-        ),
-        (["stopping: kl=0.9 is beyond 0.5", "saved after step 3 of 40 (3 s); start it again to go on"], (State.stopped, "kl=0.9 is beyond 0.5")),
-        (["stopping: SIGTERM was received", "saved …; start it again to go on", "resuming after step 9 … 2 s"], (State.crashed, "last line: resuming after step 9 … 2 s")),
+        (["step 9/40", "stopping: SIGTERM was received", SAVED, "report: x"], (State.stopped, "SIGTERM was received")),
+        (["stopping: kl=0.9 is beyond 0.5", SAVED], (State.stopped, "kl=0.9 is beyond 0.5")),
+        (["stopping: SIGTERM was received", SAVED, "resuming … 2 s"], (State.crashed, "last line: resuming … 2 s")),
         (["step 9/40  reward 0.1"], (State.crashed, "last line: step 9/40  reward 0.1")),
     ],
     ids=["a copy", "a signal", "the controller", "a start that failed", "an error"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("lock", [None, b"", b'{"host": "half'])
 def test_nobody_holds_it(tmp_path: Path, lines: list[str], expected: tuple[State, str], lock: bytes | None) -> None:
     if lock is not None:

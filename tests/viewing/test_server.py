@@ -157,11 +157,17 @@ def test_a_root_may_lie_behind_a_link(tmp_path: Path) -> None:
         assert len(known(server, "/api/runs")["runs"]) == 1
 
 
-@pytest.mark.parametrize(
-    "request_", [b"GET\r\n\r\n", b"\0\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 70_000, b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
-                 b"GET / HTTP/1.1\r\n" + b"".join(b"A%d: b\r\n" % each for each in range(300)) + b"\r\n"],
-    ids=["short", "bytes", "version", "long", "address", "headers"],
-)  # fmt: skip
+BROKEN = {
+    "short": b"GET\r\n\r\n",
+    "bytes": b"\0\xff\r\n\r\n",
+    "version": b"GET / HTTP/9.9\r\n\r\n",
+    "long": b"GET /" + b"x" * 70_000,
+    "address": b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "headers": b"GET / HTTP/1.1\r\n" + b"".join(b"A%d: b\r\n" % each for each in range(300)) + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", BROKEN.values(), ids=BROKEN.keys())
 def test_broken_requests_end_a_connection_and_nothing_else(server: ViewServer, request_: bytes) -> None:
     with socket.create_connection((ADDRESS, server.port), timeout=10) as connection:
         connection.sendall(request_)
@@ -214,7 +220,8 @@ def test_a_port_that_is_taken() -> None:
 def test_another_user_of_this_machine(server: ViewServer, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.getuid() == 0:
         code = (
-            f"import os, socket, encodings.idna; os.setuid(54321); c = socket.create_connection(('{ADDRESS}', {server.port})); "
+            "import os, socket, encodings.idna; os.setuid(54321); "
+            f"c = socket.create_connection(('{ADDRESS}', {server.port})); "
             "c.sendall(b'GET /api/runs HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n'); "
             "print(c.makefile().read())"
         )
