@@ -22,16 +22,25 @@ _OWN = {"name", "root"}  # settings that differ between any two runs
 _LONGEST = 200  # characters of a value
 
 
-def compared(listed: Sequence[ListedRun], runs: Sequence[OpenRun]) -> dict[str, Any]:
-    """`{"runs", "charts", "settings": [{"key", "values"}], "complete"}`; values and lines in the order of the runs."""
-    names = _names(listed)
-    histories = [run.history(each.settings.values) for run, each in zip(runs, listed, strict=True)]
-    return {
-        "runs": [each.to_json() | {"label": name} for each, name in zip(listed, names, strict=True)],
-        "charts": _charts(names, histories),
-        "settings": _differences([each.settings.values for each in listed]),
-        "complete": all(run.is_complete for run in runs),
-    }
+class RunComparison:
+    """Makes comparisons, and the charts of the last one again only when one of its runs has gone on."""
+
+    def __init__(self) -> None:
+        self._charts: tuple[Any, list[Description]] = (None, [])
+
+    def of(self, listed: Sequence[ListedRun], runs: Sequence[OpenRun]) -> dict[str, Any]:
+        """`{"runs", "charts", "settings": [{"key", "values"}], "complete"}`; values and lines in the order of runs."""
+        names = _names(listed)
+        state = [(name, each.key, run.state) for name, each, run in zip(names, listed, runs, strict=True)]
+        if state != self._charts[0]:
+            histories = [run.history(each.settings.values) for run, each in zip(runs, listed, strict=True)]
+            self._charts = (state, _charts(names, histories))
+        return {
+            "runs": [each.to_json() | {"label": name} for each, name in zip(listed, names, strict=True)],
+            "charts": self._charts[1],
+            "settings": _differences([each.settings.values for each in listed]),
+            "complete": all(run.is_complete for run in runs),
+        }
 
 
 def _names(listed: Sequence[ListedRun]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from prorl_mega.run.changes import CONFIG
 from prorl_mega.run.metrics import METRICS
+from prorl_mega.run.settings import CONFIG
 from prorl_mega.viewing.places import Place
 
 MOST_RUNS = 2000

@@ -12,7 +12,7 @@ import os
 from prorl_mega.run.jsonl import LONGEST_LINE
 from prorl_mega.viewing.places import Place
 
-CHUNK = 4 << 20  # bytes that are read at a time
+CHUNK = 1 << 20  # bytes that are read at a time
 _REMEMBERED = 256  # bytes before the place where reading stopped
 
 

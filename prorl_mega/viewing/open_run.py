@@ -39,11 +39,21 @@ class OpenRun:
     def is_complete(self) -> bool:
         return self._numbers.is_complete
 
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """Another one when there are other numbers."""
+        series = self._numbers.series
+        return self._numbers.epoch, len(series), series.last_step, series.stride, len(series.start)
+
     def advance(self, until: float) -> None:
         """Read to the end, but once only when the monotonic clock is beyond `until`."""
         self._numbers.advance()
         while not self._numbers.is_complete and time.monotonic() < until:
             self._numbers.advance()
+
+    def forget_charts(self) -> None:
+        """Give the memory of the charts back; they are made again when they are asked for."""
+        self._charts = (None, [])
 
     def history(self, settings: dict[str, Any]) -> History:
         """The run as a report sees it, without what charts do not need."""
@@ -93,10 +103,9 @@ class OpenRun:
 
     def _described(self, settings: RunSettings) -> tuple[History, list[Description]]:
         """The history and its charts, made again only when there is something new."""
-        series, history = self._numbers.series, self.history(settings.values)
-        state = (self._numbers.epoch, len(series), series.last_step, series.stride)
-        if state != self._charts[0]:
-            self._charts = (state, run_charts(history))
+        history = self.history(settings.values)
+        if self.state != self._charts[0]:
+            self._charts = (self.state, run_charts(history))
         return history, self._charts[1]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prorl_mega.run.console import printable
-from prorl_mega.viewing.comparison import compared
+from prorl_mega.viewing.comparison import RunComparison
 from prorl_mega.viewing.discovery import MOST_RUNS, find_runs
 from prorl_mega.viewing.listed_run import ListedRun
 from prorl_mega.viewing.open_run import OpenRun
@@ -23,8 +23,9 @@ from prorl_mega.viewing.places import Place
 MOST_COMPARED = 8  # runs; as many as there are colours
 FIND_S, LOOK_S = 1.5, 0.4  # between two searches for runs, and two looks at those that were found
 PATIENCE = 10  # times longer than the last one took, at least: slow storage is asked less often
-SLICE_S = 0.15  # of reading for the list, per question
+SLICE_S = 0.1  # of reading for the list, per question
 OPEN_SLICE_S = 0.4  # of reading for a page of a run or of several
+MOST_DRAWN = 3  # runs whose charts are kept as they were sent
 KEPT_BYTES = 96 << 20  # of the numbers of runs that were opened; of the last ones a page may need more
 
 
@@ -35,6 +36,7 @@ class Overview:
         self._roots = [Place(root.resolve()) for root in roots]
         self._runs: dict[str, ListedRun] = {}
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
+        self._comparison = RunComparison()
         self._lock = threading.Lock()
         self._find_at = self._look_at = -1.0
 
@@ -85,7 +87,7 @@ class Overview:
             for run in runs:
                 run.advance(until)
             _read_on(self._runs[key] for key in known)
-            return compared([self._runs[key] for key in known], runs)
+            return self._comparison.of([self._runs[key] for key in known], runs)
 
     def _look(self) -> None:
         """Find runs and look at them, unless that was done a moment ago."""
@@ -112,6 +114,8 @@ class Overview:
             return None
         run = self._open.pop(key, None) or OpenRun(self._runs[key].place)
         self._open[key] = run
+        for other in list(self._open.values())[:-MOST_DRAWN]:
+            other.forget_charts()
         while len(self._open) > MOST_COMPARED and sum(each.bytes for each in self._open.values()) > KEPT_BYTES:
             self._open.popitem(last=False)
         return run

@@ -7,8 +7,7 @@ from typing import Any
 from prorl_mega.config.keys import flatten
 from prorl_mega.documents import LARGEST_YAML, BrokenDocumentError, parse_yaml
 from prorl_mega.errors import ConfigError
-from prorl_mega.run.changes import CONFIG
-from prorl_mega.run.settings import checked_tree
+from prorl_mega.run.settings import CONFIG, checked_tree
 from prorl_mega.viewing.places import Place
 from prorl_mega.viewing.values import text
 
