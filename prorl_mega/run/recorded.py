@@ -13,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from prorl_mega.config.messages import explain
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.errors import ConfigError
-from prorl_mega.run.settings import CONFIG, read_tree, with_defaults
+from prorl_mega.run.changes import CONFIG
+from prorl_mega.run.settings import read_tree, with_defaults
 
 
 def run_directory(root: str, run: str) -> Path:

@@ -84,6 +84,8 @@ def _left(console: list[str]) -> tuple[State, str]:
     words = [line for line in console if not line.startswith("report: ")]
     if not words:
         return State.idle, ""
+    if words[-1].startswith("finished "):
+        return State.finished, "without an evaluation of the final policy"
     if "start it again to go on" not in words[-1]:
         return State.crashed, f"last line: {words[-1]}"
     reasons = [line.removeprefix("stopping: ") for line in words[-6:] if line.startswith("stopping: ")]

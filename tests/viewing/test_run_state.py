@@ -88,9 +88,10 @@ def test_a_held_run_is_running_also_when_it_was_finished_before(tmp_path: Path) 
         (["step 9/40", "stopping: SIGTERM was received", SAVED, "report: x"], (State.stopped, "SIGTERM was received")),
         (["stopping: kl=0.9 is beyond 0.5", SAVED], (State.stopped, "kl=0.9 is beyond 0.5")),
         (["stopping: SIGTERM was received", SAVED, "resuming … 2 s"], (State.crashed, "last line: resuming … 2 s")),
+        (["finished 40 steps after 3 s; …"], (State.finished, "without an evaluation of the final policy")),
         (["step 9/40  reward 0.1"], (State.crashed, "last line: step 9/40  reward 0.1")),
     ],
-    ids=["a copy", "a signal", "the controller", "a start that failed", "an error"],
+    ids=["a copy", "a signal", "the controller", "a start that failed", "a loop of its own", "an error"],
 )
 @pytest.mark.parametrize("lock", [None, b"", b'{"host": "half'])
 def test_nobody_holds_it(tmp_path: Path, lines: list[str], expected: tuple[State, str], lock: bytes | None) -> None:
