@@ -29,17 +29,19 @@ from urllib.parse import parse_qs
 from prorl_mega.errors import ConfigError, exit_status
 from prorl_mega.viewing.assets import read_assets
 from prorl_mega.viewing.overview import Overview
+from prorl_mega.viewing.run_charts import MOST_METRICS
 from prorl_mega.viewing.server import ADDRESS, FIRST_PORT, PORTS, Answer, Page, ViewServer
 
 _KEY = "[0-9a-f]{16}"
-_LONGEST_QUERY = 4000  # characters
+_LONGEST_QUERY = 12_000  # characters
 
 
 def answers(overview: Overview, assets: dict[str, Page]) -> Answer:
     """The pages by path: `/`, `/run/KEY`, `/compare?runs=KEY,KEY`, their parts below `/assets/`, JSON below `/api/`."""
 
     def answer(path: str, query: str) -> Any:
-        asked = {name: each[0] for name, each in parse_qs(query[:_LONGEST_QUERY], max_num_fields=8).items()}
+        every = parse_qs(query[:_LONGEST_QUERY], max_num_fields=MOST_METRICS + 8)
+        asked = {name: each[0] for name, each in every.items()}
         if re.fullmatch(rf"/|/run/{_KEY}|/compare", path):
             return assets["index.html"]
         if path.startswith("/assets/"):
@@ -51,7 +53,7 @@ def answers(overview: Overview, assets: dict[str, Page]) -> Answer:
         found = re.fullmatch(rf"/api/(run|answers|settings)/({_KEY})", path)
         match found and found.groups():
             case ("run", key):
-                return overview.run(key, asked.get("have", ""), asked.get("points", ""))
+                return overview.run(key, asked.get("have", ""), asked.get("points", ""), every.get("also", []))
             case ("answers", key):
                 step = asked.get("step", "")
                 return overview.answers(key, int(step)) if re.fullmatch("[0-9]{1,10}", step) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -72,13 +73,16 @@ class OpenRun:
             starts=[],
         )
 
-    def parts(self, listed: dict[str, Any], settings: RunSettings, *, have: str, points: str) -> dict[str, Any]:
-        """The parts of the page whose hashes are not in `have`, and the points of charts after `points`.
+    def parts(
+        self, listed: dict[str, Any], settings: RunSettings, *, have: str, points: str, also: Sequence[str]
+    ) -> dict[str, Any]:
+        """The parts of the page whose hashes are not in `have`, and the points of charts after `points`, with charts of
+        the metrics `also`.
 
         `{"parts": {name: {"hash", "content"}}, "charts": see chart_points.lacking, "complete"}`
         """
         self._decisions.look()
-        history, charts = self._described(settings)
+        history, charts = self._described(settings, also)
         contents: dict[str, Any] = {
             "run": listed,
             "decisions": [
@@ -87,6 +91,7 @@ class OpenRun:
             ],
             "evaluations": self._evaluations.look(),
             "answers": self.answers.look(),
+            "metrics": sorted(map(text, history.columns)),
             "settings": _hash([settings.fault, settings.values]),
         }
         hashes = {name: _hash([name, content]) for name, content in contents.items()}
@@ -101,11 +106,12 @@ class OpenRun:
             "complete": self.is_complete,
         }
 
-    def _described(self, settings: RunSettings) -> tuple[History, list[Description]]:
+    def _described(self, settings: RunSettings, also: Sequence[str]) -> tuple[History, list[Description]]:
         """The history and its charts, made again only when there is something new."""
         history = self.history(settings.values)
-        if self.state != self._charts[0]:
-            self._charts = (self.state, run_charts(history))
+        state = (self.state, tuple(also))
+        if state != self._charts[0]:
+            self._charts = (state, run_charts(history, also))
         return history, self._charts[1]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,9 @@ class Overview:
                 "complete": all(run.is_complete for run in self._runs.values()),
             }
 
-    def run(self, key: str, have: str, points: str) -> dict[str, Any] | None:
+    def run(self, key: str, have: str, points: str, also: Sequence[str] = ()) -> dict[str, Any] | None:
         """The page of a run: its parts but those that the page has (`have`, hashes), and the points of its charts that
-        it lacks (`points`, as the last answer gave them)."""
+        it lacks (`points`, as the last answer gave them). `also`: metrics that a reader wants a chart of."""
         with self._lock:
             self._look()
             if (run := self._opened(key)) is None:
@@ -62,7 +62,7 @@ class Overview:
             run.advance(time.monotonic() + OPEN_SLICE_S)
             listed = self._runs[key]
             _read_on([listed])
-            return run.parts(listed.to_json(), listed.settings, have=have, points=points)
+            return run.parts(listed.to_json(), listed.settings, have=have, points=points, also=also)
 
     def answers(self, key: str, step: int) -> dict[str, Any] | None:
         """The answers of a step, or of the last step before it that has some."""

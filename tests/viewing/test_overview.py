@@ -113,7 +113,7 @@ def test_only_what_is_new_is_sent(tmp_path: Path, steps: int) -> None:
     overview, key = Overview([tmp_path]), key_of(tmp_path / "run")
     first = overview.run(key, "", "")
     assert first is not None
-    assert first["parts"].keys() == {"run", "decisions", "evaluations", "answers", "settings"}
+    assert first["parts"].keys() == {"run", "decisions", "evaluations", "answers", "metrics", "settings"}
     assert set(first["charts"]["from"]) == {0}
     have = ",".join(part["hash"] for part in first["parts"].values())
     for step in range(steps + 1, steps + 8):
@@ -150,6 +150,19 @@ def test_what_a_page_says_it_has_may_be_anything(tmp_path: Path, points: str) ->
     found = Overview([tmp_path]).run(key_of(tmp_path / "run"), points, points)
     assert found is not None
     assert set(found["charts"]["from"]) == {0}
+
+
+def test_any_metric_may_have_a_chart(tmp_path: Path) -> None:
+    record_run(tmp_path / "run", 60)
+    overview, key = Overview([tmp_path]), key_of(tmp_path / "run")
+    plain = overview.run(key, "", "")
+    assert plain is not None
+    assert "evaluation/pass@4" in plain["parts"]["metrics"]["content"]
+    wanted = ["seconds/step", "nothing", "evaluation/pass@4", "seconds/step"]
+    found = overview.run(key, "", plain["charts"]["have"], wanted)
+    assert found is not None
+    titles = [chart["title"] for chart in found["charts"]["charts"]]
+    assert titles == [*(chart["title"] for chart in plain["charts"]["charts"]), "seconds/step", "evaluation/pass@4"]
 
 
 def test_two_runs_are_compared(tmp_path: Path) -> None:

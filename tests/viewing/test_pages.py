@@ -137,6 +137,19 @@ def test_decisions_evaluations_and_answers_appear(browser: Any, runs: Path, serv
         panel.get_by_text("step 60").wait_for(timeout=LONGEST_MS)
 
 
+def test_any_metric_is_drawn_when_asked_for(browser: Any, runs: Path, server: ViewServer) -> None:  # noqa: F811
+    path = f"/run/{key_of(runs / 'demo')}"
+    with opened(browser, address(server, path)) as page:
+        page.get_by_text("Charts of other metrics").click()
+        page.get_by_role("searchbox", name="filter metrics").fill("pass@4")
+        page.get_by_role("button", name="evaluation/pass@4").click()
+        wait(page, "prorl.charts.get('evaluation/pass@4')?.plot")
+        page.reload()
+        wait(page, "prorl.charts.get('evaluation/pass@4')?.plot")
+        page.get_by_role("button", name="evaluation/pass@4").click()
+        wait(page, "!prorl.charts.has('evaluation/pass@4') && prorl.charts.has('Reward')")
+
+
 def test_a_run_that_vanishes_and_comes_back(browser: Any, runs: Path, server: ViewServer) -> None:  # noqa: F811
     context = browser.new_context()
     page = context.new_page()

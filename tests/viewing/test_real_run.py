@@ -1,4 +1,4 @@
-"""A real run, in a process of its own, that is stopped, goes on, is killed, goes on and finishes, as the view sees it."""
+"""A real run in its own process is stopped, goes on, is killed, goes on and finishes, and the view sees all of it."""
 
 from __future__ import annotations
 

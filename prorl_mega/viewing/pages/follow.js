@@ -35,6 +35,7 @@ prorl.live = (() => {
       if (!document.hidden && !isAsking) { clearTimeout(timer); ask() }
     });
     ask();
+    return () => { if (!isAsking) { clearTimeout(timer); ask() } };  // now
   }
 
   function say(text) {

@@ -18,6 +18,10 @@ if (location.pathname.startsWith('/run/')) (() => {
     return [id, { box, show: isShown => { link.hidden = whole.hidden = !isShown }, whole }];
   }));
   section.training.box.append(none, grid);
+  const more = make('details', 'card more', { hidden: '' }), moreTitle = make('summary'), names = make('div', 'chips');
+  const moreSearch = make('input', 'search', { type: 'search', placeholder: 'filter', 'aria-label': 'filter metrics' });
+  more.append(moreTitle, moreSearch, names);
+  section.training.box.append(more);
   view.append(live.head(make('a', 'up', { href: '/' }, '← all runs'), title, about, words), facts,
     make('div', 'bar', {}, nav, tools), ...Object.values(section).map(each => each.whole));
   for (const each of ['decisions', 'evaluations', 'answers', 'settings']) section[each].show(false);
@@ -68,6 +72,29 @@ if (location.pathname.startsWith('/run/')) (() => {
     none.hidden = charts.size > 0;
     live.showTools(tools);
   }
+
+  // Any other metric
+
+  const MOST = 24, also = new URLSearchParams(location.search).getAll('also').slice(0, MOST);
+  function showMetrics(metrics) {
+    more.hidden = !metrics.length;
+    put(moreTitle, `Charts of other metrics (${metrics.length})`);
+    more.open ||= also.length > 0;
+    names.replaceChildren(...metrics.map(name => {
+      const button = make('button', 'chip', { type: 'button', 'aria-pressed': String(also.includes(name)) }, name);
+      button.addEventListener('click', () => {
+        if (also.includes(name)) also.splice(also.indexOf(name), 1); else if (also.length < MOST) also.push(name);
+        button.setAttribute('aria-pressed', String(also.includes(name)));
+        const query = new URLSearchParams(also.map(each => ['also', each]));
+        history.replaceState(null, '', location.pathname + (also.length ? `?${query}` : '') + location.hash);
+        askNow();
+      });
+      return button;
+    }));
+    filterMetrics();
+  }
+  function filterMetrics() { for (const each of names.children) each.hidden = !each.textContent.toLowerCase().includes(moreSearch.value.toLowerCase()) }
+  moreSearch.addEventListener('input', filterMetrics);
 
   // Decisions, evaluations, settings
 
@@ -170,8 +197,9 @@ if (location.pathname.startsWith('/run/')) (() => {
     section.answers.box.replaceChildren(row, make('p', 'soft small', {}, `${known.count} steps have some; click a step in a chart for its own. `, older, ' ', first));
   }
 
-  const show = { run: showRun, decisions: showDecisions, evaluations: showEvaluations, answers: showAnswers, settings: showSettings };
-  live.follow(() => `/api/run/${key}?have=${Object.values(hashes).join()}&points=${points}`, content => {
+  const show = { run: showRun, decisions: showDecisions, evaluations: showEvaluations, answers: showAnswers, metrics: showMetrics, settings: showSettings };
+  const wanted = () => also.map(each => `&also=${encodeURIComponent(each)}`).join('');
+  const askNow = live.follow(() => `/api/run/${key}?have=${Object.values(hashes).join()}&points=${points}${wanted()}`, content => {
     for (const [name, { hash, content: part }] of Object.entries(content.parts)) {
       hashes[name] = hash;
       parts[name] = part;
