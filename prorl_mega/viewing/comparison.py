@@ -106,7 +106,6 @@ def _chart(
     ends: np.ndarray,
 ) -> Description:
     nothing, width = np.full(len(ends), np.nan), int(ends[1] - ends[0]) if len(ends) > 1 else 1
-    low, high = (bound if math.isfinite(bound) else None for bound in chart.bounds)
     return LineChart(
         title=text(title),
         about=chart.about + (f"; means over {width} steps" if width > 1 else ""),
@@ -116,5 +115,4 @@ def _chart(
         ],
         unit=chart.unit,
         logarithmic=chart.logarithmic,
-        bounds=(low, high),
-    ).plain()
+    ).plain()  # without its bounds: a difference is to be seen

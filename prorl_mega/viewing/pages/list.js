@@ -3,22 +3,22 @@
 if (location.pathname === '/') (() => {
   const { make, live, shown } = prorl, { put, share, fixed, ago, view } = live;
   const MOST = 8, STATES = ['running', 'finished', 'stopped', 'crashed', 'idle'];
-  const gain = run => run.held_out === null ? null : run.held_out;
+  const path = run => `${run.folder}/${run.name} ${run.key}`.toLowerCase();
   const COLUMNS = [
-    { id: 'name', name: 'run', value: run => `${run.folder}/${run.name}`.toLowerCase(), isText: true },
-    { id: 'status', name: 'state', value: run => STATES.indexOf(run.state) },
+    { id: 'name', name: 'run', value: path, isText: true },
+    { id: 'status', name: 'state', value: run => STATES.indexOf(run.state), isText: true },
     { id: 'steps', name: 'step', value: run => run.step },
     { id: 'reward', name: 'reward', value: run => run.reward },
     { id: 'pass', name: 'pass', value: run => run.pass, text: run => share(run.pass), about: 'share of right answers in training, last step' },
-    { id: 'held', name: 'held-out', value: gain, about: 'held-out pass@1: before training, and at its last evaluation' },
+    { id: 'held', name: 'held-out', value: run => run.held_out, about: 'held-out pass@1: before training, and at its last evaluation' },
     { id: 'entropy', name: 'entropy', value: run => run.entropy, text: run => fixed(3)(run.entropy), about: 'nats per token' },
     { id: 'kl', name: 'KL', value: run => run.kl, text: run => shown(run.kl), about: 'to the reference policy, nats per token' },
     { id: 'seconds', name: 's/step', value: run => run.seconds, text: run => shown(run.seconds && Number(run.seconds.toPrecision(3))), about: 'seconds of the last step' },
     { id: 'written', name: 'last step', value: run => run.written, text: run => ago(run.written) },
   ];
   const asked = new URLSearchParams(location.search);
-  let sort = COLUMNS.some(each => each.id === asked.get('sort')) ? asked.get('sort') : 'written';
-  let isRising = asked.get('order') === 'rising';
+  let sort = COLUMNS.some(each => each.id === asked.get('sort')) ? asked.get('sort') : 'status';  // rows that change places while one reads are no list
+  let isRising = asked.has('sort') ? asked.get('order') === 'rising' : true;
   let words = asked.get('q') ?? '';
   let hidden = new Set((asked.get('without') ?? '').split(',').filter(each => STATES.includes(each)));
   const chosen = new Set((asked.get('chosen') ?? '').split(',').filter(each => /^[0-9a-f]{16}$/.test(each)).slice(0, MOST));
@@ -119,7 +119,7 @@ if (location.pathname === '/') (() => {
     const compared = (a, b) => {
       const [x, y] = [column.value(a), column.value(b)];
       if (x === null || y === null) return (x === null) - (y === null);
-      return sign * (x < y ? -1 : x > y ? 1 : 0) || (a.key < b.key ? -1 : 1);
+      return sign * (x < y ? -1 : x > y ? 1 : 0) || (path(a) < path(b) ? -1 : 1);
     };
     return [...runs].sort(compared);
   }
@@ -162,8 +162,8 @@ if (location.pathname === '/') (() => {
   function remember() {
     const now = new URLSearchParams();
     if (words) now.set('q', words);
-    if (sort !== 'written') now.set('sort', sort);
-    if (isRising) now.set('order', 'rising');
+    if (sort !== 'status' || !isRising) now.set('sort', sort);
+    if (isRising && now.has('sort')) now.set('order', 'rising');
     if (hidden.size) now.set('without', [...hidden].join());
     if (chosen.size) now.set('chosen', [...chosen].join());
     const address = String(now) ? `/?${String(now).replaceAll('%2C', ',')}` : '/';
