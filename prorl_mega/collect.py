@@ -7,7 +7,6 @@ the order the problems were drawn.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.recipe.selection import keep_informative
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.timers import VERIFIER_PREFIX
+from prorl_mega.seeds import sample_seed
 from prorl_mega.share import Share, exchange_shares
 from prorl_mega.types import FinishReason, Group, Metrics, Outcome, ParallelLayout, Problem, Sample, Scoring
 
@@ -151,12 +151,6 @@ class Collector:
             sample.verdict = verdict
         samples = [[ended[problem * count + i] for i in range(count)] for problem in range(len(problems))]
         return samples, batch.scoring
-
-
-def sample_seed(run_seed: int, stream: str, key: str, index: int) -> int:
-    """A seed per (run, step, prompt, sample), so that a resumed run samples what the interrupted one would have."""
-    digest = hashlib.blake2b(f"{run_seed}\0{stream}\0{key}\0{index}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1  # engines take signed 64-bit seeds
 
 
 def collect_informative(

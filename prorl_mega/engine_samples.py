@@ -31,6 +31,10 @@ class EngineSamples:
     engine_ranks: Ranks
     name: str  # checksum of the weights
 
+    @property
+    def identity(self) -> str:
+        return self.name
+
     def answers(
         self, requests: Iterator[SampleRequest], is_stopping: Callable[[], bool]
     ) -> Generator[list[SampleAnswer]]:

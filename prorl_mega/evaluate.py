@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,16 +26,20 @@ from omegaconf import DictConfig, OmegaConf
 from prorl_mega.config.compose import run_composed, to_config
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.distributed.launch import read_launch
-from prorl_mega.errors import ConfigError, ExitCode
-from prorl_mega.run.chosen import chosen_checkpoint, step_of
-from prorl_mega.run.evaluation_run import EvaluationRun
-from prorl_mega.run.evaluations import POLICY
-from prorl_mega.run.recorded import run_directory, with_recorded
+from prorl_mega.errors import ConfigError, ExitCode, RolloutError
+from prorl_mega.evaluation.store_summary import summarise_store
+from prorl_mega.reporting.score_lines import score_lines
+from prorl_mega.run.console import counted
+from prorl_mega.run.evaluation_run import Block, EvaluationRun
+from prorl_mega.run.recorded import with_recorded
 from prorl_mega.run.sample_store import SampleStore, StoredSample
+from prorl_mega.sample_requests import SampleAnswer, SampleRequest
+from prorl_mega.seeds import sample_seed
+from prorl_mega.stored import STREAM, stored_sample, to_problem
 
 if TYPE_CHECKING:
     from prorl_mega.evaluation_parts import EvaluationParts
-    from prorl_mega.sample_requests import SampleAnswer, SampleRequest
+    from prorl_mega.types import Problem
 
 BLOCK = 16  # samples of one problem that one engine takes: they share the computation of the prompt
 MOST_WAITING = 50_000  # answers without a verdict; beyond, sampling waits for the verifiers
@@ -45,11 +48,11 @@ WAIT_S = 0.5  # for verdicts, between two looks at whether to stop
 
 def evaluate(parts: EvaluationParts, run: EvaluationRun) -> ExitCode:
     """Sample what the evaluation's store lacks, judge it, and write the results from the whole store. Collective."""
-    missing = run.begin(parts.header, parts.stored)
+    missing = run.begin(parts.header, parts.problems)
     store = SampleStore(run.directory)
     problems = [to_problem(problem) for problem in store.problems()]
     share = list(blocks(missing, parts.engine, parts.engines))
-    _announce(parts, run, sum(len(samples) for _, samples in missing))
+    run.message(described(sum(len(samples) for _, samples in missing), len(missing), parts.header.samples))
     if parts.writes:
         sample_and_judge(parts, run, store, problems, share)
     else:  # drives the engine that another rank keeps the answers of
@@ -59,8 +62,13 @@ def evaluate(parts: EvaluationParts, run: EvaluationRun) -> ExitCode:
     if code is ExitCode.FINISHED and run.is_first:
         metrics, records = summarise_store(store)
         run.write(parts.header, metrics, records)
-        for line in to_lines(metrics):
+        for line in score_lines(metrics):
             run.message(line)
+        if missing_still := int(metrics["evaluation/missing"]):
+            raise RolloutError(
+                f"{missing_still:,} of {len(missing) * parts.header.samples:,} answers are missing and not in these "
+                "numbers; the same command asks for them again"
+            )
     return code
 
 
@@ -73,7 +81,7 @@ def sample_and_judge(
             grader.add(answer.problem, answer.sample, answer.text)
         progress = run.progress(sum(len(numbers) for _, numbers in share))
         for answers in parts.source.answers(requests(parts, problems, share), run.is_stopping):
-            samples.write(kept(answer) for answer in answers)
+            samples.write(to_stored(answer) for answer in answers)
             for each in answers:
                 grader.add(each.request.index, each.request.sample, each.text)
             grader.poll()
@@ -99,19 +107,63 @@ def requests(parts: EvaluationParts, problems: list[Problem], share: list[Block]
     for number, samples in share:
         problem = problems[number]
         for sample in samples:
-            seed = sample_seed(parts.header.seed, "evaluation", problem.key, sample)
+            seed = sample_seed(parts.header.seed, STREAM, problem.key, sample)
             yield SampleRequest(index=number, sample=sample, seed=seed, problem=problem)
 
 
-def kept(answer: SampleAnswer) -> StoredSample:
+def to_stored(answer: SampleAnswer) -> StoredSample:
     """An answer as the store keeps it."""
-    return StoredSample(
-        problem=answer.request.index,
-        sample=answer.request.sample,
-        seed=answer.request.seed,
-        text=printable_text(answer.text),
-        finish=answer.finish.value,
+    request = answer.request
+    return stored_sample(
+        (request.index, request.sample),
+        seed=request.seed,
+        text=answer.text,
+        finish=answer.finish,
         length=answer.length,
-        tokens=answer.tokens.tolist(),
-        logprobs=np.round(answer.logprobs.astype(np.float64), DIGITS).tolist(),
+        tokens=answer.tokens,
+        logprobs=answer.logprobs,
     )
+
+
+def described(missing: int, problems: int, samples: int) -> str:
+    """ "64 problems, 16 samples each", and how many of the answers are there already."""
+    wanted = problems * samples
+    there = "" if missing == wanted else f"; {wanted - missing:,} of {wanted:,} answers are there already"
+    return f"{counted(problems, 'problem')}, {counted(samples, 'sample')} each{there}"
+
+
+def resolved(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The settings with those of the run that is evaluated, if one is named, and with a name for the results."""
+    if settings.run is not None:
+        return with_recorded(settings, overrides)
+    server = settings.evaluation.server
+    if server.url is not None and OmegaConf.is_missing(settings.model, "path"):
+        settings.model.path = ""  # messages need no tokenizer
+    model = "" if OmegaConf.is_missing(settings.model, "path") else settings.model.path or server.model or "server"
+    if OmegaConf.is_missing(settings, "name") and model:
+        settings.name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(model).resolve().name).lstrip("._-") or "model"
+    directory = Path(settings.root) / ("" if OmegaConf.is_missing(settings, "name") else settings.name)
+    if any(directory.glob("checkpoints/step_*")):
+        raise ConfigError(
+            f"name={settings.name}: {directory} is a training run; evaluate its checkpoints with run={settings.name}, "
+            f"or give the results of model.path={model} another name"
+        )
+    return settings
+
+
+def main(settings: DictConfig) -> ExitCode:
+    launch = read_launch(os.environ)
+    os.environ.update(launch.variables())
+    config = to_config(resolved(settings, HydraConfig.get().overrides.task), EvaluateConfig, launch.world_size)
+    from prorl_mega.evaluation_parts import build_evaluation, chosen_policy  # seconds of imports, after the checks
+    from prorl_mega.sampler import join_job
+
+    ranks = join_job(config)
+    policy = chosen_policy(config, ranks)
+    with EvaluationRun(config, ranks, config.label or policy.label) as run:  # noqa: SIM117 (the parts need the run)
+        with build_evaluation(config, policy, run, ranks) as parts:
+            return evaluate(parts, run)
+
+
+if __name__ == "__main__":
+    run_composed(main, EvaluateConfig)

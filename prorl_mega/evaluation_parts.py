@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from blake3 import blake3
+import numpy as np
 
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.distributed.collectives import neighbour_ranks
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.engine_samples import EngineSamples
-from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.grader import Grader
 from prorl_mega.huggingface.config import describe
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Verifiers
+from prorl_mega.run.chosen import chosen_checkpoint, step_of
 from prorl_mega.run.evaluation_run import EvaluationRun
-from prorl_mega.run.provenance import provenance
+from prorl_mega.run.evaluations import POLICY
+from prorl_mega.run.recorded import run_directory
 from prorl_mega.run.sample_store import StoredProblem, StoredVerdict, StoreHeader
-from prorl_mega.run.settings import to_plain
 from prorl_mega.sample_requests import SampleSource
 from prorl_mega.sampler import build_mixture, load_tokenizer, start_engine, start_verifiers, tell_ignored
+from prorl_mega.served.model import ServedModel
+from prorl_mega.stored import store_header, stored_problem
 from prorl_mega.types import Problem
 from prorl_mega.weight_sync import WeightSync
 from prorl_mega.weights.saved import policy_files, stream_directory, stream_saved
@@ -41,6 +42,7 @@ class StoredPolicy:
 
     model: Path
     family: str | None
+    label: str  # of its results, unless the settings name one
     checkpoint: Path | None = None
     step: int = 0  # of the checkpoint
 
@@ -52,12 +54,28 @@ class StoredPolicy:
         return stream_saved(policy_files(self.checkpoint), description)
 
 
+def chosen_policy(config: EvaluateConfig, ranks: Ranks) -> StoredPolicy:
+    """The policy that the settings name, verified if it is a checkpoint. Collective.
+
+    Raises ConfigError where there is none, CheckpointError where it is damaged.
+    """
+    model, family = Path(config.model.path), config.model.family
+    if config.run is None:
+        return StoredPolicy(model=model, family=family, label=POLICY)
+    found = ""
+    with ranks.raise_on_all_ranks(f"reading run={config.run}"):
+        if ranks.is_first:
+            found = str(chosen_checkpoint(run_directory(config.root, config.run), config.step))
+    checkpoint = Path(ranks.broadcast(found))
+    step = step_of(checkpoint)
+    return StoredPolicy(model=model, family=family, label=f"step_{step:06d}", checkpoint=checkpoint, step=step)
+
+
 @dataclass(kw_only=True, slots=True)
 class EvaluationParts:
     """The objects that an evaluation calls. The job's engines share the samples; this is number `engine`."""
 
-    problems: list[Problem]
-    stored: list[StoredProblem]
+    problems: list[StoredProblem]
     header: StoreHeader
     source: SampleSource
     verifiers: Verifiers
@@ -77,18 +95,26 @@ def build_evaluation(
     config: EvaluateConfig, policy: StoredPolicy, run: EvaluationRun, ranks: Ranks
 ) -> Iterator[EvaluationParts]:
     """Everything for an evaluation, with the policy in the engine. Leaving it stops the workers. Collective."""
-    tokenizer = load_tokenizer(config.model)
-    for line in tokenizer.notes():
+    tokenizer = load_tokenizer(config.model) if config.model.path else None
+    for line in tokenizer.notes() if tokenizer else ():
         run.message(line)
-    problems = build_mixture(config, ranks, tokenizer, run.message).held_out(config.evaluation.final_problems_per_task)
-    tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
+    mixture = build_mixture(config, ranks, tokenizer, run.message)
+    problems = mixture.held_out(config.evaluation.final_problems_per_task)
     with start_verifiers(config, run.message) as verifiers:
-        source = _engine(config, policy, tokenizer, run, ranks)
-        stored = [_stored(problem, tokenizer) for problem in problems]
+        source: SampleSource = (
+            _server(config, tokenizer, run)
+            if config.evaluation.server.url is not None
+            else _engine(config, policy, tokenizer, run, ranks)
+        )
+        stored = [
+            stored_problem(problem, tokenizer.encode_prompt(problem.prompt, problem.system) if tokenizer else ())
+            for problem in problems
+        ]
         yield EvaluationParts(
-            problems=problems,
-            stored=stored,
-            header=_header(config, source.name, policy.step, run.label),
+            problems=stored,
+            header=store_header(
+                config, policy=source.name, step=policy.step, label=run.label, identity=source.identity
+            ),
             source=source,
             verifiers=verifiers,
             engine=ranks.rank // config.rollout.tensor,
@@ -98,8 +124,10 @@ def build_evaluation(
 
 
 def _engine(
-    config: EvaluateConfig, policy: StoredPolicy, tokenizer: Tokenizer, run: EvaluationRun, ranks: Ranks
+    config: EvaluateConfig, policy: StoredPolicy, tokenizer: Tokenizer | None, run: EvaluationRun, ranks: Ranks
 ) -> EngineSamples:
+    assert tokenizer is not None, "settings without a model are refused but for a server"
+    tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
     with run.phase("starting the inference engine"):
         rollout = start_engine(config, tokenizer, max_response_tokens=longest_response(config, stage_settings(config)))
         checksum = WeightSync(stream=policy.stream, rollout=rollout, ranks=ranks).update_weights(version=policy.step)
@@ -113,37 +141,21 @@ def _engine(
     )
 
 
-def _stored(problem: Problem, tokenizer: Tokenizer) -> StoredProblem:
-    return StoredProblem(
-        key=problem.key,
-        task=problem.task,
-        prompt=problem.prompt,
-        system=problem.system,
-        entry=problem.entry,
-        prompt_tokens=tokenizer.encode_prompt(problem.prompt, problem.system).tolist(),
+def _server(config: EvaluateConfig, tokenizer: Tokenizer | None, run: EvaluationRun) -> ServedModel:
+    evaluation, chat = config.evaluation, config.model.chat
+
+    def encode(problem: Problem) -> np.ndarray:
+        return tokenizer.encode_prompt(problem.prompt, problem.system) if tokenizer else np.empty(0, np.int32)
+
+    return ServedModel(
+        evaluation.server,
+        temperature=evaluation.temperature,
+        top_p=evaluation.top_p,
+        max_tokens=longest_response(config, stage_settings(config)),
+        encode=encode,
+        decode=lambda tokens: tokenizer.decode(tokens) if tokenizer else "",
+        end_ids=tokenizer.end_ids if tokenizer else (),
+        system=chat.system,
+        chat_arguments=chat.arguments,
+        say=run.message,
     )
-
-
-def _header(config: EvaluateConfig, name: str, step: int, label: str) -> StoreHeader:
-    settings = conditions(config, problems_per_task=config.evaluation.final_problems_per_task, max_tokens=None)
-    return StoreHeader(
-        label=label,
-        step=step,
-        policy=name,
-        identity=_identity(name, settings),
-        seed=config.seed,
-        samples=config.evaluation.samples,
-        settings=settings,
-        config=to_plain(config),
-        provenance=provenance(),
-    )
-
-
-def _identity(policy: str, settings: dict[str, Any]) -> str:
-    """A hash of what the answer to a problem and a seed depends on: the policy, and how it is asked and sampled."""
-    decisive = {
-        key: value
-        for key, value in settings.items()
-        if not key.startswith("tasks.") and key not in ("evaluation.problems", "evaluation.samples", "model.path")
-    }
-    return blake3(json.dumps([policy, decisive], sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What an evaluation asks of an engine or of a server, and what it gets: one request and one answer per sample."""
+"""Requests of an evaluation to an engine or a server, one per sample, and their answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ class SampleSource(Protocol):
     """Something that answers requests: an engine of this process, or a server."""
 
     name: str
-    """What is sampled from, for the header of the evaluation: a checksum of weights, or an address and a model."""
+    """The policy, for the header of the evaluation: a checksum of weights, or an address and a model."""
+
+    @property
+    def identity(self) -> str:
+        """The part of the name that answers depend on: another address of a model does not make them another's."""
 
     def answers(
         self, requests: Iterator[SampleRequest], is_stopping: Callable[[], bool]

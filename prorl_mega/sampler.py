@@ -1,6 +1,5 @@
-"""The half of the loop that samples and scores: problems, engine, verifiers. Training joins it to a learner (`build.py`);
-an evaluation joins it to a policy on disk (`evaluated.py`).
-"""
+"""The half of the loop that samples and scores: problems, engine, verifiers. Training joins it to a learner
+(`build.py`), an evaluation to a policy on disk (`evaluation_parts.py`)."""
 
 from __future__ import annotations
 
@@ -81,13 +80,17 @@ def load_tokenizer(model: ModelConfig) -> Tokenizer:
     return Tokenizer(model.path, keep_special=model.keep_special_tokens, **dataclasses.asdict(model.chat))
 
 
-def build_mixture(config: RunConfig, ranks: Ranks, tokenizer: Tokenizer, say: Callable[[str], None]) -> SharedMixture:
-    """The problems of all tasks. Data files that are broken are an error here."""
+def build_mixture(
+    config: RunConfig, ranks: Ranks, tokenizer: Tokenizer | None, say: Callable[[str], None]
+) -> SharedMixture:
+    """The problems of all tasks; without a tokenizer prompts of any length. Data files that are broken are an error."""
     problems = SharedMixture(
         config.tasks,
         config.seed,
         ranks,
-        check=length_check(
+        check=None
+        if tokenizer is None
+        else length_check(
             lambda problem: len(tokenizer.encode_prompt(problem.prompt, problem.system)),
             config.rollout.max_prompt_tokens,
             "rollout.max_prompt_tokens",

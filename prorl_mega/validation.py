@@ -14,6 +14,7 @@ from prorl_mega.evaluation.summary import problem_records, summarise
 from prorl_mega.resumable import collect_in_parts
 from prorl_mega.run.evaluations import BASE
 from prorl_mega.run.run_directory import TrainingRun
+from prorl_mega.stored import STREAM, keep_groups, store_header
 from prorl_mega.types import Group, Metrics
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def evaluate(
         temperature=config.evaluation.temperature,
         top_p=config.evaluation.top_p,
         max_tokens=max_tokens,
-        stream="evaluation",
+        stream=STREAM,
     )
     problems = parts.problems.held_out(problems_per_task)
     groups = collect_in_parts(parts.collector, problems, sampling, policy=parts.sync.checksum, config=config, run=run)
@@ -61,7 +62,15 @@ def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Tra
         return []
     with run.phase(f"evaluating {what} on held-out problems"):
         metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task)
-    run.evaluation(label, step=step, settings=settings, metrics=metrics, problems=problem_records(groups))
+    header = store_header(config, policy=parts.sync.checksum, step=step, label=label)
+    run.evaluation(
+        label,
+        step=step,
+        settings=settings,
+        metrics=metrics,
+        problems=problem_records(groups),
+        keep_answers=lambda directory: keep_groups(directory, header, groups),
+    )
     run.message(f"{what} at step {step}: {_scores(metrics)}")
     return groups
 

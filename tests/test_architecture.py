@@ -43,6 +43,8 @@ MAY_IMPORT = {
     "sandbox": {"sandbox", "errors"},
     "tasks": BASE | {"tasks", "data", "sandbox", "time_limit"},
     "verifiers": BASE | {"verifiers", "tasks", "sandbox"},
+    "sample_requests": {"sample_requests", "types"},
+    "served": BASE | {"served", "sample_requests", "run"},
 }
 """Inside `prorl_mega`, by folder or module. What is not listed (entry points, build, what they share) is above all."""
 
@@ -51,8 +53,8 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
 """Third-party packages that only these folders may import."""
 
 NO_TORCH = {"config", "data", "distributed", "documents", "errors", "families", "huggingface", "plan", "plugins",
-            "backtest", "reporting", "run", "sandbox", "serve", "tasks", "time_limit", "types",
-            "verifiers", "view", "viewing"}  # fmt: skip
+            "backtest", "reporting", "run", "sample_requests", "sandbox", "serve", "served", "tasks", "time_limit",
+            "types", "verifiers", "view", "viewing"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}

@@ -45,7 +45,7 @@ from prorl_mega.config.validate import validate, validate_evaluation, validate_t
 from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError
 
-Settings = TypeVar("Settings", RunConfig, WarmstartConfig)
+Settings = TypeVar("Settings", EvaluateConfig, RunConfig, WarmstartConfig)
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch for tracebacks, kept as ours
 _LONGEST_NAME = 120  # characters; file systems end at 255 and checkpoints add to it
@@ -198,7 +198,7 @@ def sweep_name(name: str, overrides: list[str]) -> str:
 
 def _directory_key(schema: type) -> str:
     """The setting that says where a job writes."""
-    return {WarmstartConfig: "output"}.get(schema, "name")
+    return {RunConfig: "name", EvaluateConfig: "name", WarmstartConfig: "output"}[schema]
 
 
 def _name_sweep_job(settings: DictConfig, schema: type, swept: frozenset[str]) -> None:

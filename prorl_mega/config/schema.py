@@ -164,6 +164,25 @@ class TasksConfig:
         return {name: 0.0 if entry.split is Split.validation else entry.weight for name, entry in self.mixture.items()}
 
 
+class ServerApi(Enum):
+    chat = "chat"  # messages, which the server puts into its own chat template
+    completions = "completions"  # token ids of `model.path`'s tokenizer and chat template, as an engine gets them
+
+
+@dataclass(kw_only=True, slots=True)
+class ServerConfig:
+    """A server with OpenAI's API (vLLM and many others) that is sampled from instead of an engine of this process."""
+
+    url: str | None = None  # http://127.0.0.1:8000/v1, https://host/v1; None: no server
+    model: str | None = None  # its name there; None: the only one that the server lists
+    api: ServerApi = ServerApi.chat
+    concurrency: int = bounded(16, ge=1, le=4096)  # requests in flight
+    timeout_s: float = bounded(600.0, gt=0, le=86400)  # for one answer
+    retries: int = bounded(5, ge=0, le=100)  # of a request that the server does not answer, after longer and longer
+    key_env: str | None = None  # the environment variable that holds the key; the key itself stands in no file
+    allow_http: bool = False  # http:// to other machines as well; nothing on the way is encrypted, the key included
+
+
 @dataclass(kw_only=True, slots=True)
 class EvaluationConfig:
     """Held-out problems: drawn from the same tasks with a seed that training never uses."""
@@ -173,6 +192,7 @@ class EvaluationConfig:
     temperature: float = bounded(0.6, gt=0, le=10)
     top_p: float = bounded(0.95, gt=0, le=1)
     final_problems_per_task: int = bounded(64, ge=1)  # for the comparison of base and trained policy at the end
+    server: ServerConfig = field(default_factory=ServerConfig)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -197,7 +217,7 @@ class RunConfig:
     root: str = "runs"
     seed: int = bounded(1, ge=0, le=2**31 - 1)
     resume: Resume = Resume.auto
-    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])  # beside metrics.jsonl; wandb, file.py:Name
+    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])  # and mlflow, trackio, wandb, file.py:Name
     model: ModelConfig = field(default_factory=ModelConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

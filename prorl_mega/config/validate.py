@@ -20,11 +20,13 @@ from prorl_mega.config.schema import (
     ParallelConfig,
     RolloutConfig,
     RunConfig,
+    ServerApi,
     Split,
     TasksConfig,
     WarmstartConfig,
     WeightSource,
 )
+from prorl_mega.config.server_checks import server_problems
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.errors import ConfigError
 from prorl_mega.families.family import ModelDescription
@@ -53,6 +55,7 @@ def validate(config: RunConfig, world_size: int) -> None:
             *_stages(config, stages, world_size),
             *_tasks(config.tasks),
             *_evaluation(config.tasks),
+            *server_problems(config.evaluation.server),
             *_cluster(config.cluster),
             *known_or_own(config.optimizer.kind, OptimizerName, "optimizer", "optimizer.kind"),
         ]
@@ -95,18 +98,28 @@ def validate_evaluation(config: EvaluateConfig, world_size: int) -> None:
             *out_of_bounds(config),
             *name_problems(config.name),
             *([] if config.label is None else name_problems(config.label, "label")),
+            *server_problems(config.evaluation.server),
+            *_server_ranks(config, world_size),
             *_engines(config.rollout, world_size),
             *(problem for problem in _tasks(config.tasks) if not problem.startswith("tasks.mixture: every weight")),
             *_evaluation(config.tasks),
             *_cluster(config.cluster),
         ]
     )
-    if config.model.weights is WeightSource.random and config.run is None:
+    served = config.evaluation.server.url is not None
+    if config.model.weights is WeightSource.random and config.run is None and not served:
         raise ConfigError(
             "model.weights=random: there is no policy to evaluate; name a run that trained one with run=<name>, or use "
             "model.weights=pretrained"
         )
-    description = _model(config.model, ParallelConfig(), reads_weights=config.run is None)
+    if config.model.path == "" and served:
+        if config.evaluation.server.api is ServerApi.completions:
+            raise ConfigError(
+                "evaluation.server.api=completions sends token ids; model.path has to name the directory with the "
+                "tokenizer of the served model, or api=chat sends messages"
+            )
+        return
+    description = _model(config.model, ParallelConfig(), reads_weights=config.run is None and not served)
     _raise_all([*_engine_layout(config.rollout.tensor, description), *_context(config, stages, description)])
 
 
@@ -154,6 +167,15 @@ def _engines(rollout: RolloutConfig, world_size: int) -> list[str]:
     return [
         f"rollout.tensor={rollout.tensor} does not divide the {world_size} rank{'s' * (world_size > 1)} "
         f"of this job; these work: {works}"
+    ]
+
+
+def _server_ranks(config: EvaluateConfig, world_size: int) -> list[str]:
+    if config.evaluation.server.url is None or world_size == 1:
+        return []
+    return [
+        f"evaluation.server.url is set and this job has {world_size} ranks; one process asks a server, with as many "
+        "requests in flight as evaluation.server.concurrency says"
     ]
 
 

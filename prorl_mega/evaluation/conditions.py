@@ -22,9 +22,15 @@ PROBLEMS = "evaluation.problems"  # per task; the number that was asked for
 LIMIT = "rollout.max_response_tokens"
 
 _GROUPS = ("evaluation.", "model.", "rollout.max_prompt_tokens", "tasks.mixture.", "seed")
-_NOT_MEASURING = re.compile(r"evaluation\.(final_)?problems_per_task|model\.recompute|tasks\.mixture\..*\.weight")
+_NOT_MEASURING = re.compile(
+    r"evaluation\.(final_)?problems_per_task|model\.recompute|tasks\.mixture\..*\.weight"
+    r"|evaluation\.server\.(concurrency|timeout_s|retries|key_env|allow_http)"
+)
 """Settings of these groups that change no answer and no verdict."""
-_COMPARABLE = re.compile(r"seed|model\.(path|weights)|evaluation\.(samples|problems)|tasks\.mixture\..*\.options\.path")
+_COMPARABLE = re.compile(
+    r"seed|model\.(path|weights)|evaluation\.(samples|problems|server\.(url|model|api))"
+    r"|tasks\.mixture\..*\.options\.path"
+)
 """Settings that may differ between evaluations that are compared: which policy, how many of the same problems and
 samples, and where a file lies; problems are compared by their keys and pass@k is estimated without bias."""
 

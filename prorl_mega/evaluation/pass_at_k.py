@@ -11,6 +11,7 @@ is a percentile bootstrap over the problems, because samples of one problem are 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,32 @@ def pass_at_k(samples: int, solved: int, k: int) -> float:
         raise ValueError(f"solved={solved} must be between 0 and samples={samples}")
     if not 1 <= k <= samples:
         raise ValueError(f"k={k} must be between 1 and samples={samples}: more samples are needed for a larger k")
-    if samples - solved < k:
-        return 1.0  # any k samples contain a correct one
-    return float(1 - np.prod(1 - k / np.arange(samples - solved + 1, samples + 1, dtype=np.float64)))
+    return float(_by_solved(samples, k)[solved])
+
+
+def passes(counts: Sequence[tuple[int, int]], k: int) -> np.ndarray:
+    """pass@k of every problem, `[problems]` float64, each (samples, solved) with samples ≥ k; ValueError otherwise."""
+    numbers = np.asarray(counts, dtype=np.int64).reshape(len(counts), 2)
+    samples, solved = numbers[:, 0], numbers[:, 1]
+    for place in np.flatnonzero((solved < 0) | (solved > samples) | (samples < k) | (k < 1))[:1].tolist():
+        pass_at_k(int(samples[place]), int(solved[place]), k)  # says what is wrong
+    values = np.empty(len(counts))
+    for size in np.unique(samples).tolist():
+        of_size = samples == size
+        values[of_size] = _by_solved(size, k)[solved[of_size]]
+    return values
+
+
+@lru_cache(maxsize=512)
+def _by_solved(samples: int, k: int) -> np.ndarray:
+    """pass@k for 0, 1, …, `samples` solved, `[samples + 1]`: one factor of the product more at every step.
+
+    The factor of i = k is zero and stays so: any k samples contain a correct one.
+    """
+    factors = np.maximum(1 - k / np.arange(samples, 0, -1, dtype=np.float64), 0)
+    values = 1 - np.concatenate(([1.0], np.cumprod(factors)))
+    values.flags.writeable = False
+    return values
 
 
 def most_at_k(second: float, k: int) -> float:
@@ -50,10 +74,12 @@ def mean_pass_at_k(
     counts: Sequence[tuple[int, int]], k: int, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Estimate:
     """pass@k over problems, each (samples, solved) with samples ≥ k. ValueError when there is no problem."""
-    return bootstrap([pass_at_k(n, c, k) for n, c in counts], confidence=confidence, resamples=resamples, seed=seed)
+    return bootstrap(passes(counts, k), confidence=confidence, resamples=resamples, seed=seed)
 
 
-def bootstrap(values: Sequence[float], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Estimate:
+def bootstrap(
+    values: Sequence[float] | np.ndarray, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Estimate:
     """Mean of one value per problem with its percentile interval; the same input gives the same interval."""
     if not len(values):
         raise ValueError("a mean over no problems does not exist")

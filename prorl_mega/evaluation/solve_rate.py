@@ -10,6 +10,7 @@ P(Beta(a, b) ≤ p) = P(Binomial(a + b − 1, p) ≥ a).
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -60,18 +61,31 @@ def posterior(samples: int, solved: int, confidence: float = 0.95) -> Posterior:
 
 @lru_cache(maxsize=1 << 16)
 def beta_quantile(a: int, b: int, probability: float) -> float:
-    """The p with P(Beta(a, b) ≤ p) = `probability`, for whole a, b ≥ 1, to the last bits of a double."""
-    low, high = 0.0, 1.0
-    while (middle := (low + high) / 2) not in (low, high):
-        if _tail(a + b - 1, a, middle) < probability:
-            low = middle
+    """The p with P(Beta(a, b) ≤ p) = `probability`, for whole a, b ≥ 1, to the last digits of a double.
+
+    Newton's method on the logarithm of the smaller tail, which is nearly straight where the tail is small; the bracket
+    is halved where a step would leave it.
+    """
+    trials, is_lower = a + b - 1, probability <= 0.5
+    wanted = probability if is_lower else 1 - probability
+    low, high, rate = 0.0, 1.0, a / (a + b)
+    while low < rate < high:
+        terms, least = _terms(trials, rate), a
+        tail = float(terms[least:].sum() if is_lower else terms[:least].sum())
+        if (tail < wanted) == is_lower:
+            low = rate
         else:
-            high = middle
-    return middle
+            high = rate
+        slope = least / rate * float(terms[least]) * (1 if is_lower else -1)
+        step = -tail * math.log(tail / wanted) / slope if tail > 0 and slope else math.inf
+        if abs(step) <= 2 * math.ulp(rate):
+            break
+        rate = rate + step if low < rate + step < high else (low + high) / 2
+    return rate
 
 
-def _tail(trials: int, least: int, rate: float) -> float:
-    """P(Binomial(trials, rate) ≥ least), 0 < rate < 1: terms relative to the largest one, divided by their sum.
+def _terms(trials: int, rate: float) -> np.ndarray:
+    """P(Binomial(trials, rate) = 0, 1, …, trials), 0 < rate < 1: relative to the largest one, divided by their sum.
 
     Neither factorials nor differences occur, so every term has all its digits.
     """
@@ -82,7 +96,7 @@ def _tail(trials: int, least: int, rate: float) -> float:
     above = np.cumprod((trials - up) / (up + 1) * odds)
     below = np.cumprod(down / (trials - down + 1) / odds)
     terms = np.concatenate((below[::-1], [1.0], above))
-    return float(terms[least:].sum() / terms.sum())
+    return np.asarray(terms / terms.sum())
 
 
 def _checked(samples: int, solved: int, confidence: float) -> float:

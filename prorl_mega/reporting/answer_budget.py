@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from prorl_mega.reporting.kit import embedded
 from prorl_mega.run.console import printable
 
 
 class AnswerBudget:
-    """Characters that may still go onto a page."""
+    """Characters that may still go onto a page, counted as they stand in it."""
 
     def __init__(self, characters: int, longest: int) -> None:
         self.left = characters
@@ -16,8 +17,8 @@ class AnswerBudget:
         """The text, or its beginning and end; what it takes is off the budget. "" when nothing is left."""
         if self.left <= 0:
             return ""
-        shown = shortened_to(printable(text), self._longest)
-        self.left -= len(shown.encode())
+        shown = printable(shortened_to(text, self._longest))
+        self.left -= len(embedded(shown))
         return shown
 
 

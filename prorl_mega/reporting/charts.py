@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 
-from prorl_mega.reporting.descriptions import LineChart, Series, bucket_means
+from prorl_mega.reporting.descriptions import MOST_POINTS, LineChart, Series, bucket_means
 from prorl_mega.reporting.history import History
 from prorl_mega.run.console import printable
 
-DRAWN_POINTS = 400  # per line of a picture; longer runs are averaged in buckets
+DRAWN_POINTS = 400  # per line of a picture, or of a chart with many lines; longer runs are averaged in buckets
 MOST_LINES = 8  # that a page shows at first; there may be a hundred tasks
 SHARE, FROM_ZERO = (0.0, 1.0), (0.0, math.nan)
 
@@ -123,10 +123,12 @@ def described(chart: Chart) -> LineChart:
         )
         for index, (label, values) in enumerate(chart.lines.items())
     ]
+    is_many = len(series) > MOST_LINES
     low, high = (bound if math.isfinite(bound) else None for bound in chart.bounds)
     return LineChart(
         title=chart.title, about=chart.about, unit=chart.unit, x=chart.steps[kept], series=series,
         stacked=chart.stacked, logarithmic=chart.logarithmic, bounds=(low, high), names_resets=chart.names_resets,
+        most_points=DRAWN_POINTS if is_many else MOST_POINTS, spikes=not is_many,
     )  # fmt: skip
 
 

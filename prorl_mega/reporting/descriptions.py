@@ -57,7 +57,7 @@ class Mark:
 class LineChart:
     """Lines over a shared x, `[n]`, ascending. Charts of the same `group` share cursor and zoom.
 
-    `opens`: ids by point, `[n]`, of what a click on it opens, "" for nothing; not for more than MOST_POINTS points. For
+    `opens`: ids by point, `[n]`, of what a click on it opens, "" for nothing; not where there are buckets. For
     charts over steps the page's data says it once, see `kit.page`.
     """
 
@@ -75,11 +75,13 @@ class LineChart:
     logarithmic_x: bool = False
     bounds: Bounds = (None, None)  # of y
     names_resets: bool = False  # whether the legend says what the marks are
+    most_points: int = MOST_POINTS  # per line
+    spikes: bool = True  # whether buckets go along with their least and most
 
     def plain(self) -> dict[str, Any]:
-        """JSON-able; in buckets where there are more than MOST_POINTS points."""
+        """JSON-able; in buckets where there are more than `most_points` points."""
         x = np.asarray(self.x, dtype=np.float64)
-        size = math.ceil(len(x) / MOST_POINTS)
+        size = math.ceil(len(x) / self.most_points)
         starts = np.arange(0, len(x), size) if size > 1 else None
         is_whole = bool(np.all(x == np.round(x)))
         ends = x if starts is None else x[np.minimum(starts + size, len(x)) - 1]
@@ -88,7 +90,7 @@ class LineChart:
             axis["first"] = exact(x[starts], is_whole)
         return {
             "kind": "lines", "title": self.title, "about": self.about, "unit": self.unit, "x": axis,
-            "series": [_series(each, starts) for each in self.series],
+            "series": [_series(each, starts, self.spikes) for each in self.series],
             "marks": [{"x": each.x, "text": each.text, "kind": each.kind, "opens": each.opens} for each in self.marks],
             "opens": list(self.opens) if starts is None else [],
             "stacked": self.stacked, "log_y": self.logarithmic, "log_x": self.logarithmic_x,
@@ -149,7 +151,7 @@ def bucket_means(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(starts), np.nan), where=count > 0)
 
 
-def _series(series: Series, starts: np.ndarray | None) -> dict[str, Any]:
+def _series(series: Series, starts: np.ndarray | None, spikes: bool) -> dict[str, Any]:
     values = np.asarray(series.values, dtype=np.float64)
     plain: dict[str, Any] = {"label": series.label, "exact": series.exact, "hidden": series.hidden}
     plain["values"] = _numbers(values if starts is None else bucket_means(values, starts))
@@ -157,7 +159,7 @@ def _series(series: Series, starts: np.ndarray | None) -> dict[str, Any]:
         for name, end in (("low", series.low), ("high", series.high)):
             ends = np.asarray(end, dtype=np.float64)
             plain[name] = _numbers(ends if starts is None else bucket_means(ends, starts))
-    elif starts is not None:
+    elif starts is not None and spikes:
         known = np.isfinite(values)
         plain["least"] = _numbers(np.minimum.reduceat(np.where(known, values, np.inf), starts))
         plain["most"] = _numbers(np.maximum.reduceat(np.where(known, values, -np.inf), starts))

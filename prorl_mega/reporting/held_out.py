@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple, Self
-
-import numpy as np
 
 from prorl_mega.evaluation import conditions
 from prorl_mega.evaluation.comparison import Comparison, compare
+from prorl_mega.evaluation.pass_at_k import mean_pass_at_k
+from prorl_mega.evaluation.summary import powers_of_two
 from prorl_mega.reporting import kit
 from prorl_mega.reporting.answer_budget import AnswerBudget
 from prorl_mega.reporting.descriptions import LineChart, Series
@@ -69,22 +68,20 @@ def pass_curves(history: History, held_out: HeldOutResults) -> LineChart | None:
     """pass@k over k of the base and of the trained policy."""
     if not held_out.rows:
         return None
-    by_policy = [(who, history.evaluations[label]["metrics"]) for who, label in (("trained", FINAL), ("base", BASE))]
-    found = [re.fullmatch(r"evaluation/pass@([0-9]{1,9})", name) for _, metrics in by_policy for name in metrics]
-    ks = sorted({int(match[1]) for match in found if match})
+    ks = list(powers_of_two(_most_samples(history)))
     if len(ks) < 2:
         return None
 
-    def column(metrics: dict[str, Any], end: str = "") -> np.ndarray:
-        return np.array([metrics.get(f"evaluation/pass@{k}{end}") for k in ks], dtype=np.float64)
+    def series(who: str, label: str) -> Series:
+        counts = [(each["samples"], each["solved"]) for each in history.evaluations[label]["problems"]]
+        estimates = [mean_pass_at_k([each for each in counts if each[0] >= k], k) for k in ks]
+        low, high = [each.low for each in estimates], [each.high for each in estimates]
+        return Series(label=who, values=[each.mean for each in estimates], low=low, high=high, exact=True)
 
     return LineChart(
-        title="pass@k", about="Held-out problems solved in at least one of k samples", unit="share", x=ks, x_label="k",
-        group="k", logarithmic_x=True, bounds=(0.0, 1.0),
-        series=[
-            Series(label=who, values=column(of), low=column(of, "_low"), high=column(of, "_high"), exact=True)
-            for who, of in by_policy
-        ],
+        title="pass@k", about="Held-out problems solved in at least one of k samples, 95 % intervals", unit="share",
+        x=ks, x_label="k", group="k", logarithmic_x=True, bounds=(0.0, 1.0),
+        series=[series("trained", FINAL), series("base", BASE)],
     )  # fmt: skip
 
 
@@ -145,6 +142,11 @@ def _about_colours(stored: dict[str, dict[str, list[JudgedAnswer]]], texts: Toke
     if not texts.is_known:
         return "Tokens have no colours: the tokenizer of model.path cannot be read from here."
     return "The warmer a token's colour, the less likely it was to the policy that wrote it."
+
+
+def _most_samples(history: History) -> int:
+    """Samples per problem that both policies have."""
+    return min(max(each["samples"] for each in history.evaluations[label]["problems"]) for label in (BASE, FINAL))
 
 
 def _pairs(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:

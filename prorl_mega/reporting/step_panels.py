@@ -1,4 +1,4 @@
-"""Panels that open for a step of a run: its decisions and the answers that were kept of it, for as many steps as fit."""
+"""Panels that open for a step of a run: its decisions and the answers kept of it, for as many steps as fit."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from prorl_mega.reporting import kit
 from prorl_mega.reporting.answer_budget import AnswerBudget
 from prorl_mega.reporting.timeline import TimelineEntry
 from prorl_mega.run.jsonl import read_objects
+from prorl_mega.run.metrics import is_number
 
 PREFIX = "step-"
 CHARACTERS, LONGEST = 1_800_000, 2400
@@ -61,7 +62,7 @@ def step_panels(samples: KeptSamples, entries: list[TimelineEntry]) -> dict[str,
 def answer_lists(samples: KeptSamples) -> tuple[list[ListedAnswer], list[ListedAnswer], dict[str, Any]]:
     """The newest answers with full marks, the worst of the newest steps, and their panels by id."""
     rows = [(step, row) for step in reversed(samples.steps[-NEWEST:]) for row in samples.rows(step)]
-    scored = [(step, row) for step, row in rows if isinstance(row.get("reward"), int | float)]
+    scored = [(step, row) for step, row in rows if is_number(row.get("reward"))]
     solved = [each for each in scored if each[1]["reward"] >= SOLVED][:MOST_LISTED]
     worst = sorted((each for each in scored if each[1]["reward"] < SOLVED), key=lambda each: each[1]["reward"])
     panels, lists = {}, []
@@ -99,7 +100,7 @@ def answer_parts(row: dict[str, Any], budget: AnswerBudget) -> list[kit.Part]:
 
 def _verdict(row: dict[str, Any]) -> tuple[str, str]:
     reward = row.get("reward")
-    if not isinstance(reward, int | float):
+    if reward is None or not is_number(reward):
         return "not scored", ""
     return f"reward {reward:.2f}", "good" if reward >= SOLVED else "bad" if reward <= 0 else ""
 

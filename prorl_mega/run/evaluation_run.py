@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.distributed.ranks import Ranks
@@ -34,6 +32,9 @@ from prorl_mega.run.sample_store import (
 from prorl_mega.run.signals import StopSignals
 from prorl_mega.run.storage import storage_errors
 from prorl_mega.types import Metrics
+
+Block = tuple[int, list[int]]
+"""The number of a problem, and samples of it by their numbers."""
 
 
 class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
@@ -64,6 +65,11 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         if self._ranks.is_first:
             self._lock.release()
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank writes what all ranks have found."""
+        return self._ranks.is_first
+
     def message(self, text: str) -> None:
         """Print a line on the console and in console.log. On rank 0 only; not collective."""
         self._console.line(text)
@@ -79,8 +85,8 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
     def _is_late(self) -> bool:
         return 0 < self._limit_minutes <= (time.monotonic() - self._opened) / 60
 
-    def begin(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> list[list[int]]:
-        """Prepare the store for these problems: the sample numbers that each of them lacks.
+    def begin(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> list[Block]:
+        """Prepare the store for these problems; returns the samples that each of them lacks, none left out.
 
         What is there already of the same policy, under the same settings, counts; a store of others is renamed, so that
         nothing is lost.
@@ -92,15 +98,12 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         with self._ranks.raise_on_all_ranks(f"reading {self.directory}"):
             store = SampleStore(self.directory)
             numbers = {problem.key: number for number, problem in enumerate(store.problems())}
-            done = np.zeros((len(numbers), header.samples), dtype=bool)
-            for problem, sample in store.done():
-                if problem < len(numbers) and sample < header.samples:
-                    done[problem, sample] = True
-            return [np.flatnonzero(~done[numbers[problem.key]]).tolist() for problem in problems]
-
-    def numbers(self) -> dict[str, int]:
-        """The number of every problem of the store, by key. Not collective."""
-        return {problem.key: number for number, problem in enumerate(SampleStore(self.directory).problems())}
+            done = store.done()
+            wanted = range(header.samples)
+            return [
+                (number, [sample for sample in wanted if (number, sample) not in done])
+                for number in (numbers[problem.key] for problem in problems)
+            ]
 
     @contextlib.contextmanager
     def writers(self, name: int) -> Iterator[tuple[LineWriter, LineWriter]]:
@@ -112,11 +115,19 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
             closing.callback(verdicts.close)
             yield samples, verdicts
 
-    def progress(self, done: int, wanted: int, started: float) -> None:
-        """Show how far this rank is: answers in the store, and the time left at the pace since `started`."""
-        elapsed = time.monotonic() - started
-        left = f", left {duration(elapsed / done * (wanted - done))}" if done and elapsed > 1 else ""
-        self._console.status(f"{done:,} of {wanted:,} answers{left}")
+    def progress(self, wanted: int) -> Callable[[int], None]:
+        """A function that is told how many answers more this rank has, of `wanted`, and shows them and the time left.
+        Not collective."""
+        started, done = time.monotonic(), 0
+
+        def show(more: int) -> None:
+            nonlocal done
+            done += more
+            elapsed = time.monotonic() - started
+            left = f", left {duration(elapsed / done * (wanted - done))}" if done and elapsed > 1 else ""
+            self._console.status(f"{done:,} of {wanted:,} answers{left}" if done < wanted else "waiting for verdicts")
+
+        return show
 
     def end_of_sampling(self) -> ExitCode:
         """Whether all ranks have got to their end, and why not."""

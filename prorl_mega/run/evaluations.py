@@ -4,7 +4,9 @@
      "metrics": {"evaluation/pass@1": 0.31, …},
      "problems": [{"key": "gsm/17", "task": "gsm", "samples": 16, "solved": 5, "mean_reward": 0.33}, …]}
 
-A problem may also carry "prompt" and "completion", one of its answers; the report shows them before and after training.
+A problem may also carry "prompt" and "completion", one of its answers; the report shows them before and after training;
+"relaxed", solved if the form of an answer does not matter; "tokens" of all answers; "truncated", answers that hit the
+token limit; "majority", the reward of the most common answer; "posterior" of its solve rate: mean, low and high end.
 "settings" are those that decide the result (`evaluation/conditions.py`); files of version 0.1 have none.
 """
 
@@ -20,7 +22,7 @@ import msgspec
 
 from prorl_mega.documents import parse_json, read_json
 from prorl_mega.run.samples import shortened
-from prorl_mega.run.storage import write_durably
+from prorl_mega.run.storage import remove_tree, write_durably
 from prorl_mega.types import Metrics
 
 BASE, FINAL = "base", "final"  # labels of the comparison at the end of a run
@@ -29,6 +31,8 @@ REQUIRED = ("key", "task", "samples", "solved", "mean_reward")
 LARGEST = 1 << 30  # bytes; ten thousand problems with their answers have a tenth of it
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+_Total = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class _Problem(msgspec.Struct, omit_defaults=True):
@@ -37,12 +41,21 @@ class _Problem(msgspec.Struct, omit_defaults=True):
     samples: _Count  # with a verdict
     solved: _Count
     mean_reward: float | None
+    relaxed: _Count | msgspec.UnsetType = msgspec.UNSET
+    tokens: _Total | msgspec.UnsetType = msgspec.UNSET
+    truncated: _Count | msgspec.UnsetType = msgspec.UNSET
+    majority: float | msgspec.UnsetType | None = msgspec.UNSET
+    posterior: tuple[_Rate, _Rate, _Rate] | msgspec.UnsetType = msgspec.UNSET
     prompt: str | msgspec.UnsetType = msgspec.UNSET
     completion: str | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if self.solved > self.samples:
             raise ValueError(f"{self.solved} of {self.samples} samples solved")
+        if self.relaxed is not msgspec.UNSET and not self.solved <= self.relaxed <= self.samples:
+            raise ValueError(
+                f"{self.relaxed} of {self.samples} samples solved in any form, {self.solved} in the right one"
+            )
 
 
 class _Content(msgspec.Struct):
@@ -111,3 +124,5 @@ def remove_after(directory: Path, step: int, *, is_last: bool) -> None:
         content = read_evaluation(path)
         if content is None or content["step"] > step or (path.stem == FINAL and not is_last):
             path.unlink()
+            if (directory / path.stem).is_dir():
+                remove_tree(directory / path.stem)

@@ -1,4 +1,4 @@
-"""Where results come from: versions, commit, command line, machine, time. For people who want to repeat them."""
+"""The origin of results: versions, commit, command line, machine, time. For people who want to repeat them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GIT_S = 5.0
 
 
 def provenance() -> dict[str, str]:
-    """What there is to say about this process, in words. Reads metadata alone and imports none of the packages."""
+    """The origin of this process's results, in words. Reads metadata alone and imports none of the packages."""
     found = {
         "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "command": shlex.join([Path(sys.executable).name, "-m", *_program()]),

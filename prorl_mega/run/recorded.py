@@ -14,6 +14,7 @@ from prorl_mega.config.messages import explain
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.changes import CONFIG
+from prorl_mega.run.checkpoints import MODEL
 from prorl_mega.run.settings import read_tree, with_defaults
 
 
@@ -40,6 +41,8 @@ def with_recorded(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
         raise ConfigError(f"{directory / CONFIG}: {explain(error, EvaluateConfig)}") from None
     assert isinstance(found, DictConfig)
     found.root, found.name = str(directory.parent), directory.name
+    if models := sorted(directory.glob(f"checkpoints/step_*/{MODEL}")):  # those of all checkpoints are the same
+        found.model.path = str(models[-1])
     parser = OverridesParser.create()
     for text in overrides:
         override = parser.parse_override(text)

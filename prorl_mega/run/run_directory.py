@@ -341,11 +341,20 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     # Held-out results
 
     def evaluation(
-        self, label: str, *, step: int, settings: dict[str, Any], metrics: Metrics, problems: list[dict[str, Any]]
+        self,
+        label: str,
+        *,
+        step: int,
+        settings: dict[str, Any],
+        metrics: Metrics,
+        problems: list[dict[str, Any]],
+        keep_answers: Callable[[Path], None] = lambda directory: None,
     ) -> None:
-        """Write `evaluation/<label>.json`; see `prorl_mega.run.evaluations` for the fields of a problem."""
+        """Write `evaluation/<label>.json`; see `prorl_mega.run.evaluations` for the fields of a problem. Before that,
+        `keep_answers(evaluation/<label>)`. On rank 0 only."""
         if self._ranks.is_first:
             with storage_errors(f"writing {self.directory}"):
+                keep_answers(self.directory / "evaluation" / label)
                 evaluations.write_evaluation(
                     self.directory / "evaluation",
                     label=label,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,7 +24,7 @@ import msgspec
 
 from prorl_mega.documents import BrokenDocumentError, read_json
 from prorl_mega.errors import DataError
-from prorl_mega.run.storage import fsync_path, storage_errors, write_durably
+from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, write_durably
 
 FORMAT = 1
 HEADER, PROBLEMS, SAMPLES, VERDICTS = "header.json", "problems.jsonl", "samples", "verdicts"
@@ -36,7 +37,7 @@ Line = TypeVar("Line", bound=msgspec.Struct)
 
 
 class StoreHeader(msgspec.Struct, kw_only=True):
-    """What all answers have in common."""
+    """The facts that all answers have in common."""
 
     format: int = FORMAT
     label: str
@@ -118,28 +119,42 @@ class SampleStore:
 
     def verdicts(self, folder: str = VERDICTS) -> Iterator[StoredVerdict]:
         """One verdict for every answer that was judged, one with a reward where there are several."""
-        judged = {(each.problem, each.sample) for each in self._lines(folder, _Rewarded) if each.reward is not None}
+        judged = self._rewarded(folder)
         return self._once(
             folder, StoredVerdict, lambda each: each.reward is not None or (each.problem, each.sample) not in judged
         )
+
+    def unjudged(self, share: int = 0, shares: int = 1) -> Iterator[StoredSample]:
+        """The answers without a reward, of which every `shares`-th from number `share` on."""
+        judged = self._rewarded(VERDICTS)
+        return islice((each for each in self.samples() if _place(each) not in judged), share, None, shares)
 
     def judged(self) -> Iterator[tuple[StoredSample, StoredVerdict | None]]:
         """Every answer with its verdict; None for one that has none yet."""
         verdicts = {(each.problem, each.sample): each for each in self.verdicts()}
         return ((each, verdicts.get((each.problem, each.sample))) for each in self.samples())
 
-    def done(self) -> set[tuple[int, int]]:
+    def done(self) -> Places:
         """(problem, sample) of every answer that is there."""
-        return {(each.problem, each.sample) for each in self._once(SAMPLES, _Place)}
+        done = Places()
+        for each in self._lines(SAMPLES, _Place):
+            done.add(each.problem, each.sample)
+        return done
+
+    def _rewarded(self, folder: str) -> Places:
+        found = Places()
+        for each in self._lines(folder, _Rewarded):
+            if each.reward is not None:
+                found.add(each.problem, each.sample)
+        return found
 
     def _once(
         self, folder: str, kind: type[Line], counts: Callable[[Line], bool] = lambda line: True
     ) -> Iterator[Line]:
         """The lines of a folder's files that count, the first of every answer."""
-        seen: set[tuple[int, int]] = set()
+        seen = Places()
         for line in self._lines(folder, kind):
-            if counts(line) and (place := _place(line)) not in seen:
-                seen.add(place)
+            if counts(line) and seen.add(*_place(line)):
                 yield line
 
     def _lines(self, folder: str, kind: type[Line]) -> Iterator[Line]:
@@ -148,6 +163,24 @@ class SampleStore:
 
     def _damage(self) -> None:
         self.damaged += 1
+
+
+class Places:
+    """A set of (problem, sample), a bit for each: 1,024 samples of a problem take some 200 bytes."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[tuple[int, int], int] = {}  # by problem and sample // 1024
+
+    def add(self, problem: int, sample: int) -> bool:
+        """Whether it was not there before."""
+        block, bit = (problem, sample >> 10), 1 << (sample & 1023)
+        bits = self._blocks.get(block, 0)
+        self._blocks[block] = bits | bit
+        return not bits & bit
+
+    def __contains__(self, place: tuple[int, int]) -> bool:
+        problem, sample = place
+        return bool(self._blocks.get((problem, sample >> 10), 0) >> (sample & 1023) & 1)
 
 
 class _Place(msgspec.Struct):
@@ -203,6 +236,28 @@ def write_header(directory: Path, header: StoreHeader) -> None:
     with storage_errors(f"writing {directory}"):
         directory.mkdir(parents=True, exist_ok=True)
         write_durably(directory / HEADER, msgspec.json.format(msgspec.json.encode(header)).decode() + "\n")
+
+
+def write_store(
+    directory: Path,
+    header: StoreHeader,
+    problems: Iterable[StoredProblem],
+    samples: Iterable[StoredSample],
+    verdicts: Iterable[StoredVerdict],
+) -> None:
+    """Write a whole store in place of the one that is there: it exists completely or not at all."""
+    aside = directory.with_name(f"{directory.name}.{os.getpid()}.tmp")
+    with storage_errors(f"writing {directory}"):
+        for each in (aside, directory):
+            if each.exists():
+                remove_tree(each)
+        for name, lines in ((PROBLEMS, problems), (f"{SAMPLES}/0.jsonl", samples), (f"{VERDICTS}/0.jsonl", verdicts)):
+            writer = LineWriter(aside / name)
+            writer.write(lines)
+            writer.close()
+        write_header(aside, header)
+        os.replace(aside, directory)
+        fsync_path(directory.parent)
 
 
 def read_lines(path: Path, kind: type[Line], damaged: Any = lambda: None) -> Iterator[Line]:

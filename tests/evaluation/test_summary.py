@@ -5,6 +5,7 @@ import pytest
 from helpers.groups import scored_group
 
 from prorl_mega.evaluation.pass_at_k import pass_at_k
+from prorl_mega.evaluation.solve_rate import posterior
 from prorl_mega.evaluation.summary import powers_of_two, problem_records, summarise
 
 
@@ -66,6 +67,9 @@ def test_records_are_json() -> None:
         "samples": 2,
         "solved": 1,
         "mean_reward": 0.75,
+        "posterior": list(posterior(2, 1)),
+        "tokens": 9,
+        "truncated": 0,
         "prompt": "question a/0",
         "completion": "answer 0",
     }

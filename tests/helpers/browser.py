@@ -10,6 +10,7 @@ skipped, with a line that says what to install.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,7 +88,9 @@ def hover(page: Any, chart: str, x: float) -> dict[str, str]:
     place.scroll_into_view_if_needed()
     left = page.evaluate("([name, x]) => prorl.charts.get(name).plot.valToPos(x, 'x')", [chart, x])
     box = place.bounding_box()
-    page.mouse.move(box["x"] + left, box["y"] + box["height"] / 2)
+    page.mouse.move(
+        min(round(box["x"] + left), math.ceil(box["x"] + box["width"]) - 1), box["y"] + box["height"] / 2
+    )  # the browser rounds down
     page.wait_for_timeout(60)
     tip = page.locator(f'[data-chart="{chart}"] .tip')
     rows = tip.locator(".row")

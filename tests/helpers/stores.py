@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from prorl_mega.run.sample_store import (
-    PROBLEMS,
-    SAMPLES,
-    VERDICTS,
-    LineWriter,
-    StoredProblem,
-    StoredSample,
-    StoredVerdict,
-    StoreHeader,
-    write_header,
-)
+from prorl_mega.run import sample_store
+from prorl_mega.run.sample_store import StoredProblem, StoredSample, StoredVerdict, StoreHeader
 
 
 def header(label: str = "policy", samples: int = 4, **changes: object) -> StoreHeader:
@@ -35,11 +26,8 @@ def write_store(
     about: StoreHeader | None = None,
 ) -> Path:
     """Write a whole store; returns its folder."""
-    write_header(directory, about or header())
-    for name, lines in ((PROBLEMS, problems), (f"{SAMPLES}/0.jsonl", samples), (f"{VERDICTS}/0.jsonl", verdicts)):
-        writer = LineWriter(directory / name)
-        writer.write(lines)
-        writer.close()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    sample_store.write_store(directory, about or header(), problems, samples, verdicts)
     return directory
 
 

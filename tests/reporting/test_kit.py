@@ -12,6 +12,7 @@ import pytest
 from helpers.browser import browser, hover, opened, overflow  # noqa: F401
 
 from prorl_mega.reporting import kit
+from prorl_mega.reporting.charts import moving_average
 from prorl_mega.reporting.descriptions import MOST_POINTS, Dot, LineChart, Mark, ScatterChart, Series
 
 HOSTILE = [
@@ -129,12 +130,33 @@ def test_the_legend_hides_and_the_slider_smooths(browser: Any, tmp_path: Path) -
         assert "mean" not in hover(page, "a", 10)
         assert page.evaluate("prorl.charts.get('a').plot.series[4].show") is False
         page.click('[data-chart="a"] .legend button >> nth=0')
-        line = "prorl.charts.get('a').plot.data[4].slice(0, 3)"
-        assert page.evaluate(line)[0] != pytest.approx(VALUES[0])
+        line = "prorl.charts.get('a').plot.data[4]"
+        assert page.inner_text("[data-tools] output") == "5 points"
+        assert page.evaluate(line) == pytest.approx(moving_average(VALUES, 5).tolist(), rel=1e-3, abs=1e-5)
         page.focus("[data-tools] input")
         page.keyboard.press("Home")
-        assert page.evaluate(line) == pytest.approx(VALUES[:3].tolist(), rel=1e-4)
+        assert page.evaluate(line)[:3] == pytest.approx(VALUES[:3].tolist(), rel=1e-4)
         assert page.inner_text("[data-tools] output") == "off"
+
+
+def test_a_chart_that_gets_other_numbers_keeps_its_zoom_and_what_is_hidden(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    longer = LineChart(
+        title="Reward", about="Mean", x=[*STEPS, 61, 62],
+        series=[Series(label="mean", values=[*VALUES, 8.0, 9.0]), Series(label="few", values=[math.nan] * 61 + [7.0])],
+    ).plain()  # fmt: skip
+    with opened(browser, written(tmp_path)) as page:
+        page.click('[data-chart="a"] .legend button >> nth=1')
+        page.focus('[data-chart="a"] .plot')
+        for key in ("Home", "+"):
+            page.keyboard.press(key)
+        before = page.evaluate("[...prorl.groups.get('step').zoomed]")
+        page.evaluate("chart => prorl.update('a', chart)", longer)
+        scale = page.evaluate("(() => { const {min, max} = prorl.charts.get('a').plot.scales.x; return [min, max] })()")
+        assert scale == before
+        page.keyboard.press("0")
+        tip = hover(page, "a", 62)
+        assert (tip[""], tip["mean"]) == ("step 62", "9")
+        assert "few" not in tip
 
 
 @pytest.mark.parametrize("width", [400, 1400])

@@ -6,10 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from helpers.programs import contents
 from helpers.toy_run import Toy, toy_config
 
-from prorl_mega.config.keys import with_settings
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ExitCode
 from prorl_mega.run.jsonl import read_rows

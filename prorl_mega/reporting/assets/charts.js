@@ -106,7 +106,8 @@ prorl.ChartFrame = class {
     const room = plot.over.clientWidth, wide = tip.offsetWidth, start = plot.over.offsetLeft;
     const wanted = left > room / 2 ? left - wide - 14 : left + 14;
     tip.style.left = `${Math.max(-start, Math.min(room - wide, wanted))}px`;
-    tip.style.top = '6px';
+    const isWide = wide + 14 > Math.max(left, room - left);  // it would hide the lines: then below them
+    tip.style.top = `${isWide ? plot.over.clientHeight + 4 : 6}px`;
   }
   hideTip() { this.tip.style.display = 'none' }
 
@@ -161,7 +162,7 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
   /** Rows of uPlot per series: lower and upper end of its band, its values, and the line that is drawn. */
   rows() {
     const { chart } = this, positive = values => chart.log_y ? values.map(each => each > 0 ? each : null) : values;
-    const rows = [];
+    const rows = [], isCalm = chart.series.length - this.hidden.size > 4;  // many lines: no numbers behind them
     let below = this.x.map(() => 0);
     for (const series of chart.series) {
       const isOn = !this.hidden.has(series.label);
@@ -170,9 +171,10 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
         rows.push({ series, low: null, high: null, raw: null, line: below, isOn });
         continue;
       }
-      const isSmooth = this.isSmooth(series), [low, high] = series.low ? [series.low, series.high] : [series.least, series.most];
+      const isSmooth = this.isSmooth(series);
+      const [low, high] = series.low ? [series.low, series.high] : isCalm ? [] : [series.least, series.most];
       rows.push({ series, isOn, low: low ? positive(low) : null, high: high ? positive(high) : null,
-        raw: isSmooth ? positive(series.values) : null,
+        raw: isSmooth && !isCalm ? positive(series.values) : null,
         line: positive(isSmooth ? this.average(series.values, this.width) : series.values) });
     }
     return rows;
@@ -195,7 +197,7 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
       series.push({ ...common, stroke: null, width: 0, points: { show: false } }, { ...common, stroke: null, width: 0, points: { show: false } },
         { ...common, stroke: faint(index, .3), width: 1, points: { show: false } },
         chart.stacked
-          ? { ...common, stroke: null, width: 0, fill: colour(index), points: { show: false }, paths: uPlot.paths.stepped({ align: 0 }) }
+          ? { ...common, stroke: null, width: 0, fill: () => prorl.calmed(`--c${index % 8}`, .3), points: { show: false }, paths: uPlot.paths.stepped({ align: 0 }) }
           : { ...common, stroke: colour(index), width: 2, points: { show: few, size: 6, width: 1.5, fill: colour(index), stroke: () => prorl.colour('--card') } });
       if (row.low) bands.push({ series: [at + 1, at], fill: faint(index, .15) });
     });
@@ -329,11 +331,12 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
     return nodes;
   }
 
-  /** Marks at a point, or within five pixels of it. */
+  /** Marks at a point or within five pixels of it, the nearest first. */
   marksAt(index) {
     const low = this.chart.x.first?.[index] ?? this.x[index], high = this.x[index], u = this.plot;
-    return this.marks.filter(mark => (mark.x >= low && mark.x <= high)
-      || (u && Math.abs(u.valToPos(mark.x, 'x') - u.valToPos(high, 'x')) <= 5));
+    const away = mark => Math.max(low - mark.x, mark.x - high, 0);
+    const isNear = mark => u && Math.abs(u.valToPos(mark.x, 'x') - u.valToPos(high, 'x')) <= 5;
+    return this.marks.filter(mark => !away(mark) || isNear(mark)).sort((a, b) => away(a) - away(b));
   }
 
   /** Id of what a point opens: its own, that of a mark, that of the point's x in `opens` of the data; or null. */

@@ -33,6 +33,13 @@ const prorl = (() => {
 
   function colour(name) { return getComputedStyle(root).getPropertyValue(name).trim() }
 
+  /** A colour with so much of the card's in it. */
+  function calmed(name, share) {
+    const parts = each => [1, 3, 5].map(at => parseInt(colour(each).slice(at, at + 2), 16));
+    const [ours, card] = [parts(name), parts('--card')];
+    return `rgb(${ours.map((each, i) => Math.round(each * (1 - share) + card[i] * share)).join(' ')})`;
+  }
+
   function paint() {
     root.dataset.theme = wish ?? (system.matches ? 'dark' : 'light');
     listeners.forEach(each => each());
@@ -150,6 +157,6 @@ const prorl = (() => {
   /** Say it to those who do not see the page. */
   function say(text) { said.textContent = text }
 
-  return { data, make, shown, colour, toggleTheme, onPaint: each => listeners.push(each), open, shut, say, makers,
+  return { data, make, shown, colour, calmed, toggleTheme, onPaint: each => listeners.push(each), open, shut, say, makers,
     panelOf: () => current, charts: new Map(), kinds: {} };
 })();

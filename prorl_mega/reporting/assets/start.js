@@ -39,17 +39,18 @@
     const [key, prefix] = Object.entries(prorl.data.opens ?? {}).find(([, each]) => id.startsWith(each)) ?? [];
     if (!prefix || !/^[0-9]{1,12}$/.test(id.slice(prefix.length))) return null;
     const x = Number(id.slice(prefix.length)), rows = [];
-    let before = null, after = null;
+    let before = -Infinity, after = Infinity;
     for (const chart of prorl.groups.get(key).charts) {
       const index = chart.x.findIndex(each => each >= x);
       if (index < 0 || (chart.chart.x.first?.[index] ?? chart.x[index]) > x) continue;
-      if (index > 0) before = prefix + chart.x[index - 1];
-      if (index + 1 < chart.x.length) after = prefix + chart.x[index + 1];
+      before = Math.max(before, chart.x[index - 1] ?? -Infinity);
+      after = Math.min(after, chart.x[index + 1] ?? Infinity);
       for (const series of chart.chart.series)
         if (series.values[index] !== null) rows.push([`${chart.chart.title}: ${series.label}`, prorl.shown(series.values[index])]);
     }
     if (!rows.length) return null;
-    return { title: `${key} ${x}`, before, after, parts: [{ kind: 'heading', text: 'Numbers' }, { kind: 'table', head: ['', 'value'], rows }] };
+    return { title: `${key} ${x}`, before: Number.isFinite(before) ? prefix + before : null,
+      after: Number.isFinite(after) ? prefix + after : null, parts: [{ kind: 'heading', text: 'Numbers' }, { kind: 'table', head: ['', 'value'], rows }] };
   });
 
   prorl.update = (name, chart) => prorl.charts.get(name)?.update(chart);
