@@ -32,6 +32,11 @@ class ListedRun:
         self._written: float | None = None
 
     @property
+    def is_seen(self) -> bool:
+        """Whether it has been looked at."""
+        return self._looked[0] != ""
+
+    @property
     def is_complete(self) -> bool:
         return self._numbers.is_complete
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from prorl_mega.viewing.places import Place
 MOST_COMPARED = 8  # runs; as many as there are colours
 FIND_S, LOOK_S = 1.5, 0.4  # between two searches for runs, and two looks at those that were found
 PATIENCE = 10  # times longer than the last one took, at least: slow storage is asked less often
+LOOK_SLICE_S = 0.25  # of looking at runs, per question
 SLICE_S = 0.1  # of reading for the list, per question
 OPEN_SLICE_S = 0.4  # of reading for a page of a run or of several
 MOST_DRAWN = 3  # runs whose charts are kept as they were sent
@@ -38,76 +39,93 @@ class Overview:
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
         self._comparison = RunComparison()
         self._lock = threading.Lock()
+        self._turns: deque[ListedRun] = deque()  # the next to be looked at comes first
         self._find_at = self._look_at = -1.0
 
     def runs(self) -> dict[str, Any]:
         """The list. "complete": whether all small curves are whole."""
         with self._lock:
+            self._find()
             self._look()
-            _read_on(self._runs.values())
+            seen = [run for run in self._runs.values() if run.is_seen]
+            _read_on(seen)
             return {
                 "roots": [printable(str(root.path)) for root in self._roots],
-                "runs": [run.to_json() for run in self._runs.values()],
+                "runs": [run.to_json() for run in seen],
                 "most": MOST_RUNS,
-                "complete": all(run.is_complete for run in self._runs.values()),
+                "complete": len(seen) == len(self._runs) and all(run.is_complete for run in seen),
             }
 
     def run(self, key: str, have: str, points: str, also: Sequence[str] = ()) -> dict[str, Any] | None:
         """The page of a run: its parts but those that the page has (`have`, hashes), and the points of its charts that
         it lacks (`points`, as the last answer gave them). `also`: metrics that a reader wants a chart of."""
         with self._lock:
-            self._look()
+            self._find()
             if (run := self._opened(key)) is None:
                 return None
             run.advance(time.monotonic() + OPEN_SLICE_S)
             listed = self._runs[key]
+            listed.look()
             _read_on([listed])
             return run.parts(listed.to_json(), listed.settings, have=have, points=points, also=also)
 
     def answers(self, key: str, step: int) -> dict[str, Any] | None:
         """The answers of a step, or of the last step before it that has some."""
         with self._lock:
+            self._find()
             return run.answers.at(step) if (run := self._opened(key)) else None
 
     def settings(self, key: str) -> dict[str, Any] | None:
         """Dotted settings of a run, as texts."""
         with self._lock:
+            self._find()
             if key not in self._runs:
                 return None
             settings = self._runs[key].settings
+            settings.look()
             return {"fault": printable(settings.fault), "values": settings.shown()}
 
     def comparison(self, keys: list[str]) -> dict[str, Any]:
         """Curves of the runs that are still there laid over each other, and the settings in which they differ."""
         with self._lock:
-            self._look()
+            self._find()
             known = [key for key in dict.fromkeys(keys) if key in self._runs][:MOST_COMPARED]
             runs = [run for key in known if (run := self._opened(key)) is not None]
             until = time.monotonic() + OPEN_SLICE_S
             for run in runs:
                 run.advance(until)
-            _read_on(self._runs[key] for key in known)
-            return self._comparison.of([self._runs[key] for key in known], runs)
+            listed = [self._runs[key] for key in known]
+            for each in listed:
+                each.look()
+            _read_on(listed)
+            return self._comparison.of(listed, runs)
+
+    def _find(self) -> None:
+        """Find the runs there are, unless that was done a moment ago."""
+        began = time.monotonic()
+        if began < self._find_at:
+            return
+        known, found = self._runs, [ListedRun(place) for place in find_runs(self._roots)]
+        self._runs = {run.key: known.get(run.key, run) for run in found}
+        new = [run for key, run in self._runs.items() if key not in known]
+        self._turns = deque([*new, *(run for run in self._turns if run.key in self._runs)])
+        for key in self._open.keys() - self._runs.keys():
+            del self._open[key]
+        took = time.monotonic() - began
+        self._find_at = began + took + max(FIND_S, PATIENCE * took)
 
     def _look(self) -> None:
-        """Find runs and look at them, unless that was done a moment ago."""
+        """Look at the runs in turn, for a moment, new ones first; at most once in a while at each."""
         began = time.monotonic()
-        if began >= self._find_at:
-            found = [ListedRun(place) for place in find_runs(self._roots)]
-            for run in found:
-                if run.key not in self._runs:
-                    run.look()
-            self._runs = {run.key: self._runs.get(run.key, run) for run in found}
-            for key in self._open.keys() - self._runs.keys():
-                del self._open[key]
-            took = time.monotonic() - began
-            self._find_at = began + took + max(FIND_S, PATIENCE * took)
-        began = time.monotonic()
-        if began >= self._look_at:
-            for run in self._runs.values():
-                run.look()
-            took = time.monotonic() - began
-            self._look_at = began + took + max(LOOK_S, PATIENCE * took)
+        if began < self._look_at:
+            return
+        for _ in range(len(self._turns)):
+            self._turns[0].look()
+            self._turns.rotate(-1)
+            if time.monotonic() - began > LOOK_SLICE_S:
+                return
+        took = time.monotonic() - began
+        self._look_at = began + took + max(LOOK_S, PATIENCE * took)
 
     def _opened(self, key: str) -> OpenRun | None:
         if key not in self._runs:

@@ -90,6 +90,21 @@ def test_the_last_numbers_of_a_long_run_come_first(tmp_path: Path, monkeypatch: 
     assert (found["runs"][0]["step"], found["runs"][0]["curve"], found["complete"]) == (60, [], False)
 
 
+@pytest.mark.usefixtures("at_once")
+def test_many_runs_come_little_by_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview_module, "LOOK_SLICE_S", -1.0)  # time for one
+    for name in "abc":
+        record_run(tmp_path / name, 3)
+    overview = Overview([tmp_path])
+    found = [overview.runs() for _ in range(4)]
+    assert [len(each["runs"]) for each in found] == [1, 2, 3, 3]
+    assert [each["complete"] for each in found] == [False, False, True, True]
+    for name in "abc":  # at each in turn
+        go_on(tmp_path / name, 4, 0.5)
+    assert {run["step"] for _ in range(3) for run in overview.runs()["runs"]} == {3, 4}
+    assert {run["step"] for run in overview.runs()["runs"]} == {4}
+
+
 def joined(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
     """The charts of a page that adds an answer to the one before, as growing.js does."""
     charts = []
