@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from prorl_mega.reporting.history import History
 from prorl_mega.reporting.timeline import timeline
 from prorl_mega.viewing.chart_points import Description, lacking
@@ -116,4 +114,4 @@ class OpenRun:
 
 
 def _hash(content: Any) -> str:
-    return hashlib.sha256(msgspec.json.encode(content, enc_hook=str)).hexdigest()[:12]
+    return hashlib.sha256(repr(content).encode("utf-8", "replace")).hexdigest()[:12]

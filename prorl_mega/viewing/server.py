@@ -86,12 +86,19 @@ class ViewServer(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)  # HTTPServer's would ask a name server for this machine's name
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
+        """Hand a connection to a thread, if it comes from this user and there are not too many."""
+        if not may_read(client_address, request.getsockname()):
+            self._turn_away(request, HTTPStatus.FORBIDDEN, "this page belongs to another user of this machine")
+        elif not self._free.acquire(blocking=False):
+            self._turn_away(request, HTTPStatus.SERVICE_UNAVAILABLE, f"{MOST_CONNECTIONS} connections are open already")
+        else:
             super().process_request(request, client_address)
-            return
+
+    def _turn_away(self, request: Any, status: HTTPStatus, why: str) -> None:
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Length: {len(why) + 1}\r\n\r\n"
         with contextlib.suppress(OSError):
             request.setblocking(False)
-            request.send(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            request.send(f"{head}{why}\n".encode())
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -109,7 +116,6 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "prorl_mega", ""
     timeout = IDLE_S
-    is_trusted: bool | None = None  # asked once: a connection keeps its ends
 
     def setup(self) -> None:
         super().setup()
@@ -148,10 +154,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refusal(self) -> tuple[HTTPStatus, str] | None:
         """Why this request gets no answer."""
-        if self.is_trusted is None:
-            self.is_trusted = may_read(self.client_address, self.connection.getsockname())
-        if not self.is_trusted:
-            return HTTPStatus.FORBIDDEN, "this page belongs to another user of this machine"
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or _name(hosts[0]) not in _NAMES:
             return HTTPStatus.FORBIDDEN, f"open it as http://{ADDRESS}:{self.server.port} or through a tunnel to there"

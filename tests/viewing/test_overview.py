@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,27 @@ def test_records(tmp_path: Path) -> None:
         )
         assert known(server, f"/api/answers/{key}?step=3")["rows"] == []
         assert known(server, f"/api/settings/{key}")["values"]["schedule.steps"] == "60"
+
+
+def test_texts_that_no_page_can_show(tmp_path: Path) -> None:
+    record_run(tmp_path / "run", 5)
+    run = (tmp_path / "run").rename(tmp_path / os.fsdecode(b"r\xffn"))
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("resume: auto", 'resume: "\\uD800\\u202E"'))
+    row = {"step": 6, "reward/\ud800": 0.5, "reward/\u202ex": 0.5, "reward/mean": 10**400, "text": "\ud800"}
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    event = {"step": 6, "trigger": "\ud800", "action": "reset", "text": "\ud800\x1b[31m"}
+    (run / "decisions.jsonl").write_text(json.dumps(event) + "\n")
+    (run / "samples" / "step_000006.jsonl").write_text(json.dumps({"task": "\ud800", "completion": ["\ud800"]}))
+    with served(tmp_path) as server:
+        (listed,) = known(server, "/api/runs")["runs"]
+        assert (listed["name"], listed["step"], listed["steps"]) == ("r?n", 6, None)
+        parts = known(server, f"/api/run/{listed['key']}")["parts"]
+        assert parts["decisions"]["content"][-1]["text"] == "?[31m"
+        assert known(server, f"/api/answers/{listed['key']}?step=6")["rows"][0]["task"] == "?"
+        assert "invalid Unicode" in known(server, f"/api/settings/{listed['key']}")["fault"]
+        assert known(server, f"/api/compare?runs={listed['key']}")["charts"]
 
 
 def test_nothing_in_a_run_is_changed(tmp_path: Path) -> None:

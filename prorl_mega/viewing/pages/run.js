@@ -203,7 +203,7 @@ if (location.pathname.startsWith('/run/')) (() => {
     for (const [name, { hash, content: part }] of Object.entries(content.parts)) {
       hashes[name] = hash;
       parts[name] = part;
-      show[name](part);
+      Promise.resolve(show[name](part)).catch(() => { delete hashes[name] });  // then it is sent again
     }
     showCharts(content.charts);
   });
