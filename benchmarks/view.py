@@ -141,11 +141,15 @@ def measure(root: Path, runs: int, steps: int) -> None:
 
     written = write_runs(root, runs, steps)
     size = sum((run / "metrics.jsonl").stat().st_size for run in written)
-    print(f"{runs} runs of {steps} steps with {len(NAMES)} metrics: {size / 1e6:.0f} MB")
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"{runs} runs of {steps} steps with {len(NAMES)} metrics: {size / 1e6:.0f} MB; {load}")
     keys = [hashlib.sha256(os.fsencode(run.resolve())).hexdigest()[:16] for run in written]
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as driver, started(root) as (address, process, seconds):
-        print(f"start to listening: {seconds:.2f} s, {process.memory_info().rss / 2**20:.0f} MiB")
+        cost = sum(process.cpu_times()[:2])
+        print(
+            f"start to listening: {seconds:.2f} s, {cost:.2f} s of a core, {process.memory_info().rss / 2**20:.0f} MiB"
+        )
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         rows = f"document.querySelectorAll('tbody tr').length === {runs}"
         curves = (
@@ -164,9 +168,12 @@ def measure(root: Path, runs: int, steps: int) -> None:
             ("8 runs compared", f"/compare?runs={compared}", several),
             ("8 runs again", f"/compare?runs={compared}", several),
         ):
+            before = sum(process.cpu_times()[:2])
             times = painted(browser, address + path, drawn)
+            cost = sum(process.cpu_times()[:2]) - before
             print(f"{what:18} first paint {times['paint']:5.0f} ms, with numbers {times['numbers']:5.0f} ms, "
-                  f"whole {times['whole']:5.0f} ms; {process.memory_info().rss / 2**20:.0f} MiB")  # fmt: skip
+                  f"whole {times['whole']:5.0f} ms; server: {cost:.2f} s of a core, "
+                  f"{process.memory_info().rss / 2**20:.0f} MiB")  # fmt: skip
         for key in keys:
             painted(browser, f"{address}/run/{key}", charts)
         print(f"all {runs} runs opened: {process.memory_info().rss / 2**20:.0f} MiB")

@@ -1,7 +1,7 @@
 """All runs below some directories, as they are now. Files are read when somebody asks, and only what is new in them.
 
 A page that nobody looks at costs nothing, and a question takes a fraction of a second whatever has to be read: what is
-not read by then is read for the next one.
+not read by then is read behind it, for the next one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ MOST_COMPARED = 8  # runs; as many as there are colours
 FIND_S, LOOK_S = 1.5, 0.4  # between two searches for runs, and two looks at those that were found
 PATIENCE = 10  # times longer than the last one took, at least: slow storage is asked less often
 LOOK_SLICE_S = 0.25  # of looking at runs, per question
-SLICE_S = 0.1  # of reading for the list, per question
+SLICE_S = 0.05  # of reading for the list, per question
+READ_BEHIND_S = 5.0  # after the last question for the list
 OPEN_SLICE_S = 0.4  # of reading for a page of a run or of several
 MOST_DRAWN = 3  # runs whose charts are kept as they were sent
 KEPT_BYTES = 96 << 20  # of the numbers of runs that were opened; of the last ones a page may need more
@@ -39,6 +40,8 @@ class Overview:
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
         self._comparison = RunComparison()
         self._lock = threading.Lock()
+        self._reader: threading.Thread | None = None
+        self._asked = 0.0  # when the list was asked for
         self._turns: deque[ListedRun] = deque()  # the next to be looked at comes first
         self._find_at = self._look_at = -1.0
 
@@ -49,6 +52,10 @@ class Overview:
             self._look()
             seen = [run for run in self._runs.values() if run.is_seen]
             _read_on(seen)
+            self._asked = time.monotonic()
+            if self._reader is None and not all(run.is_complete for run in seen):
+                self._reader = threading.Thread(target=self._read_behind, name="reader", daemon=True)
+                self._reader.start()
             return {
                 "roots": [printable(str(root.path)) for root in self._roots],
                 "runs": [run.to_json() for run in seen],
@@ -99,6 +106,17 @@ class Overview:
                 each.look()
             _read_on(listed)
             return self._comparison.of(listed, runs)
+
+    def _read_behind(self) -> None:
+        """Read on in long runs between the questions of a list, until all are read or nobody asks any more."""
+        while True:
+            with self._lock:
+                run = next((each for each in self._turns if each.is_seen and not each.is_complete), None)
+                if run is None or time.monotonic() - self._asked > READ_BEHIND_S:
+                    self._reader = None
+                    return
+                run.advance()
+            time.sleep(0.001)  # for a question to take its turn
 
     def _find(self) -> None:
         """Find the runs there are, unless that was done a moment ago."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,14 @@ def test_a_run_may_be_named_itself_and_twice(tmp_path: Path) -> None:
 def test_the_last_numbers_of_a_long_run_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview_module, "SLICE_S", -1.0)  # no time to read
     record_run(tmp_path / "run", 60)
-    found = Overview([tmp_path]).runs()
+    overview = Overview([tmp_path])
+    found = overview.runs()
     assert (found["runs"][0]["step"], found["runs"][0]["curve"], found["complete"]) == (60, [], False)
+    deadline = time.monotonic() + 20
+    while not (found := overview.runs())["complete"]:  # read between the questions
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(found["runs"][0]["curve"]) == 60
 
 
 @pytest.mark.usefixtures("at_once")
