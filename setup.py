@@ -23,5 +23,10 @@ setup(
         "prorl_mega.viewing": ["pages/*"],
         "prorl_mega.tasks.instruction": ["*.gz", "*.txt"],
     },
+    extras_require={  # for the setting `loggers`, each by itself
+        "mlflow": ["mlflow-skinny>=3.17"],
+        "trackio": ["trackio>=0.43"],
+        "wandb": ["wandb>=0.31"],
+    },
     install_requires=[],  # exact pins live in requirements/*.lock and are installed with --no-deps
 )

@@ -28,6 +28,7 @@ from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode, RolloutError
 from prorl_mega.evaluation.store_summary import summarise_store
+from prorl_mega.garbage import collection_paused
 from prorl_mega.reporting.score_lines import score_lines
 from prorl_mega.run.console import counted
 from prorl_mega.run.evaluation_run import Block, EvaluationRun
@@ -155,8 +156,9 @@ def main(settings: DictConfig) -> ExitCode:
     launch = read_launch(os.environ)
     os.environ.update(launch.variables())
     config = to_config(resolved(settings, HydraConfig.get().overrides.task), EvaluateConfig, launch.world_size)
-    from prorl_mega.evaluation_parts import build_evaluation, chosen_policy  # seconds of imports, after the checks
-    from prorl_mega.sampler import join_job
+    with collection_paused():  # seconds of imports, after the settings have been checked
+        from prorl_mega.evaluation_parts import build_evaluation, chosen_policy
+        from prorl_mega.sampler import join_job
 
     ranks = join_job(config)
     policy = chosen_policy(config, ranks)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.distributed.collectives import neighbour_ranks
@@ -142,20 +140,13 @@ def _engine(
 
 
 def _server(config: EvaluateConfig, tokenizer: Tokenizer | None, run: EvaluationRun) -> ServedModel:
-    evaluation, chat = config.evaluation, config.model.chat
-
-    def encode(problem: Problem) -> np.ndarray:
-        return tokenizer.encode_prompt(problem.prompt, problem.system) if tokenizer else np.empty(0, np.int32)
-
+    evaluation = config.evaluation
     return ServedModel(
         evaluation.server,
         temperature=evaluation.temperature,
         top_p=evaluation.top_p,
         max_tokens=longest_response(config, stage_settings(config)),
-        encode=encode,
-        decode=lambda tokens: tokenizer.decode(tokens) if tokenizer else "",
-        end_ids=tokenizer.end_ids if tokenizer else (),
-        system=chat.system,
-        chat_arguments=chat.arguments,
+        chat=config.model.chat,
+        tokenizer=tokenizer,
         say=run.message,
     )

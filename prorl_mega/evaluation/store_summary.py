@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from prorl_mega.evaluation.problem_counts import SOLVED, ProblemCounts
 from prorl_mega.evaluation.summary import mean, mean_pass, metrics_of, per_task, record_of, sizes
-from prorl_mega.run.sample_store import Places, SampleStore, StoredVerdict
+from prorl_mega.run.sample_store import Places, RawSample, SampleStore, StoredVerdict
 from prorl_mega.run.samples import shortened
 from prorl_mega.types import Metrics
 
@@ -55,7 +55,7 @@ def count_answers(store: SampleStore, majority: Majority | None = None) -> list[
     ]
     there = Places()
     first = [-1] * len(tallies)  # number of the sample that is shown
-    for sample in store.samples():
+    for sample in store.samples_as(RawSample):
         if sample.problem >= len(tallies):
             continue
         there.add(sample.problem, sample.sample)
@@ -65,7 +65,7 @@ def count_answers(store: SampleStore, majority: Majority | None = None) -> list[
         counts.truncated += sample.is_truncated
         if not 0 <= first[sample.problem] < sample.sample:
             first[sample.problem] = sample.sample
-            counts.completion = shortened(sample.text)
+            counts.completion = shortened(sample.text_only())
     for verdict in store.verdicts():
         if (verdict.problem, verdict.sample) in there and verdict.reward is not None:
             tallies[verdict.problem].add(verdict, verdict.reward)

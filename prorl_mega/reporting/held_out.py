@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 from prorl_mega.evaluation import conditions
@@ -10,27 +11,26 @@ from prorl_mega.evaluation.pass_at_k import mean_pass_at_k
 from prorl_mega.evaluation.summary import powers_of_two
 from prorl_mega.reporting import kit
 from prorl_mega.reporting.answer_budget import AnswerBudget
+from prorl_mega.reporting.answer_parts import ABOUT_COLOURS, answer_part
 from prorl_mega.reporting.descriptions import LineChart, Series
 from prorl_mega.reporting.history import History
-from prorl_mega.reporting.stored_answers import JudgedAnswer, few_answers, is_right
+from prorl_mega.reporting.stored_answers import JudgedAnswer, few_answers
 from prorl_mega.reporting.token_texts import TokenTexts
 from prorl_mega.run.evaluations import BASE, FINAL
-from prorl_mega.run.sample_store import StoredVerdict
 
 MOST_LISTED = 100  # problems of a list; the first of them with several answers
 MOST_OPENED = 12
-CHARACTERS, LONGEST, MOST_TOKENS = 1_500_000, 3000, 1500
+CHARACTERS, LONGEST = 1_500_000, 3000
 
 
-class ChangedProblem(NamedTuple):
-    """A held-out problem that one of the two policies solved in some of its samples and the other in none."""
+class HeldOutProblem(NamedTuple):
+    """A held-out problem in a list of the page, and how often the two policies solved it."""
 
     id: str  # of its panel
     key: str
     task: str
     base: str  # "0 of 16"
     trained: str
-    share: float  # of samples solved by the policy that solved it
 
 
 class HeldOutResults(NamedTuple):
@@ -40,8 +40,8 @@ class HeldOutResults(NamedTuple):
     obstacles: list[str]
     remarks: list[str]
     settings: str = ""  # of both, in words
-    gained: tuple[ChangedProblem, ...] = ()
-    lost: tuple[ChangedProblem, ...] = ()
+    gained: tuple[HeldOutProblem, ...] = ()
+    lost: tuple[HeldOutProblem, ...] = ()
 
     @classmethod
     def of(cls, history: History) -> Self:
@@ -85,12 +85,21 @@ def pass_curves(history: History, held_out: HeldOutResults) -> LineChart | None:
     )  # fmt: skip
 
 
-def problem_panels(history: History, held_out: HeldOutResults) -> tuple[dict[str, Any], str]:
-    """Panels of the problems of the lists, by id; and a sentence for people about the colours of tokens."""
-    listed = [*held_out.gained, *held_out.lost]
+def compared_problems(history: History, keys: Sequence[str]) -> tuple[HeldOutProblem, ...]:
+    """The problems of these keys, if both policies have answered them."""
+    if BASE not in history.evaluations or FINAL not in history.evaluations:
+        return ()
+    pairs = _pairs(history.evaluations[BASE]["problems"], history.evaluations[FINAL]["problems"])
+    by_key = {base["key"]: (base, trained) for base, trained in pairs}
+    return tuple(_problem(f"compared-{number}", *by_key[key]) for number, key in enumerate(keys) if key in by_key)
+
+
+def problem_panels(history: History, *lists: Sequence[HeldOutProblem]) -> tuple[dict[str, Any], str]:
+    """Panels of the problems of lists, by id; and a sentence for people about the colours of tokens."""
+    listed = [each for of in lists for each in of]
     if not listed:
         return {}, ""
-    opened = {each.key for each in (*held_out.gained[:MOST_OPENED], *held_out.lost[:MOST_OPENED])}
+    opened = {each.key for of in lists for each in of[:MOST_OPENED]}
     stored = {label: few_answers(history.directory / "evaluation" / label, opened) for label in (BASE, FINAL)}
     texts = TokenTexts(str(history.settings.get("model.path", "")))
     budget = AnswerBudget(CHARACTERS, LONGEST)
@@ -101,7 +110,7 @@ def problem_panels(history: History, held_out: HeldOutResults) -> tuple[dict[str
         parts.append(kit.pre(budget.take(str(records[BASE][each.key].get("prompt", ""))), "problem"))
         for label, who in ((FINAL, "trained"), (BASE, "base")):
             answers = stored[label].get(each.key, [])
-            parts += [part for one in answers if (part := _answer(who, one, texts, budget))]
+            parts += [part for one in answers if (part := answer_part(who, one, texts, budget))]
             if not answers and (text := budget.take(str(records[label][each.key].get("completion", "")))):
                 parts.append(kit.pre(text, f"{who}, its first answer"))
         ends = {"before": listed[place - 1].id if place else "", "after": ""}
@@ -110,38 +119,12 @@ def problem_panels(history: History, held_out: HeldOutResults) -> tuple[dict[str
     return panels, _about_colours(stored, texts)
 
 
-def _answer(who: str, judged: JudgedAnswer, texts: TokenTexts, budget: AnswerBudget) -> kit.Part | None:
-    sample, verdict = judged
-    pieces = None
-    if sample.tokens and len(sample.tokens) == len(sample.logprobs) and len(sample.tokens) <= MOST_TOKENS:
-        pieces = texts.pieces(sample.tokens, sample.text)
-    shown = budget.take(sample.text)
-    if not shown:
-        return None
-    label = f"{who}, sample {sample.sample + 1}, {sample.length} tokens{', cut off' if sample.is_truncated else ''}"
-    says, tone = _verdict(verdict)
-    if pieces is None:
-        return kit.pre(shown, label, says, tone)
-    budget.left -= 8 * len(pieces)  # characters of a length and of a log-probability
-    return kit.tokens(pieces, sample.logprobs, label, says, tone)
-
-
-def _verdict(verdict: StoredVerdict | None) -> tuple[str, str]:
-    if verdict is None:
-        return "not judged", ""
-    if verdict.reward is None:
-        return f"the verifier failed: {verdict.detail[:100]}", ""
-    right = is_right(verdict)
-    found = f", found {verdict.answer[:60]}" if verdict.answer else ""
-    return f"{'right' if right else 'wrong'}, reward {verdict.reward:g}{found}", "good" if right else "bad"
-
-
 def _about_colours(stored: dict[str, dict[str, list[JudgedAnswer]]], texts: TokenTexts) -> str:
     if not any(stored.values()):
         return "The evaluations kept one answer per problem, without log-probabilities."
     if not texts.is_known:
         return "Tokens have no colours: the tokenizer of model.path cannot be read from here."
-    return "The warmer a token's colour, the less likely it was to the policy that wrote it."
+    return ABOUT_COLOURS
 
 
 def _most_samples(history: History) -> int:
@@ -155,20 +138,16 @@ def _pairs(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[tu
     return [pair for pair in found if all(each["samples"] for each in pair)]
 
 
-def _changed(kind: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[ChangedProblem]:
+def _problem(id_: str, base: dict[str, Any], trained: dict[str, Any]) -> HeldOutProblem:
+    before, after = (f"{each['solved']} of {each['samples']}" for each in (base, trained))
+    return HeldOutProblem(id=id_, key=base["key"], task=base["task"], base=before, trained=after)
+
+
+def _changed(kind: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[HeldOutProblem]:
     """The most certain first."""
 
     def share(pair: tuple[dict[str, Any], dict[str, Any]]) -> float:
         return max(float(each["solved"]) / each["samples"] for each in pair)
 
-    return [
-        ChangedProblem(
-            id=f"{kind}-{number}",
-            key=base["key"],
-            task=base["task"],
-            base=f"{base['solved']} of {base['samples']}",
-            trained=f"{trained['solved']} of {trained['samples']}",
-            share=share((base, trained)),
-        )
-        for number, (base, trained) in enumerate(sorted(pairs, key=share, reverse=True)[:MOST_LISTED])
-    ]
+    ranked = sorted(pairs, key=share, reverse=True)[:MOST_LISTED]
+    return [_problem(f"{kind}-{number}", *pair) for number, pair in enumerate(ranked)]

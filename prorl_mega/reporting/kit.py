@@ -14,6 +14,7 @@ A page has a body (HTML, best from a template of its own that imports the macros
   `report.html#step-20` opens one. A click on an element with `data-opens="ID"`, on a dot or on a mark with
   `opens="ID"` opens the panel, or scrolls to the element of that id. `data-jump="step:140"` moves the cursors there.
 - `opens`: by group, the prefix of ids: a click at step 20 opens `step-20`. The numbers of that step are added to it.
+- `notes`: by group, a sentence for points that have no panel of their own.
 - `marks`: by group, marks that all its charts have.
 - For a page that follows a run: `prorl.update(name, chart)` in the browser replaces a chart and keeps its zoom;
   `page(…, live=True, scripts=[…])` lets the page's own script ask the server it came from.

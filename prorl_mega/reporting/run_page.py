@@ -9,7 +9,7 @@ from prorl_mega.reporting import kit
 from prorl_mega.reporting.answers import answer_pairs
 from prorl_mega.reporting.charts import Chart, described
 from prorl_mega.reporting.facts import facts, heading, tone
-from prorl_mega.reporting.held_out import HeldOutResults, pass_curves, problem_panels
+from prorl_mega.reporting.held_out import HeldOutResults, compared_problems, pass_curves, problem_panels
 from prorl_mega.reporting.history import History
 from prorl_mega.reporting.provenance_text import provenance_rows
 from prorl_mega.reporting.step_panels import PREFIX, KeptSamples, answer_lists, step_panels
@@ -25,7 +25,9 @@ def run_page(history: History, charts: list[Chart]) -> str:
     entries = timeline(history)
     samples = KeptSamples(history.directory / "samples")
     solved, worst, answer_panels = answer_lists(samples)
-    of_problems, about_colours = problem_panels(history, held_out)
+    pairs = answer_pairs(history)
+    compared = compared_problems(history, [str(problem.get("key")) for problem, _ in pairs])
+    of_problems, about_colours = problem_panels(history, compared, held_out.gained, held_out.lost)
     shown_charts = [each for each in charts if not each.is_empty]
     curves = pass_curves(history, held_out)
     data: dict[str, Any] = {
@@ -33,6 +35,7 @@ def run_page(history: History, charts: list[Chart]) -> str:
         "panels": step_panels(samples, entries) | answer_panels | of_problems,
         "opens": {"step": PREFIX},
         "marks": {"step": marks(entries, PREFIX)},
+        "notes": {"step": "This page has no answers of this step; samples/ beside it has those that were kept."},
     }
     if curves is not None:
         data["charts"][PASS_CURVES] = curves.plain()
@@ -55,7 +58,8 @@ def run_page(history: History, charts: list[Chart]) -> str:
             tone=tone,
             shown=shown,
             all_tasks=ALL_TASKS,
-            pairs=answer_pairs(history),
+            pairs=pairs,
+            panel_of={each.key: each.id for each in compared},
             provenance=provenance_rows(history),
         )
     )

@@ -16,7 +16,7 @@ from prorl_mega.errors import ProRLError, RolloutError
 from prorl_mega.protocols import Finished
 from prorl_mega.rollout.isolation import global_state_kept
 from prorl_mega.rollout.loading import checkpoint_names, load_into_engine
-from prorl_mega.rollout.requests import check_prompts, read_output, sampling_params
+from prorl_mega.rollout.requests import check_prompts, read_output, sampling_params, seeded
 from prorl_mega.rollout.startup import start_engine
 
 NO_WEIGHTS = -1  # `version` of an engine that holds nothing to sample from
@@ -104,6 +104,7 @@ class VllmRollout:
         """
         self._check(max_tokens)
         longest = self._config.max_response_tokens if max_tokens is None else max_tokens
+        params = sampling_params(temperature=temperature, top_p=top_p, max_tokens=longest, end_ids=self._end_ids)
         taken = ended = 0
         with global_state_kept(), self._requests() as open_ids:
             while True:
@@ -111,11 +112,8 @@ class VllmRollout:
                     check_prompts(
                         [prompt], max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab, first=taken
                     )
-                    params = sampling_params(
-                        seed=seed, temperature=temperature, top_p=top_p, max_tokens=longest, end_ids=self._end_ids
-                    )
                     open_ids.add(str(taken))
-                    self._engine.add_request(str(taken), {"prompt_token_ids": prompt.tolist()}, params)
+                    self._engine.add_request(str(taken), {"prompt_token_ids": prompt.tolist()}, seeded(params, seed))
                     taken += 1
                 if not self._engine.has_unfinished_requests():
                     break

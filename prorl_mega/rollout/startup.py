@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from prorl_mega.config.schema import Precision, RolloutConfig
 from prorl_mega.errors import ModelError, ProRLError, RolloutError
+from prorl_mega.garbage import collection_paused
 from prorl_mega.rollout.matmul import round_matmuls
 
 _CPU_PREFILL_TOKENS = 8192  # of one forward pass; more would only cost memory
@@ -44,7 +45,7 @@ def start_engine(model: Path, config: RolloutConfig, *, precision: Precision, va
     try:
         # What vLLM warns about at import, before it sets up logging, concerns its developers; its errors are raised.
         logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), collection_paused():
             warnings.simplefilter("ignore")
             _run_helpers_uncompiled()
             round_matmuls()

@@ -79,6 +79,29 @@ class StoredSample(msgspec.Struct, kw_only=True, omit_defaults=True):
         return self.finish == "length"
 
 
+class RawSample(msgspec.Struct):
+    """An answer whose long fields are read only where they are needed: for those who go through all of them."""
+
+    problem: Count
+    sample: Count
+    finish: str
+    length: Count
+    text: msgspec.Raw
+    tokens: msgspec.Raw = msgspec.Raw(b"[]")
+    logprobs: msgspec.Raw = msgspec.Raw(b"[]")
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.finish == "length"
+
+    def whole(self) -> tuple[str, list[int], list[float]]:
+        """Text, tokens and log-probabilities; empty where a field is of another kind."""
+        return _read(self.text, str, ""), _read(self.tokens, list[int], []), _read(self.logprobs, list[float], [])
+
+    def text_only(self) -> str:
+        return _read(self.text, str, "")
+
+
 class StoredVerdict(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The verdict on an answer. Without `reward` the verifier failed, which says nothing about the answer."""
 
@@ -116,6 +139,10 @@ class SampleStore:
     def samples(self) -> Iterator[StoredSample]:
         """Every answer once, the first of two, in the order of the files."""
         return self._once(SAMPLES, StoredSample)
+
+    def samples_as(self, kind: type[Line]) -> Iterator[Line]:
+        """The same with other fields: `kind` names `problem`, `sample` and those that are needed."""
+        return self._once(SAMPLES, kind)
 
     def verdicts(self, folder: str = VERDICTS) -> Iterator[StoredVerdict]:
         """One verdict for every answer that was judged, one with a reward where there are several."""
@@ -177,6 +204,13 @@ class Places:
         bits = self._blocks.get(block, 0)
         self._blocks[block] = bits | bit
         return not bits & bit
+
+    def samples(self, problem: int) -> Iterator[int]:
+        """The samples of a problem, by number."""
+        for of_problem, block in sorted(self._blocks):
+            if of_problem == problem:
+                bits = self._blocks[of_problem, block]
+                yield from ((block << 10) + i for i in range(bits.bit_length()) if bits >> i & 1)
 
     def __contains__(self, place: tuple[int, int]) -> bool:
         problem, sample = place
@@ -288,6 +322,13 @@ def whole_lines(path: Path) -> int:
                 return start + found + 1
             end = start
     return 0
+
+
+def _read(raw: msgspec.Raw, kind: Any, otherwise: Any) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return otherwise
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -16,7 +16,7 @@ from prorl_mega.evaluation.pass_at_k import pass_at_k
 from prorl_mega.evaluation.store_summary import summarise_store
 from prorl_mega.evaluation.summary import problem_records, summarise
 from prorl_mega.run.evaluations import load_evaluation, write_evaluation
-from prorl_mega.run.sample_store import SampleStore, StoredProblem, StoredSample, StoredVerdict
+from prorl_mega.run.sample_store import Places, SampleStore, StoredProblem, StoredSample, StoredVerdict
 from prorl_mega.types import FinishReason, Group, Outcome
 
 
@@ -125,6 +125,18 @@ def test_records_can_be_written_and_read(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"solved in any form|>= 0|length 3"):
             load_evaluation(tmp_path / "e" / "policy.json")
         records[0][key] = kept
+
+
+def test_places_are_a_set() -> None:
+    random = np.random.default_rng(3)
+    places, known = Places(), set[tuple[int, int]]()
+    for problem, sample_ in zip(random.integers(0, 3, size=4000), random.integers(0, 2500, size=4000), strict=True):
+        place = (int(problem), int(sample_))
+        assert places.add(*place) == (place not in known)
+        known.add(place)
+    assert all(((problem, i) in places) == ((problem, i) in known) for problem in range(4) for i in range(2600))
+    assert places.add(7, 2**31 - 1)
+    assert list(places.samples(1)) == sorted(i for problem, i in known if problem == 1)
 
 
 def test_an_empty_store(tmp_path: Path) -> None:

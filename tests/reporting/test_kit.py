@@ -79,6 +79,8 @@ def test_hover_shows_the_numbers_and_all_charts_follow(browser: Any, tmp_path: P
         assert tip[""] == "step 17"
         assert float(tip["mean"]) == pytest.approx(math.sin(17 / 9), rel=1e-3)
         assert float(tip["few"]) == pytest.approx(20 / 60, rel=1e-3)  # the nearest that was measured
+        colours = "[...document.querySelectorAll('[data-chart=a] .u-cursor-pt')].map(each => each.style.background)"
+        assert page.evaluate(colours)[3].startswith("rgb(37, 99, 235)"), "a point on the line under the pointer"
         assert "reset: it had to be" in (hover(page, "a", 20), page.inner_text('[data-chart="a"] .tip'))[1]
         assert page.inner_text('[data-chart="c"] .legend b') == "1"
         assert float(hover(page, "b", 9)["roll"]) == 3.0
@@ -185,6 +187,14 @@ def test_hostile_texts_are_texts(browser: Any, tmp_path: Path, text: str) -> Non
         assert hover(page, "a", 20)[""] == "step 20"
 
 
+@pytest.mark.parametrize("wanted", ["constructor", "__proto__", "%", "%3Cscript%3E", "step-", "step-99999", "nowhere"])
+def test_an_address_that_leads_nowhere_opens_nothing(browser: Any, tmp_path: Path, wanted: str) -> None:  # noqa: F811
+    with opened(browser, f"{written(tmp_path).as_uri()}#{wanted}") as page:
+        assert not page.is_visible("dialog.panel")
+        page.evaluate("location.hash = '#t3'")
+        assert page.inner_text(".panel h2") == "Task 3"
+
+
 def test_many_points_become_buckets_that_keep_spikes() -> None:
     count = 5 * MOST_POINTS
     values = np.zeros(count)
@@ -201,3 +211,17 @@ def test_what_is_embedded_is_the_same_json() -> None:
     text = kit.embedded(value)
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text) == value
+
+
+def test_a_tap_shows_and_a_second_one_opens(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    with opened(browser, written(tmp_path), width=400, touch=True) as page:
+        place = page.locator('[data-chart="a"] .u-over')
+        place.scroll_into_view_if_needed()
+        box = place.bounding_box()
+        where = (box["x"] + box["width"] / 2, box["y"] + 40)
+        page.touchscreen.tap(*where)
+        assert "tap again to open" in page.inner_text('[data-chart="a"] .tip')
+        assert not page.is_visible("dialog.panel")
+        page.wait_for_timeout(500)  # two taps, not a double tap
+        page.touchscreen.tap(*where)
+        assert page.inner_text(".panel h2").startswith("step 3")

@@ -73,6 +73,10 @@ def test_a_click_on_a_chart_opens_the_answers_and_numbers_of_the_step(browser: A
         assert f"{rows(rich)[step]['reward/mean']:.4g}" in text
         page.click("dialog.panel button[aria-label=after]")
         assert page.inner_text(".panel h2") == f"step {step + 1}"
+        assert "no answers of this step" in page.inner_text("dialog.panel")
+        page.keyboard.press("ArrowLeft")
+        assert page.inner_text(".panel h2") == f"step {step}"
+        assert "no answers of this step" not in page.inner_text("dialog.panel")
     kept = sorted(int(path.stem[5:]) for path in (rich.parent / "samples").glob("*.jsonl"))
     address = f"{rich.as_uri()}#step-{kept[-1]}"
     with opened(browser, address) as page:
@@ -92,6 +96,9 @@ def test_a_gained_problem_opens_to_coloured_answers_and_verdicts(browser: Any, r
         page.keyboard.press("Escape")
         page.click("[data-opens=lost-0]")
         assert "base 2 of 16, trained 0 of 16" in panel.inner_text()
+        page.keyboard.press("Escape")
+        page.click("[data-opens=compared-1]")
+        assert panel.locator("pre.tokens").count() == 6
 
 
 def test_without_its_tokenizer_answers_have_no_colours_and_the_page_says_so(tmp_path: Path) -> None:

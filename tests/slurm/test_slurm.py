@@ -203,6 +203,22 @@ def test_training_on_two_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == [0, 1]
     print(output(tmp_path))
 
+    (tmp_path / "slurm" / "train.sbatch").write_text((ROOT / "slurm" / "train.sbatch").read_text())
+    evaluate = [
+        "--nodes=2",
+        "--ntasks-per-node=1",
+        str(ROOT / "slurm" / "evaluate.sbatch"),
+        "run=demo",
+        "rollout.tensor=1",
+    ]
+    state = cluster.submit(*evaluate, cwd=tmp_path, timeout=TRAINING_LIMIT_S)
+    assert state == "COMPLETED", output(tmp_path)
+    folder = tmp_path / "runs" / "demo" / "evaluation"
+    final, again = (json.loads((folder / f"{name}.json").read_text()) for name in ("final", "step_000001"))
+    assert again["metrics"]["evaluation/problems"] == final["metrics"]["evaluation/problems"]
+    assert all(file.stat().st_size for file in (folder / "step_000001" / "samples").iterdir())
+    assert len(list((folder / "step_000001" / "samples").iterdir())) == 2
+
 
 def test_sweep_of_the_real_program(cluster: SlurmCluster, tmp_path: Path) -> None:
     """`python -m prorl_mega.train -m ... hydra/launcher=slurm`: two runs at the same time, one per node."""
@@ -220,5 +236,5 @@ def logs(directory: Path) -> str:
 
 
 def test_scripts_are_valid_bash() -> None:
-    for script in ("train.sbatch", "env.sh"):
+    for script in ("train.sbatch", "evaluate.sbatch", "env.sh"):
         subprocess.run(["bash", "-n", str(ROOT / "slurm" / script)], check=True)

@@ -211,7 +211,7 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
       },
       axes: prorl.ChartFrame.axes({ xIsWhole: chart.x.is_whole, format: each => isLog ? each.toExponential(0).replace('e+', 'e') : prorl.shown(each) }),
       cursor: { sync: { key: this.group.key, setSeries: false }, drag: { x: true, y: false, setScale: false }, y: false,
-        points: { show: !chart.stacked, size: 7, width: 1.5,  // on the lines that are drawn, not on the ends of their bands
+        points: { ...(chart.stacked ? { show: false } : {}), size: 7, width: 1.5,  // on the lines that are drawn, not on the ends of their bands
           fill: (u, i) => i % 4 ? 'transparent' : colour(i / 4 - 1)(), stroke: (u, i) => i % 4 ? 'transparent' : prorl.colour('--card') },
         bind: { dblclick: () => () => { this.group.reset(); return null } } },
       hooks: { setCursor: [u => this.moved(u)], setSelect: [u => this.selected(u)], draw: [u => this.drawMarks(u)] },
@@ -348,7 +348,7 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
     const prefix = prorl.data.opens?.[this.group.key];
     if (!prefix) return null;
     const low = this.chart.x.first?.[index] ?? this.x[index], high = this.x[index];
-    for (let x = high; x >= low && Number.isInteger(x); x--) if (prorl.data.panels?.[prefix + x]) return prefix + x;
+    for (let x = high; x >= low && Number.isInteger(x); x--) if (Object.hasOwn(prorl.data.panels ?? {}, prefix + x)) return prefix + x;
     return prefix + high;
   }
 

@@ -105,7 +105,7 @@ const prorl = (() => {
   function opener(id, text) { return make('button', 'button', { type: 'button', 'data-opens': id }, text) }
 
   function found(id) {
-    const kept = data.panels?.[id];
+    const kept = Object.hasOwn(data.panels ?? {}, id) ? data.panels[id] : null;
     const made = makers.map(each => each(id)).filter(Boolean);
     if (!kept && !made.length) return null;
     const all = [...(kept ? [kept] : []), ...made];
@@ -147,7 +147,11 @@ const prorl = (() => {
     returnTo?.focus?.({ preventScroll: true });
   }
   close.addEventListener('click', shut);
-  addEventListener('keydown', event => { if (event.key === 'Escape') shut() });
+  addEventListener('keydown', event => {
+    if (event.key === 'Escape') shut();
+    const next = event.target === panel ? { ArrowLeft: back, ArrowRight: on }[event.key] : null;
+    if (next && !next.hidden) { event.preventDefault(); open(next.dataset.opens) }
+  });
   addEventListener('click', event => {
     const button = event.target.closest?.('[data-opens]');
     if (button?.dataset.opens) open(button.dataset.opens);

@@ -49,12 +49,19 @@
         if (series.values[index] !== null) rows.push([`${chart.chart.title}: ${series.label}`, prorl.shown(series.values[index])]);
     }
     if (!rows.length) return null;
+    const note = Object.hasOwn(prorl.data.panels ?? {}, id) ? null : prorl.data.notes?.[key];
     return { title: `${key} ${x}`, before: Number.isFinite(before) ? prefix + before : null,
-      after: Number.isFinite(after) ? prefix + after : null, parts: [{ kind: 'heading', text: 'Numbers' }, { kind: 'table', head: ['', 'value'], rows }] };
+      after: Number.isFinite(after) ? prefix + after : null, parts: [{ kind: 'heading', text: 'Numbers' }, { kind: 'table', head: ['', 'value'], rows },
+        ...(note ? [{ kind: 'text', text: note, tone: 'soft' }] : [])] };
   });
 
   prorl.update = (name, chart) => prorl.charts.get(name)?.update(chart);
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  if (wanted) prorl.open(wanted);
+  function openWanted() {
+    let wanted = '';
+    try { wanted = decodeURIComponent(location.hash.slice(1)) } catch { /* not an address of this page */ }
+    if (wanted) prorl.open(wanted);
+  }
+  addEventListener('hashchange', openWanted);
+  openWanted();
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 })();
