@@ -9,9 +9,9 @@ adds is on the page a second or two later. Only this machine reaches it, and on 
 
 A run on a cluster: start it where the files are and reach it through a tunnel,
 
-    ssh -L 8640:127.0.0.1:8640 login.cluster  python -m prorl_mega.view /scratch/me/runs
+    ssh -t -L 8700:127.0.0.1:8700 login.cluster python -m prorl_mega.view /scratch/me/runs
 
-then open http://127.0.0.1:8640 at home. Ctrl-C ends it.
+then open http://127.0.0.1:8700 at home. Ctrl-C ends it.
 """
 
 from __future__ import annotations

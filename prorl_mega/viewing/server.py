@@ -30,7 +30,7 @@ from prorl_mega.errors import ConfigError
 from prorl_mega.viewing.peers import may_read
 
 ADDRESS = "127.0.0.1"
-FIRST_PORT, PORTS = 8640, 40  # tried in turn
+FIRST_PORT, PORTS = 8700, 40  # tried in turn
 MOST_CONNECTIONS = 48  # a browser opens six
 IDLE_S = 20.0  # that a connection may be silent
 _WORTH_PACKING = 1400  # bytes

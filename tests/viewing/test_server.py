@@ -49,13 +49,13 @@ def test_pages_and_their_headers(server: ViewServer, runs: Path) -> None:
         assert not [name for name in headers if name.lower().startswith("access-control")]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9999", "LOCALHOST", "[::1]:8640"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9999", "LOCALHOST", "[::1]:8700"])
 def test_this_machine_may_have_any_of_its_names(server: ViewServer, host: str) -> None:
     assert asked(server, "/api/runs", Host=host)[0] == 200
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8640", "127.0.0.1.evil.example", "", "127.0.0.1:x", "10.0.0.7"]
+    "host", ["evil.example", "evil.example:8700", "127.0.0.1.evil.example", "", "127.0.0.1:x", "10.0.0.7"]
 )
 def test_another_name_is_refused(server: ViewServer, host: str) -> None:
     for path in ("/", "/api/runs", "/assets/list.js"):
