@@ -20,6 +20,7 @@ setup(
     package_data={
         "prorl_mega.configs": ["*.yaml", "**/*.yaml"],
         "prorl_mega.reporting": ["*.jinja", "assets/*"],
+        "prorl_mega.viewing": ["pages/*"],
         "prorl_mega.tasks.instruction": ["*.gz", "*.txt"],
     },
     extras_require={  # for the setting `loggers`, each by itself

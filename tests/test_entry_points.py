@@ -44,6 +44,7 @@ def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
         ("boundary", ["/nowhere"], ExitCode.CONFIG, r"/nowhere: does not exist"),
         ("tasks", ["show", "arithmetik"], ExitCode.CONFIG, r"did you mean 'arithmetic'"),
         ("data", ["inspect", "/nowhere.jsonl"], ExitCode.DATA, r"/nowhere\.jsonl: no such file"),
+        ("view", ["/nowhere"], ExitCode.CONFIG, r"/nowhere is not a directory"),
         ("creativity", ["score", "/nowhere", "--index", "/nowhere"], ExitCode.CONFIG, r"/nowhere: is no folder"),
         ("serve", ["tasks=nothing"], ExitCode.CONFIG, r"nothing"),
     ],
@@ -54,7 +55,7 @@ def test_what_is_wrong_is_said_at_once(module: str, arguments: list[str], code: 
     assert (left, imported) == (code, set()), said
 
 
-@pytest.mark.parametrize("module", ["train", "export", "backtest", "creativity", "sandbox", "tasks"])
+@pytest.mark.parametrize("module", ["train", "export", "backtest", "creativity", "sandbox", "tasks", "view"])
 def test_help_comes_at_once(module: str) -> None:
     left, said, imported = run(module, "--help")
     assert (left, imported) == (0, set())

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from prorl_mega.documents import read_json
+from prorl_mega.documents import parse_json, read_json
 from prorl_mega.run.samples import shortened
 from prorl_mega.run.storage import remove_tree, write_durably
 from prorl_mega.types import Metrics
@@ -105,7 +105,16 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
 def load_evaluation(path: Path) -> dict[str, Any]:
     """The content that `write_evaluation` wrote. Raises OSError, and ValueError that says what is wrong with it."""
-    content: dict[str, Any] = msgspec.to_builtins(msgspec.convert(read_json(path, LARGEST), _Content))
+    return _checked(read_json(path, LARGEST))
+
+
+def parse_evaluation(content: bytes) -> dict[str, Any]:
+    """The same from the bytes of such a file. Raises ValueError."""
+    return _checked(parse_json(content))
+
+
+def _checked(value: Any) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.to_builtins(msgspec.convert(value, _Content))
     return content
 
 
