@@ -10,14 +10,13 @@ Needs neither torch nor the models.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from prorl_mega.errors import ConfigError, DataError, ModelError, StorageError, exit_status
+from prorl_mega.errors import ConfigError, DataError, StorageError, exit_status
 from prorl_mega.evaluation.boundary_study import BOUNDARY_K, study_boundary
 from prorl_mega.evaluation.comparison import Record
 from prorl_mega.evaluation.conditions import described
@@ -74,10 +73,8 @@ def _tokenizers(evaluations: dict[str, Evaluated], named: Path | None) -> dict[s
             found[name] = TokenPieces(named)
             continue
         settings = each.store.header.config.get("model")
-        path = settings.get("path") if isinstance(settings, dict) else None
-        if isinstance(path, str) and (Path(path) / "tokenizer.json").is_file():
-            with contextlib.suppress(ModelError):
-                found[name] = TokenPieces(path)
+        if pieces := TokenPieces.known(settings.get("path") if isinstance(settings, dict) else None):
+            found[name] = pieces
     return found
 
 

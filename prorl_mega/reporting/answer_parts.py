@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from prorl_mega.huggingface.token_pieces import TokenPieces
 from prorl_mega.reporting import kit
 from prorl_mega.reporting.answer_budget import AnswerBudget
 from prorl_mega.reporting.stored_answers import JudgedAnswer, is_right
-from prorl_mega.reporting.token_texts import TokenTexts
 from prorl_mega.run.sample_store import StoredVerdict
 
 MOST_TOKENS = 1500  # of an answer whose tokens are coloured
 ABOUT_COLOURS = "The warmer a token's colour, the less likely it was to the policy that wrote it."
 
 
-def answer_part(who: str, judged: JudgedAnswer, texts: TokenTexts, budget: AnswerBudget) -> kit.Part | None:
+def answer_part(who: str, judged: JudgedAnswer, texts: TokenPieces | None, budget: AnswerBudget) -> kit.Part | None:
     """The answer with its verdict, its tokens coloured where they are known; None when the budget is used up."""
     sample, verdict = judged
     pieces = None
-    if sample.tokens and len(sample.tokens) == len(sample.logprobs) and len(sample.tokens) <= MOST_TOKENS:
-        pieces = texts.pieces(sample.tokens, sample.text)
+    if texts and sample.tokens and len(sample.tokens) == len(sample.logprobs) and len(sample.tokens) <= MOST_TOKENS:
+        pieces = texts.aligned(sample.tokens, sample.text)
     shown = budget.take(sample.text)
     if not shown:
         return None

@@ -14,13 +14,13 @@ from prorl_mega.evaluation.conditions import described
 from prorl_mega.evaluation.pass_at_k import mean_pass_at_k
 from prorl_mega.evaluation.solve_rate import posterior
 from prorl_mega.evaluation.summary import powers_of_two
+from prorl_mega.huggingface.token_pieces import TokenPieces
 from prorl_mega.reporting import kit
 from prorl_mega.reporting.answer_budget import AnswerBudget
 from prorl_mega.reporting.answer_parts import ABOUT_COLOURS, answer_part
 from prorl_mega.reporting.descriptions import Dot, LineChart, ScatterChart, Series
 from prorl_mega.reporting.facts import Fact
 from prorl_mega.reporting.stored_answers import few_answers
-from prorl_mega.reporting.token_texts import TokenTexts
 from prorl_mega.run.sample_store import SampleStore, StoreHeader
 
 MOST_TASKS = 40  # with curves of their own
@@ -178,8 +178,8 @@ def _origin(header: StoreHeader | None) -> list[tuple[str, str]]:
 
 def _panels(records: list[Record], store: Path | None, header: StoreHeader | None) -> dict[str, Any]:
     budget = AnswerBudget(CHARACTERS, LONGEST)
-    model = header.config.get("model", {}) if header else {}
-    texts = TokenTexts(str(model.get("path", "")) if isinstance(model, dict) else "")
+    model = header.config.get("model") if header else None
+    texts = TokenPieces.known(model.get("path") if isinstance(model, dict) else None)
     opened = [str(each["key"]) for each in records[:MOST_OPENED]]
     answers = few_answers(store, opened) if store is not None else {}
     panels = {}

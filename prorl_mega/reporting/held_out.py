@@ -9,13 +9,13 @@ from prorl_mega.evaluation import conditions
 from prorl_mega.evaluation.comparison import Comparison, compare
 from prorl_mega.evaluation.pass_at_k import mean_pass_at_k
 from prorl_mega.evaluation.summary import powers_of_two
+from prorl_mega.huggingface.token_pieces import TokenPieces
 from prorl_mega.reporting import kit
 from prorl_mega.reporting.answer_budget import AnswerBudget
 from prorl_mega.reporting.answer_parts import ABOUT_COLOURS, answer_part
 from prorl_mega.reporting.descriptions import LineChart, Series
 from prorl_mega.reporting.history import History
 from prorl_mega.reporting.stored_answers import JudgedAnswer, few_answers
-from prorl_mega.reporting.token_texts import TokenTexts
 from prorl_mega.run.evaluations import BASE, FINAL
 
 MOST_LISTED = 100  # problems of a list; the first of them with several answers
@@ -101,7 +101,7 @@ def problem_panels(history: History, *lists: Sequence[HeldOutProblem]) -> tuple[
         return {}, ""
     opened = {each.key for of in lists for each in of[:MOST_OPENED]}
     stored = {label: few_answers(history.directory / "evaluation" / label, opened) for label in (BASE, FINAL)}
-    texts = TokenTexts(str(history.settings.get("model.path", "")))
+    texts = TokenPieces.known(history.settings.get("model.path"))
     budget = AnswerBudget(CHARACTERS, LONGEST)
     records = {label: {each["key"]: each for each in history.evaluations[label]["problems"]} for label in (BASE, FINAL)}
     panels = {}
@@ -119,10 +119,10 @@ def problem_panels(history: History, *lists: Sequence[HeldOutProblem]) -> tuple[
     return panels, _about_colours(stored, texts)
 
 
-def _about_colours(stored: dict[str, dict[str, list[JudgedAnswer]]], texts: TokenTexts) -> str:
+def _about_colours(stored: dict[str, dict[str, list[JudgedAnswer]]], texts: TokenPieces | None) -> str:
     if not any(stored.values()):
         return "The evaluations kept one answer per problem, without log-probabilities."
-    if not texts.is_known:
+    if texts is None:
         return "Tokens have no colours: the tokenizer of model.path cannot be read from here."
     return ABOUT_COLOURS
 

@@ -57,3 +57,21 @@ def test_what_is_no_character_ends(directory: Path) -> None:
 def test_no_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"tokenizer\.json: no tokenizer"):
         TokenPieces(tmp_path)
+
+
+def test_pieces_of_a_text_leave_out_what_it_does_not_show(directory: Path) -> None:
+    texts, backend = TokenPieces(directory), Tokenizer.from_file(str(directory / "tokenizer.json"))
+    ids = [*backend.encode(TEXT).ids, backend.encode("m").ids[0]]
+    pieces = texts.aligned(ids, TEXT)
+    assert pieces is not None
+    assert (len(pieces), "".join(pieces), pieces[-1]) == (len(ids), TEXT, "")
+    assert texts.aligned(ids, "another text") is None
+    assert texts.aligned([-1], TEXT) is None
+
+
+def test_a_tokenizer_that_is_not_there_or_broken_is_not_known(directory: Path) -> None:
+    assert TokenPieces.known(directory) is not None
+    assert TokenPieces.known(directory / "nowhere") is None
+    assert TokenPieces.known(None) is None
+    (directory / "tokenizer.json").write_text("{")
+    assert TokenPieces.known(directory) is None

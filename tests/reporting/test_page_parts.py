@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from helpers.rich_run import TASKS, record_rich_run
 from helpers.stores import sample, write_store
-from tokenizers import Tokenizer
 
 from prorl_mega.report import write_report
 from prorl_mega.reporting.history import read_history
@@ -17,7 +16,6 @@ from prorl_mega.reporting.provenance_text import provenance_rows
 from prorl_mega.reporting.step_panels import MOST_STEPS, KeptSamples, answer_lists, step_panels
 from prorl_mega.reporting.stored_answers import few_answers
 from prorl_mega.reporting.timeline import MOST_EVENTS, TimelineEntry, timeline
-from prorl_mega.reporting.token_texts import TokenTexts
 from prorl_mega.run.jsonl import to_lines
 from prorl_mega.run.provenance import record_start
 from prorl_mega.run.sample_store import StoredProblem, StoredVerdict
@@ -28,19 +26,6 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "rich"
     record_rich_run(directory, 50, answers=10)
     return directory
-
-
-def test_pieces_add_up_to_the_text_and_end_tokens_are_none_of_it(rich: Path) -> None:
-    model = rich.parent / "model"
-    texts, backend = TokenTexts(model), Tokenizer.from_file(str(model / "tokenizer.json"))
-    text = "Three seats, é and \U0001f600."
-    ids = [*backend.encode(text).ids, 0]
-    pieces = texts.pieces(ids, text)
-    assert pieces is not None
-    assert (len(pieces), "".join(pieces), pieces[-1]) == (len(ids), text, "")
-    assert texts.pieces(ids, "another text") is None
-    assert texts.pieces([-1], text) is None
-    assert not TokenTexts(rich / "nowhere").is_known
 
 
 def test_a_few_answers_of_a_problem_right_and_wrong(tmp_path: Path) -> None:
