@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import queue
 import re
+import threading
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +20,28 @@ _TAIL = 1 << 14  # bytes of console.log
 _ASK_AGAIN_S = 300.0  # Slurm about a job that has been silent
 _LONGEST = 300  # characters of a reason
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
+
+
+class _Slurm:
+    """Asks Slurm about silent holders, one after the other, behind the page: it may take seconds to answer."""
+
+    def __init__(self) -> None:
+        self._questions: queue.SimpleQueue[tuple[RunState, Holder]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def ask(self, state: RunState, holder: Holder) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="slurm", daemon=True)
+            self._thread.start()
+        self._questions.put((state, holder))
+
+    def _work(self) -> None:
+        while True:
+            state, holder = self._questions.get()
+            state.take(holder.fate())
+
+
+_SLURM = _Slurm()
 
 
 class State(StrEnum):
@@ -37,7 +61,7 @@ class RunState:
     _beat: tuple[int, int] = (0, 0)  # inode and time, ns, of the last sign of life
     _seen: float = 0.0  # when it was seen, seconds of the monotonic clock
     _asked: float = field(default=-_ASK_AGAIN_S)
-    _answer: str | None = None
+    _answer: str | None = None  # of Slurm, see `Holder.fate`
 
     def look(self) -> tuple[State, str]:
         """The state, and a few words on it for people, which may be empty."""
@@ -53,19 +77,24 @@ class RunState:
             return State.finished, ""
         return _left(self._last_words())
 
+    def take(self, answer: str | None) -> None:
+        """The answer of `Holder.fate` to a question of `look`."""
+        self._answer = answer
+
     def _ended(self, holder: Holder, beat: tuple[int, int]) -> str:
         """The words that say that the holder is gone; empty if it is alive."""
         now = time.monotonic()
         if beat != self._beat:  # between machines only changes count; of the first sign the clocks have to tell
             age = max(0.0, time.time() - beat[1] / 1e9) if self._beat == (0, 0) else 0.0
-            self._beat, self._seen, self._asked = beat, now - age, -_ASK_AGAIN_S
+            self._beat, self._seen, self._asked, self._answer = beat, now - age, -_ASK_AGAIN_S, None
         if holder.is_here():
             return holder.fate() or ""
         silent = now - self._seen
         if holder.beat_s <= 0 or silent < SILENT_BEATS * holder.beat_s:
             return ""
         if now - self._asked >= _ASK_AGAIN_S:
-            self._asked, self._answer = now, holder.fate()
+            self._asked = now
+            _SLURM.ask(self, holder)
         return "" if self._answer == "" else self._answer or f"no sign of life for {duration(silent)}"
 
     def _last_words(self) -> list[str]:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -64,6 +65,26 @@ def test_a_process_elsewhere_is_alive_while_it_gives_signs(tmp_path: Path, monke
     assert (found, "no sign of life for 2 min" in why) == (State.crashed, True)
     os.utime(tmp_path / "LOCK", (1, 1))  # another time, if not a later one: clocks of machines differ
     assert run.look()[0] is State.running
+
+
+def test_slurm_is_asked_about_a_silent_job_and_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+
+    def fate(holder: Holder) -> str | None:
+        answers.wait(60)
+        return ""  # suspended
+
+    monkeypatch.setattr(Holder, "fate", fate)
+    hold(tmp_path, dataclasses.replace(ELSEWHERE, job="77"))
+    hour = time.time() - 3600
+    os.utime(tmp_path / "LOCK", (hour, hour))
+    run = RunState(Place(tmp_path.resolve()))
+    assert run.look()[0] is State.crashed, "as far as one knows"
+    answers.set()
+    deadline = time.monotonic() + 20
+    while run.look()[0] is not State.running:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_an_old_lock_of_another_machine_is_not_believed(tmp_path: Path) -> None:
