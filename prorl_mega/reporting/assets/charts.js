@@ -204,7 +204,7 @@ prorl.kinds.lines = class extends prorl.ChartFrame {
     if (chart.stacked) series.splice(1, series.length - 1, ...this.turned(series.slice(1)));  // the tallest is drawn first
     const isLog = chart.log_y && rows.some(row => row.line.some(each => each > 0));
     this.plot = new uPlot({
-      ...this.size, series, bands, legend: { show: false }, padding: [8, 12, 0, 0],
+      ...this.size, series, bands, legend: { show: false }, padding: [8, 20, 0, 0],
       scales: {
         x: { time: false, distr: chart.log_x ? 3 : 1, log: 2, range: () => this.group.zoomed ?? this.group.whole },
         y: { distr: isLog ? 3 : 1, range: (u, low, high) => isLog ? this.decades(low, high) : this.range(low, high) },
