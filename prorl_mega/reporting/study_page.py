@@ -10,7 +10,7 @@ from prorl_mega.reporting.curves import PANELS, Curves
 from prorl_mega.reporting.descriptions import LineChart, Series
 
 
-def study_page(name: str, results: list[ArmResult], reference: str, curves: Curves) -> str:
+def study_page(name: str, results: list[ArmResult], reference: str, curves: Curves, kind: str = "Study") -> str:
     """The HTML of the page; `reference` is the title of the arm that the others are compared with."""
     arms = list(dict.fromkeys(arm for of in curves.values() for arm in of))
     charts = {}
@@ -31,7 +31,7 @@ def study_page(name: str, results: list[ArmResult], reference: str, curves: Curv
         kit.environment()
         .get_template("study_page.html.jinja")
         .render(
-            name=name,
+            name=f"{kind} {name}",
             results=results,
             reference=reference,
             ks=ks,
@@ -39,7 +39,7 @@ def study_page(name: str, results: list[ArmResult], reference: str, curves: Curv
             reach=max([0.01, *(abs(end) for each in differences for end in (each.low, each.high))]),
         )
     )
-    return kit.page(f"Study {name}", body, {"charts": charts})
+    return kit.page(f"{kind} {name}", body, {"charts": charts})
 
 
 def _series(arm: str, steps: list[int], at: np.ndarray, values: np.ndarray, *, is_exact: bool) -> Series:
