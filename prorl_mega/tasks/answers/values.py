@@ -81,7 +81,8 @@ def symbols(tree: Tree) -> frozenset[str]:
         each = left.pop()
         if each[0] == "symbol" or each[0] == "apply":
             found.add(each[1])
-        left += children(each)
+        if each[0] not in ("symbol", "number"):
+            left += children(each)
     return frozenset(found - CONSTANTS)
 
 
@@ -160,6 +161,8 @@ def _value(tree: Tree, points: Points, number: int, least: int = 0, must: bool =
 
 
 _CONTEXT = MPContext()
+_ZERO, _LN_2 = Fraction(0), 0.6931
+UNCERTAIN_BITS = 8  # magnitudes, which are powers of two, are known to a few bits
 
 
 def _alike(a: Value, b: Value) -> tuple[Value, Value]:
@@ -176,14 +179,26 @@ def _close(a: Value, b: Value, digits: int | None = None) -> bool:
     """Whether two values are equal: exactly for fractions, otherwise to three quarters of the digits."""
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
-    a, b = _inexact(a), _inexact(b)
+    a, b, digits = _inexact(a), _inexact(b), digits or _CONTEXT.dps
+    apart = _CONTEXT.mag(a - b) - max(1, _CONTEXT.mag(a), _CONTEXT.mag(b)) - _magnitude_of_tolerance(digits)
+    if abs(apart) > UNCERTAIN_BITS:
+        return bool(apart < 0)
     scale = max(_CONTEXT.mpf(1), abs(a), abs(b))
-    return bool(abs(a - b) <= scale * _tolerance(digits or _CONTEXT.dps))
+    return bool(abs(a - b) <= scale * _tolerance(digits))
 
 
 @lru_cache
 def _tolerance(digits: int) -> Value:
     return _CONTEXT.mpf(10) ** (-3 * digits // 4)
+
+
+@lru_cache
+def _magnitude_of_tolerance(digits: int) -> int:
+    return int(_CONTEXT.mag(_tolerance(digits)))
+
+
+def _is_zero(value: Value) -> bool:
+    return _close(value, _ZERO)
 
 
 @lru_cache
@@ -201,6 +216,7 @@ class _Calculator:
     def __init__(self, digits: int, limit: int) -> None:
         self.digits = digits
         self.most, self.least = _CONTEXT.mpf(10) ** limit, _CONTEXT.mpf(10) ** -limit
+        self.surely = 3 * limit  # powers of two that are within these limits
         self._operations: dict[str, Callable[..., Value]] = {
             "-": operator.neg, "/": self._quotient, "^": self._power, "root": self._root,
             "%": lambda value: self._quotient(value, Fraction(100)),
@@ -250,8 +266,10 @@ class _Calculator:
             if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
                 raise UnknownError("too many digits")
             return value
-        if isinstance(value, _CONTEXT.mpc) and not _close(value.imag, Fraction(0)):
+        if isinstance(value, _CONTEXT.mpc) and not _is_zero(value.imag):
             self.real = False
+        if value and abs(_CONTEXT.mag(value)) < self.surely:
+            return value
         size = abs(value)
         if not _CONTEXT.isfinite(size):
             raise UndefinedError("no number")
@@ -283,7 +301,7 @@ class _Calculator:
         return value
 
     def _quotient(self, above: Value, below: Value) -> Value:
-        if below == 0 or _close(below, Fraction(0)):
+        if _is_zero(below):
             raise UndefinedError("division by zero")
         if isinstance(above, Fraction) and isinstance(below, Fraction):
             return self._checked(above / below)
@@ -304,7 +322,7 @@ class _Calculator:
         if base == 0:
             raise UndefinedError("power of zero")
         base, exponent = self._real(base), self._real(exponent)
-        if abs(exponent) * (abs(_CONTEXT.log(base)) + 1) > 4000:
+        if abs(exponent) * (abs(_CONTEXT.mag(base)) * _LN_2 + 1) > 4000:
             raise UnknownError("too large a power")
         return self._checked(_CONTEXT.power(base, exponent))
 
@@ -323,7 +341,7 @@ class _Calculator:
         return -_CONTEXT.root(-number, count) if negative else self._checked(_CONTEXT.root(number, count))
 
     def _logarithm(self, value: Value) -> Value:
-        if value == 0 or _close(value, Fraction(0)):
+        if _is_zero(value):
             raise UndefinedError("logarithm of zero")
         return Fraction(0) if value == 1 else self._checked(_CONTEXT.log(self._real(value)))
 
@@ -346,7 +364,7 @@ class _Calculator:
         if abs(number) > (700 if name.endswith("h") else 10**9):
             raise UnknownError("too large an argument")
         result = getattr(_CONTEXT, _CIRCULAR[name])(number)
-        return Fraction(0) if _close(result, Fraction(0)) else self._checked(result)
+        return Fraction(0) if _is_zero(result) else self._checked(result)
 
     def _factorial(self, number: Value) -> Value:
         return Fraction(factorial(_counted(number)))
