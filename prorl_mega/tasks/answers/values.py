@@ -25,9 +25,11 @@ from prorl_mega.tasks.answers.tokens import CONSTANTS
 
 MAX_BITS = 30_000  # longest whole number that is calculated exactly
 MAX_FACTORIAL = 500
-PRECISIONS = ((120, 30), (840, 240), (2000, 600))
+PRECISIONS = ((120, 30), (740, 220), (2000, 600))
 """Digits to calculate with, and the power of ten that no value, nor its inverse, may exceed, so that rounding hides no
-difference; each pair is tried after the one before it."""
+difference; each pair is tried after the one before it. Above 740 digits mpmath's logarithms take a hundred times as
+long."""
+MAX_HYPERBOLIC = 630  # argument whose tanh is told from 1 by 740 digits
 
 _CIRCULAR = {"sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "exp": "exp",
              "arcsin": "asin", "arccos": "acos", "arctan": "atan", "sinh": "sinh", "cosh": "cosh",
@@ -361,7 +363,7 @@ class _Calculator:
         if value == 0 and name in ("cot", "csc"):
             raise UndefinedError("a pole")
         number = self._real(value) if value != 0 else _CONTEXT.mpf(0)
-        if abs(number) > (700 if name.endswith("h") else 10**9):
+        if abs(number) > (MAX_HYPERBOLIC if name.endswith("h") else 10**9):
             raise UnknownError("too large an argument")
         result = getattr(_CONTEXT, _CIRCULAR[name])(number)
         return Fraction(0) if _is_zero(result) else self._checked(result)
