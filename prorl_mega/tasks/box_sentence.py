@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from prorl_mega.tasks.answers.literal import MARKUP, near, number
+from prorl_mega.tasks.answers.approximation import near
+from prorl_mega.tasks.answers.literal import MARKUP, number
 
 WINDOW = 256  # characters that are read to each side
 
@@ -56,6 +57,10 @@ _WRONG = re.compile(
     r"(?:not|never) (?:right|correct|true|valid|possible|it|the (?:\w+ )?(?:answer|solution|result|value)))\b"
     rf"|{_SUBJECT}(?:is|was|does|do|did|can|could|will|would|should)(?:n['’]t|\s?not|\s+never)\s+(?:be\s+)?"
     r"(?:right|correct|true|valid|possible|it|work|fit|hold|satisfy|count|the (?:\w+ )?(?:answer|solution|result))\b"
+    rf"|{_SUBJECT}(?:is|was|seems to (?:be|have been))\s+(?:just |only |merely |simply )?(?:my|our|the|an?)\s+(?:"
+    r"(?:\w+ )?(?:guess|hunch)|(?:very )?(?:first|initial|early|earlier) (?:attempt|try|thought|idea|estimate)"
+    r"|(?<=my )(?:first|initial|original|previous|earlier|old) (?:answer|result|estimate)"
+    r"|(?<=our )(?:first|initial|original|previous|earlier|old) (?:answer|result|estimate))(?!\s+(?:of|in|that)\b)\b"
     r"|^[\W_]*(?:fails|no[,!]|no\W*$|nope|not\W*$)"
     r"|^[\W_]*(?:plus|minus|times(?=\s+[0-9])|divided by|squared|cubed|factorial|hundred|dozen|thousand|[mb]illion)\b",
     re.IGNORECASE,
@@ -117,9 +122,11 @@ class Sentence:
         if match is None and self.after and (aside := _ASIDE.match(self.after)):
             other = aside["other"]
             return found if number(other) is None or near(content, other) else [*found, other]
-        if match is None or (match["about"] and number(content) is None):
+        if match is None:
             return found
         other = _OTHER_END.split(match["other"])[0].removesuffix(match["unit"] or "").strip()
+        if match["about"] and number(content) is None and number(other) is None:
+            return found
         if other.endswith(")") and other.count(")") > other.count("("):
             other = other.removesuffix(")")
         if not other or "boxed" in other or near(content, other) or ("=" in other and number(other) is None):

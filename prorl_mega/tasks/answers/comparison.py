@@ -178,7 +178,7 @@ def _same_values(gold: Tree, answer: Tree) -> bool:
     """Whether values are equal, and the answer has no function of numbers to calculate where the gold has none."""
     if "degree" in (gold[0], answer[0]):
         return _same_angles(gold, answer)
-    if _calculates(answer) and not _calculates(gold):
+    if _calculates(answer, _logarithmic(gold)) and not _calculates(gold):
         return False
     if literal(gold) and not literal(answer):
         return False
@@ -214,9 +214,20 @@ def _part_of_pi(tree: Tree) -> bool:
     )
 
 
-def _calculates(tree: Tree) -> bool:
-    """Whether a formula has a function of numbers, such as a sine or a factorial."""
-    return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(_calculates, children(tree)))
+def _calculates(tree: Tree, logarithms: bool = False) -> bool:
+    """Whether a formula has a function of numbers, such as a sine or a factorial; `logarithms` do not count then."""
+    if tree[0] in _CALCULATED and not (logarithms and _is_logarithm(tree)) and not values.symbols(tree):
+        return True
+    return any(_calculates(part, logarithms) for part in children(tree))
+
+
+def _logarithmic(tree: Tree) -> bool:
+    """Whether a formula has a logarithm, whose base an answer may change: log_2 x is ln x / ln 2."""
+    return _is_logarithm(tree) or any(map(_logarithmic, children(tree)))
+
+
+def _is_logarithm(tree: Tree) -> bool:
+    return tree[0] == "log" or (tree[0] == "call" and tree[1] in ("ln", "log"))
 
 
 def is_antiderivative(tree: Tree) -> bool:

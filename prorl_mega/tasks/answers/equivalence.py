@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 
-from prorl_mega.tasks.answers import comparison, symbolic, units, values
+from prorl_mega.tasks.answers import approximation, comparison, symbolic, units, values
 from prorl_mega.tasks.answers.formula import Tree, read
 from prorl_mega.tasks.answers.literal import MARKUP, MAX_LENGTH, balanced, bare, decorated, name_of, number
 from prorl_mega.tasks.answers.tokens import FUNCTIONS, UnreadableError
@@ -60,6 +60,8 @@ def equivalent(reference: str, answer: str) -> bool:
         return False
     gold = _gold(reference)
     candidate = bare(answer)
+    if ("approx" in answer or "≈" in answer) and answer != reference and not approximation.holds(answer):
+        return False
     names = name_of(reference), name_of(answer)
     if all(names) and names[0] != names[1]:
         return False

@@ -61,6 +61,9 @@ class Operators(Cursor, ABC):
             sides.append(self.union())
         if operators:
             return ("relation", operators, sides)
+        if divided := self.take_any(r"\over", r"\choose"):  # of TeX, which take all of their group
+            below = self.union()
+            return ("binom", sides[0], below) if divided == r"\choose" else application.quotient(sides[0], below)
         if self.take(r"\in"):
             return ("in", sides[0], self.union())
         return sides[0]

@@ -13,7 +13,7 @@ import operator
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
-from itertools import combinations
+from itertools import chain, combinations
 from math import factorial
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from mpmath import MPContext
 
 from prorl_mega.tasks.answers.operators import Tree, children
 from prorl_mega.tasks.answers.points import Points
+from prorl_mega.tasks.answers.roots import whole_root
 from prorl_mega.tasks.answers.tokens import CONSTANTS
 
 MAX_BITS = 30_000  # longest whole number that is calculated exactly
@@ -51,7 +52,8 @@ class UndefinedError(ValueError):
 
 def equal(gold: Tree, answer: Tree) -> bool:
     """Whether an answer has the value of a reference wherever that has one. Raises UnknownError."""
-    return all(pair is not None and _close(*pair) for pair in _pairs(gold, answer))
+    pairs = chain(_pairs(gold, answer), _scanned(gold, answer))
+    return all(pair is not None and _close(*pair) for pair in pairs)
 
 
 def proportional(gold: Tree, answer: Tree) -> bool:
@@ -113,6 +115,15 @@ def _pairs(gold: Tree, answer: Tree, confirmed: int = 1) -> Iterator[Pair | None
             seen += len(compared)
     if seen < points.least:
         raise UnknownError("defined at too few points")
+
+
+def _scanned(gold: Tree, answer: Tree) -> Iterator[Pair | None]:
+    """The values of both where branches seem to keep them apart."""
+    points = Points(gold, answer, symbols(gold) | symbols(answer))
+    for number in points.scanned():
+        reference = _value(gold, points, number)
+        if reference is not None and reference.real:
+            yield from _compared(reference, answer, points, number)
 
 
 class _Known(NamedTuple):
@@ -335,7 +346,7 @@ class _Calculator:
         if value == 0:
             return Fraction(0)
         if isinstance(value, Fraction):
-            above, below = (_whole_root(abs(part), count) for part in (value.numerator, value.denominator))
+            above, below = (whole_root(abs(part), count) for part in (value.numerator, value.denominator))
             if above and below and (value > 0 or count % 2):
                 return Fraction(above, below) * (1 if value > 0 else -1)
         number = self._real(value)
@@ -386,10 +397,3 @@ def _counted(number: Value) -> int:
     if not (isinstance(number, Fraction) and number.denominator == 1 and 0 <= number <= MAX_FACTORIAL):
         raise UnknownError("counts of small whole numbers only")
     return int(number)
-
-
-def _whole_root(number: int, degree: int) -> int | None:
-    from sympy import integer_nthroot
-
-    root, is_exact = integer_nthroot(number, degree) if number.bit_length() <= 4000 else (0, False)
-    return int(root) if is_exact else None
