@@ -222,8 +222,10 @@ def _calculates(tree: Tree, logarithms: bool = False) -> bool:
 
 
 def _logarithmic(tree: Tree) -> bool:
-    """Whether a formula has a logarithm, whose base an answer may change: log_2 x is ln x / ln 2."""
-    return _is_logarithm(tree) or any(map(_logarithmic, children(tree)))
+    """Whether a formula has a logarithm or an exponential, whose base an answer may change: log_2 x is ln x / ln 2."""
+    if _is_logarithm(tree) or (tree[0] == "^" and values.symbols(tree[2])):
+        return True
+    return any(map(_logarithmic, children(tree)))
 
 
 def _is_logarithm(tree: Tree) -> bool:

@@ -23,6 +23,7 @@ _MIXED = re.compile(
 _SCIENTIFIC = re.compile(
     r"([+-]?[0-9]{1,32}(?:\.[0-9]{0,32})?)\s{0,4}(?:\\times|\\cdot|\*|x|×)\s{0,4}10\^\{?([+-]?[0-9]{1,2})\}?"
 )
+_POWER_OF_TEN = re.compile(r"([+-]?)10\^\{?([+-]?[0-9]{1,2})\}?")
 _WRAPPERS = (
     ("$$", "$$"),
     ("$", "$"),
@@ -72,7 +73,7 @@ MARKUP = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{([^
 
 
 def number(text: str) -> Fraction | None:
-    r"""The value of a literal: integer, decimal, 1,000, a/b, \frac{a}{b}, 1 1/2, a·10^n; None for anything else."""
+    r"""The value of a literal: integer, decimal, 1,000, a/b, \frac{a}{b}, 1 1/2, a·10^n, 10^n; None for others."""
     return _literal_value(bare(text))
 
 
@@ -83,6 +84,8 @@ def _literal_value(text: str) -> Fraction | None:
             return -value if match[1] == "-" and value is not None else value
     if match := _SCIENTIFIC.fullmatch(text):
         return Fraction(match[1]) * Fraction(10) ** int(match[2])
+    if match := _POWER_OF_TEN.fullmatch(text):  # as sciences write it; other powers are calculations
+        return Fraction(10) ** int(match[2]) * (-1 if match[1] == "-" else 1)
     return None
 
 

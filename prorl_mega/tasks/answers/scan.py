@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from prorl_mega.tasks.answers.operators import Tree
 
 COUNT = 1024  # points at which both are calculated
-PROPOSED = 6
+PROPOSED = 8
 _APART = 1e-6  # relative difference that rounding does not explain, as a rule
 _BITS = 4096  # values of variables have twelve bits, so that their powers stay short
+_NEAREST = 14  # powers of two by which values that are nearly whole are off at least
 
 Numbers: TypeAlias = NDArray[np.float64]
 
@@ -45,9 +46,10 @@ def proposed(gold: Tree, answer: Tree, names: frozenset[str], seed: int) -> list
             return []
         apart = np.abs(both[0] - both[1]) / np.maximum(np.maximum(*map(np.abs, both)), 1e-12)
     different = np.flatnonzero(apart > _APART)  # and no NaN
-    widest = different[np.argsort(-apart[different])][: PROPOSED // 2]
+    sizes = np.max([np.abs(values) for values in at.values()], axis=0)[different]
+    nearest = different[np.argsort(sizes)][: PROPOSED // 2]  # far ones may have values that are too large
     spread = different[:: max(1, len(different) // (PROPOSED // 2))][: PROPOSED // 2]
-    return [{name: Fraction(float(at[name][place])) for name in at} for place in dict.fromkeys([*widest, *spread])]
+    return [{name: Fraction(float(at[name][place])) for name in at} for place in dict.fromkeys([*nearest, *spread])]
 
 
 def constant(tree: Tree) -> float | None:
@@ -61,15 +63,18 @@ def constant(tree: Tree) -> float | None:
 
 
 def _points(names: list[str], random: np.random.Generator) -> dict[str, Numbers]:
-    """Values of the variables: some small, some large, some whole, of both signs."""
+    """Values of the variables: some small, some large, some whole or nearly so, of both signs."""
     shape = (len(names), COUNT)
+    kinds = random.integers(0, 6, COUNT)
     sizes = np.choose(
-        random.integers(0, 5, COUNT),
+        np.minimum(kinds, 4),
         [10 ** random.uniform(-2, 1, shape), random.uniform(0, 30, shape), random.uniform(0, 5000, shape),
          10 ** random.uniform(0, 6, shape), random.integers(1, 300, shape)],
     )  # fmt: skip
     mantissas, exponents = np.frexp(sizes)
-    rounded = np.ldexp(np.round(mantissas * _BITS) / _BITS, exponents) * random.choice((-1, 1), shape)
+    rounded = np.ldexp(np.round(mantissas * _BITS) / _BITS, exponents)
+    beside = np.ldexp(random.choice((-1.0, 1.0), shape), random.integers(-_NEAREST, 0, shape))
+    rounded = np.where(kinds == 5, rounded + beside, rounded) * random.choice((-1, 1), shape)
     return dict(zip(names, rounded, strict=True))
 
 
