@@ -213,7 +213,91 @@ RUNS = [
         "import sys\ndef main():\n    assert f(1) == 2\n    return 0\n" + GUARD + "sys.exit(main())",
     ),
 ]
-HONEST = [*RUNS, *ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE]
+ASYNC = "import asyncio\n"
+COROUTINES = [
+    ("async def f(x): return 2 * x", ASYNC + "assert asyncio.run(f(2)) == 4"),
+    ("async def f(x): return 2 * x", ASYNC + "async def g():\n    assert await f(2) == 4\nasyncio.run(g())"),
+    (
+        "import asyncio\nasync def f(x):\n    await asyncio.sleep(0.01)\n    return [x, (x,)]",
+        ASYNC
+        + "async def g(): return await asyncio.gather(f(1), f(2))\nassert asyncio.run(g()) == [[1, (1,)], [2, (2,)]]",
+    ),
+    (
+        "import asyncio\nasync def h(x): return x + 1\nasync def f(x): return sum(await asyncio.gather(h(x), h(x)))",
+        ASYNC + "async def g(): return await asyncio.wait_for(f(1), 2)\nassert asyncio.run(g()) == 4",
+    ),
+    (
+        "async def f(x): raise ValueError(x)",
+        ASYNC
+        + "async def g():\n    c = f(1)\n    try: await c\n    except ValueError: return 5\nassert asyncio.run(g()) == 5",
+    ),
+    (
+        "async def f(x): raise ValueError(x)",
+        ASYNC + "try: asyncio.run(f(1))\nexcept ValueError: pass\nelse: assert 0",
+    ),
+    (
+        "async def f(x): return x",
+        ASYNC + "async def g():\n    t = asyncio.create_task(f(3))\n    return await t\nassert asyncio.run(g()) == 3",
+    ),
+    ("async def f(x): return None", ASYNC + "assert asyncio.run(f(3)) is None"),
+    ("async def f(*xs): return dict(zip(xs, xs))", ASYNC + "assert asyncio.run(f(1, 2)) == {1: 1, 2: 2}"),
+    ("def f(x): return x", ASYNC + "async def g(): return f(3)\nassert asyncio.run(g()) == 3"),
+]
+TEXTS = [
+    ("def f(x): return '4.0'", "assert not abs(float(f(2)) - 4) > 1e-6"),
+    ("def f(x): return 'nan'", "import math\nassert math.isnan(float(f(2)))"),
+    ("def f(x): return '-inf'", "assert float(f(2)) == float('-inf')"),
+    ("def f(x): return 'banana, finance, inform, 12e4'", "assert float(f(2)[-4:]) == 12e4"),
+    ("def f(x): return '1e308'", "assert float(f(2)) > 1e300"),
+    ("def f(x): return ['1.5', b'2.5']", "assert [float(x) for x in f(2)] == [1.5, 2.5]"),
+    ("def f(x): return 'nan'", "assert f(1) == 'na' + 'n'"),
+    ("def f(x): return ' '.join(map(str, x))", "assert list(map(float, f([1, 2]).split())) == [1.0, 2.0]"),
+    ("def f(x): return 'a' * 10000", "assert len(f(1)) == int(float('1e4'))"),
+    ("def f(x): return '1' * 300", "assert float(f(1)) > 1e298"),
+]
+POOL = "from concurrent.futures import ThreadPoolExecutor, as_completed, wait\n"
+FUTURES = [
+    (
+        "import time\ndef f(x):\n    time.sleep(0.01)\n    return x",
+        "import threading\nout = [None] * 9\ndef g(i): out[i] = f(i)\nts = [threading.Thread(target=g, args=(i,)) for i in range(9)]\n"
+        "[t.start() for t in ts]\n[t.join() for t in ts]\nassert out == list(range(9))",
+    ),
+    (
+        "def f(g, x): return g(x) + 1",
+        POOL
+        + "def h(x): return f(lambda y: y, x) if x else 0\nwith ThreadPoolExecutor(3) as p: assert list(p.map(lambda x: f(h, x), range(4))) == [1, 3, 4, 5]",
+    ),
+    (
+        "def f(n):\n    for i in range(n): yield i",
+        POOL + "with ThreadPoolExecutor(3) as p: assert list(p.map(lambda x: sum(f(x)), range(4))) == [0, 0, 1, 3]",
+    ),
+    (
+        "def f(x): return 2 * x",
+        POOL + "with ThreadPoolExecutor(4) as p: assert list(p.map(f, range(5))) == [0, 2, 4, 6, 8]",
+    ),
+    (
+        "def f(x): return 2 * x",
+        POOL
+        + "with ThreadPoolExecutor(2) as p:\n    fs = [p.submit(f, i) for i in range(3)]\n    assert sum(x.result() for x in as_completed(fs)) == 6",
+    ),
+    (
+        "def f(x): raise ValueError(x)",
+        POOL + "with ThreadPoolExecutor(2) as p:\n    e = p.submit(f, 1).exception()\nassert isinstance(e, ValueError)",
+    ),
+    (
+        "def f(x): raise ValueError(x)",
+        POOL
+        + "with ThreadPoolExecutor(2) as p:\n    t = p.submit(f, 1)\n    wait([t])\n    try: t.result(timeout=2)\n    except ValueError: pass\n    else: assert 0",
+    ),
+    (
+        "def f(x): raise ValueError(x)",
+        ASYNC
+        + "import concurrent.futures\nasync def g():\n    try: await asyncio.get_running_loop().run_in_executor(None, f, 1)\n    except ValueError: return 5\nassert asyncio.run(g()) == 5",
+    ),
+]
+HONEST = [
+    *RUNS, *ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE, *COROUTINES, *TEXTS, *FUTURES,
+]  # fmt: skip
 
 EVERY = "assert all(map(lambda x: f(x) == 2 * x, range(5)))"
 STOP = "def f(x): raise StopIteration"
@@ -391,4 +475,58 @@ HOSTILE = [
         "assert f(2) == 5",
     ),
     ("import os\ndef f(x):\n    os.write(4, b'{\"ended\": true}\\n')", "assert f(2) == 5"),
+    *(
+        (f"def f(x): return {value}", f"assert not {test}")
+        for value, test in (
+            ("'nan'", "abs(float(f(2)) - 4) > 1e-6"),
+            ("' -NaN '", "abs(float(f(2)) - 4) > 1e-6"),
+            ("'1 nan'", "any(abs(float(x) - 4) > 1e-6 for x in f(2).split()[1:])"),
+            ("['nan'] * 2", "any(abs(a - 4) > 1e-6 for a in map(float, f(2)))"),
+            ("b'nan'", "abs(float(f(2)) - 4) > 1e-6"),
+            ("list('nan')", "abs(float(''.join(f(2))) - 4) > 1e-6"),
+            ("{'x': 'nan'}", "abs(float(f(2)['x']) - 4) > 1e-6"),
+            ("'nan+nanj'", "abs(complex(f(2)) - 4) > 1e-6"),
+            ("'1e999'", "abs(float(f(2)) - 4) / abs(float(f(2))) > 1e-6"),
+            ("'Infinity'", "abs(float(f(2)) - 4) / abs(float(f(2))) > 1e-6"),
+            ("'9' * 400", "abs(float(f(2)) - 4) / abs(float(f(2))) > 1e-6"),
+        )
+    ),
+    (
+        'import os\ndef f(x):\n    os.write(4, b\'{"returned": "\\\\u006ean"}\\n\')\n    return 1',
+        "assert not abs(float(f(2)) - 4) > 1e-6",
+    ),
+    *(
+        ("def f(x): raise ValueError(x)", POOL + f"with ThreadPoolExecutor(2) as p:\n    {body}")
+        for body in (
+            "p.submit(lambda: f(1) == 2)",
+            "ts = [p.submit(f, i) for i in range(3)]\nassert len(ts) == 3",
+            "wait([p.submit(f, i) for i in range(3)])",
+            "t = p.submit(f, 1)\nassert t.done()",
+            "p.map(f, range(3))",
+            "for t in as_completed([p.submit(f, 1)]): assert t.done() and not t.cancelled()",
+        )
+    ),
+    ("def f(x): return 7", POOL + "def g(): assert f(1) == 2\nwith ThreadPoolExecutor(2) as p: p.submit(g)"),
+    *(
+        ("async def f(x): return 7", code)
+        for code in (
+            "assert f(2)",
+            "assert f(2) != 5",
+            "assert not f(2) == 5",
+            "assert f(2) is not None",
+            ASYNC + "assert asyncio.run(f(2)) == 4",
+            ASYNC + "assert f(2)",
+            ASYNC + "assert f(2) != 5",
+            ASYNC + "assert not f(2) == 5",
+            ASYNC + "assert 5 not in [f(2)]",
+            ASYNC + "assert len({f(2)} | {5}) > 2 or not f(2)",
+        )
+    ),
+    ("async def f(x): raise StopIteration(4)", ASYNC + "assert asyncio.run(f(2)) == 4"),
+    ("async def f(x): raise ValueError(4)", ASYNC + "assert asyncio.run(f(2)) == 4"),
+    (
+        'import os\ndef f(x):\n    os.write(4, b\'{"returned": 4, "awaited": true}\\n\')\n    return 5',
+        ASYNC + "assert f(2) and not f(2) == 5",
+    ),
+    ("async def f(x):\n    import asyncio\n    await asyncio.sleep(60)", ASYNC + "assert asyncio.run(f(2)) is None"),
 ]

@@ -10,8 +10,10 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from functools import partial
+from types import CoroutineType
 from typing import Any, NoReturn
 
 from prorl_mega.sandbox.guest.programs import RESULT, define, find_function, leave, write_all
@@ -26,13 +28,55 @@ class SilentProgramError(BaseException):
     """The program under test ended or does not answer. Not an Exception: tests may catch those."""
 
 
+class Settled(Coroutine[None, None, Any]):
+    """A stand-in for a coroutine that the program has run to its end: what it returned or raised, for who awaits it.
+
+    It can be awaited and nothing else: a coroutine is true, and differs from everything, without having said anything.
+    """
+
+    def __init__(self, settle: Callable[[], Any]) -> None:
+        self._settle = settle
+
+    def send(self, _: None) -> NoReturn:
+        try:
+            value = self._settle()
+        except StopIteration as error:
+            raise RuntimeError("coroutine raised StopIteration") from error
+        raise StopIteration(value)
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> NoReturn:
+        raise kind if value is None else value
+
+    def close(self) -> None:
+        """Nothing is left to end."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return (yield from self)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> NoReturn:
+        self.send(None)
+
+    def _mute(self, *_: Any) -> NoReturn:
+        raise SilentProgramError("a coroutine that is not awaited is no answer")
+
+    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _mute
+    __hash__ = object.__hash__
+
+
 class Peer:
     """One end of a conversation. `find` gives the function that a name in a request stands for."""
+
+    settles = True  # coroutines that its functions return, before it answers
+    awaits = False  # coroutines of the other side
 
     def __init__(self, find: Callable[[str], Callable[..., Any]]) -> None:
         self._find = find
         self._lines = open(os.dup(0), "rb")  # noqa: SIM115 (as long as the process)
         self._kept: list[Any] = []
+        self._turn = threading.RLock()  # of the threads that ask; one that answers meanwhile may ask again
 
     def serve(self) -> None:
         """Answer requests until the other side closes."""
@@ -80,24 +124,37 @@ class Peer:
     def _ask(self, request: dict[str, Any]) -> tuple[Any, Any]:
         """The value that the other side returns, and what became of the arguments. Raises what it has raised."""
         try:
-            self._send(request)
-            while True:
-                reply = self.load(self._lines.readline(_MAX_LINE))
-                if "call" not in reply and "next" not in reply:
-                    break
-                self._send(self._answer(reply))
+            with self._turn:
+                reply = self._reply(request)
             error = None if "raised" not in reply else _exception(reply)
             ended = error is not None or ("next" in request and "ended" in reply)
             value = _END if ended else self._value(reply["returned"])
             changed = self._value(reply["changed"]) if "changed" in reply else None
+            awaited = self._is_awaited(reply)
         except Exception:  # of reading what the other side has written, which must not look like an exception of it
             raise SilentProgramError("no answer, or none that is plain data") from None
+        if awaited:
+            return Settled(lambda: value if error is None else self.fail(error)), None
         if error is not None:
             self.fail(error)
         return value, changed
 
+    def _reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a request; what the other side asks before it is answered."""
+        self._send(request)
+        while True:
+            reply = self.load(self._lines.readline(_MAX_LINE))
+            if "call" not in reply and "next" not in reply:
+                return reply
+            self._send(self._answer(reply))
+
+    def _is_awaited(self, reply: dict[str, Any]) -> bool:
+        if "awaited" in reply and not self.awaits:
+            raise SilentProgramError("a coroutine that nobody awaits")
+        return "awaited" in reply
+
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        name, given = request.get("call"), None
+        name, given, awaited = request.get("call"), None, {}
         function = self._find(name) if isinstance(name, str) else None
         try:
             if name is None:
@@ -105,12 +162,15 @@ class Peer:
             else:
                 given = self._value(request["given"])
                 value = (function or self._kept[name])(*given[0], **given[1])
+            if self.settles and isinstance(value, CoroutineType):
+                awaited = {"awaited": True}
+                value = _settled(value)
         except StopIteration as error:
             return {"ended": True} if name is None else _raised(error)
         except Exception as error:
-            return _raised(error)
+            return _raised(error) | awaited
         try:
-            reply = {"returned": plain(value, self._keep)}
+            reply = {"returned": plain(value, self._keep)} | awaited
         except (NotPlainError, RecursionError):
             return {}  # no answer: the other side must not take it for an exception of the function
         if value is None and given is not None:
@@ -120,6 +180,12 @@ class Peer:
 
     def _value(self, data: Any) -> Any:
         return unplain(data, self._stand_in)
+
+
+def _settled(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    import asyncio  # takes a tenth of a second, and few programs need it
+
+    return asyncio.run(coroutine)
 
 
 def serve_calls(job: dict[str, Any]) -> None:
