@@ -295,8 +295,47 @@ FUTURES = [
         + "import concurrent.futures\nasync def g():\n    try: await asyncio.get_running_loop().run_in_executor(None, f, 1)\n    except ValueError: return 5\nassert asyncio.run(g()) == 5",
     ),
 ]
+STACK = (
+    "class Stack:\n    def __init__(self, xs=()): self.items = list(xs)\n    def push(self, x):\n        self.items.append(x)\n        return self\n"
+    "    def pop(self): return self.items.pop()\n    def __len__(self): return len(self.items)\n    def __iter__(self): return iter(self.items)\n"
+    "    def __getitem__(self, i): return self.items[i]\n    def __setitem__(self, i, x): self.items[i] = x\n    def __str__(self): return f'Stack{self.items}'\n"
+    "    @property\n    def top(self): return self.items[-1]\n    def merge(self, other): return Stack(self.items + other.items)\ndef f(*xs): return Stack(xs)\n"
+)
+OBJECTS = [
+    (STACK, "s = f()\ns.push(1)\ns.push(2)\nassert s.pop() == 2 and s.pop() == 1"),
+    (STACK, "assert f().push(1).push(2).items == [1, 2]"),
+    (
+        STACK,
+        "s = f(3, 4)\nassert len(s) == 2 and list(s) == [3, 4] and s[0] == 3 and str(s) == 'Stack[3, 4]' and s.top == 4",
+    ),
+    (STACK, "s = f(3)\ns[0] = 5\nassert s.items == [5] and f'{s}' == 'Stack[5]'"),
+    (STACK, "s = f(3)\ns.items = [7]\nassert s.pop() == 7"),
+    (STACK, "assert f(1).merge(f(2, 3)).items == [1, 2, 3]"),
+    (STACK, "try: f().pop()\nexcept IndexError: pass\nelse: assert 0"),
+    (STACK + "f = Stack\n", "s = f([1])\nassert s is not None and s.pop() == 1"),
+    (STACK + "f = lambda n: [Stack([i]) for i in range(n)]\n", "assert [s.top for s in f(3)] == [0, 1, 2]"),
+    (STACK + "f = lambda n: {'a': Stack([n])}\n", "assert f(2)['a'].top == 2"),
+    (
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n    y: int\ndef f(x): return P(x, 2 * x)",
+        "p = f(2)\nassert (p.x, p.y) == (2, 4) and repr(p) == 'P(x=2, y=4)'",
+    ),
+    (
+        "class Node:\n    def __init__(self, value, next): self.value, self.next = value, next\n"
+        "def f(xs):\n    node = None\n    for x in reversed(xs): node = Node(x, node)\n    return node",
+        "node, seen = f([1, 2, 3]), []\nwhile node is not None:\n    seen.append(node.value)\n    node = node.next\nassert seen == [1, 2, 3]",
+    ),
+    (
+        "import enum\nclass C(enum.Enum): RED = 1\ndef f(x): return C.RED",
+        "assert f(1).name == 'RED' and f(1).value == 1",
+    ),
+    (
+        "class Counter:\n    def __init__(self): self.n = 0\n    def __iter__(self): return self\n    def __next__(self):\n        self.n += 1\n"
+        "        if self.n > 3: raise StopIteration\n        return self.n\ndef f(x): return Counter()",
+        "assert list(f(1)) == [1, 2, 3]",
+    ),
+]
 HONEST = [
-    *RUNS, *ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE, *COROUTINES, *TEXTS, *FUTURES,
+    *RUNS, *ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE, *COROUTINES, *TEXTS, *FUTURES, *OBJECTS,
 ]  # fmt: skip
 
 EVERY = "assert all(map(lambda x: f(x) == 2 * x, range(5)))"
@@ -308,7 +347,77 @@ _EVALUATED = {
     "a comprehension": "[exit() for _ in (1,)]",
     "a lambda": "(lambda: exit())()",
 }
+EVIL = (
+    "def yes(*a): return True\nclass E:\n    __eq__ = __contains__ = __le__ = __ge__ = __bool__ = yes\n    __ne__ = __lt__ = __gt__ = lambda *a: False\n"
+    "    __sub__ = __rsub__ = __abs__ = __mod__ = lambda *a: 0\n    __int__ = __index__ = lambda s: 3\n    __float__ = lambda s: float('nan')\n"
+    "    __hash__ = lambda s: hash(4)\ndef f(x): return E()\n"
+)
 HOSTILE = [
+    *(
+        (EVIL, f"assert {test}")
+        for test in (
+            "f(2) == 4",
+            "4 == f(2)",
+            "not f(2) != 4",
+            "f(2)",
+            "f(2) in [4]",
+            "4 in f(2)",
+            "[f(2)] == [4]",
+            "f(2) <= 4 <= f(2)",
+            "not f(2) < 4 and not f(2) > 4",
+            "abs(f(2) - 4) < 1e-6",
+            "not abs(4 - f(2)) > 1e-6",
+            "f(2) % 2 == 0",
+            "{f(2)} == {4}",
+            "{4: 1}.get(f(2)) == 1",
+            "int(f(2)) == 4",
+            "range(9)[f(2)] == 4",
+            "sorted([1, 2], key=f) == [1, 2]",
+            "not float(f(2)) > 4",
+            "isinstance(f(2), int)",
+            "max([f(1), f(2)])",
+            "all([f(2)])",
+            "any([f(2)])",
+            "bool(f(2))",
+            "not not f(2)",
+            "f(2) + 0 == 4",
+            "round(f(2)) == 4",
+            "f(2).missing == 4",
+            "not hasattr(f(2), 'missing')",
+            "len(f(2)) == 4",
+            "(f(2), 1) == (4, 1)",
+        )
+    ),
+    *(
+        (
+            f"import os, json\ndef f(g):\n    os.write(4, json.dumps({{'get': 0, 'name': '{name}'}}).encode() + b'\\n')\n    return 4",
+            "want = 4\nassert f(lambda: want) == 5",
+        )
+        for name in ("__globals__", "__code__", "__closure__", "__class__")
+    ),
+    (
+        'import os\ndef f(g):\n    os.write(4, b\'{"get": 0, "name": "__globals__"}\\n\')\n    return g()',
+        "assert f(lambda: 4) == 4",
+    ),
+    *(
+        (
+            f'import os\ndef f(x):\n    os.write(4, b\'{{"returned": {{"object": {number}}}}}\\n\')\n    return 4',
+            f"assert f(2){test}",
+        )
+        for number in ("0", "-1", "99", "null", '"a"', "[0]")
+        for test in (".x == 5", "")
+    ),
+    (STACK, "assert f(1, 2).items == [1]"),
+    (STACK, "assert f(1, 2).pop() == 1"),
+    (STACK, "assert len(f(1, 2)) == 1"),
+    (
+        "class K:\n    def __getattr__(self, name): raise StopIteration\ndef f(x): return K()",
+        "assert all(map(lambda x: f(x).v == 2, range(3)))",
+    ),
+    (
+        "class K:\n    def __len__(self): raise TypeError\ndef f(x): return K()",
+        "for x in [1]:\n    assert list(f(x)) == [3]",
+    ),
     (STOP, EVERY),
     ("class E(StopIteration): pass\ndef f(x): raise E", EVERY),
     (STOP, "for got, want in zip(map(f, [1, 2]), [2, 4]): assert got == want"),

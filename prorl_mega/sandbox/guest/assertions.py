@@ -14,7 +14,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from prorl_mega.sandbox.guest.conversation import Peer, SilentProgramError
+from prorl_mega.sandbox.guest.conversation import Peer
+from prorl_mega.sandbox.guest.distant import Distant, SilentProgramError
 from prorl_mega.sandbox.guest.programs import PRELUDE, execute, leave, write_all
 from prorl_mega.sandbox.guest.pursuit import Pursuit
 from prorl_mega.sandbox.guest.values import NotPlainError
@@ -123,7 +124,7 @@ class _Program(Peer):
     - Its text is not run, if the tests should evaluate it; arithmetic is.
     """
 
-    settles = False
+    is_program = False
 
     def __init__(self, source: str, name: str) -> None:
         super().__init__(lambda _: _refuse("the program called a function by name"))
@@ -152,6 +153,9 @@ class _Program(Peer):
         misspelt = isinstance(error, SyntaxError) and self.heard  # the tests are complete and compiled by then
         left_out = isinstance(error, NameError) and error.name in self._assigned  # by a loop without a round, say
         return any(error is each for each in self.raised) or evaluated or misspelt or left_out
+
+    def _object(self, number: int) -> Any:
+        return Distant(number, self.attribute)
 
     def load(self, line: bytes) -> Any:
         self.heard = True

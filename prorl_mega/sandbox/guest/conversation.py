@@ -1,7 +1,8 @@
 """A program and the assertions about it, in two sandboxes that exchange one line of JSON per call.
 
 Both sides may call what the other one keeps: the tests call functions of the program, and the program calls functions
-that the tests gave it as arguments. A message is a request ({"call": name or number}, {"next": number}) or a reply.
+that the tests gave it as arguments. A message is a request ({"call": name or number}, {"next": number}, {"get":
+number, "name": attribute}) or a reply.
 """
 
 from __future__ import annotations
@@ -16,16 +17,13 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, NoReturn
 
+from prorl_mega.sandbox.guest.distant import SilentProgramError
 from prorl_mega.sandbox.guest.programs import RESULT, define, find_function, leave, write_all
 from prorl_mega.sandbox.guest.values import NotPlainError, plain, renew, unplain
 
 _END = object()  # of an iterator
 _SIGNALLING = {"unittest"}  # its exceptions tell it to leave a test out
 _MAX_LINE = 1 << 24  # bytes of one message between a program and its tests
-
-
-class SilentProgramError(BaseException):
-    """The program under test ended or does not answer. Not an Exception: tests may catch those."""
 
 
 class Settled(Coroutine[None, None, Any]):
@@ -69,7 +67,7 @@ class Settled(Coroutine[None, None, Any]):
 class Peer:
     """One end of a conversation. `find` gives the function that a name in a request stands for."""
 
-    settles = True  # coroutines that its functions return, before it answers
+    is_program = True  # which runs the coroutines that its functions return, and tells attributes of its objects
     awaits = False  # coroutines of the other side
 
     def __init__(self, find: Callable[[str], Callable[..., Any]]) -> None:
@@ -112,7 +110,16 @@ class Peer:
             yield value
 
     def _stand_in(self, kind: str, number: int) -> Any:
+        if kind == "object":
+            return self._object(number)
         return self.function(number) if kind == "function" else self._iterator(number)
+
+    def _object(self, number: int) -> Any:
+        return self._kept[number]  # the other side gives it back
+
+    def attribute(self, number: int, name: str) -> Any:
+        """An attribute of an object of the other side."""
+        return self._ask({"get": number, "name": name})[0]
 
     def _keep(self, value: Any) -> int:
         self._kept.append(value)
@@ -144,7 +151,7 @@ class Peer:
         self._send(request)
         while True:
             reply = self.load(self._lines.readline(_MAX_LINE))
-            if "call" not in reply and "next" not in reply:
+            if reply.keys().isdisjoint(("call", "next", "get")):
                 return reply
             self._send(self._answer(reply))
 
@@ -157,16 +164,20 @@ class Peer:
         name, given, awaited = request.get("call"), None, {}
         function = self._find(name) if isinstance(name, str) else None
         try:
-            if name is None:
+            if "get" in request:
+                if not self.is_program:  # attributes of the tests' functions lead to what they expect
+                    raise SilentProgramError("the program asks for attributes")
+                value = getattr(self._kept[request["get"]], request["name"])
+            elif name is None:
                 value = next(self._kept[request["next"]])
             else:
                 given = self._value(request["given"])
                 value = (function or self._kept[name])(*given[0], **given[1])
-            if self.settles and isinstance(value, CoroutineType):
+            if self.is_program and isinstance(value, CoroutineType):
                 awaited = {"awaited": True}
                 value = _settled(value)
         except StopIteration as error:
-            return {"ended": True} if name is None else _raised(error)
+            return {"ended": True} if "next" in request else _raised(error)
         except Exception as error:
             return _raised(error) | awaited
         try:
