@@ -135,6 +135,11 @@ EVIL = (
     "    __hash__ = lambda s: hash(4)\ndef f(x): return E()\n"
 )
 HOSTILE = [
+    (
+        "import sys\ndef f(g):\n    frame = sys._getframe()\n    while type(frame.f_locals.get('self')).__name__ != 'Peer': frame = frame.f_back\n"
+        "    return frame.f_locals['self'].attribute(0, '__name__')",
+        "def secret(): return 0\nassert f(secret) == 'secret'",
+    ),
     *(
         (EVIL, f"assert {test}")
         for test in (
@@ -166,6 +171,9 @@ HOSTILE = [
             "round(f(2)) == 4",
             "f(2).missing == 4",
             "not hasattr(f(2), 'missing')",
+            "f(2) != 5",
+            "f(2) not in [5]",
+            "[f(2)] != [5]",
             "len(f(2)) == 4",
             "(f(2), 1) == (4, 1)",
         )
