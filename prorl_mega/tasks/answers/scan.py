@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prorl_mega.tasks.answers.operators import Tree
 
-COUNT = 1024  # points at which both are calculated
+COUNT = 1400  # points at which both are calculated
 PROPOSED = 8
 _APART = 1e-6  # relative difference that rounding does not explain, as a rule
 _BITS = 4096  # values of variables have twelve bits, so that their powers stay short
@@ -65,16 +65,17 @@ def constant(tree: Tree) -> float | None:
 def _points(names: list[str], random: np.random.Generator) -> dict[str, Numbers]:
     """Values of the variables: some small, some large, some whole or nearly so, of both signs."""
     shape = (len(names), COUNT)
-    kinds = random.integers(0, 6, COUNT)
+    kinds = random.integers(0, 7, COUNT)
     sizes = np.choose(
-        np.minimum(kinds, 4),
+        np.minimum(kinds, 5),
         [10 ** random.uniform(-2, 1, shape), random.uniform(0, 30, shape), random.uniform(0, 5000, shape),
-         10 ** random.uniform(0, 6, shape), random.integers(1, 300, shape)],
+         10 ** random.uniform(0, 6, shape), random.integers(1, 33, shape),
+         random.integers(1, 300, shape)],
     )  # fmt: skip
     mantissas, exponents = np.frexp(sizes)
     rounded = np.ldexp(np.round(mantissas * _BITS) / _BITS, exponents)
     beside = np.ldexp(random.choice((-1.0, 1.0), shape), random.integers(-_NEAREST, 0, shape))
-    rounded = np.where(kinds == 5, rounded + beside, rounded) * random.choice((-1, 1), shape)
+    rounded = np.where(kinds == 6, rounded + beside, rounded) * random.choice((-1, 1), shape)
     return dict(zip(names, rounded, strict=True))
 
 

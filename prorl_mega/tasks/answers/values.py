@@ -14,18 +14,16 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from itertools import chain, combinations
-from math import factorial
 from typing import Any, NamedTuple
 
 from mpmath import MPContext
 
+from prorl_mega.tasks.answers import exact
 from prorl_mega.tasks.answers.operators import Tree, children
 from prorl_mega.tasks.answers.points import Points
-from prorl_mega.tasks.answers.roots import whole_root
 from prorl_mega.tasks.answers.tokens import CONSTANTS
 
 MAX_BITS = 30_000  # longest whole number that is calculated exactly
-MAX_FACTORIAL = 500
 PRECISIONS = ((120, 30), (740, 220), (2000, 600))
 """Digits to calculate with, and the power of ten that no value, nor its inverse, may exceed, so that rounding hides no
 difference; each pair is tried after the one before it. Above 740 digits mpmath's logarithms take a hundred times as
@@ -234,7 +232,9 @@ class _Calculator:
             "-": operator.neg, "/": self._quotient, "^": self._power, "root": self._root,
             "%": lambda value: self._quotient(value, Fraction(100)),
             "degree": lambda value: self._checked(self._real(value) * _CONTEXT.pi / 180),
-            "!": self._factorial, "binom": self._binomial,
+            "!": lambda value: self._counted(exact.factorial(value)),
+            "binom": lambda upper, lower: self._counted(exact.binomial(upper, lower)),
+            "log": self._based_logarithm,
         }  # fmt: skip
 
     def at(self, points: Points, number: int) -> _Calculator:
@@ -254,8 +254,6 @@ class _Calculator:
             return self._unknown_function(parts[0], [self.value(part) for part in parts[1]])
         if kind == "call":
             return self._call(parts[0], self.value(parts[1]))
-        if kind == "log":
-            return self._quotient(self._logarithm(self.value(parts[1])), self._logarithm(self.value(parts[0])))
         if kind not in self._operations:
             raise UnknownError(f"{kind} has no value")
         return self._operations[kind](*map(self.value, parts))
@@ -346,7 +344,7 @@ class _Calculator:
         if value == 0:
             return Fraction(0)
         if isinstance(value, Fraction):
-            above, below = (whole_root(abs(part), count) for part in (value.numerator, value.denominator))
+            above, below = (exact.whole_root(abs(part), count) for part in (value.numerator, value.denominator))
             if above and below and (value > 0 or count % 2):
                 return Fraction(above, below) * (1 if value > 0 else -1)
         number = self._real(value)
@@ -358,13 +356,17 @@ class _Calculator:
             raise UndefinedError("logarithm of zero")
         return Fraction(0) if value == 1 else self._checked(_CONTEXT.log(self._real(value)))
 
+    def _based_logarithm(self, base: Value, value: Value) -> Value:
+        if (whole := exact.whole_logarithm(base, value)) is not None:
+            return whole
+        return self._quotient(self._logarithm(value), self._logarithm(base))
+
     def _call(self, name: str, value: Value) -> Value:
         if name == "abs":
             return abs(value)
         if name in ("floor", "ceil"):
-            if not isinstance(value, Fraction):
-                raise UnknownError("rounding of what is not exact")
-            return Fraction(value.__floor__() if name == "floor" else value.__ceil__())
+            known = value if isinstance(value, Fraction) else self._beside_whole(value)
+            return Fraction(known.__floor__() if name == "floor" else known.__ceil__())
         if name == "ln":
             return self._logarithm(value)
         if name == "log":  # the common one: without a base it is ambiguous, but the same on both sides
@@ -379,21 +381,13 @@ class _Calculator:
         result = getattr(_CONTEXT, _CIRCULAR[name])(number)
         return Fraction(0) if _is_zero(result) else self._checked(result)
 
-    def _factorial(self, number: Value) -> Value:
-        return Fraction(factorial(_counted(number)))
+    def _beside_whole(self, value: Value) -> Fraction:
+        """A fraction between the same whole numbers as a value that is not whole."""
+        if isinstance(value, _CONTEXT.mpc) or _close(value, _CONTEXT.nint(value)):
+            raise UnknownError("rounding of what may be whole")
+        return Fraction(2 * int(_CONTEXT.floor(value)) + 1, 2)
 
-    def _binomial(self, upper: Value, lower: Value) -> Value:
-        """The upper number may be any fraction."""
-        lower = _counted(lower)
-        if not isinstance(upper, Fraction) or abs(upper) > MAX_FACTORIAL:
-            raise UnknownError("counts of small numbers only")
-        result = Fraction(1)
-        for number in range(lower):
-            result = self._checked(result * (upper - number) / (number + 1))
-        return result
-
-
-def _counted(number: Value) -> int:
-    if not (isinstance(number, Fraction) and number.denominator == 1 and 0 <= number <= MAX_FACTORIAL):
-        raise UnknownError("counts of small whole numbers only")
-    return int(number)
+    def _counted(self, count: Fraction | None) -> Value:
+        if count is None:
+            raise UnknownError("counts of small whole numbers only")
+        return self._checked(count)
