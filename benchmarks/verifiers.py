@@ -3,6 +3,9 @@
 The mixes are those of the tables in tests/tasks/tables: right and wrong answers as models write them, two of three of
 them plain numbers, which is the share that data sets of mathematics have. `formulas` has no numbers, `hard` only
 references that math-verify must judge.
+
+Which rows are numbers is decided by the code itself, and another version of it would draw others. To compare two
+versions, run this file with each of them in PYTHONPATH and the same `--pairs FILE`: the first run writes the pairs.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ HARD = [(r"\sum_{k=1}^{n} k", r"\sum_{j=1}^{n} j"), (r"\int_0^1 f(x)\,dx", r"\in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    workers = parser.parse_args().workers
+    parser.add_argument("--pairs", type=Path, help="file of the pairs that are judged; written if it is not there")
+    wanted = parser.parse_args()
+    workers = wanted.workers
     rows = read_table("math.tsv")
     numbers = [row for row in rows if number(row.reference) is not None]
     formulas = [row for row in rows if number(row.reference) is None]
@@ -46,12 +51,19 @@ def main() -> None:
         "math, hard": random.choices(HARD, k=COUNT // 20),
     }
     science = [row for row in read_table("stem.tsv") if " :: " not in row.reference]
-    print(f"{workers} workers on {len(os.sched_getaffinity(0))} cores")
-    for name, pairs in mixes.items():
+    mixes["stem"] = _pairs(random.choices(science, k=COUNT))
+    for pairs in mixes.values():
         random.shuffle(pairs)
+    if wanted.pairs and wanted.pairs.exists():
+        mixes = {name: [tuple(pair) for pair in pairs] for name, pairs in json.loads(wanted.pairs.read_text()).items()}
+    elif wanted.pairs:
+        wanted.pairs.write_text(json.dumps(mixes))
+    print(f"{workers} workers on {len(os.sched_getaffinity(0))} cores")
+    stem = mixes.pop("stem")
+    for name, pairs in mixes.items():
         _measure(name, "math", {"verifier": "math"}, pairs, workers)
     _measure("math, mixed, two verifiers", "math", {"verifier": "math"}, mixes["math, mixed"], workers, second="plain")
-    _measure("stem", "stem", {"tolerance": 0.0}, _pairs(random.choices(science, k=COUNT)), workers)
+    _measure("stem", "stem", {"tolerance": 0.0}, stem, workers)
 
 
 def _pairs(rows: list[Row]) -> list[tuple[str, str]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from prorl_mega.tasks.answers.literal import LETTERS, near, number
+from prorl_mega.tasks.answers.approximation import near
+from prorl_mega.tasks.answers.literal import LETTERS, number
 from prorl_mega.tasks.box_sentence import WINDOW, in_words
 
 _FENCE = re.compile(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from prorl_mega.tasks.answers.literal import MARKUP, near, number
+from prorl_mega.tasks.answers.approximation import near
+from prorl_mega.tasks.answers.literal import MARKUP, number
 
 WINDOW = 256  # characters that are read to each side
 
@@ -37,14 +38,21 @@ _NOT_SO = re.compile(  # in small letters
     r"(?:that|to (?:say|think|claim|conclude|assume|answer|believe|write))\b"
     r"|(?:do|does|did|can|could|would|should)(?:\s+not|n['’]t)\s+"
     r"(?:think|believe|claim|say|agree|accept|answer|conclude|mean)\b"
-    r"|(?<!\bno )(?<!\ba )(?<!\bwithout )doubt\b|(?:deny|denies|disagree|refuse to)\b)"
+    r"|(?<!\bno )(?<!\ba )(?<!\bwithout )doubt\b|(?:deny|denies|disagree|refuse to)\b"
+    r"|\b(?:mistake|error)s? (?:is|are|gives?|yields?|leads? to|would (?:be|give|yield|lead to))\b"
+    r"|\b(?:(?:one|you|some|many|people|students) (?:might|may|could|would)"
+    r"|(?:i|we) (?:at )?(?:first|initially|originally))(?: \w+)?"
+    r" (?:think|thought|say|said|guess|guessed|believe|believed|expect|expected)\b"
+    r"(?!.*\b(?:then|now|finally|later|check\w*|correct\w*|really|actually)\b))"
 )
 _CUES = ("not", "n't", "n’t", "never", "false", "wrong", "correct", "true", "mist", "impossible", "unlikely", "doubt",
-         "error", "lie", "den", "disagree", "refuse")  # fmt: skip
+         "error", "lie", "den", "disagree", "refuse", "first", "initial", "original",
+         "might", "may", "could", "would")  # fmt: skip
 """One of these is in every text that `_NOT_SO` matches; to look for them takes a fraction of the time."""
 _CONSEQUENCE = re.compile(r"\b(?:so|thus|hence|therefore|consequently|but|instead)\b|;")
 _PERHAPS_THIS = re.compile(
-    r"\b(?:maybe|perhaps|possibly)$|(?:^|\b(?:is|are|be|answers?:?)\s)\(?[A-J]\)?\sand$",
+    r"\b(?:maybe|perhaps|possibly|my (?:\w+ )?guess|i(?:['’]d| would| will|['’]ll)? guess|(?:just|only) guessing"
+    r"|random guess|(?:don['’]t|do not) know,?(?: so)?):?$|(?:^|\b(?:is|are|be|answers?:?)\s)\(?[A-J]\)?\sand$",
     re.IGNORECASE,
 )
 _MIGHT_BE = re.compile(r"\b(?:could|might|may)(?: \w+ly| also)? be(?: equal to)?$", re.IGNORECASE)
@@ -56,7 +64,18 @@ _WRONG = re.compile(
     r"(?:not|never) (?:right|correct|true|valid|possible|it|the (?:\w+ )?(?:answer|solution|result|value)))\b"
     rf"|{_SUBJECT}(?:is|was|does|do|did|can|could|will|would|should)(?:n['’]t|\s?not|\s+never)\s+(?:be\s+)?"
     r"(?:right|correct|true|valid|possible|it|work|fit|hold|satisfy|count|the (?:\w+ )?(?:answer|solution|result))\b"
+    rf"|{_SUBJECT}(?:is|was|seems to (?:be|have been))\s+(?:just |only |merely |simply )?(?:my|our|the|an?)\s+(?:"
+    r"(?:\w+ )?(?:guess|hunch)|(?:very )?(?:first|initial|early|earlier) (?:attempt|try|thought|idea|estimate)"
+    r"|(?<=my )(?:first|initial|original|previous|earlier|old) (?:answer|result|estimate)"
+    r"|(?<=our )(?:first|initial|original|previous|earlier|old) (?:answer|result|estimate))(?!\s+(?:of|in|that)\b)\b"
     r"|^[\W_]*(?:fails|no[,!]|no\W*$|nope|not\W*$)"
+    rf"|{_SUBJECT}(?:still\s+|only\s+)?(?:(?:over|under|mis|double|double )-?count(?:s|ed)?\b"
+    r"|is (?:a|the) (?:\w+ )?(?:trap|mistake|decoy)\b"
+    r"|would (?:only )?(?:be|have been) (?:\w+ )?(?:correct|right|true|valid|answer|it) (?:if|had|only)\b"
+    r"|(?:needs|has|must|should|still|now|then|ought)\s+(?:to\s+|still\s+|now\s+|then\s+|also\s+){0,3}"
+    r"be\s+(?:halv|doubl|tripl|squar|multipli|divid|subtract)ed\b"
+    r"|(?:we|i|one|you)\s+(?:now\s+|then\s+|still\s+|must\s+|have to\s+|need to\s+|should\s+){0,3}"
+    r"(?:halve|double|triple|square|multiply|divide)\b)"
     r"|^[\W_]*(?:plus|minus|times(?=\s+[0-9])|divided by|squared|cubed|factorial|hundred|dozen|thousand|[mb]illion)\b",
     re.IGNORECASE,
 )
@@ -117,9 +136,11 @@ class Sentence:
         if match is None and self.after and (aside := _ASIDE.match(self.after)):
             other = aside["other"]
             return found if number(other) is None or near(content, other) else [*found, other]
-        if match is None or (match["about"] and number(content) is None):
+        if match is None:
             return found
         other = _OTHER_END.split(match["other"])[0].removesuffix(match["unit"] or "").strip()
+        if match["about"] and number(content) is None and number(other) is None:
+            return found
         if other.endswith(")") and other.count(")") > other.count("("):
             other = other.removesuffix(")")
         if not other or "boxed" in other or near(content, other) or ("=" in other and number(other) is None):

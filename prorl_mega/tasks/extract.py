@@ -29,7 +29,9 @@ _SURROGATES = dict.fromkeys(range(0xD800, 0xE000))
 _REMOVED: dict[int, None] = {**_CONTROL, **_INVISIBLE, **_SURROGATES}
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\.|[{}]", re.DOTALL)
 _STATED = re.compile(
-    r"(?<![^\W_])answer(?:[*_]{1,3})?(?:\s{1,4}is\b|\s{0,4}:)[\s:]{0,4}(?:[*_]{1,3}(?=\s)\s{0,4})?"
+    r"(?<![^\W_])answer(?:[*_]{1,3})?"
+    r"(?:\s{1,4}(?:is|(?:must|should|has to) be(?=\s{1,4}[$*_]{0,3}[-0-9\\]))\b|\s{0,4}:)[\s:]{0,4}"
+    r"(?:[*_]{1,3}(?=\s)\s{0,4})?"
     r"(?:(?:therefore|thus|hence|then|indeed|simply|exactly|equal to)\b[\s,:]{0,4})?",
     re.IGNORECASE,
 )
@@ -41,11 +43,13 @@ _VALUE = re.compile(
 _SENTENCE = re.compile(r"[.!?](?=\s|$)|\n")
 _TAKEN_BACK = re.compile(
     r"\b(?:wait|hmm+|oops|whoops|i meant|sorry,? (?:that|it|the answer|i was|no)|"
-    r"hold on|scratch that|i give up|i am not sure|i'm not sure|on second thoughts?|correction|"
+    r"hold on|scratch that|on reflection\b(?=[,:]?\s*(?:it|the answer|\W*[0-9]))|i mean(?=[,:]?\s*\W*[0-9])"
+    r"|i give up|i am not sure|i'm not sure|on second thoughts?|correction|"
     r"i made an? (?:mistake|error)|(?:that|this)(?:'s| is) (?:wrong|not right|incorrect)|"
     r"alternatively\b(?=[,:]?\s*(?:maybe|perhaps|it|the answer|\W*[0-9]|\S*\\boxed|$"
     r"|(?:we|one) (?:may|might|can|could) (?:take|answer|say)\b))|"
-    r"let me re(?:do|consider|think|calculate|compute|start)|or (?:maybe|perhaps)|actually,? (?:no|it|the answer))\b",
+    r"let me re(?:do|consider|think|calculate|compute|start)|or (?:maybe|perhaps)|actually,? (?:no|it|the answer))\b"
+    r"|(?:^|[.!?]\s+)actually\b(?=[,:]?\s*\W{0,2}[0-9])",
     re.IGNORECASE,
 )
 _OTHER_MARKS = re.compile(rf"\\(?:boxed|fbox)\s?\{{|</answer>|{_STATED.pattern}", re.IGNORECASE)

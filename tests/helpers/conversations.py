@@ -1,6 +1,8 @@
 # ruff: noqa: E501  (programs in one line)
 """Programs beside assertions about a function `f` of theirs: which have to pass, and which must not."""
 
+from helpers import beyond_values
+
 ITERATORS = [
     ("def f(n):\n    for i in range(n): yield i * i", "assert list(f(4)) == [0, 1, 4, 9]"),
     (
@@ -213,7 +215,7 @@ RUNS = [
         "import sys\ndef main():\n    assert f(1) == 2\n    return 0\n" + GUARD + "sys.exit(main())",
     ),
 ]
-HONEST = [*RUNS, *ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE]
+HONEST = [*RUNS, *ITERATORS, *NUMBERS, *EXCEPTIONS, *FUNCTIONS, *IN_PLACE, *beyond_values.HONEST]
 
 EVERY = "assert all(map(lambda x: f(x) == 2 * x, range(5)))"
 STOP = "def f(x): raise StopIteration"
@@ -391,4 +393,5 @@ HOSTILE = [
         "assert f(2) == 5",
     ),
     ("import os\ndef f(x):\n    os.write(4, b'{\"ended\": true}\\n')", "assert f(2) == 5"),
+    *beyond_values.HOSTILE,
 ]

@@ -74,6 +74,13 @@ def _real(value: mpf | mpc) -> mpf:
     return value
 
 
+def _short_of(value: mpf | mpc, limit: int) -> mpf | mpc:
+    """An argument of tanh whose value the oracle's digits tell from 1: beyond the limit, its ceiling would be wrong."""
+    if abs(value) > limit:
+        raise ValueError("more digits than the oracle has")
+    return value
+
+
 KINDS = [
     _sum, _sum, _product, _product, _quotient, _power,
     _called(r"\sqrt{#}", mp.sqrt), _called(r"\sin(#+0)", mp.sin), _called(r"\cos(#+0)", mp.cos),
@@ -81,7 +88,7 @@ KINDS = [
     _called(r"e^{#}", lambda v: mp.exp(v) if abs(v) < 10**5 else mp.inf),
     _called(r"\left|#\right|", abs),
     _called(r"\lfloor #\rfloor", lambda v: mp.floor(v)), _called(r"\lceil #\rceil", lambda v: mp.ceil(v)),
-    _called(r"\tanh(#+0)", mp.tanh),
+    _called(r"\tanh(#+0)", lambda v: mp.tanh(_short_of(v, 4 * DIGITS))),
 ]  # fmt: skip
 
 

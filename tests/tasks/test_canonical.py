@@ -20,6 +20,8 @@ NAMES_AND_DIGITS = {
     "roots and powers",  # equal to all digits but the last of many
     "pi, e, logarithms, trigonometry",
     "equal everywhere, and to all digits",
+    "more formulas of both signs",  # by 10^-70, or in few regions
+    "rounding of roots, logarithms and circular functions",  # at few numbers
 }
 """The headings of the table under which answers differ by a name or beyond the digits, as `canonical.py` says."""
 

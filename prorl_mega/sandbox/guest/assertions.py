@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
+import math
 import os
 import re
 import sys
 import threading
 import types
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from prorl_mega.sandbox.guest.conversation import Peer, SilentProgramError
+from prorl_mega.sandbox.guest.conversation import Peer
+from prorl_mega.sandbox.guest.distant import Distant, SilentProgramError
 from prorl_mega.sandbox.guest.programs import PRELUDE, execute, leave, write_all
 from prorl_mega.sandbox.guest.pursuit import Pursuit
 from prorl_mega.sandbox.guest.values import NotPlainError
@@ -21,6 +25,9 @@ _NOT_FINITE = {
     "nan": re.compile(r"(?<![a-z])(is)?nan(?![a-z])", re.IGNORECASE),
     "inf": re.compile(r"(?<![a-z])(is)?inf(inity)?(?![a-z])|isfinite|\de\+?\d{3}", re.IGNORECASE),
 }
+_READS_NUMBERS = re.compile(r"(?<![\w])(float|complex|Decimal|Fraction|array|asarray|fromstring|literal_eval)(?!\w)")
+_HIDDEN = re.compile(r"(?<![a-z_])(nan|inf(?:inity)?)j?(?![a-z_0-9])|[0-9]e\+?0*[0-9]{3}|[0-9]{309}", re.IGNORECASE)
+_BETWEEN = re.compile(r"[\s,;:()\[\]{}'\"]+")
 _ARITHMETIC = (
     ast.Expression | ast.Module | ast.Expr | ast.Constant | ast.UnaryOp | ast.BinOp | ast.BoolOp | ast.Compare
     | ast.IfExp | ast.Tuple | ast.List | ast.Set | ast.Dict | ast.Name | ast.Call | ast.expr_context | ast.operator
@@ -45,6 +52,7 @@ def run_tests(job: dict[str, Any]) -> None:
         namespace = module.__dict__
         execute(PRELUDE, "prelude.py", namespace)
         unsuccessful = _watched_results() if "unittest" in source else []
+        forgotten = _watched_futures() if "futures" in source else list
         namespace[name] = peer.function(name)
         try:
             try:
@@ -55,7 +63,7 @@ def run_tests(job: dict[str, Any]) -> None:
                 if end.code not in (None, 0, False):
                     raise
             assert not unsuccessful, "a test case failed"
-            if lost := peer.lost():
+            if lost := peer.lost() + forgotten():
                 raise SilentProgramError(f"an exception was lost: {lost[0]!r}")
             verdict.update({"passed": True} if peer.heard else {"broken": "it never asks the program"})
         except (NotPlainError, SyntaxError, NameError, ImportError) as error:
@@ -83,14 +91,40 @@ def _watched_results() -> list[Any]:
     return unsuccessful
 
 
+def _watched_futures() -> Callable[[], list[BaseException]]:
+    """A function that lists the exceptions of futures for which the tests have not asked."""
+    future = importlib.import_module("concurrent.futures").Future
+    failed: list[tuple[Any, BaseException]] = []
+    asked: set[int] = set()  # of futures that are in `failed` and live as long
+    set_exception = future.set_exception
+
+    def keep(self: Any, exception: BaseException) -> None:
+        failed.append((self, exception))
+        set_exception(self, exception)
+
+    def noting(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(self: Any, timeout: float | None = None) -> Any:
+            asked.add(id(self))
+            return ask(self, timeout)
+
+        return noted
+
+    future.set_exception, future.result, future.exception = keep, noting(future.result), noting(future.exception)
+    return lambda: [exception for each, exception in failed if id(each) not in asked]
+
+
 class _Program(Peer):
     """The program, as its tests see it: it can say plain values and raise, and neither may do more than be compared.
 
     - Numbers that compare with nothing count where the tests speak of them: `not abs(f(2) - 4) > 0.1` holds for NaN.
+      So do texts that are such numbers, where the tests make numbers of texts.
+    - A coroutine, which is always true, is an answer where the tests await one.
     - An exception has to reach the tests. Loops and protocols of the interpreter end silently for some: a StopIteration
       in `map` would leave out the rest of the cases, an AttributeError satisfies `hasattr`.
     - Its text is not run, if the tests should evaluate it; arithmetic is.
     """
+
+    is_program = False
 
     def __init__(self, source: str, name: str) -> None:
         super().__init__(lambda _: _refuse("the program called a function by name"))
@@ -98,6 +132,8 @@ class _Program(Peer):
         self._pursuit = Pursuit(_FILE)
         self._ended_threads: list[BaseException] = []  # the exceptions by which threads of the tests have ended
         threading.excepthook = self._end_thread
+        self.awaits = re.search(r"\bawait\b|\basyncio\b", source) is not None
+        self._reads_numbers = _READS_NUMBERS.search(source) is not None
         self._allowed = {kind for kind, pattern in _NOT_FINITE.items() if pattern.search(source)}
         nodes = list(ast.walk(ast.parse(source)))
         self._constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
@@ -118,9 +154,25 @@ class _Program(Peer):
         left_out = isinstance(error, NameError) and error.name in self._assigned  # by a loop without a round, say
         return any(error is each for each in self.raised) or evaluated or misspelt or left_out
 
+    def _object(self, number: int) -> Any:
+        return Distant(number, self.attribute)
+
     def load(self, line: bytes) -> Any:
         self.heard = True
-        return json.loads(line, object_hook=self._finite, parse_constant=_refuse)
+        reply = json.loads(line, object_hook=self._finite, parse_constant=_refuse)
+        if self._reads_numbers and isinstance(reply, dict):
+            texts = list(_texts(reply.get("returned")))
+            for text in (*texts, "".join(texts)):
+                self._refuse_hidden(text)
+        return reply
+
+    def _refuse_hidden(self, text: str) -> None:
+        """Raise ValueError for a text of which `float` would make a number that is not finite."""
+        for found in _HIDDEN.finditer(text):
+            if found[1] and found[1][:3].lower() not in self._allowed:
+                _refuse(found[0])
+        if "inf" not in self._allowed and _HIDDEN.search(text) and any(map(_is_infinite, _BETWEEN.split(text))):
+            _refuse("a text that is an infinite number")
 
     def _finite(self, data: dict[str, Any]) -> dict[str, Any]:
         for kind in ("float", "decimal"):
@@ -165,6 +217,27 @@ class _Program(Peer):
             and (not isinstance(node, ast.Call) or isinstance(node.func, ast.Name))
             for node in nodes
         )
+
+
+def _texts(data: Any) -> Iterator[str]:
+    """The texts in a value as JSON, and what its bytes say."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, list):
+        for each in data:
+            yield from _texts(each)
+    elif isinstance(data, dict):
+        for kind, each in data.items():
+            if kind in ("bytes", "bytearray") and isinstance(each, str):
+                each = bytes.fromhex(each).decode("latin-1")
+            yield from _texts(each)
+
+
+def _is_infinite(word: str) -> bool:
+    try:
+        return math.isinf(float(word))
+    except ValueError:
+        return False
 
 
 def _refuse(what: Any) -> NoReturn:

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from prorl_mega.sandbox.guest.values import plain, unplain
+from prorl_mega.sandbox.guest.values import PROGRAM, plain, unplain
 
 RESULT = 4  # the descriptor of a child for its result
 MEMORY_STATUS, COMPILE_STATUS = 86, 87  # exit codes that explain a failure
@@ -71,9 +71,9 @@ def run_compiler(job: dict[str, Any]) -> None:
 
 def define(source: str) -> dict[str, Any]:
     """The names that a program defines, when it is imported rather than run."""
-    module = types.ModuleType("solution")
+    module = types.ModuleType(PROGRAM)
     module.__file__ = os.path.abspath("solution.py")
-    sys.modules["solution"] = module
+    sys.modules[PROGRAM] = module
     execute(PRELUDE, "prelude.py", module.__dict__)
     execute(source, "program.py", module.__dict__)
     return module.__dict__

@@ -1,7 +1,7 @@
 """Values as JSON that another process makes the same values of: types of the standard library, nothing of a program's.
 
-What cannot be copied (functions, iterators that are still to be read) may stay where it is: `keep` numbers it, and the
-other process makes a stand-in for the number.
+What cannot be copied (functions, iterators that are still to be read, objects of a program's classes) may stay where it
+is: `keep` numbers it, and the other process makes a stand-in for the number.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from prorl_mega.sandbox.guest.distant import number_of
+
+PROGRAM = "solution"  # the module that a program is
 Keep = Callable[[Any], int]
 StandIn = Callable[[str, int], Any]
 
@@ -66,6 +69,8 @@ def plain(value: Any, keep: Keep | None = None) -> Any:
 
 
 def _rare(value: Any, keep: Keep | None) -> Any:
+    if (number := number_of(value)) is not None:
+        return {"object": number}
     kind = type(value)
     for name, binary in _HEX.items():
         if isinstance(value, binary):
@@ -95,6 +100,8 @@ def _rare(value: Any, keep: Keep | None) -> Any:
         return {"iterator": [plain(each) for each in value] if keep is None else keep(value)}
     if callable(value) and keep is not None:
         return {"function": keep(value)}
+    if kind.__module__ == PROGRAM and keep is not None:
+        return {"object": keep(value)}
     raise NotPlainError(f"a value of type {kind.__name__} is not plain data")
 
 
@@ -107,7 +114,7 @@ def unplain(data: Any, stand_in: StandIn | None = None) -> Any:
     if type(data) is not dict or len(data) != 1:
         raise NotPlainError("not plain data")
     ((kind, contents),) = data.items()
-    if kind in ("function", "iterator") and type(contents) is int and stand_in is not None:
+    if kind in ("function", "iterator", "object") and type(contents) is int and stand_in is not None:
         return stand_in(kind, contents)
     if kind in _HEX and type(contents) is str:
         return _HEX[kind].fromhex(contents)

@@ -11,7 +11,8 @@ import hashlib
 import re
 from fractions import Fraction
 
-from prorl_mega.tasks.answers import chain, comparison, units, values
+from prorl_mega.tasks.answers import approximation, chain, comparison, units, values
+from prorl_mega.tasks.answers.calculator import UndefinedError, UnknownError
 from prorl_mega.tasks.answers.equivalence import Meaning, is_counted, meaning
 from prorl_mega.tasks.answers.literal import MAX_LENGTH
 from prorl_mega.tasks.answers.operators import Tree
@@ -53,6 +54,8 @@ def _mathematical(answer: str) -> str:
     answer = answer.strip()
     if not answer or len(answer) > MAX_LENGTH:
         return answer
+    if not approximation.holds(answer):  # sqrt(2) = 99, said in another way
+        return spelt(answer)
     found = meaning(chain.value(answer))
     if found.number is not None:
         return _with_unit(found, found.number)
@@ -63,7 +66,7 @@ def _mathematical(answer: str) -> str:
     try:
         unit = "" if found.unit in ("", "%") else f" [{found.unit}]"
         return f"{_named(comparison.normal(found.tree))}{unit}"
-    except (values.UnknownError, values.UndefinedError, RecursionError):
+    except (UnknownError, UndefinedError, RecursionError):
         return spelt(found.text)
 
 

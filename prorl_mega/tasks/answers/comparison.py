@@ -7,6 +7,7 @@ is the interval that it describes. An answer is not right because it contains th
 from __future__ import annotations
 
 from prorl_mega.tasks.answers import values
+from prorl_mega.tasks.answers.calculator import UnknownError
 from prorl_mega.tasks.answers.operators import Tree, children
 
 MAX_ITEMS = 64  # longest list: in the worst case every item is compared with every other
@@ -26,7 +27,7 @@ _REALS: Tree = ("interval", None, "(", _MINUS_INFINITY, _INFINITY, ")")
 
 
 def same(gold: Tree, answer: Tree) -> bool:
-    """Whether `answer` is `gold`. Raises values.UnknownError if the bounds of `values` do not allow a verdict."""
+    """Whether `answer` is `gold`. Raises UnknownError if the bounds of `values` do not allow a verdict."""
     return _same(normal(gold), normal(answer))
 
 
@@ -178,7 +179,7 @@ def _same_values(gold: Tree, answer: Tree) -> bool:
     """Whether values are equal, and the answer has no function of numbers to calculate where the gold has none."""
     if "degree" in (gold[0], answer[0]):
         return _same_angles(gold, answer)
-    if calculates(answer) and not calculates(gold):
+    if calculates(answer, _logarithmic(gold)) and not calculates(gold):
         return False
     if literal(gold) and not literal(answer):
         return False
@@ -214,9 +215,22 @@ def _part_of_pi(tree: Tree) -> bool:
     )
 
 
-def calculates(tree: Tree) -> bool:
-    """Whether a formula has a function of numbers, such as a sine or a factorial."""
-    return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(calculates, children(tree)))
+def calculates(tree: Tree, logarithms: bool = False) -> bool:
+    """Whether a formula has a function of numbers, such as a sine or a factorial; `logarithms` do not count then."""
+    if tree[0] in _CALCULATED and not (logarithms and _is_logarithm(tree)) and not values.symbols(tree):
+        return True
+    return any(calculates(part, logarithms) for part in children(tree))
+
+
+def _logarithmic(tree: Tree) -> bool:
+    """Whether a formula has a logarithm or an exponential, whose base an answer may change: log_2 x is ln x / ln 2."""
+    if _is_logarithm(tree) or (tree[0] == "^" and values.symbols(tree[2])):
+        return True
+    return any(map(_logarithmic, children(tree)))
+
+
+def _is_logarithm(tree: Tree) -> bool:
+    return tree[0] == "log" or (tree[0] == "call" and tree[1] in ("ln", "log"))
 
 
 def is_antiderivative(tree: Tree) -> bool:
@@ -304,7 +318,7 @@ def _matched(gold: list[Tree], answer: list[Tree]) -> bool:
 def _told(gold: Tree, answer: Tree) -> bool:
     try:
         return _same(gold, answer)
-    except values.UnknownError:
+    except UnknownError:
         return False
 
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
-from prorl_mega.tasks.answers import comparison, symbolic, units, values
+from prorl_mega.tasks.answers import approximation, comparison, symbolic, units, values
+from prorl_mega.tasks.answers.calculator import UndefinedError, UnknownError
 from prorl_mega.tasks.answers.formula import Tree, read
 from prorl_mega.tasks.answers.literal import MARKUP, MAX_LENGTH, balanced, bare, decorated, name_of, number
 from prorl_mega.tasks.answers.tokens import FUNCTIONS, UnreadableError
@@ -60,6 +61,8 @@ def equivalent(reference: str, answer: str) -> bool:
         return False
     gold = meaning(reference)
     candidate = bare(answer)
+    if ("approx" in answer or "≈" in answer) and answer != reference and not approximation.holds(answer):
+        return False
     names = name_of(reference), name_of(answer)
     if all(names) and names[0] != names[1]:
         return False
@@ -133,16 +136,35 @@ def _indifferent(gold: Meaning) -> str | None:
     return None
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
+@dataclass(kw_only=True, frozen=True)
 class Meaning:
-    """An answer as it is compared."""
+    """An answer as it is compared; what a number is not compared by is read when it is needed."""
 
+    given: str
     text: str
+    core: str  # without the unit
+    own_unit: str
     number: Fraction | None
     words: str | None  # a reference in letters only
-    tree: Tree | None  # None: our reader does not understand it
-    as_given: Tree | None  # with its `y =`
-    unit: str
+
+    @property
+    def unit(self) -> str:
+        return self.own_unit or ("%" if self.text.endswith("%") else "")
+
+    @cached_property
+    def tree(self) -> Tree | None:
+        """The formula; None: our reader does not understand it."""
+        return _with_degrees(_tree(self.core), self.own_unit)
+
+    @cached_property
+    def as_given(self) -> Tree | None:
+        """The formula with its `y =`."""
+        return None if self.own_unit else _tree(decorated(self.given))
+
+    @cached_property
+    def is_constant(self) -> bool:
+        """Whether it has no variables, or is none that our reader understands."""
+        return self.number is not None or self.tree is None or not values.symbols(self.tree)
 
 
 @lru_cache(maxsize=1024)  # many samples have the same reference
@@ -151,20 +173,13 @@ def meaning(reference: str) -> Meaning:
     text = bare(reference)
     core, unit = _split_unit(text) or (text, "")
     core = _option(text) or core
-    return Meaning(
-        text=text,
-        number=number(core),
-        words=_words(core),
-        tree=_with_degrees(_tree(core), unit),
-        as_given=None if unit else _tree(decorated(reference)),
-        unit=unit or ("%" if text.endswith("%") else ""),
-    )
+    return Meaning(given=reference, text=text, core=core, own_unit=unit, number=number(core), words=_words(core))
 
 
 def _judged(gold: Meaning, answer: str, candidate: str) -> bool:
     """Compare with a reference that our reader understands."""
     name = name_of(answer)  # y = 2x is not dy/dx = 2x, and y' = 2x is
-    renamed = gold.tree is not None and gold.tree[0] == "relation" and bool(name) and not name.endswith("'")
+    renamed = bool(name) and not name.endswith("'") and gold.tree is not None and gold.tree[0] == "relation"
     for text, unit in _readings(gold, candidate):
         if unit and gold.unit and not _same_unit(gold.unit, unit):
             return _converted(gold, text, unit)
@@ -200,7 +215,7 @@ def _converted(gold: Meaning, text: str, unit: str) -> bool:
 def _readings(gold: Meaning, candidate: str) -> list[tuple[str, str]]:
     """The answer as given; then without a unit, if the reference is constant."""
     found = [(_option(candidate) or candidate, "")]
-    if gold.tree is None or not values.symbols(gold.tree):
+    if gold.is_constant:
         if split := _split_unit(candidate):
             found.insert(0, split)
         if gold.number is not None and (label := _LABELLED.match(candidate)):
@@ -211,7 +226,7 @@ def _readings(gold: Meaning, candidate: str) -> list[tuple[str, str]]:
 def _same(gold: Tree, answer: Tree) -> bool:
     try:
         return comparison.same(gold, answer)
-    except (values.UnknownError, values.UndefinedError, RecursionError):
+    except (UnknownError, UndefinedError, RecursionError):
         return False
 
 

@@ -23,6 +23,7 @@ _MIXED = re.compile(
 _SCIENTIFIC = re.compile(
     r"([+-]?[0-9]{1,32}(?:\.[0-9]{0,32})?)\s{0,4}(?:\\times|\\cdot|\*|x|×)\s{0,4}10\^\{?([+-]?[0-9]{1,2})\}?"
 )
+_POWER_OF_TEN = re.compile(r"([+-]?)10\^\{?([+-]?[0-9]{1,2})\}?")
 _WRAPPERS = (
     ("$$", "$$"),
     ("$", "$"),
@@ -41,6 +42,10 @@ _THIN = re.compile(r"(?<=[0-9])(?:\\[,!;: ]|\{,\}|\\ )(?=[0-9]{3}(?![0-9]))")
 _PERCENT = re.compile(r"\s*(?:\\text\{)?\s*(?:percent|per cent)\}?\s*$", re.IGNORECASE)
 _CURRENCIES = {r"\$": "USD", "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 _MONEY = re.compile(r"(?P<minus>-?)\s?(?:US\s?(?=\\?\$))?(?P<currency>\\\$|\$(?=[0-9.])|[€£¥₹])\s*")
+APPROXIMATELY = r"\approx"
+_UNIT_BEHIND = re.compile(
+    r"(?:\\[,;: ]|~|\s)*\\(?:text|mathrm|textrm|mbox)\s?\{\s*([A-Za-z./ ]{1,24})\}(\^\{?-?[0-9]\}?)?\s*$"
+)
 _VECTOR = r"\\(?:vec|mathbf|bm|boldsymbol|overline|overrightarrow|hat|bar)\s?\{([A-Za-z]{1,3})\}"
 _NAME = re.compile(
     r"\s*(?:\\[A-Za-z]{2,12}|[A-Z]{1,4}|[A-Za-z](?:_\{?[A-Za-z0-9]{1,4}\}?|\^\{-1\})?'?(?:\([^()=]{1,16}\))?"
@@ -68,7 +73,7 @@ MARKUP = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{([^
 
 
 def number(text: str) -> Fraction | None:
-    r"""The value of a literal: integer, decimal, 1,000, a/b, \frac{a}{b}, 1 1/2, a·10^n; None for anything else."""
+    r"""The value of a literal: integer, decimal, 1,000, a/b, \frac{a}{b}, 1 1/2, a·10^n, 10^n; None for others."""
     return _literal_value(bare(text))
 
 
@@ -79,6 +84,8 @@ def _literal_value(text: str) -> Fraction | None:
             return -value if match[1] == "-" and value is not None else value
     if match := _SCIENTIFIC.fullmatch(text):
         return Fraction(match[1]) * Fraction(10) ** int(match[2])
+    if match := _POWER_OF_TEN.fullmatch(text):  # as sciences write it; other powers are calculations
+        return Fraction(10) ** int(match[2]) * (-1 if match[1] == "-" else 1)
     return None
 
 
@@ -96,9 +103,16 @@ def _literal(pattern: re.Pattern[str], parts: list[str]) -> Fraction | None:
 
 @lru_cache(maxsize=1024)
 def bare(text: str) -> str:
-    """An answer without decoration: dollar signs, LaTeX spacing, a final full stop, a leading `x =`."""
+    """An answer without decoration: dollar signs, LaTeX spacing, a final full stop, a leading `x =`, a rounded form."""
+    text = undecorated(text)
+    exact, about, rough = text.partition(APPROXIMATELY)
+    return exact.strip() if about and exact.strip() and near(exact, without_unit(rough)[0]) else text
+
+
+def undecorated(text: str) -> str:
+    """An answer without decoration, with the rounded form behind it."""
     text = re.sub(r"(?<=,)\\!\s*", "", text.strip()[: MAX_LENGTH + 1])
-    text = _DECORATION.sub("", text).replace("−", "-")
+    text = _DECORATION.sub("", text).replace("−", "-").replace("≈", rf"{APPROXIMATELY} ")
     text = _THIN.sub(",", text).strip().removesuffix(".").strip()
     for left, right in _WRAPPERS:
         if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right):
@@ -117,8 +131,7 @@ def bare(text: str) -> str:
         text = _with_currency(paid, text[paid.end() :])
     if whole := MARKUP.fullmatch(text):
         text = whole[1].strip()
-    exact, about, rough = text.partition(r"\approx")
-    return exact.strip() if about and exact.strip() and near(exact, rough) else text
+    return text
 
 
 def _with_currency(sign: re.Match[str], amount: str) -> str:
@@ -133,13 +146,22 @@ def near(exact: str, rough: str) -> bool:
     value, decimal = number(exact), number(rough)
     if value is None or decimal is None:
         return decimal is not None
-    if value == decimal:
-        return True
+    return value == decimal or rounds(value, decimal, last_place(rough) or last_place(exact))
+
+
+def rounds(value: Fraction, decimal: Fraction, place: Fraction) -> bool:
+    """Whether a decimal number is off by less than one in its last place, and by two per cent at most."""
     difference = abs(value - decimal)
-    return difference * 50 <= abs(value) and difference < (_last_place(rough) or _last_place(exact))
+    return difference * 50 <= abs(value) and difference < place
 
 
-def _last_place(text: str) -> Fraction:
+def without_unit(text: str) -> tuple[str, str]:
+    """A text without the unit behind it, and the unit; empty without one."""
+    match = _UNIT_BEHIND.search(text)
+    return (text[: match.start()], match[1] + (match[2] or "")) if match else (text, "")
+
+
+def last_place(text: str) -> Fraction:
     """The value of one more in the last digit of a decimal number; 0 for other forms."""
     match = _SCIENTIFIC.fullmatch(text.strip())
     mantissa, exponent = (match[1], int(match[2])) if match else (text.strip().strip("$"), 0)

@@ -6,7 +6,6 @@ Trees are as in `formula.py`, which reads the parts themselves.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -18,13 +17,15 @@ Tree = tuple[Any, ...]
 MAX_DEPTH = 24
 
 
-def children(tree: Tree) -> Iterator[Tree]:
+def children(tree: Tree) -> list[Tree]:
     """The trees that a tree is made of."""
-    for part in tree[1:]:
+    found: list[Tree] = []
+    for part in tree:
         if isinstance(part, tuple):
-            yield part
+            found.append(part)
         elif isinstance(part, list):
-            yield from (each for each in part if isinstance(each, tuple))
+            found += [each for each in part if isinstance(each, tuple)]
+    return found
 
 
 class Operators(Cursor, ABC):
@@ -60,6 +61,9 @@ class Operators(Cursor, ABC):
             sides.append(self.union())
         if operators:
             return ("relation", operators, sides)
+        if divided := self.take_any(r"\over", r"\choose"):  # of TeX, which take all of their group
+            below = self.union()
+            return ("binom", sides[0], below) if divided == r"\choose" else application.quotient(sides[0], below)
         if self.take(r"\in"):
             return ("in", sides[0], self.union())
         return sides[0]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from prorl_mega.tasks.answers.operators import Tree
+from prorl_mega.tasks.answers.scan import proposed
 
 _STEPS = re.compile("'floor'|'ceil'")
 _BRANCHES = re.compile(  # in the text of a tree
@@ -52,16 +53,27 @@ class Points:
         self._key = hashlib.blake2b(self._text.encode(errors="replace"), digest_size=32).digest()
         self._turn = {name: turn for turn, name in enumerate(sorted(names))}
         self._known: dict[tuple[str, int], Fraction] = {}
+        self._trees, self._names = (a, b), names
         self.least = 3 if names else 1  # so many have to be defined
         pairs_of_signs = 4 if len(names) > 1 else self.least
         self.numbers = range(len(REGIONS) if _STEPS.search(self._text) else _STEPPED if names else 1)
-        self.wanted = len(self.numbers) if _BRANCHES.search(self._text) else pairs_of_signs
+        self.branches = _BRANCHES.search(self._text) is not None
+        self.wanted = len(self.numbers) if self.branches else pairs_of_signs
 
     def coordinate(self, name: str, number: int) -> Fraction:
         """The value of a variable at a point."""
         if (name, number) not in self._known:
             self._known[name, number] = self._drawn_coordinate(name, number)
         return self._known[name, number]
+
+    def scanned(self) -> range:
+        """The numbers of points beyond the regions at which formulas with branches seem to differ."""
+        if not self.branches or not self._names:
+            return range(0)
+        found = proposed(*self._trees, self._names, self.drawn("scan"))
+        for number, coordinates in enumerate(found, start=len(REGIONS)):
+            self._known.update({(name, number): value for name, value in coordinates.items()})
+        return range(len(REGIONS), len(REGIONS) + len(found))
 
     def _drawn_coordinate(self, name: str, number: int) -> Fraction:
         region, drawn = REGIONS[number], self.drawn(f"{number} {name}")
@@ -92,7 +104,7 @@ class Points:
 
     def hard(self, number: int) -> bool:
         """Whether a value may be too large to be known at a point."""
-        return REGIONS[number].kind in ("far", "any", "even")
+        return number >= len(REGIONS) or REGIONS[number].kind in ("far", "any", "even")
 
     def drawn(self, what: str) -> int:
         """A number of 64 bits that is always the same for these formulas and this text."""

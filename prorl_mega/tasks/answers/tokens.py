@@ -22,7 +22,7 @@ RELATIONS = {"=": "=", "<": "<", ">": ">", r"\le": "<=", r"\leq": "<=", r"\leqsl
              r"\geq": ">=", r"\geqslant": ">=", r"\lt": "<", r"\gt": ">", r"\ne": "!=", r"\neq": "!="}  # fmt: skip
 ENDS = frozenset((r"\cup", r"\cap", r"\in", r"\pm", r"\mp", r"\}", r"\|", r"\&", r"\%", r"\$", r"\rangle", r"\cdot",
                   r"\times", r"\div", r"\lor", r"\land", r"\setminus", r"\mid", r"\circ", r"\rvert", r"\to",
-                  r"\approx", r"\rfloor", r"\rceil", "\x05"))  # fmt: skip
+                  r"\approx", r"\over", r"\choose", r"\rfloor", r"\rceil", "\x05"))  # fmt: skip
 """Commands that cannot begin a factor."""
 _WORDS = ("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sqrt", "sin", "cos", "tan", "cot", "sec", "csc",
           "exp", "log", "ln", "pi")  # fmt: skip
@@ -40,6 +40,8 @@ _SPACING = re.compile(
     r"\\[,!;: ]|\\(?:left|right|middle|[bB]igg?[lr]?)(?![a-z])\.?"
     r"|\\(?:displaystyle|textstyle|quad|qquad|limits)(?![a-z])|[~\s]"
 )
+_SET_SIGN = re.compile(r"(\\cup|\\cap|\\in)(?![a-z])")
+_INTERVAL = re.compile(r"(?:\\left)?\s*([\[\]])([^\[\]]+[,;][^\[\]]+?)(?:\\right)?\s*([\[\]])")
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|rm)\*?\s?\{([^{}]*)\}"
 )
@@ -74,6 +76,16 @@ def tidy(text: str) -> str:
     return text.replace(r"\lbrace", r"\{").replace(r"\rbrace", r"\}").replace("**", "^").replace(r"^\prime", "'")
 
 
+def _with_round_brackets(text: str) -> str:
+    """Intervals whose open ends are brackets turned around, ]2, 5[, with round ones."""
+    pieces = _SET_SIGN.split(text)
+    for place, piece in enumerate(pieces):
+        match = _INTERVAL.fullmatch(piece.strip())
+        if match and (match[1] == "]" or match[3] == "["):
+            pieces[place] = f"{'(' if match[1] == ']' else '['}{match[2]}{')' if match[3] == '[' else ']'}"
+    return "".join(pieces)
+
+
 def tokens(text: str) -> list[Token]:
     """The tokens of a formula. Raises UnreadableError for a character that no formula has."""
     if re.search("[\x00-\x08]", text):
@@ -81,6 +93,8 @@ def tokens(text: str) -> list[Token]:
     text = _ROW_END.sub("\x05", text)  # the end of a matrix row, before "\\ " is taken for a blank
     text = _ARRAY.sub(r"\\begin{pmatrix}\1\\end{pmatrix}", _UPRIGHT.sub(r"\1 ", text))
     text = _TEXT.sub(lambda match: f"\x02{match[1].strip()}\x03", tidy(text))
+    if "[" in text or "]" in text:
+        text = _with_round_brackets(text)
     text = _BEGIN.sub(lambda match: "\\matrix" + match[1].replace("matrix", "") + " ", text)
     text = _END.sub(lambda match: "\\endmatrix" + match[1].replace("matrix", "") + " ", text)
     # Words are told from products of letters before blanks are dropped.
