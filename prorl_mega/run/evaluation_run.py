@@ -6,6 +6,7 @@ Whatever else lies in the run's directory is left alone, so that a run can be ev
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import DataError, ExitCode
-from prorl_mega.run.console import Console, duration
+from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.evaluations import write_evaluation
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.sample_store import (
@@ -24,6 +25,7 @@ from prorl_mega.run.sample_store import (
     SAMPLES,
     VERDICTS,
     LineWriter,
+    Places,
     SampleStore,
     StoredProblem,
     StoreHeader,
@@ -91,19 +93,12 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         What is there already of the same policy, under the same settings, counts; a store of others is renamed, so that
         nothing is lost.
         """
+        missing: list[Block] = []
         with self._ranks.raise_on_all_ranks(f"reading {self.directory}"), storage_errors(f"writing {self.directory}"):
             if self._ranks.is_first:
-                self._prepare(header, problems)
+                missing = self._prepare(header, problems)
         self._signals.install()  # libraries that were started since may have put theirs in place
-        with self._ranks.raise_on_all_ranks(f"reading {self.directory}"):
-            store = SampleStore(self.directory)
-            numbers = {problem.key: number for number, problem in enumerate(store.problems())}
-            done = store.done()
-            wanted = range(header.samples)
-            return [
-                (number, [sample for sample in wanted if (number, sample) not in done])
-                for number in (numbers[problem.key] for problem in problems)
-            ]
+        return [(number, samples) for number, samples in self._ranks.broadcast(missing)]  # nodes may see files late
 
     @contextlib.contextmanager
     def writers(self, name: int) -> Iterator[tuple[LineWriter, LineWriter]]:
@@ -157,41 +152,60 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
                 problems=problems,
             )
 
-    def _prepare(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> None:
-        known = self._known(header, problems)
+    def _prepare(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> list[Block]:
+        numbers, done = self._known(header, problems)
+        new = [problem for problem in problems if problem.key not in numbers]
+        numbers |= {problem.key: number for number, problem in enumerate(new, start=len(numbers))}
         writer = LineWriter(self.directory / PROBLEMS)
-        writer.write(problem for problem in problems if problem.key not in known)
+        writer.write(new)
         writer.close()
         write_header(self.directory, header)
+        return [
+            (number, [sample for sample in range(header.samples) if (number, sample) not in done])
+            for number in (numbers[problem.key] for problem in problems)
+        ]
 
-    def _known(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> set[str]:
-        """The keys of the problems that the store has, once what is there is of this policy and of these problems."""
+    def _known(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> tuple[dict[str, int], Places]:
+        """The store's problems, key to number, and its answers, once what is there is of this policy and of these
+        problems."""
+        nothing: tuple[dict[str, int], Places] = ({}, Places())
         try:
             store = SampleStore(self.directory)
+            there, done = store.problems(), store.done()
         except DataError:
-            if not (self.directory / HEADER).exists():
-                return set()
-            self._set_aside("cannot be read")
-            return set()
-        there = {problem.key: problem for problem in store.problems()}
-        if store.header.identity != header.identity:
+            if (self.directory / HEADER).exists() or (self.directory / SAMPLES).exists():
+                self._set_aside("cannot be read")
+            else:  # a start that was killed before it wrote its header has sampled nothing
+                (self.directory / PROBLEMS).unlink(missing_ok=True)
+            return nothing
+        numbers = {problem.key: number for number, problem in enumerate(there)}
+        changed = any(there[numbers[problem.key]] != problem for problem in problems if problem.key in numbers)
+        if len(numbers) < len(there) or not done.are_of(len(there)):
+            self._set_aside("cannot be told apart: the list of problems is damaged")
+        elif store.header.identity != header.identity:
             differs = store.header.policy != header.policy
             self._set_aside("are of another policy" if differs else "were sampled with other settings")
-            return set()
-        if any(there.get(problem.key, problem) != problem for problem in problems):
+        elif changed:
             self._set_aside("are answers to problems that have changed")
-            return set()
-        return set(there)
+        else:
+            if store.damaged:
+                self.message(f"{counted(store.damaged, 'damaged answer')} will be sampled again")
+            return numbers, done
+        return nothing
 
     def _set_aside(self, why: str) -> None:
-        """Rename what an earlier evaluation has left under this label."""
-        parent = self.directory.parent
-        number = next(n for n in range(1, 1 << 30) if not (parent / f"{self.label}.{n}").exists())
-        aside = parent / f"{self.label}.{number}"
-        aside.mkdir()
-        for name in (HEADER, PROBLEMS, SAMPLES, *(path.name for path in self.directory.glob(f"{VERDICTS}*"))):
-            if (self.directory / name).exists():
-                os.replace(self.directory / name, aside / name)
-        if (parent / f"{self.label}.json").exists():
-            os.replace(parent / f"{self.label}.json", parent / f"{aside.name}.json")
+        """Rename what an earlier evaluation has left under this label, the header last: a start that was killed half-way
+        is gone on with by the next."""
+        parent, results = self.directory.parent, self.directory.with_name(f"{self.label}.json")
+        names = [*(path.name for path in self.directory.glob(f"{VERDICTS}*")), SAMPLES, PROBLEMS]
+        for number in itertools.count(1):
+            aside = parent / f"{self.label}.{number}"
+            moves = [(self.directory / name, aside / name) for name in names]
+            moves += [(results, parent / f"{aside.name}.json"), (self.directory / HEADER, aside / HEADER)]
+            moves = [(old, new) for old, new in moves if old.exists()]
+            if not any(path.exists() for path in (aside / HEADER, *(new for _, new in moves))):
+                break
+        aside.mkdir(exist_ok=True)
+        for old, new in moves:
+            os.replace(old, new)
         self.message(f"the answers that were here {why}; they are in {aside} now")

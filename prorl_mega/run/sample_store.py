@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -110,8 +109,13 @@ class SampleStore:
             )
 
     def problems(self) -> list[StoredProblem]:
-        """All problems, in the order of their numbers."""
-        return list(read_lines(self.directory / PROBLEMS, StoredProblem, self._damage))
+        """All problems, in the order of their numbers. Raises DataError for a damaged line, which has a number, too."""
+        path = self.directory / PROBLEMS
+
+        def refuse() -> None:
+            raise DataError(f"{path}: has a damaged line, and answers name problems by their lines; evaluate again")
+
+        return list(read_lines(path, StoredProblem, refuse))
 
     def samples(self) -> Iterator[StoredSample]:
         """Every answer once, the first of two, in the order of the files."""
@@ -125,9 +129,11 @@ class SampleStore:
         )
 
     def unjudged(self, share: int = 0, shares: int = 1) -> Iterator[StoredSample]:
-        """The answers without a reward, of which every `shares`-th from number `share` on."""
+        """The answers without a reward: one of `shares` equal shares, which the place of an answer decides, so that
+        they fit together while others add answers and verdicts."""
         judged = self._rewarded(VERDICTS)
-        return islice((each for each in self.samples() if _place(each) not in judged), share, None, shares)
+        mine = (each for each in self.samples() if (each.problem + each.sample) % shares == share)
+        return (each for each in mine if _place(each) not in judged)
 
     def judged(self) -> Iterator[tuple[StoredSample, StoredVerdict | None]]:
         """Every answer with its verdict; None for one that has none yet."""
@@ -135,9 +141,9 @@ class SampleStore:
         return ((each, verdicts.get((each.problem, each.sample))) for each in self.samples())
 
     def done(self) -> Places:
-        """(problem, sample) of every answer that is there."""
+        """(problem, sample) of every answer that is there, and whole."""
         done = Places()
-        for each in self._lines(SAMPLES, _Place):
+        for each in self._lines(SAMPLES, StoredSample):
             done.add(each.problem, each.sample)
         return done
 
@@ -182,13 +188,14 @@ class Places:
         problem, sample = place
         return bool(self._blocks.get((problem, sample >> 10), 0) >> (sample & 1023) & 1)
 
+    def are_of(self, problems: int) -> bool:
+        """Whether all of them are of the first so many problems."""
+        return all(problem < problems for problem, _ in self._blocks)
 
-class _Place(msgspec.Struct):
+
+class _Rewarded(msgspec.Struct):
     problem: Count
     sample: Count
-
-
-class _Rewarded(_Place):
     reward: float | None
 
 
@@ -203,7 +210,7 @@ class LineWriter:
         self._path = path
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            is_new = not path.exists()
+            is_new = not _is_there(path)
             self._file = path.open("ab")
             self._file.truncate(whole_lines(path))
             if is_new:
@@ -262,12 +269,10 @@ def write_store(
 
 def read_lines(path: Path, kind: type[Line], damaged: Any = lambda: None) -> Iterator[Line]:
     """The lines of a file that are whole and of this kind; `damaged()` is called for others, none without a file."""
-    decoder = msgspec.json.Decoder(kind)
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
+    if not _is_there(path):
         return
-    with file:
+    decoder = msgspec.json.Decoder(kind)
+    with path.open("rb") as file:
         while line := file.readline(LONGEST_LINE):
             if not line.endswith(b"\n"):
                 return  # being written, or cut off by a crash
@@ -275,6 +280,13 @@ def read_lines(path: Path, kind: type[Line], damaged: Any = lambda: None) -> Ite
                 yield decoder.decode(line)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
                 damaged()
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file. Raises DataError for a folder in its place, or a pipe, which one would wait for."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is not a regular file; move it away")
+    return path.exists()
 
 
 def whole_lines(path: Path) -> int:
