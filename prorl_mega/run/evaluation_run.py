@@ -194,8 +194,8 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         return nothing
 
     def _set_aside(self, why: str) -> None:
-        """Rename what an earlier evaluation has left under this label, the header last: a start that was killed half-way
-        is gone on with by the next."""
+        """Rename what an earlier evaluation has left under this label, the header last: what a kill leaves half done is
+        gone on with by the next start."""
         parent, results = self.directory.parent, self.directory.with_name(f"{self.label}.json")
         names = [*(path.name for path in self.directory.glob(f"{VERDICTS}*")), SAMPLES, PROBLEMS]
         for number in itertools.count(1):
