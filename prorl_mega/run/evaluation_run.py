@@ -91,7 +91,7 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         """Prepare the store for these problems; returns the samples that each of them lacks, none left out.
 
         What is there already of the same policy, under the same settings, counts; a store of others is renamed, so that
-        nothing is lost.
+        nothing is lost. Problems and samples that are there and not asked for stay there, and out of the results.
         """
         missing: list[Block] = []
         with self._ranks.raise_on_all_ranks(f"reading {self.directory}"), storage_errors(f"writing {self.directory}"):
@@ -159,10 +159,11 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         writer = LineWriter(self.directory / PROBLEMS)
         writer.write(new)
         writer.close()
+        asked = [numbers[problem.key] for problem in problems]
+        header.asked = sorted(asked) if len(asked) < len(numbers) else None
         write_header(self.directory, header)
         return [
-            (number, [sample for sample in range(header.samples) if (number, sample) not in done])
-            for number in (numbers[problem.key] for problem in problems)
+            (number, [sample for sample in range(header.samples) if (number, sample) not in done]) for number in asked
         ]
 
     def _known(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> tuple[dict[str, int], Places]:

@@ -45,6 +45,7 @@ class StoreHeader(msgspec.Struct, kw_only=True):
     identity: str  # a hash of everything that the answers depend on, but for how many there are
     seed: Count
     samples: Count  # per problem, that were asked for last
+    asked: list[Count] | None = None  # problems that were asked for last, by number; None: all of them
     settings: dict[str, Any]  # evaluation/conditions.py
     config: dict[str, Any]  # the whole RunConfig as plain values; grading again reads its `tasks`
     provenance: dict[str, Any]  # versions, commit, command line, time: for people

@@ -58,6 +58,9 @@ def test_answers_that_are_there_count_and_others_are_missing(tmp_path: Path) -> 
     assert begin(tmp_path, header(samples=3), PROBLEMS) == [(0, [2]), (1, [2]), (2, [2])]
     assert begin(tmp_path, header(samples=2), [*OTHERS, PROBLEMS[1]]) == [(3, [0, 1]), (4, [0, 1]), (1, [])]
     assert len(kept(folder)) == 5
+    assert SampleStore(folder).header.asked == [1, 3, 4]
+    assert begin(tmp_path, header(samples=1), [*PROBLEMS, *OTHERS]) == [(0, []), (1, []), (2, []), (3, [0]), (4, [0])]
+    assert SampleStore(folder).header.asked is None
     assert not list(folder.parent.glob("policy.*"))
 
 
