@@ -40,6 +40,7 @@ from prorl_mega.stored import STREAM, stored_sample, to_problem
 
 if TYPE_CHECKING:
     from prorl_mega.evaluation_parts import EvaluationParts
+    from prorl_mega.grader import Grader
     from prorl_mega.types import Problem
 
 BLOCK = 16  # samples of one problem that one engine takes: they share the computation of the prompt
@@ -80,6 +81,7 @@ def sample_and_judge(
     with run.writers(parts.engine) as (samples, verdicts), parts.grading(problems, verdicts.write) as grader:
         for answer in store.unjudged(parts.engine, parts.engines):  # of a job that was stopped before their verdicts
             grader.add(answer.problem, answer.sample, answer.text)
+            wait_for_room(grader, run)
         progress = run.progress(sum(len(numbers) for _, numbers in share))
         for answers in parts.source.answers(requests(parts, problems, share), run.is_stopping):
             samples.write(to_stored(answer) for answer in answers)
@@ -87,10 +89,15 @@ def sample_and_judge(
                 grader.add(each.request.index, each.request.sample, each.text)
             grader.poll()
             progress(len(answers))
-            while grader.unfinished > MOST_WAITING and not run.is_stopping():
-                grader.wait(WAIT_S)
+            wait_for_room(grader, run)
         while not run.is_stopping() and not grader.wait(WAIT_S):
             progress(0)
+
+
+def wait_for_room(grader: Grader, run: EvaluationRun) -> None:
+    """Let verifiers catch up, so that the texts of all answers are never in memory at once."""
+    while grader.unfinished > MOST_WAITING and not run.is_stopping():
+        grader.wait(WAIT_S)
 
 
 def blocks(missing: Sequence[Block], engine: int, engines: int) -> Iterator[Block]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import DataError, StorageError
 from prorl_mega.run import evaluation_run
 from prorl_mega.run.evaluation_run import Block, EvaluationRun
-from prorl_mega.run.sample_store import SampleStore, StoredProblem, StoredVerdict, StoreHeader
+from prorl_mega.run.sample_store import LineWriter, SampleStore, StoredProblem, StoredVerdict, StoreHeader
 
 PROBLEMS = [StoredProblem(key=f"task/{number}", task="task", prompt=f"prompt {number}") for number in range(3)]
 IN_THE_WAY = {("verdicts/0.jsonl", "folder"), ("verdicts/0.jsonl", "pipe"), ("samples", "pipe"), ("samples", "text")}
@@ -189,3 +190,16 @@ def _killed_after(count: int) -> Callable[[Path, Path], None]:
         replace(source, target)
 
     return limited
+
+
+def test_shares_of_answers_without_a_verdict_fit_together_while_verdicts_are_added(tmp_path: Path) -> None:
+    folder = evaluated(tmp_path)
+    shutil.rmtree(folder / "verdicts")
+    first = list(SampleStore(folder).unjudged(0, 2))
+    writer = LineWriter(folder / "verdicts" / "0.jsonl")
+    writer.write(StoredVerdict(problem=each.problem, sample=each.sample, reward=0.0) for each in first)
+    writer.close()
+    second = list(SampleStore(folder).unjudged(1, 2))
+    assert len(first) == len(second) == 3
+    places = {(each.problem, each.sample) for each in (*first, *second)}
+    assert places == {(number, index) for number in range(3) for index in range(2)}
