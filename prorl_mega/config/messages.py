@@ -59,9 +59,10 @@ def unknown_key(key: str, schema: type) -> str:
             "those of the selected task file; new ones go into a file under configs/tasks/ (tasks=<file>)"
         )
     if key.startswith("tasks.mixture."):
+        of_run = "; with run=, name the run's own as well" if "run" in setting_keys(schema) else ""
         return (
             f"{key}: the mixture has no such entry; only entries of the selected task file can be changed here, "
-            "new ones go into a file under configs/tasks/ (tasks=<file>)"
+            f"new ones go into a file under configs/tasks/ (tasks=<file>{of_run})"
         )
     kinds = setting_keys(schema)
     for name in (key, key.rpartition(".")[0]):

@@ -141,7 +141,7 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         return ExitCode.FINISHED
 
     def write(self, header: StoreHeader, metrics: Metrics, problems: list[dict[str, Any]]) -> None:
-        """Write `<label>.json`. Rank 0 only, not collective."""
+        """Write `<label>.json`, and say where. Rank 0 only, not collective."""
         with storage_errors(f"writing {self.directory.parent}"):
             write_evaluation(
                 self.directory.parent,
@@ -151,6 +151,7 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
                 metrics=metrics,
                 problems=problems,
             )
+        self.message(f"results: {self.directory}.json, from the answers in {self.directory}")
 
     def _prepare(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> list[Block]:
         numbers, done = self._known(header, problems)

@@ -15,6 +15,7 @@ from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.changes import CONFIG
 from prorl_mega.run.checkpoints import MODEL
+from prorl_mega.run.evaluations import BASE, FINAL
 from prorl_mega.run.settings import read_tree, with_defaults
 
 
@@ -55,4 +56,7 @@ def with_recorded(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
                 del OmegaConf.select(found, parent)[name]
             continue
         OmegaConf.update(found, key, OmegaConf.select(settings, key), merge=False, force_add=True)
+    found.label = settings.label  # a sweep may have given it
+    if found.label in (BASE, FINAL):
+        raise ConfigError(f"label={found.label}: training keeps its own results under this name; choose another one")
     return found
