@@ -32,6 +32,11 @@ def to_plain(config: RunConfig) -> dict[str, Any]:
     return _plain(dataclasses.asdict(config))
 
 
+def is_secret(key: str) -> bool:
+    """Whether a setting's last name says that its value is a secret."""
+    return _SECRET.fullmatch(key.rpartition(".")[2]) is not None
+
+
 def write_settings(path: Path, config: RunConfig) -> None:
     """Write the settings. Raises ConfigError for those that could not be read back when the run goes on."""
     header = "# The settings of this run, as they were resolved. Written by the program; changing it has no effect.\n"
@@ -126,7 +131,7 @@ def _plain(value: Any) -> Any:
         return value.name
     if isinstance(value, dict):
         return {
-            str(key): "(hidden)" if _SECRET.fullmatch(str(key)) and isinstance(each, str) else _plain(each)
+            str(key): "(hidden)" if is_secret(str(key)) and isinstance(each, str) else _plain(each)
             for key, each in value.items()
         }
     if isinstance(value, (list, tuple)):
