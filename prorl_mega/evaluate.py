@@ -147,7 +147,12 @@ def resolved(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
     server = settings.evaluation.server
     if server.url is not None and OmegaConf.is_missing(settings.model, "path"):
         settings.model.path = ""  # messages need no tokenizer
-    model = "" if OmegaConf.is_missing(settings.model, "path") else settings.model.path or server.model or "server"
+    if OmegaConf.is_missing(settings.model, "path"):
+        raise ConfigError(
+            "there is no policy to evaluate: name a Hugging Face directory with model.path=DIR, a run with run=NAME, or "
+            "a server with evaluation.server.url=URL"
+        )
+    model = settings.model.path or server.model or "server"
     if OmegaConf.is_missing(settings, "name") and model:
         settings.name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(model).resolve().name).lstrip("._-") or "model"
     directory = Path(settings.root) / ("" if OmegaConf.is_missing(settings, "name") else settings.name)
