@@ -149,8 +149,8 @@ def resolved(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
         settings.model.path = ""  # messages need no tokenizer
     if OmegaConf.is_missing(settings.model, "path"):
         raise ConfigError(
-            "there is no policy to evaluate: name a Hugging Face directory with model.path=DIR, a run with run=NAME, or "
-            "a server with evaluation.server.url=URL"
+            "there is no policy to evaluate: name a Hugging Face directory with model.path=DIR, a run with run=NAME, "
+            "or a server with evaluation.server.url=URL"
         )
     model = settings.model.path or server.model or "server"
     if OmegaConf.is_missing(settings, "name") and model:
