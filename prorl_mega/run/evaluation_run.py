@@ -81,8 +81,9 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         return self._console.phase(text)
 
     def is_stopping(self) -> bool:
-        """Whether this rank has to stop: it has got a signal, or the time is over. Cheap, and not collective."""
-        return self._signals.received is not None or self._is_late()
+        """Whether this rank has to stop: it has got a signal, the time is over, or another job has taken the folder.
+        Cheap, and not collective."""
+        return self._signals.received is not None or self._is_late() or self._lock.taken_by is not None
 
     def _is_late(self) -> bool:
         return 0 < self._limit_minutes <= (time.monotonic() - self._opened) / 60
@@ -125,8 +126,11 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         return show
 
     def end_of_sampling(self) -> ExitCode:
-        """Whether all ranks have got to their end, and why not."""
+        """Whether all ranks have got to their end, and why not. Raises ConfigError if another job has taken the folder,
+        as one may do that finds this one silent for minutes."""
         self._console.status("")
+        with self._ranks.raise_on_all_ranks(f"holding {self.directory}"):
+            self._lock.check()
         received = self._signals.received.name if self._signals.received else ""
         votes = self._ranks.gather([received, self._is_late()])
         if signals := [name for name, _ in votes if name]:

@@ -15,9 +15,10 @@ from helpers.stores import header, sample, write_store
 
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.errors import DataError, StorageError
+from prorl_mega.errors import ConfigError, DataError, StorageError
 from prorl_mega.run import evaluation_run
 from prorl_mega.run.evaluation_run import Block, EvaluationRun
+from prorl_mega.run.lock import Holder
 from prorl_mega.run.sample_store import LineWriter, SampleStore, StoredProblem, StoredVerdict, StoreHeader
 
 PROBLEMS = [StoredProblem(key=f"task/{number}", task="task", prompt=f"prompt {number}") for number in range(3)]
@@ -203,3 +204,14 @@ def test_shares_of_answers_without_a_verdict_fit_together_while_verdicts_are_add
     assert len(first) == len(second) == 3
     places = {(each.problem, each.sample) for each in (*first, *second)}
     assert places == {(number, index) for number in range(3) for index in range(2)}
+
+
+def test_an_evaluation_that_another_process_has_taken_over_ends(tmp_path: Path) -> None:
+    """A job that was suspended for long looks dead, and may wake up."""
+    config = EvaluateConfig(root=str(tmp_path), name="run")
+    with EvaluationRun(config, Ranks.alone(), "policy") as run:
+        assert not run.is_stopping()
+        run._lock.taken_by = Holder(host="elsewhere", pid=7, started=1, job="12")
+        assert run.is_stopping()
+        with pytest.raises(ConfigError, match=r"policy was taken over by process 7 on elsewhere \(job 12\)"):
+            run.end_of_sampling()
