@@ -21,6 +21,7 @@ from prorl_mega.run.evaluations import write_evaluation
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.sample_store import (
     HEADER,
+    KEPT,
     PROBLEMS,
     SAMPLES,
     VERDICTS,
@@ -51,7 +52,7 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         self._opened = time.monotonic()
         self._lock = RunLock(directory / "LOCK")
         taken_over = ""
-        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}"):
+        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}", KEPT):
             if ranks.is_first:
                 directory.mkdir(parents=True, exist_ok=True)
                 taken_over = self._lock.acquire(lambda text: print(text, flush=True))
@@ -95,7 +96,8 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         nothing is lost. Problems and samples that are there and not asked for stay there, and out of the results.
         """
         missing: list[Block] = []
-        with self._ranks.raise_on_all_ranks(f"reading {self.directory}"), storage_errors(f"writing {self.directory}"):
+        doing = f"preparing {self.directory}"
+        with self._ranks.raise_on_all_ranks(doing), storage_errors(doing, KEPT):
             if self._ranks.is_first:
                 missing = self._prepare(header, problems)
         self._signals.install()  # libraries that were started since may have put theirs in place
@@ -146,7 +148,7 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
 
     def write(self, header: StoreHeader, metrics: Metrics, problems: list[dict[str, Any]]) -> None:
         """Write `<label>.json`, and say where. Rank 0 only, not collective."""
-        with storage_errors(f"writing {self.directory.parent}"):
+        with storage_errors(f"writing {self.directory.parent}", KEPT):
             write_evaluation(
                 self.directory.parent,
                 label=self.label,

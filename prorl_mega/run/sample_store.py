@@ -28,6 +28,7 @@ from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, writ
 FORMAT = 1
 HEADER, PROBLEMS, SAMPLES, VERDICTS = "header.json", "problems.jsonl", "samples", "verdicts"
 LONGEST_LINE = 256 << 20  # bytes; an answer of a million tokens has a tenth of it
+KEPT = "Answers so far are kept; when the disk can be written again, the same command goes on."
 SYNC_S = 2.0  # between two times that lines are forced to the disk: what a power cut, not a kill, may cost
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -236,7 +237,7 @@ class LineWriter:
                 self._file.close()
 
     def _errors(self) -> Any:
-        return storage_errors(f"writing {self._path}")
+        return storage_errors(f"writing {self._path}", KEPT)
 
 
 def write_header(directory: Path, header: StoreHeader) -> None:
