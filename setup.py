@@ -19,8 +19,14 @@ setup(
     package_dir={"prorl_kernels": "kernels", "prorl_mega.configs": "configs"},
     package_data={
         "prorl_mega.configs": ["*.yaml", "**/*.yaml"],
-        "prorl_mega.reporting": ["*.jinja"],
+        "prorl_mega.reporting": ["*.jinja", "assets/*"],
+        "prorl_mega.viewing": ["pages/*"],
         "prorl_mega.tasks.instruction": ["*.gz", "*.txt"],
+    },
+    extras_require={  # for the setting `loggers`, each by itself
+        "mlflow": ["mlflow-skinny>=3.17"],
+        "trackio": ["trackio>=0.43"],
+        "wandb": ["wandb>=0.31"],
     },
     install_requires=[],  # exact pins live in requirements/*.lock and are installed with --no-deps
 )

@@ -137,9 +137,7 @@ def main() -> None:
     }
     ratios = [one / other for one, other in zip(medians["ours"], medians["bare vLLM"], strict=True)]
     print(f"    medians: {medians}")
-    print(
-        f"ours / bare: time to the first answer {ratios[0]:.2f}, tokens per second {ratios[1]:.2f}, memory {ratios[2]:.2f}"
-    )
+    print("ours / bare: first answer {:.2f}, tokens per second {:.2f}, memory {:.2f}".format(*ratios))
 
 
 if __name__ == "__main__":

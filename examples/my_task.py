@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from prorl_mega.tasks import Task, extract, register
+from prorl_mega.tasks import Task, extract, register, relaxed
 from prorl_mega.types import Problem, Verdict
 
 DAY = 24 * 60  # minutes
@@ -60,9 +60,17 @@ class Clock(Task):
         found = extract.answer(answer, extract.Form.tags)  # after the thinking; None if there is none
         time = re.fullmatch(r"(\d{1,2}):(\d{2})", found or "", re.ASCII)
         if time is None:
-            return Verdict(reward=0.0, detail="no time found")
+            return Verdict(reward=0.0, detail="no time found", found=False)
         shown = f"{int(time[1]):02}:{time[2]}"
         return Verdict(reward=float(shown == problem.entry["answer"]), detail=shown)
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        """For evaluations alone, and as you like: the text as it would have been with a form that the model missed."""
+        return relaxed.short_answers(answer, extract.Form.tags, relaxed.Sought.puzzle)
+
+    def canonical(self, problem: Problem, answer: str) -> str:
+        """For evaluations alone, and as you like: the answer in a form that equal answers share, for majority votes."""
+        return extract.answer(answer, extract.Form.tags) or ""
 
 
 def clock(minutes: int) -> str:

@@ -71,7 +71,12 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
 
 def read_yaml(path: Path) -> Any:
     """The value in a YAML file of plain values. Raises BrokenDocumentError, and OSError if it cannot be read."""
-    text = read_yaml_text(path)
+    return parse_yaml(read_content(path, LARGEST_YAML))
+
+
+def parse_yaml(content: bytes) -> Any:
+    """The value that a YAML text of plain values stands for. Raises BrokenDocumentError."""
+    text = _checked_yaml(content)
     loader = _YAML(text)
     try:
         return loader.get_single_data()
@@ -83,8 +88,14 @@ def read_yaml(path: Path) -> Any:
 
 def read_yaml_text(path: Path) -> str:
     """The text of a YAML file, which is safe to parse, by whomever. Raises as `read_yaml`."""
+    return _checked_yaml(read_content(path, LARGEST_YAML))
+
+
+def _checked_yaml(content: bytes) -> str:
+    if len(content) > LARGEST_YAML:
+        raise BrokenDocumentError(f"{len(content)} bytes, more than the {LARGEST_YAML} that such a file may have")
     try:
-        text = read_content(path, LARGEST_YAML).decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BrokenDocumentError(f"not UTF-8 (byte {error.start + 1}); save it as UTF-8") from None
     try:

@@ -3,18 +3,24 @@
     python -m prorl_mega.evaluate tasks=reasoning model.path=/models/Qwen2.5-1.5B        a Hugging Face directory
     python -m prorl_mega.evaluate run=demo                                               a run's newest checkpoint
     python -m prorl_mega.evaluate run=demo step=best evaluation.samples=256              its best, with more samples
+    python -m prorl_mega.evaluate benchmarks=aime24,math500 model.path=DIR               published benchmarks, alone
+    python -m prorl_mega.evaluate --benchmarks                                           their names, and files found
     python -m prorl_mega.evaluate --regrade runs/demo/evaluation/step_000080             today's verdicts, no GPU
 
 Samples with the inference engine alone: no learner, no optimizer, no reference policy. Ranks and nodes (torchrun, srun)
 share the samples. Every answer is kept in `runs/<name>/evaluation/<label>/` as it ends; the same command goes on after
 an interruption, and with a larger evaluation.samples adds to what is there. The results are in `<label>.json` beside
 it: pass@k and more, per task and problem. Of a run, nothing else changes, also while it goes on.
+
+Benchmarks are read from files below data/benchmarks and sampled as ProRL did (evaluation=paper), unless another file of
+that group is chosen; docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,12 +29,14 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from prorl_mega.config.command_line import BENCHMARKS, with_paper_protocol
 from prorl_mega.config.compose import run_composed, to_config
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode, RolloutError
 from prorl_mega.evaluation.store_summary import summarise_store
 from prorl_mega.garbage import collection_paused
+from prorl_mega.regrade import regrade_if_asked
 from prorl_mega.reporting.score_lines import score_lines
 from prorl_mega.run.console import counted
 from prorl_mega.run.evaluation_run import Block, EvaluationRun
@@ -37,6 +45,8 @@ from prorl_mega.run.sample_store import SampleStore, StoredSample
 from prorl_mega.sample_requests import SampleAnswer, SampleRequest
 from prorl_mega.seeds import sample_seed
 from prorl_mega.stored import STREAM, stored_sample, to_problem
+from prorl_mega.tasks.benchmarks import benchmarks_alone
+from prorl_mega.tasks.benchmarks.listing import print_if_asked
 
 if TYPE_CHECKING:
     from prorl_mega.evaluation_parts import EvaluationParts
@@ -64,7 +74,7 @@ def evaluate(parts: EvaluationParts, run: EvaluationRun) -> ExitCode:
     if code is ExitCode.FINISHED and run.is_first:
         metrics, records = summarise_store(store)
         run.write(parts.header, metrics, records)
-        for line in score_lines(metrics):
+        for line in [*score_lines(metrics), *parts.results(metrics)]:
             run.message(line)
         if missing_still := int(metrics["evaluation/missing"]):
             raise RolloutError(
@@ -143,7 +153,10 @@ def described(missing: int, problems: int, samples: int) -> str:
 def resolved(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The settings with those of the run that is evaluated, if one is named, and with a name for the results."""
     if settings.run is not None:
-        return with_recorded(settings, overrides)
+        found = with_recorded(settings, overrides)
+        if not any(text.startswith(f"{BENCHMARKS}=") for text in overrides):
+            found.evaluation.benchmarks = []  # the run's own are entries of its mixture
+        return found
     server = settings.evaluation.server
     if server.url is not None and OmegaConf.is_missing(settings.model, "path"):
         settings.model.path = ""  # messages need no tokenizer
@@ -167,17 +180,23 @@ def resolved(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
 def main(settings: DictConfig) -> ExitCode:
     launch = read_launch(os.environ)
     os.environ.update(launch.variables())
-    config = to_config(resolved(settings, HydraConfig.get().overrides.task), EvaluateConfig, launch.world_size)
+    config = to_config(
+        resolved(settings, HydraConfig.get().overrides.task), EvaluateConfig, launch.world_size, benchmarks_alone
+    )
     with collection_paused():  # seconds of imports, after the settings have been checked
         from prorl_mega.evaluation_parts import build_evaluation, chosen_policy
         from prorl_mega.sampler import join_job
 
     ranks = join_job(config)
     policy = chosen_policy(config, ranks)
-    with EvaluationRun(config, ranks, config.label or policy.label) as run:  # noqa: SIM117 (the parts need the run)
+    label = f"{policy.label}_benchmarks" if config.evaluation.benchmarks else policy.label
+    with EvaluationRun(config, ranks, config.label or label) as run:  # noqa: SIM117 (the parts need the run)
         with build_evaluation(config, policy, run, ranks) as parts:
             return evaluate(parts, run)
 
 
 if __name__ == "__main__":
+    regrade_if_asked(sys.argv[1:])
+    print_if_asked(sys.argv[1:])
+    sys.argv[1:] = with_paper_protocol(sys.argv[1:])
     run_composed(main, EvaluateConfig)

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from prorl_mega.config.schema import EvaluateConfig
-from prorl_mega.config.stages import longest_response, stage_settings
+from prorl_mega.config.schema import EvaluateConfig, TaskConfig
+from prorl_mega.config.stages import compared_response, stage_settings
 from prorl_mega.distributed.collectives import neighbour_ranks
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.engine_samples import EngineSamples
@@ -28,7 +26,8 @@ from prorl_mega.sample_requests import SampleSource
 from prorl_mega.sampler import build_mixture, load_tokenizer, start_engine, start_verifiers, tell_ignored
 from prorl_mega.served.model import ServedModel
 from prorl_mega.stored import store_header, stored_problem
-from prorl_mega.types import Problem
+from prorl_mega.tasks.benchmarks import benchmark_lines, benchmark_scores
+from prorl_mega.types import Metrics, Problem
 from prorl_mega.weight_sync import WeightSync
 from prorl_mega.weights.saved import policy_files, stream_directory, stream_saved
 
@@ -82,6 +81,11 @@ class EvaluationParts:
     engine: int
     engines: int
     writes: bool  # whether this rank is the one of its engine that keeps and judges the answers
+    benchmarks: dict[str, TaskConfig]  # the entries, where benchmarks are evaluated
+
+    def results(self, metrics: Metrics) -> list[str]:
+        """The results of benchmarks by domain, each by its headline number, in percent."""
+        return benchmark_lines(benchmark_scores(metrics, self.benchmarks))
 
     @contextlib.contextmanager
     def grading(self, problems: list[Problem], write: Callable[[list[StoredVerdict]], None]) -> Iterator[Grader]:
@@ -120,6 +124,7 @@ def build_evaluation(
             engine=ranks.rank // config.rollout.tensor,
             engines=ranks.world_size // config.rollout.tensor,
             writes=ranks.rank % config.rollout.tensor == 0,
+            benchmarks=config.tasks.mixture if config.evaluation.benchmarks else {},
         )
 
 
@@ -130,7 +135,7 @@ def _engine(
     run.message(f"evaluating {policy.checkpoint or policy.model}")
     tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
     with run.phase("starting the inference engine"):
-        rollout = start_engine(config, tokenizer, max_response_tokens=longest_response(config, stage_settings(config)))
+        rollout = start_engine(config, tokenizer, max_response_tokens=compared_response(config, stage_settings(config)))
         checksum = WeightSync(stream=policy.stream, rollout=rollout, ranks=ranks).update_weights(version=policy.step)
     return EngineSamples(
         rollout=rollout,
@@ -143,20 +148,13 @@ def _engine(
 
 
 def _server(config: EvaluateConfig, tokenizer: Tokenizer | None, run: EvaluationRun) -> ServedModel:
-    evaluation, chat = config.evaluation, config.model.chat
-
-    def encode(problem: Problem) -> np.ndarray:
-        return tokenizer.encode_prompt(problem.prompt, problem.system) if tokenizer else np.empty(0, np.int32)
-
+    evaluation = config.evaluation
     return ServedModel(
         evaluation.server,
         temperature=evaluation.temperature,
         top_p=evaluation.top_p,
-        max_tokens=longest_response(config, stage_settings(config)),
-        encode=encode,
-        decode=lambda tokens: tokenizer.decode(tokens) if tokenizer else "",
-        end_ids=tokenizer.end_ids if tokenizer else (),
-        system=chat.system,
-        chat_arguments=chat.arguments,
+        max_tokens=compared_response(config, stage_settings(config)),
+        chat=config.model.chat,
+        tokenizer=tokenizer,
         say=run.message,
     )

@@ -71,7 +71,7 @@ class Grader:
         finished = []
         for number, verdict in self._batch.drain():
             answer = self._pending.pop(number)
-            if answer.strict is None and verdict.outcome is Outcome.SCORED and not verdict.found:
+            if answer.strict is None and _is_formless(verdict):
                 answer.strict = verdict
                 self._ask(answer, Grading.RELAXED)
             elif answer.strict is None:
@@ -80,6 +80,11 @@ class Grader:
                 finished.append(_with_relaxed(_stored(answer, answer.strict), verdict))
         if finished:
             self._write(finished)
+
+
+def _is_formless(verdict: Verdict) -> bool:
+    """Whether an answer may be right, though it is not in the form that was asked for."""
+    return verdict.outcome is Outcome.SCORED and not verdict.found and verdict.reward < 1.0
 
 
 def _stored(answer: _Pending, verdict: Verdict) -> StoredVerdict:

@@ -19,6 +19,7 @@ from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.config import check_vocabulary, describe
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.tasks import mixture
+from prorl_mega.tasks.benchmarks import with_benchmarks
 
 _GIB = 2**30
 
@@ -119,7 +120,7 @@ def main(settings: DictConfig) -> ExitCode:
     """Print the plan for the ranks of `cluster`: nothing is launched, so there is no other number."""
     cluster = to_objects(settings, RunConfig).cluster
     world_size = cluster.nodes * cluster.ranks_per_node
-    config = to_config(settings, RunConfig, world_size)
+    config = to_config(settings, RunConfig, world_size, with_benchmarks)
     print(OmegaConf.to_yaml(OmegaConf.structured(config)))
     description = describe(config.model.path, config.model.family)
     check_vocabulary(len(Tokenizer(config.model.path)), description)

@@ -1,61 +1,33 @@
-"""A run on one page: curves, base against trained policy, answers before and after, settings.
+"""A run, or an evaluation, on one page that needs no other file and no network.
 
-    python -m prorl_mega.report runs/demo
+    python -m prorl_mega.report runs/demo                              curves, decisions, base against trained policy
+    python -m prorl_mega.report runs/demo/evaluation/final             scores, curves over k, every problem's rate
+    python -m prorl_mega.report runs/kl--* --output sweep.html         several runs, the first one as the reference
 
-writes `report.html`, which needs no other file and no network, and `report.png` with the main curves, into the run
-directory. It can be called at any time, also while the run is going on.
+writes `report.html` and, of a run, `report.png` with the main curves into the run directory, or `<label>.html` beside
+the evaluation. It can be called at any time, also while the run is going on. Of several runs, those that differ in
+their seeds alone (`x--seed_1`, `x--seed_2`) are one line with the range of its seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple, Self
 
-import numpy as np
-from jinja2 import ChainableUndefined, Environment, PackageLoader
-
-from prorl_mega.errors import exit_status
-from prorl_mega.evaluation import conditions
-from prorl_mega.evaluation.comparison import ALL_TASKS, Comparison, compare
-from prorl_mega.reporting.answers import answer_pairs
+from prorl_mega.errors import DataError, exit_status
+from prorl_mega.reporting.arms import Arm, compare_arms, read_finished_run
 from prorl_mega.reporting.charts import all_charts
-from prorl_mega.reporting.drawing import svg, write_picture
-from prorl_mega.reporting.history import History, read_history
-from prorl_mega.run.console import duration, printable
-from prorl_mega.run.decisions import shown
-from prorl_mega.run.evaluations import BASE, FINAL
-from prorl_mega.run.storage import write_durably
-
-
-class Fact(NamedTuple):
-    """One number of the summary at the top; `tone` is "good", "bad" or ""."""
-
-    label: str
-    value: str
-    note: str = ""
-    tone: str = ""
-
-
-class HeldOutResults(NamedTuple):
-    """Base and trained policy on held-out problems: `rows`, unless `obstacles`, settings that differ, forbid them."""
-
-    rows: list[Comparison]
-    obstacles: list[str]
-    remarks: list[str]
-    settings: str = ""  # of both, in words
-
-    @classmethod
-    def of(cls, history: History) -> Self:
-        before, after = history.evaluations.get(BASE), history.evaluations.get(FINAL)
-        if before is None or after is None:
-            return cls([], [], [])
-        settings = before["settings"], after["settings"]
-        if obstacles := conditions.incomparable(*settings):
-            return cls([], obstacles, [])
-        rows = compare(before["problems"], after["problems"])
-        return cls(rows, [], conditions.remarks(*settings), conditions.described(settings[1]))
+from prorl_mega.reporting.curves import read_curves
+from prorl_mega.reporting.drawing import write_picture
+from prorl_mega.reporting.evaluation_page import evaluation_page
+from prorl_mega.reporting.history import read_history
+from prorl_mega.reporting.run_page import run_page
+from prorl_mega.reporting.study_page import study_page
+from prorl_mega.run.evaluations import load_evaluation
+from prorl_mega.run.sample_store import HEADER
+from prorl_mega.run.storage import storage_errors, write_durably
 
 
 def write_report(directory: Path) -> Path:
@@ -65,87 +37,75 @@ def write_report(directory: Path) -> Path:
     """
     history = read_history(directory)
     charts = all_charts(history)
-    held_out = HeldOutResults.of(history)
-    environment = Environment(
-        loader=PackageLoader("prorl_mega.reporting", package_path=""),
-        autoescape=True,
-        finalize=_harmless,
-        undefined=ChainableUndefined,
-    )
-    page = environment.get_template("page.html.jinja").render(
-        history=history,
-        heading=_heading(history),
-        facts=_facts(history, held_out),
-        charts=charts,
-        svg=svg,
-        held_out=held_out,
-        tone=_tone,
-        shown=shown,
-        all_tasks=ALL_TASKS,
-        pairs=answer_pairs(history),
-    )
     target = directory / "report.html"
-    write_durably(target, page)
+    write_durably(target, run_page(history, charts))
     write_picture(charts, directory / "report.png")
     return target
 
 
-def _harmless(value: Any) -> Any:
-    """The text of a value without control characters; HTML stays as it is."""
-    return value if hasattr(value, "__html__") else printable(str(value))
+def write_evaluation_page(evaluation: Path) -> Path:
+    """Write the page of an evaluation, given by its folder or its JSON file, beside it; returns the page's path."""
+    file = evaluation if evaluation.suffix == ".json" else evaluation.with_name(f"{evaluation.name}.json")
+    try:
+        content = load_evaluation(file)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{file}: is no evaluation ({error}); `python -m prorl_mega.evaluate` and training write them"
+        ) from None
+    store = file.with_suffix("")
+    run = file.resolve().parent.parent.name
+    target = file.with_suffix(".html")
+    has_answers = (store / HEADER).is_file()
+    write_durably(target, evaluation_page(f"{run} · {file.stem}", content, store if has_answers else None))
+    return target
 
 
-def _heading(history: History) -> str:
-    settings = history.settings
-    parts = [
-        f"model {settings['model.path']}" if "model.path" in settings else "",
-        f"{len(history.steps)} of {settings.get('schedule.steps', '?')} steps",
-        f"seed {settings['seed']}" if "seed" in settings else "",
-    ]
-    return " · ".join(part for part in parts if part)
+def write_comparison(directories: list[Path], target: Path) -> Path:
+    """Write the page of several runs, of which those of one name but for the seed are an arm; returns its path."""
+    runs: dict[str, list[Path]] = {}
+    for directory in directories:
+        read_history(directory)  # raises ConfigError for what is no run
+        runs.setdefault(re.sub(r"--seed_\d+|_seed\d+", "", directory.resolve().name), []).append(directory)
+    arms = {title: Arm(title=title) for title in runs}
+    outcomes = {
+        title: [found for each in paths if (found := read_finished_run(each)) is not None]
+        for title, paths in runs.items()
+    }
+    reference = next(iter(runs))
+    finished = {title: found for title, found in outcomes.items() if found}
+    results = compare_arms(arms, finished, reference)
+    with storage_errors(f"writing {target}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(target, study_page(target.stem, results, reference, read_curves(runs), "Comparison"))
+    return target
 
 
-def _tone(row: Comparison) -> str:
-    return "good" if row.gain.low > 0 else "bad" if row.gain.high < 0 else ""
-
-
-def _facts(history: History, held_out: HeldOutResults) -> list[Fact]:
-    facts = []
-    rows = held_out.rows
-    if held_out.obstacles:
-        facts.append(Fact("held-out problems", "not compared", "; ".join(held_out.obstacles), "bad"))
-    for row in (row for row in rows if row.task == ALL_TASKS or len({each.task for each in rows}) == 1):
-        times = f", {row.trained.mean / row.base.mean:.1f}×" if row.base.mean > 0 else ""
-        change = f"{row.base.mean:.0%} → {row.trained.mean:.0%}"
-        facts.append(Fact(f"held-out pass@{row.k}", change, f"{100 * row.gain.mean:+.1f} points{times}", _tone(row)))
-    for name, label in (("reward/mean", "reward in training"), ("policy/entropy", "entropy")):
-        if history.has(name):
-            first, last = _ends(history.column(name))
-            unit = "nats per token" if name == "policy/entropy" else "first → last tenth"
-            facts.append(Fact(label, f"{first:.2f} → {last:.2f}", unit))
-    if history.has("seconds/step"):
-        seconds = history.column("seconds/step") + np.nan_to_num(history.column("seconds/save"))
-        note = f"{np.nanmedian(seconds):.1f} s per step (median)"
-        facts.append(Fact("time in the loop", duration(float(np.nansum(seconds))), note))
-    if history.has("reference/reset"):
-        resets = history.resets()
-        steps = ", ".join(map(str, resets[:4])) + (", …" if len(resets) > 4 else "")
-        facts.append(Fact("reference resets", str(len(resets)), f"after step {steps}" if steps else "none so far"))
-    return facts
-
-
-def _ends(values: np.ndarray) -> tuple[float, float]:
-    """Means of the first and of the last tenth of the numbers there are."""
-    known = values[np.isfinite(values)]
-    part = max(1, len(known) // 10)
-    return float(known[:part].mean()), float(known[-part:].mean())
+def is_evaluation(path: Path) -> bool:
+    """Whether a path names an evaluation and not a run."""
+    return path.suffix == ".json" or (path / HEADER).is_file() or path.with_name(f"{path.name}.json").is_file()
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m prorl_mega.report", description="Write report.html of a run.")
-    parser.add_argument("directory", type=Path, help="run directory, for example runs/demo")
-    directory = parser.parse_args(arguments).directory
-    return exit_status(lambda: print(f"wrote {write_report(directory)}"))
+    about, _, more = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m prorl_mega.report",
+        description=about,
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run, several runs, or an evaluation")
+    parser.add_argument("--output", type=Path, help="page of several runs (default: comparison.html beside the first)")
+    options = parser.parse_args(arguments)
+    first = options.paths[0]
+
+    def write() -> None:
+        if len(options.paths) > 1:
+            page = write_comparison(options.paths, options.output or first.parent / "comparison.html")
+        else:
+            page = write_evaluation_page(first) if is_evaluation(first) else write_report(first)
+        print(f"wrote {page}")
+
+    return exit_status(write)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,13 @@ from omegaconf import DictConfig
 from prorl_mega.config.compose import run_composed, to_tasks
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode
+from prorl_mega.tasks.benchmarks import completed
 from prorl_mega.verifiers.remote.server import RewardServer
 from prorl_mega.verifiers.remote.token import obtain_token
 
 
 def main(settings: DictConfig) -> ExitCode:
-    tasks = to_tasks(settings)
+    tasks = to_tasks(settings, completed)
     asyncio.run(RewardServer(tasks, obtain_token(tasks.token_file)).run())
     return ExitCode.FINISHED
 

@@ -4,7 +4,8 @@
 
 Every arm of the study is a training run per seed, started as a program of its own with one thread. A finished run is
 not repeated and an interrupted one is resumed, so the same command continues a study. At the end (and with --report at
-any time) it writes `study.md`, a table with confidence intervals, and `study.png`, the curves.
+any time) it writes `study.html`, a page to open, `study.md`, its table with confidence intervals, and `study.png`, its
+curves.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any
 from prorl_mega.documents import read_yaml
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError, exit_status
 from prorl_mega.reporting.arms import Arm, FinishedRun, compare_arms, read_finished_run, table
-from prorl_mega.reporting.curves import write_curves
+from prorl_mega.reporting.curves import read_curves, write_curves
+from prorl_mega.reporting.study_page import study_page
 from prorl_mega.run.console import duration
 from prorl_mega.run.storage import write_durably
 
@@ -119,7 +121,7 @@ def _train(overrides: list[str], output: Path, name: str) -> int:
 
 
 def write_study(study: Study, output: Path) -> Path:
-    """Write the table and the picture of the finished runs; returns the table's path."""
+    """Write table, picture and page of the finished runs; returns the table's path."""
     outcomes: dict[str, list[FinishedRun]] = {}
     for arm, seed in study.runs():
         outcome = read_finished_run(output / run_name(arm, seed))
@@ -128,9 +130,12 @@ def write_study(study: Study, output: Path) -> Path:
     if not outcomes:
         raise ConfigError(f"{output}: no run of this study has finished yet")
     target = output / "study.md"
-    write_durably(target, table(compare_arms(study.arms, outcomes, study.reference), study.reference))
-    curves = {study.arms[arm].title: [output / run_name(arm, each) for each in study.seeds] for arm in outcomes}
+    results = compare_arms(study.arms, outcomes, study.reference)
+    write_durably(target, table(results, study.reference))
+    runs = {study.arms[arm].title: [output / run_name(arm, each) for each in study.seeds] for arm in outcomes}
+    curves = read_curves(runs)
     write_curves(curves, output / "study.png")
+    write_durably(output / "study.html", study_page(output.name, results, study.arms[study.reference].title, curves))
     return target
 
 
@@ -152,7 +157,7 @@ def main(arguments: list[str]) -> int:
             run_study(study, options.output, max(1, options.jobs))
         target = write_study(study, options.output)
         print(target.read_text("utf-8"), end="")
-        print(f"wrote {target} and {target.with_suffix('.png')}")
+        print(f"wrote {target}, {target.with_suffix('.png')} and {target.with_suffix('.html')}")
 
     return exit_status(work)
 

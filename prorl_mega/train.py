@@ -25,6 +25,7 @@ from prorl_mega.report import write_report
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.step import StepLog
+from prorl_mega.tasks.benchmarks import with_benchmarks
 from prorl_mega.validation import evaluate, evaluate_as, evaluate_base
 
 if TYPE_CHECKING:
@@ -122,4 +123,4 @@ def main(config: RunConfig) -> ExitCode:
 
 
 if __name__ == "__main__":
-    run_hydra(main, RunConfig)
+    run_hydra(main, RunConfig, with_benchmarks)

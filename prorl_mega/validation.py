@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prorl_mega.collect import Sampling
 from prorl_mega.config.schema import RunConfig
-from prorl_mega.config.stages import longest_response, stage_settings
+from prorl_mega.config.stages import compared_response, stage_settings
 from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.evaluation.summary import problem_records, summarise
 from prorl_mega.resumable import collect_in_parts
@@ -34,7 +34,7 @@ def evaluate(
     """Sample and score the first `problems_per_task` held-out problems of every task with the engine's weights.
 
     The problems and the seeds are the same at every call, so that two evaluations differ by the policy alone, and by
-    `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have the largest.
+    `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have their own.
     What an interrupted call has finished is not done again.
     """
     sampling = Sampling(
@@ -61,7 +61,8 @@ def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Tra
         run.message(f"{what} was evaluated at step {step} before: {_scores(known)}")
         return []
     with run.phase(f"evaluating {what} on held-out problems"):
-        metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task)
+        limit = compared_response(config, stage_settings(config))
+        metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task, limit)
     header = store_header(config, policy=parts.sync.checksum, step=step, label=label)
     run.evaluation(
         label,
@@ -84,7 +85,7 @@ def evaluate_base(parts: Parts, config: RunConfig, run: TrainingRun) -> None:
     count, limit = config.evaluation.problems_per_task, parts.controller.settings().rollout.max_response_tokens
     large = {group.problem.key: group for group in evaluate_as(BASE, 0, parts, config, run)}
     keys = [problem.key for problem in parts.problems.held_out(count)]
-    if limit == longest_response(config, stage_settings(config)) and all(key in large for key in keys):
+    if limit == compared_response(config, stage_settings(config)) and all(key in large for key in keys):
         run.before_training(summarise([large[key] for key in keys]))
         return
     with run.phase("validating the base policy"):

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 MAX_KERNEL = 90  # of a Triton kernel, whose variables live in the registers of one function
 
-ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "boundary", "backtest", "report", "serve"}
+ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "boundary", "backtest", "report", "serve",
+                "creativity", "view"}  # fmt: skip
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
 BASE = {"protocols", "types", "errors", "plugins", "checksum", "documents", "config", "distributed", "families",
@@ -35,6 +36,7 @@ MAY_IMPORT = {
     "run": BASE | {"run"},
     "evaluation": BASE | {"evaluation", "run"},
     "reporting": BASE | {"reporting", "run", "evaluation"},
+    "viewing": BASE | {"viewing", "reporting", "run", "evaluation"},
     "learner": BASE | {"learner", "recipe", "run"},
     "rollout": BASE | {"rollout", "garbage"},
     "weights": BASE | {"weights", "run"},
@@ -48,12 +50,13 @@ MAY_IMPORT = {
 """Inside `prorl_mega`, by folder or module. What is not listed (entry points, build, what they share) is above all."""
 
 HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"learner"}, "reasoning_gym": {"tasks"},
-         "pyarrow": {"data"}, "huggingface_hub": {"data"}}  # fmt: skip
+         "pyarrow": {"data"}, "huggingface_hub": {"data"}, "numba": {"evaluation"},
+         "pydivsufsort": {"evaluation"}}  # fmt: skip
 """Third-party packages that only these folders may import."""
 
 NO_TORCH = {"config", "data", "distributed", "documents", "errors", "families", "huggingface", "plan", "plugins",
-            "backtest", "reporting", "run", "sample_requests", "sandbox", "serve", "served", "tasks", "time_limit",
-            "types", "verifiers"}  # fmt: skip
+            "backtest", "creativity", "reporting", "run", "sample_requests", "sandbox", "serve", "served", "tasks",
+            "time_limit", "types", "verifiers", "view", "viewing"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}

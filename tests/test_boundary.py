@@ -87,7 +87,8 @@ def test_what_was_planted_is_named(boundary: Boundary, tmp_path: Path) -> None:
     assert "- settings: **yes**, evaluation.temperature: 0.6 and 1.0" in said
     assert "- truncation: **yes**, answers that hit the token limit: base 40.0%, final 10.0%" in said
     assert (
-        "- tokens: **yes**, at equal tokens: base 100 per sample, pass@64 0.333; final 400 per sample, pass@16" in said
+        "- tokens: **yes**, base 100 per sample, final 400; pass@64 +0.667 with equal samples, and with equal tokens, "
+        "6,400 per problem, 0.333 and 0.750: +0.417" in said
     )
     assert "- contamination: **yes**, 2 of 2 gained problems share text with 1 training prompts: maze/0" in said
 
@@ -125,7 +126,11 @@ def test_a_table_has_the_models_in_order_of_appearance(boundary: Boundary, tmp_p
         "maze": "Sustained", "math": "Diminish", "gpqa": "Plateau",
     }  # fmt: skip
     assert all(each["shares"] is None for each in regimes.values())
-    assert plain["fit"]["tasks"] == 3
+    assert plain["fit"] is None
+    assert (
+        "Nothing can be fitted: a line needs at least 5 tasks with 4 different base boundaries; here are 3 with 3"
+        in said
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from prorl_mega.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = ("torch", "megatron", "vllm", "transformers", "pyarrow", "reasoning_gym", "sympy", "matplotlib")
+SLOW = ("torch", "megatron", "vllm", "transformers", "pyarrow", "reasoning_gym", "sympy", "matplotlib", "numba")
 
 
 def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
@@ -31,6 +31,12 @@ def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
     [
         ("train", ["experiment=demo", "recipe.kl_cof=1"], ExitCode.CONFIG, r"recipe\.kl_cof: no such setting"),
         ("evaluate", ["experiment=dmeo"], ExitCode.CONFIG, r"did you mean demo"),
+        (
+            "evaluate",
+            ["benchmarks=[aime24]", "model.path=x"],
+            ExitCode.CONFIG,
+            r"aime24: no file\. Looked for data/benchmarks/",
+        ),
         ("warmstart", ["experiment=demo_base", "steps=many"], ExitCode.CONFIG, r"steps"),
         ("plan", ["experiment=demo", "seed=x"], ExitCode.CONFIG, r"seed"),
         ("study", ["/nowhere.yaml"], ExitCode.CONFIG, r"/nowhere\.yaml: cannot be read"),
@@ -38,6 +44,8 @@ def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
         ("boundary", ["/nowhere"], ExitCode.CONFIG, r"/nowhere: does not exist"),
         ("tasks", ["show", "arithmetik"], ExitCode.CONFIG, r"did you mean 'arithmetic'"),
         ("data", ["inspect", "/nowhere.jsonl"], ExitCode.DATA, r"/nowhere\.jsonl: no such file"),
+        ("view", ["/nowhere"], ExitCode.CONFIG, r"/nowhere is not a directory"),
+        ("creativity", ["score", "/nowhere", "--index", "/nowhere"], ExitCode.CONFIG, r"/nowhere: is no folder"),
         ("serve", ["tasks=nothing"], ExitCode.CONFIG, r"nothing"),
     ],
 )
@@ -47,7 +55,7 @@ def test_what_is_wrong_is_said_at_once(module: str, arguments: list[str], code: 
     assert (left, imported) == (code, set()), said
 
 
-@pytest.mark.parametrize("module", ["train", "export", "backtest", "sandbox", "tasks"])
+@pytest.mark.parametrize("module", ["train", "export", "backtest", "creativity", "sandbox", "tasks", "view"])
 def test_help_comes_at_once(module: str) -> None:
     left, said, imported = run(module, "--help")
     assert (left, imported) == (0, set())

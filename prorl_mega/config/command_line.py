@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ _WITH_VALUE = {
     "-i", "--experimental-rerun",
 }  # fmt: skip
 """Hydra's flags that take the argument behind them as their value."""
+BENCHMARKS = "evaluation.benchmarks"
+_SHORT = "benchmarks="
+PROMPT_TOKENS, ALL_PROBLEMS = 4096, 1_000_000
 
 
 class IntermixedParser(argparse.ArgumentParser):
@@ -50,6 +54,40 @@ def flags_first(arguments: list[str]) -> list[str]:
             if value is not None:
                 (overrides if is_override or value.startswith("-") else flags).append(value)
     return flags + overrides
+
+
+def spelled_out(arguments: list[str]) -> list[str]:
+    """The arguments with `benchmarks=aime24,amc=my.jsonl` as the setting that it means; for Hydra it is a sweep."""
+    return [
+        f"{BENCHMARKS}=[{','.join(map(_quoted, argument.removeprefix(_SHORT).split(',')))}]"
+        if argument.startswith(_SHORT) and not argument.startswith(f"{_SHORT}[")
+        else argument.replace(_SHORT, f"{BENCHMARKS}=", 1)
+        if argument.startswith(_SHORT)
+        else argument
+        for argument in arguments
+    ]
+
+
+def with_paper_protocol(arguments: list[str]) -> list[str]:
+    """The arguments of an evaluation, with the protocol of the paper for benchmarks that have no other one.
+
+    It is `evaluation=paper`, all rows, and prompts of up to PROMPT_TOKENS: benchmarks are not evaluated in part.
+    """
+    given = {argument.partition("=")[0] for argument in arguments if "=" in argument}
+    if not given & {_SHORT[:-1], BENCHMARKS}:
+        return arguments
+    protocol = {
+        "evaluation": "paper",
+        "evaluation.final_problems_per_task": ALL_PROBLEMS,
+        "rollout.max_prompt_tokens": PROMPT_TOKENS,
+    }
+    return [*arguments, *(f"{key}={value}" for key, value in protocol.items() if key not in given)]
+
+
+def _quoted(text: str) -> str:
+    """A text in Hydra's quotes, in which a backslash means itself unless a quote follows."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text.strip())
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def refuse_odd_choices(arguments: list[str], configs: Path) -> None:

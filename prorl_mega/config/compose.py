@@ -35,17 +35,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import prorl_mega
-from prorl_mega.config.command_line import flags_first, refuse_odd_choices
+from prorl_mega.config.command_line import flags_first, refuse_odd_choices, spelled_out
 from prorl_mega.config.config_source import bound_config_files
 from prorl_mega.config.keys import Branch
 from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.renamed import RENAMED
-from prorl_mega.config.schema import EvaluateConfig, RunConfig, TasksConfig, WarmstartConfig
+from prorl_mega.config.schema import EvaluateConfig, EvaluationConfig, RunConfig, TasksConfig, WarmstartConfig
 from prorl_mega.config.validate import validate, validate_evaluation, validate_tasks, validate_warmstart
 from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError
 
 Settings = TypeVar("Settings", EvaluateConfig, RunConfig, WarmstartConfig)
+Completion = Callable[[Settings], Settings]
+"""Adds what follows from the settings before they are checked: benchmarks, by `prorl_mega.tasks.benchmarks`."""
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch for tracebacks, kept as ours
 _LONGEST_NAME = 120  # characters; file systems end at 255 and checkpoints add to it
@@ -73,9 +75,13 @@ def register() -> None:
         store.store(name=f"{root_config(schema)}_schema", node=schema, provider="prorl_mega")
 
 
-def to_config(settings: DictConfig, schema: type[Settings], world_size: int) -> Settings:
+def to_config(
+    settings: DictConfig, schema: type[Settings], world_size: int, complete: Completion[Settings] | None = None
+) -> Settings:
     """Settings objects from a `DictConfig`, checked for `world_size` learner ranks. Raises only `ConfigError`."""
     config = to_objects(settings, schema)
+    if complete is not None:
+        config = complete(config)
     if isinstance(config, EvaluateConfig):
         validate_evaluation(config, world_size)
     elif isinstance(config, RunConfig):
@@ -90,15 +96,18 @@ def to_objects(settings: DictConfig, schema: type[Settings]) -> Settings:
     return _to_object(settings, settings, schema, schema)
 
 
-def to_tasks(settings: DictConfig) -> TasksConfig:
+def to_tasks(settings: DictConfig, complete: Callable[[TasksConfig, EvaluationConfig], TasksConfig]) -> TasksConfig:
     """The tasks of a run alone, checked. What else the run needs may be missing. Raises only `ConfigError`."""
-    tasks = _to_object(settings, settings.tasks, RunConfig, TasksConfig)
+    evaluation = _to_object(settings, settings.evaluation, RunConfig, EvaluationConfig)
+    tasks = complete(_to_object(settings, settings.tasks, RunConfig, TasksConfig), evaluation)
     validate_tasks(tasks)
     return tasks
 
 
-def run_hydra(main: Callable[[Settings], ExitCode], schema: type[Settings]) -> NoReturn:
-    """Compose, validate for the ranks of this launch, call `main`, and leave with an exit code.
+def run_hydra(
+    main: Callable[[Settings], ExitCode], schema: type[Settings], complete: Completion[Settings] | None = None
+) -> NoReturn:
+    """Compose, complete the settings, validate for the ranks of this launch, call `main`, and leave with an exit code.
 
     Under `--multirun` that is once per job. The ranks are put into the environment as `torch.distributed` wants them
     before `main` is called.
@@ -108,7 +117,7 @@ def run_hydra(main: Callable[[Settings], ExitCode], schema: type[Settings]) -> N
     def job(settings: DictConfig) -> ExitCode:
         launch = read_launch(os.environ)
         os.environ.update(launch.variables())
-        return main(to_config(settings, schema, launch.world_size))
+        return main(to_config(settings, schema, launch.world_size, complete))
 
     run_composed(job, schema)
 
@@ -119,7 +128,7 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
     Errors of ours and of the settings are shown as one message on stderr; a traceback only with HYDRA_FULL_ERROR=1.
     """
     debug = _FULL_ERROR in os.environ
-    sys.argv[1:] = flags_first(sys.argv[1:])
+    sys.argv[1:] = flags_first(spelled_out(sys.argv[1:]))
     swept = swept_keys(sys.argv[1:])
     codes: list[int] = []
     jobs: dict[str, int] = {}  # exit codes of a local sweep's jobs

@@ -64,9 +64,11 @@ ON_RESUME: dict[str, str] = {
     "tasks.mixture.*.name": _OTHER_PROBLEMS,
     "tasks.mixture.*.weight": MAY,
     "tasks.mixture.*.split": _OTHER_PROBLEMS,
+    "tasks.mixture.*.problems": MAY,
     "tasks.mixture.*.options": _OTHER_PROBLEMS,
     "tasks.mixture.*.options.path": MAY,  # the mixture refuses other contents
     "tasks.mixture.*.options.skip": MAY,
+    "tasks.mixture.*.options.usual_rows": MAY,
     "tasks.mixture.*.options.time_s": MAY,
     "tasks.mixture.*.options.total_s": MAY,
     "tasks.mixture.*.options.memory_mb": MAY,

@@ -131,6 +131,7 @@ class TaskConfig:
     name: str = MISSING
     weight: float = bounded(1.0, ge=0)  # share of the problems; 0: evaluated and not trained on
     split: Split = Split.auto
+    problems: int = bounded(0, ge=0)  # most of them that are evaluated; 0: as many as `evaluation` says for every entry
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -193,6 +194,10 @@ class EvaluationConfig:
     top_p: float = bounded(0.95, gt=0, le=1)
     final_problems_per_task: int = bounded(64, ge=1)  # for the comparison of base and trained policy at the end
     server: ServerConfig = field(default_factory=ServerConfig)
+    max_response_tokens: int = bounded(0, ge=0)  # in that comparison and in `evaluate`; 0: the longest of training
+    # Names, as [aime24, math500, graph_color:num_vertices=5/20, amc=my.jsonl]; `evaluate --benchmarks` lists them
+    benchmarks: list[str] = field(default_factory=list)
+    benchmark_directory: str = "data/benchmarks"  # where their files lie, NAME.jsonl or a folder NAME/
 
 
 @dataclass(kw_only=True, slots=True)

@@ -49,7 +49,16 @@ def stage_settings(config: RunConfig) -> list[RunConfig]:
 
 
 def longest_response(config: RunConfig, stages: list[RunConfig]) -> int:
-    """`rollout.max_response_tokens` that an engine for all stages has to be built for."""
+    """`rollout.max_response_tokens` that an engine for all stages and evaluations has to be built for."""
+    return max(config.evaluation.max_response_tokens, _longest_trained(config, stages))
+
+
+def compared_response(config: RunConfig, stages: list[RunConfig]) -> int:
+    """The response tokens of evaluations that are compared: those at both ends of a run, and of `evaluate`."""
+    return config.evaluation.max_response_tokens or _longest_trained(config, stages)
+
+
+def _longest_trained(config: RunConfig, stages: list[RunConfig]) -> int:
     return max(each.rollout.max_response_tokens for each in (config, *stages))
 
 

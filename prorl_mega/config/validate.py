@@ -304,9 +304,10 @@ def _context(config: RunConfig, stages: list[RunConfig], description: ModelDescr
     if prompt + response <= description.max_positions:
         return []
     left = description.max_positions - prompt
+    key = "evaluation" if response == config.evaluation.max_response_tokens else "rollout"
     works = f"max_response_tokens of at most {left} works" if left > 0 else "use a model with a longer context"
     return [
-        f"rollout.max_prompt_tokens={prompt} + rollout.max_response_tokens={response} = {prompt + response} is more "
+        f"rollout.max_prompt_tokens={prompt} + {key}.max_response_tokens={response} = {prompt + response} is more "
         f"than the model's context ({_positions(description)}); {works}"
     ]
 

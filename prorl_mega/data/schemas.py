@@ -8,7 +8,7 @@ read("own.jsonl", Domain.math, columns={"prompt": "text", "answer": "meta.result
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prorl_mega.data import columns as named
@@ -16,7 +16,7 @@ from prorl_mega.data import files
 from prorl_mega.data.adapters import SAME, SCHEMAS, SPECIFIC, USUAL
 from prorl_mega.data.adapters.answers import marked
 from prorl_mega.data.adapters.choices import offered
-from prorl_mega.data.adapters.schema import lookup
+from prorl_mega.data.adapters.schema import Schema, lookup
 from prorl_mega.data.canonical import CODE_TESTS, KNOWN, REQUIRED, Domain, Fields, canonical
 from prorl_mega.data.rows import BadRowError, DataRow, Dataset, Fault, OtherDomainError, Tolerance, read_file
 from prorl_mega.errors import DataError
@@ -29,6 +29,7 @@ LOOKED_AT = 100  # rows from which the schema of a file is learnt
 INDEXES = {"__index_level_0__", "Unnamed: 0"}  # what pandas leaves in files
 WATCHED = 500  # rows between two calls of a `Watch`
 _NONE: named.Mapped = {}
+_ALL: Mapping[str, str] = {}
 _TWINS = {Domain.math: {"choices": "letters"}, Domain.stem: {"answers": "short_answers"}}
 """Schemas that another domain reads under another name."""
 
@@ -50,18 +51,20 @@ def read(
     columns: named.Mapped = _NONE,
     skip: float = 0.0,
     check: RowCheck = dict,
+    only: Mapping[str, str] = _ALL,
 ) -> Dataset:
     """All rows of a data set with the fields of `domain`.
 
     The first row that is broken raises DataError with its place; with `skip` such rows are left out and counted, and
-    DataError is raised when they are more than that share of all rows.
+    DataError is raised when they are more than that share of all rows. `only` chooses rows, see `selected`.
     """
     sources = files.find(path)
-    reading = parse(raw_rows(sources), path, domain, schema=schema, columns=columns, check=check)
+    reading = parse(selected(raw_rows(sources), only), path, domain, schema=schema, columns=columns, check=check)
     tolerance = Tolerance(skip)
     rows = list(tolerance.sift(reading.items))
     if not rows:
-        raise DataError(f"{path}: has no problems")
+        wanted = ", ".join(f"{name}={value}" for name, value in only.items())
+        raise DataError(f"{path}: has no problems{f' with {wanted}' if wanted else ''}")
     return Dataset(
         rows=rows,
         skipped=tolerance.skipped,
@@ -131,6 +134,13 @@ def raw_rows(sources: list[files.Source], watch: Watch = lambda rows, position: 
         before += source.size()
 
 
+def selected(raw: Iterator[DataRow | Fault], only: Mapping[str, str]) -> Iterator[DataRow | Fault]:
+    """The raw rows whose columns (dotted paths) have these values, as text; faults stay."""
+    for item in raw:
+        if isinstance(item, Fault) or all(str(lookup(item.fields, name)) == value for name, value in only.items()):
+            yield item
+
+
 def detect(rows: list[Fields], domain: Domain | None, path: str, *, usual: bool = False) -> tuple[str, Domain]:
     """The first schema whose columns the rows have and that converts all of them, or else most of them.
 
@@ -164,11 +174,15 @@ def _candidates(
     rows: list[Fields], columns: set[str], domains: list[Domain], usual: bool
 ) -> Iterator[tuple[str, Domain]]:
     """Schemas with these columns, in the order in which they are tried."""
-    fitting = [schema for schema in SCHEMAS.values() if schema.domain in domains and schema.fits(rows)]
+    fitting = [schema for schema in SCHEMAS.values() if _is_offered(schema, domains) and schema.fits(rows)]
     yield from ((schema.name, schema.domain) for schema in fitting if schema in SPECIFIC and not usual)
     plain = [each for each in domains if columns.issuperset(REQUIRED[each]) and _is_plain(rows, each)]
     yield from ((PLAIN, each) for each in sorted(plain, key=lambda each: -len(columns & KNOWN[each])))
     yield from ((schema.name, schema.domain) for schema in fitting if schema in USUAL)
+
+
+def _is_offered(schema: Schema, domains: list[Domain]) -> bool:
+    return schema.domain in domains and not schema.by_name_only
 
 
 def _is_plain(rows: list[Fields], domain: Domain) -> bool:

@@ -7,11 +7,13 @@ slope that is away from −1 says how much of the base is still there: slope + 1
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 RESAMPLES = 2000
+FEWEST_TASKS, FEWEST_BASES = 5, 4  # a line goes through two points anyhow, and a bootstrap repeats points
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -22,15 +24,15 @@ class GainFit:
     tasks: int
     slope: float
     intercept: float
-    r_squared: float
+    r_squared: float  # NaN where all gains are equal
     low: float
     high: float
 
 
 def fit_gain(base: list[float], last: list[float], seed: int = 0) -> GainFit | None:
-    """The fit over tasks; None for fewer than three, or where the base has the same boundary everywhere."""
+    """The fit over tasks; None for fewer than FEWEST_TASKS, or of fewer than FEWEST_BASES different bases."""
     x, gain = np.asarray(base, dtype=np.float64), np.asarray(last, dtype=np.float64) - np.asarray(base)
-    if len(x) < 3 or np.ptp(x) == 0:
+    if len(x) < FEWEST_TASKS or different(base) < FEWEST_BASES:
         return None
     slope, intercept = _line(x, gain)
     total = float(((gain - gain.mean()) ** 2).sum())
@@ -45,10 +47,15 @@ def fit_gain(base: list[float], last: list[float], seed: int = 0) -> GainFit | N
         tasks=len(x),
         slope=slope,
         intercept=intercept,
-        r_squared=1 - rest / total if total > 0 else 1.0,
+        r_squared=1 - rest / total if total > 1e-12 else math.nan,
         low=float(low),
         high=float(high),
     )
+
+
+def different(base: list[float]) -> int:
+    """The number of values that three digits tell apart."""
+    return len({round(each, 3) for each in base})
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from prorl_mega.evaluation.boundary_gain import GainFit, fit_gain
 from prorl_mega.evaluation.comparison import ALL_TASKS
 from prorl_mega.evaluation.cover import TAUS, cover_at
 from prorl_mega.evaluation.crossings import Crossing, crossings
-from prorl_mega.evaluation.pass_at_k import Estimate, bootstrap, most_at_k
+from prorl_mega.evaluation.pass_at_k import Estimate, bootstrap_rows, most_at_k, passes
 from prorl_mega.evaluation.pass_curves import PassCurves
 from prorl_mega.evaluation.regimes import RegimeOfTask, regime_of
 
@@ -29,6 +31,7 @@ class TaskBoundary:
     gain: Estimate  # last − base, resampled in pairs
     regime: RegimeOfTask
     cover: dict[str, list[float]] = field(default_factory=dict)  # by τ
+    curves: list[dict[int, Estimate]] = field(default_factory=list)  # by k
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -42,6 +45,7 @@ class BoundaryStudy:
     gained: list[Crossing]
     lost: list[Crossing]
     left_out: list[str]
+    notes: list[str]  # sentences on what was compared
 
 
 def study_boundary(curves: PassCurves, *, k: int, margin: float, confidence: float) -> BoundaryStudy:
@@ -59,6 +63,7 @@ def study_boundary(curves: PassCurves, *, k: int, margin: float, confidence: flo
         fit=fit_gain([each.boundary[0].mean for each in single], [each.boundary[-1].mean for each in single]),
         gained=gained,
         lost=lost,
+        notes=[*curves.notes, *_smaller(tasks, k)],
         left_out=[task for task in curves.means if not curves.boundary_k(task, k)],
     )
 
@@ -67,13 +72,15 @@ def _task(curves: PassCurves, task: str, wanted: int, margin: float) -> TaskBoun
     k = curves.boundary_k(task, wanted)
     means = [curves.means[task][model] for model in curves.models]
     values = curves.per_problem(task, k)
-    at_k = [each[k] for each in means] if values is None else values.mean(axis=1).tolist()
     if values is None:
+        at_k = [each[k] for each in means]
         boundary = [Estimate(mean, mean, mean) for mean in at_k]
         gain = Estimate(*([at_k[-1] - at_k[0]] * 3))
+        lines = [{size: Estimate(mean, mean, mean) for size, mean in each.items()} for each in means]
     else:
-        boundary = [bootstrap(row.tolist()) for row in values]
-        gain = bootstrap((values[-1] - values[0]).tolist())
+        *boundary, gain = bootstrap_rows(np.vstack([values, values[-1] - values[0]]))
+        at_k = [each.mean for each in boundary]
+        lines = _curves(curves, task)
     counts = [curves.problems[task][model] for model in curves.models] if values is not None else []
     return TaskBoundary(
         task=task,
@@ -85,7 +92,29 @@ def _task(curves: PassCurves, task: str, wanted: int, margin: float) -> TaskBoun
         gain=gain,
         regime=regime_of(at_k, values, margin),
         cover={f"{tau:g}": [cover_at(each, tau) for each in counts] for tau in TAUS} if counts else {},
+        curves=lines,
     )
+
+
+def _curves(curves: PassCurves, task: str) -> list[dict[int, Estimate]]:
+    """pass@k with its interval, of every model, for the k of `means`."""
+    of_k = list(curves.means[task][curves.models[0]])
+    rows = bootstrap_rows(np.vstack([passes(curves.problems[task][model], k) for model in curves.models for k in of_k]))
+    starts = range(0, len(rows), len(of_k))
+    return [dict(zip(of_k, rows[start : start + len(of_k)], strict=True)) for start in starts]
+
+
+def _smaller(tasks: list[TaskBoundary], wanted: int) -> list[str]:
+    """A sentence, if there are tasks with a boundary below the k that was asked for."""
+    smaller = sorted({each.k for each in tasks if each.k < wanted})
+    if not smaller:
+        return []
+    found = f"{smaller[0]}" if len(smaller) == 1 else f"{smaller[0]} to {smaller[-1]}"
+    everywhere = len(smaller) == 1 and all(each.k < wanted for each in tasks)
+    return [
+        f"The boundary is at k = {found}{'' if everywhere else ' for some tasks'}, not at {wanted}: that is as far as "
+        "all models were sampled, and pass@k beyond the samples cannot be estimated."
+    ]
 
 
 def _crossed(curves: PassCurves, confidence: float) -> tuple[list[Crossing], list[Crossing]]:
@@ -101,7 +130,7 @@ def _crossed(curves: PassCurves, confidence: float) -> tuple[list[Crossing], lis
     }
     lists = 2 * len(later)
     gained, lost = [], []
-    for model in later:
+    for model in reversed(later):  # what the last one gained is asked for first
         gained += crossings(base, counts[base], model, counts[model], confidence=confidence, lists=lists)
         lost += crossings(model, counts[model], base, counts[base], confidence=confidence, lists=lists)
     return gained, lost

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from prorl_mega.evaluation.pass_at_k import Estimate, bootstrap, pass_at_k
+import numpy as np
+
+from prorl_mega.evaluation.pass_at_k import Estimate, bootstrap_rows, passes
 
 ALL_TASKS = "all tasks"
 
@@ -44,12 +46,10 @@ def compare(base: list[Record], trained: list[Record]) -> list[Comparison]:
 
 
 def _comparison(task: str, k: int, pairs: list[tuple[Record, Record]]) -> Comparison:
-    before = [pass_at_k(record["samples"], record["solved"], k) for record, _ in pairs]
-    after = [pass_at_k(record["samples"], record["solved"], k) for _, record in pairs]
-    gains = [trained - base for base, trained in zip(before, after, strict=True)]
-    return Comparison(
-        task=task, k=k, problems=len(pairs), base=bootstrap(before), trained=bootstrap(after), gain=bootstrap(gains)
-    )
+    before = passes([(record["samples"], record["solved"]) for record, _ in pairs], k)
+    after = passes([(record["samples"], record["solved"]) for _, record in pairs], k)
+    base, trained, gain = bootstrap_rows(np.vstack([before, after, after - before]))
+    return Comparison(task=task, k=k, problems=len(pairs), base=base, trained=trained, gain=gain)
 
 
 def _fewest(pair: tuple[Record, Record]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from prorl_mega.config.keys import flatten
 from prorl_mega.config.schema import RunConfig
-from prorl_mega.config.stages import longest_response, stage_settings
+from prorl_mega.config.stages import compared_response, stage_settings
 from prorl_mega.run.settings import to_plain
 
 Conditions = dict[str, Any]
@@ -23,10 +23,11 @@ LIMIT = "rollout.max_response_tokens"
 
 _GROUPS = ("evaluation.", "model.", "rollout.max_prompt_tokens", "tasks.mixture.", "seed")
 _NOT_MEASURING = re.compile(
-    r"evaluation\.(final_)?problems_per_task|model\.recompute|tasks\.mixture\..*\.weight"
+    r"evaluation\.((final_)?problems_per_task|max_response_tokens|benchmarks|benchmark_directory)|model\.recompute"
+    r"|tasks\.mixture\..*\.(weight|problems|options\.usual_rows)"
     r"|evaluation\.server\.(concurrency|timeout_s|retries|key_env|allow_http)"
 )
-"""Settings of these groups that change no answer and no verdict."""
+"""Settings of these groups that change no answer and no verdict, or that are recorded otherwise."""
 _COMPARABLE = re.compile(
     r"seed|model\.(path|weights)|evaluation\.(samples|problems|server\.(url|model|api))"
     r"|tasks\.mixture\..*\.options\.path"
@@ -36,8 +37,8 @@ samples, and where a file lies; problems are compared by their keys and pass@k i
 
 
 def conditions(config: RunConfig, *, problems_per_task: int, max_tokens: int | None) -> Conditions:
-    """The settings that decide the result, with the weights. `max_tokens` None: the longest response of all stages."""
-    limit = longest_response(config, stage_settings(config)) if max_tokens is None else max_tokens
+    """The settings that decide the result, with the weights. `max_tokens` None: the limit of comparisons."""
+    limit = compared_response(config, stage_settings(config)) if max_tokens is None else max_tokens
     found = {
         key: value
         for key, value in flatten(to_plain(config)).items()

@@ -6,6 +6,7 @@ function: pass@k is its mean under a Beta(1, k) distribution of τ.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -24,13 +25,17 @@ def cover_at(counts: Counts, tau: float) -> float:
     if not counts:
         raise ValueError("a share of no problems does not exist")
     least = Fraction(repr(float(tau)))
-    return sum(Fraction(solved, samples) >= least for samples, solved in counts) / len(counts)
+    return sum(solved * least.denominator >= samples * least.numerator for samples, solved in counts) / len(counts)
 
 
 def cover_curve(counts: Counts) -> list[tuple[float, float]]:
     """(τ, Cover@τ) wherever the curve falls, by rising τ: it holds from the τ before (from 0) up to this one."""
     if not counts:
         raise ValueError("a share of no problems does not exist")
-    rates = sorted(Fraction(solved, samples) for samples, solved in counts)
-    steps = sorted({rate for rate in rates if rate > 0})
-    return [(float(rate), sum(each >= rate for each in rates) / len(rates)) for rate in steps]
+    curve = []
+    left = len(counts)  # problems with this rate or more
+    for rate, problems in sorted(Counter(Fraction(solved, samples) for samples, solved in counts).items()):
+        if rate > 0:
+            curve.append((float(rate), left / len(counts)))
+        left -= problems
+    return curve

@@ -34,7 +34,7 @@ def pass_at_k(samples: int, solved: int, k: int) -> float:
     return float(_by_solved(samples, k)[solved])
 
 
-def passes(counts: Sequence[tuple[int, int]], k: int) -> np.ndarray:
+def passes(counts: Sequence[tuple[int, int]] | np.ndarray, k: int) -> np.ndarray:
     """pass@k of every problem, `[problems]` float64, each (samples, solved) with samples ≥ k; ValueError otherwise."""
     numbers = np.asarray(counts, dtype=np.int64).reshape(len(counts), 2)
     samples, solved = numbers[:, 0], numbers[:, 1]
@@ -81,15 +81,29 @@ def bootstrap(
     values: Sequence[float] | np.ndarray, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Estimate:
     """Mean of one value per problem with its percentile interval; the same input gives the same interval."""
-    if not len(values):
+    observed = np.asarray(values, dtype=np.float64)[None]
+    return bootstrap_rows(observed, confidence=confidence, resamples=resamples, seed=seed)[0]
+
+
+def bootstrap_rows(
+    values: np.ndarray, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> list[Estimate]:
+    """`bootstrap` of every row of `values` `[rows, problems]`, with the same resampled problems for all rows."""
+    problems = values.shape[1]
+    if not problems:
         raise ValueError("a mean over no problems does not exist")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} must be between 0 and 1")
-    observed = np.asarray(values, dtype=np.float64)
-    # Resampling problems with replacement is drawing how often each of them occurs.
-    counts = np.random.default_rng(seed).multinomial(
-        len(observed), np.full(len(observed), 1 / len(observed)), size=resamples
-    )
     tail = (1 - confidence) / 2
-    low, high = np.quantile(counts @ observed / len(observed), [tail, 1 - tail])
-    return Estimate(mean=float(observed.mean()), low=float(low), high=float(high))
+    means = occurrences(problems, resamples, seed) @ values.T / problems
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    return [Estimate(*each) for each in zip(values.mean(axis=1).tolist(), low.tolist(), high.tolist(), strict=True)]
+
+
+@lru_cache(maxsize=2)
+def occurrences(problems: int, resamples: int, seed: int) -> np.ndarray:
+    """`[resamples, problems]` float64: how often each problem occurs among as many that are drawn with replacement."""
+    drawn = np.random.default_rng(seed).multinomial(problems, np.full(problems, 1 / problems), size=resamples)
+    counts = drawn.astype(np.float64)
+    counts.flags.writeable = False
+    return counts

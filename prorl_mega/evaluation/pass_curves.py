@@ -14,7 +14,7 @@ import numpy as np
 from prorl_mega.documents import brief
 from prorl_mega.errors import DataError
 from prorl_mega.evaluation.comparison import ALL_TASKS, Record
-from prorl_mega.evaluation.pass_at_k import pass_at_k
+from prorl_mega.evaluation.pass_at_k import passes
 from prorl_mega.evaluation.summary import powers_of_two
 
 COLUMNS = ("task", "model", "k", "pass")
@@ -25,13 +25,15 @@ class PassCurves:
     """`means[task][model][k]`; the models in order, the base first.
 
     `problems[task][model]` are the (samples, solved) of the task's problems, `[problems]` and in the same order for all
-    models, `keys[task]` their keys; without them (a table) nothing is known about uncertainty.
+    models, `keys[task]` their keys; without them (a table) nothing is known about uncertainty. `notes` are sentences on
+    what was left out of the comparison.
     """
 
     models: list[str]
     means: dict[str, dict[str, dict[int, float]]]
     problems: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
     keys: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def boundary_k(self, task: str, wanted: int) -> int:
         """The largest k ≤ `wanted` at which every model has a value; 0 if there is none."""
@@ -46,23 +48,31 @@ class PassCurves:
         if task not in self.problems:
             return None
         of_models = self.problems[task]
-        return np.array([[pass_at_k(n, c, k) for n, c in of_models[model]] for model in self.models])
+        return np.array([passes(of_models[model], k) for model in self.models])
 
 
 def from_evaluations(evaluations: dict[str, list[Record]]) -> PassCurves:
     """The curves of the problems that all evaluations share, for k = 1, 2, 4, … up to the fewest samples of a problem.
 
-    DataError when they share none.
+    A problem of which a model has less than half of its usual number of verdicts is left out: it would hold the k of
+    all others down. DataError when nothing is left.
     """
     keyed = [_by_key(model, records) for model, records in evaluations.items()]
-    shared = [key for key in keyed[0] if all(key in other and int(other[key]["samples"]) > 0 for other in keyed)]
-    if not shared:
+    sampled = [{key for key, each in records.items() if int(each["samples"]) > 0} for records in keyed]
+    common = [key for key in keyed[0] if all(key in each for each in sampled)]
+    if not common:
         raise DataError(f"{' and '.join(evaluations)} have no problem in common that was sampled in all of them")
+    usual = [float(np.median([int(records[key]["samples"]) for key in common])) for records in keyed]
+    shared = [
+        key
+        for key in common
+        if all(2 * int(records[key]["samples"]) >= half for records, half in zip(keyed, usual, strict=True))
+    ]
     tasks: dict[str, list[str]] = {}
     for key in shared:
         tasks.setdefault(str(keyed[0][key]["task"]), []).append(key)
     groups = {**({ALL_TASKS: shared} if len(tasks) > 1 else {}), **tasks}
-    curves = PassCurves(models=list(evaluations), means={})
+    curves = PassCurves(models=list(evaluations), means={}, notes=_left_out(list(evaluations), keyed, common, shared))
     for task, keys in groups.items():
         counts = {
             model: [(int(records[key]["samples"]), int(records[key]["solved"])) for key in keys]
@@ -72,10 +82,40 @@ def from_evaluations(evaluations: dict[str, list[Record]]) -> PassCurves:
         curves.problems[task] = counts
         curves.keys[task] = keys
         curves.means[task] = {
-            model: {k: float(np.mean([pass_at_k(n, c, k) for n, c in each])) for k in powers_of_two(fewest)}
-            for model, each in counts.items()
+            model: {k: float(passes(each, k).mean()) for k in powers_of_two(fewest)} for model, each in counts.items()
         }
     return curves
+
+
+def _left_out(models: list[str], keyed: list[dict[str, Record]], common: list[str], shared: list[str]) -> list[str]:
+    """Sentences on the problems that are not compared, and on other numbers of samples."""
+    notes = []
+    if others := [
+        f"{model} has {len(records) - len(common)} more"
+        for model, records in zip(models, keyed, strict=True)
+        if len(records) > len(common)
+    ]:
+        notes.append(
+            f"Compared are the {len(common)} problems of which all models have verdicts; {', '.join(others)}, which do "
+            "not count."
+        )
+    kept = set(shared)
+    if thin := [key for key in common if key not in kept]:
+        notes.append(
+            f"{len(thin)} problems are left out, because a model has less than half of its usual number of verdicts "
+            f"on them: {', '.join(thin[:5])}{' …' if len(thin) > 5 else ''}."
+        )
+    spans = []
+    for model, records in zip(models, keyed, strict=True):
+        of_model = [int(records[key]["samples"]) for key in shared]
+        low, high = min(of_model), max(of_model)
+        spans.append(f"{model} {high}" if low == high else f"{model} {low} to {high}")
+    if len({span.rpartition(" ")[2] for span in spans}) > 1 or any(" to " in span for span in spans):
+        notes.append(
+            f"Samples per problem: {', '.join(spans)}. pass@k is compared at the same k for all and is not biased by "
+            'this; "never solved" is, by how often each model tried, and its bounds allow for it.'
+        )
+    return notes
 
 
 def _by_key(model: str, records: list[Record]) -> dict[str, Record]:

@@ -1,12 +1,14 @@
-"""How prolonged training moved the boundary of a task: Diminish, Plateau or Sustained.
+"""How prolonged training moved the boundary of a task: Diminish, Plateau or Sustained, where it could be moved at all.
 
 ProRL (arXiv 2505.24864, section 4) tells the three apart by eye. Here they are a rule on three numbers, pass@k at the
 boundary of the base, of the model before the last (an intermediate checkpoint; the base itself where two models are
 compared) and of the last one:
 
-    Diminish    last ≤ base                       nothing is solved that the base could not
-    Plateau     last > base, last − before ≤ margin    it was widened, and the later training added nothing
-    Sustained   last > base, last − before > margin    the later training widened it further
+    at the floor    all three are 0.000           no model solves anything: the task is too hard to tell
+    at the ceiling  all three are 1.000           every model solves everything: there was nothing to gain
+    Diminish        last ≤ base                        nothing is solved that the base could not
+    Plateau         last > base, last − before ≤ margin    it was widened, and the later training added nothing
+    Sustained       last > base, last − before > margin    the later training widened it further
 
 How sure that is: the share of resampled sets of problems (bootstrap) for which the rule gives the same answer.
 """
@@ -18,12 +20,17 @@ from enum import Enum
 
 import numpy as np
 
+from prorl_mega.evaluation.pass_at_k import occurrences
+
 MARGIN = 0.01
 _ROUNDING = 1e-9  # of differences of shares: 0.81 − 0.8 is 0.01
-RESAMPLES = 2000
+_VISIBLE = 0.0005  # of a share with three digits
+RESAMPLES = 1000
 
 
 class Regime(Enum):
+    floor = "at the floor"
+    ceiling = "at the ceiling"
     diminish = "Diminish"
     plateau = "Plateau"
     sustained = "Sustained"
@@ -39,6 +46,10 @@ class RegimeOfTask:
 
 def regime(base: float, before: float, last: float, margin: float = MARGIN) -> Regime:
     """The rule. `before` is pass@k of the model before the last."""
+    if max(base, before, last) < _VISIBLE:
+        return Regime.floor
+    if min(base, before, last) > 1 - _VISIBLE:
+        return Regime.ceiling
     if last <= base + _ROUNDING:
         return Regime.diminish
     return Regime.sustained if last - before > margin + _ROUNDING else Regime.plateau
@@ -50,7 +61,6 @@ def regime_of(means: list[float], values: np.ndarray | None, margin: float = MAR
     if values is None:
         return RegimeOfTask(regime=found, shares=None)
     problems = values.shape[1]
-    counts = np.random.default_rng(seed).multinomial(problems, np.full(problems, 1 / problems), size=RESAMPLES)
-    resampled = counts @ values[[0, -2, -1]].T / problems  # [resamples, 3]
+    resampled = occurrences(problems, RESAMPLES, seed) @ values[[0, -2, -1]].T / problems  # [resamples, 3]
     names = [regime(base, before, last, margin) for base, before, last in resampled.tolist()]
     return RegimeOfTask(regime=found, shares={each: names.count(each) / RESAMPLES for each in Regime})

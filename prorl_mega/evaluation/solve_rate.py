@@ -45,7 +45,7 @@ def at_least(samples: int, solved: int, error: float) -> float:
 
 def at_most(samples: int, solved: int, error: float) -> float:
     """The upper bound that the true rate stays below but with probability `error`; 1 where all were solved."""
-    return beta_quantile(solved + 1, samples - solved, 1 - error) if solved < samples else 1.0
+    return _quantile(solved + 1, samples - solved, error, False) if solved < samples else 1.0
 
 
 def posterior(samples: int, solved: int, confidence: float = 0.95) -> Posterior:
@@ -55,19 +55,24 @@ def posterior(samples: int, solved: int, confidence: float = 0.95) -> Posterior:
     return Posterior(
         mean=right / (right + wrong),
         low=beta_quantile(right, wrong, tail),
-        high=beta_quantile(right, wrong, 1 - tail),
+        high=_quantile(right, wrong, tail, False),
     )
 
 
-@lru_cache(maxsize=1 << 16)
 def beta_quantile(a: int, b: int, probability: float) -> float:
-    """The p with P(Beta(a, b) ≤ p) = `probability`, for whole a, b ≥ 1, to the last digits of a double.
+    """The p with P(Beta(a, b) ≤ p) = `probability`, for whole a, b ≥ 1, to the last digits of a double."""
+    is_lower = probability <= 0.5
+    return _quantile(a, b, probability if is_lower else 1 - probability, is_lower)
 
-    Newton's method on the logarithm of the smaller tail, which is nearly straight where the tail is small; the bracket
-    is halved where a step would leave it.
+
+@lru_cache(maxsize=1 << 16)
+def _quantile(a: int, b: int, wanted: float, is_lower: bool) -> float:
+    """The p above which, or with `is_lower` below which, lies the share `wanted` of Beta(a, b).
+
+    Newton's method on the logarithm of that tail, which is nearly straight where the tail is small; the bracket is
+    halved where a step would leave it.
     """
-    trials, is_lower = a + b - 1, probability <= 0.5
-    wanted = probability if is_lower else 1 - probability
+    trials = a + b - 1
     low, high, rate = 0.0, 1.0, a / (a + b)
     while low < rate < high:
         terms, least = _terms(trials, rate), a

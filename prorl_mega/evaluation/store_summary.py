@@ -1,7 +1,7 @@
 """The summary of an evaluation from the answers that it kept: the metrics of `summary.py`, and those below.
 
 evaluation/avg@n              the mean share of solved samples, n the most samples of a problem: pass@1 from n samples
-evaluation/maj@n              mean reward of the most common answer of a problem
+evaluation/maj@n              the share of problems whose most common answer is right (`majority.py`)
 evaluation/relaxed_pass@k     pass@k if the form of an answer does not matter; without it where no verifier tried
 evaluation/tokens             of all answers
 evaluation/missing            samples that were asked for and are not there: the evaluation is not finished
@@ -19,25 +19,25 @@ from typing import Any
 
 from blake3 import blake3
 
+from prorl_mega.evaluation.majority import majority
 from prorl_mega.evaluation.problem_counts import SOLVED, ProblemCounts
 from prorl_mega.evaluation.summary import mean, mean_pass, metrics_of, per_task, record_of, sizes
-from prorl_mega.run.sample_store import Places, SampleStore, StoredVerdict
+from prorl_mega.run.sample_store import Places, RawSample, SampleStore, StoredVerdict
 from prorl_mega.run.samples import shortened
 from prorl_mega.types import Metrics
 
-Majority = Callable[[Sequence[str], Sequence[float]], float | None]
-"""The reward of the most common of the answers to one problem, given with their rewards; None if there is none."""
+Vote = Callable[[Sequence[str], Sequence[float]], float | None]
+"""The outcome of a vote among the answers to one problem, given with their rewards; None if there is none."""
 
 _LONGEST_ANSWER = 64  # characters; longer ones are compared by their hash
 
 
-def summarise_store(store: SampleStore, majority: Majority | None = None) -> tuple[Metrics, list[dict[str, Any]]]:
+def summarise_store(store: SampleStore, vote: Vote = majority) -> tuple[Metrics, list[dict[str, Any]]]:
     """Metrics, and a record per problem in the order of the store (`evaluation/<label>.json`).
 
-    The answers that `majority` gets are as the verifier extracted them ("": none), or the hash of a long one. Without
-    it there is no maj@n.
+    The answers that `vote` gets are as the verifier extracted them ("": none), or the hash of a long one.
     """
-    counts = count_answers(store, majority)
+    counts = count_answers(store, vote)
     asked = store.header.samples * len(counts)
     metrics = metrics_of(counts) | {f"evaluation/{name}": value for name, value in _summary(counts).items()}
     metrics |= {
@@ -47,7 +47,7 @@ def summarise_store(store: SampleStore, majority: Majority | None = None) -> tup
     return metrics | per_task(counts, _summary), [record_of(each) for each in counts]
 
 
-def count_answers(store: SampleStore, majority: Majority | None = None) -> list[ProblemCounts]:
+def count_answers(store: SampleStore, vote: Vote = majority) -> list[ProblemCounts]:
     """The numbers of every problem that was asked for, in the order of the store. Samples beyond those that were asked
     for do not count, nor answers to a problem that it does not name, nor verdicts on answers that are not there."""
     tallies = [
@@ -55,7 +55,7 @@ def count_answers(store: SampleStore, majority: Majority | None = None) -> list[
     ]
     there = Places()
     first = [-1] * len(tallies)  # number of the sample that is shown
-    for sample in store.samples():
+    for sample in store.samples_as(RawSample):
         if sample.problem >= len(tallies) or sample.sample >= store.header.samples:
             continue
         there.add(sample.problem, sample.sample)
@@ -65,14 +65,14 @@ def count_answers(store: SampleStore, majority: Majority | None = None) -> list[
         counts.truncated += sample.is_truncated
         if not 0 <= first[sample.problem] < sample.sample:
             first[sample.problem] = sample.sample
-            counts.completion = shortened(sample.text)
+            counts.completion = shortened(sample.text_only())
     for verdict in store.verdicts():
         if (verdict.problem, verdict.sample) in there and verdict.reward is not None:
             tallies[verdict.problem].add(verdict, verdict.reward)
     if (asked := store.header.asked) is not None:
         tallies = [tallies[number] for number in asked if number < len(tallies)]
     relaxing = {each.counts.task for each in tallies if each.is_relaxed}
-    return [each.finished(each.counts.task in relaxing, majority) for each in tallies]
+    return [each.finished(each.counts.task in relaxing, vote) for each in tallies]
 
 
 class _Tally:
@@ -94,13 +94,13 @@ class _Tally:
             answer = blake3(answer.encode(errors="surrogatepass")).hexdigest()[:32]
         self._answers.append(self._known.setdefault(answer, answer))
 
-    def finished(self, is_relaxed: bool, majority: Majority | None) -> ProblemCounts:
+    def finished(self, is_relaxed: bool, vote: Vote) -> ProblemCounts:
         """The counts. `is_relaxed`: some answer to this task was looked at beyond its form, so that the rest of them
         need not have been."""
         if is_relaxed:
             self.counts.relaxed = self._relaxed
-        if majority is not None and any(self._known):
-            self.counts.majority = majority(self._answers, self.counts.rewards)
+        if any(self._known):
+            self.counts.majority = vote(self._answers, self.counts.rewards)
         return self.counts
 
 

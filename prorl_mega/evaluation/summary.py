@@ -65,6 +65,7 @@ def record_of(counts: ProblemCounts) -> dict[str, Any]:
         "solved": counts.solved,
         "mean_reward": _mean_reward(counts) if counts.samples else None,
         **({"posterior": list(posterior(counts.samples, counts.solved))} if counts.samples else {}),
+        **({} if counts.answers == counts.samples else {"answers": counts.answers}),
         "tokens": counts.tokens,
         "truncated": counts.truncated,
         **({} if counts.relaxed is None else {"relaxed": counts.relaxed}),

@@ -8,6 +8,7 @@ from typing import Any
 from prorl_mega.evaluation.conditions import incomparable
 from prorl_mega.reporting.history import History
 from prorl_mega.run.evaluations import BASE, FINAL
+from prorl_mega.run.metrics import is_number
 
 MOST_PAIRS = 6  # problems that are shown
 Pair = tuple[dict[str, Any], list[tuple[str, str]]]
@@ -46,6 +47,6 @@ def _sampled_pairs(history: History) -> list[Pair]:
     for step, rows in history.samples.items():
         for row in rows[: MOST_PAIRS // 2]:
             reward = row.get("reward")
-            side = f"step {step}, " + (f"reward {reward:.2f}" if isinstance(reward, int | float) else "not scored")
+            side = f"step {step}, " + (f"reward {reward:.2f}" if is_number(reward) else "not scored")
             pairs.append((row, [(side, str(row.get("completion", "")))]))
     return pairs

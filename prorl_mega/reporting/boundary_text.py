@@ -7,37 +7,43 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from prorl_mega.evaluation.boundary_gain import GainFit
+from prorl_mega.evaluation.boundary_gain import FEWEST_BASES, FEWEST_TASKS, different
 from prorl_mega.evaluation.boundary_study import BoundaryStudy, TaskBoundary
+from prorl_mega.evaluation.comparison import ALL_TASKS
 from prorl_mega.evaluation.crossings import Crossing
 from prorl_mega.evaluation.explanations import Explanation
 from prorl_mega.evaluation.pass_at_k import Estimate
 from prorl_mega.evaluation.regimes import Regime
+from prorl_mega.evaluation.rivals import Rivals
 from prorl_mega.run.console import printable
 
 LISTED = 20  # problems of a list that are printed; the JSON file has all
 
 
-def to_text(study: BoundaryStudy, explanations: Sequence[Explanation], *, margin: float, confidence: float) -> str:
+def to_text(study: BoundaryStudy, rivals: Rivals, *, margin: float, confidence: float) -> str:
     base, *_, last = study.models
     lines = [f"# Boundary: {' → '.join(map(printable, study.models))}", "", *_regimes(study, margin), ""]
+    for note in [*study.notes, *rivals.notes]:
+        lines += [printable(note), ""]
     if len({each.k for each in study.tasks}) > 1:
         lines += ["The tasks have boundaries at different k, as far as all models were sampled.", ""]
     if study.left_out:
         lines += [f"Left out, because the models share no k: {', '.join(map(printable, study.left_out))}.", ""]
-    lines += ["## Gain against the base's boundary", "", _fit(study.fit), ""]
+    lines += ["## Gain against the base's boundary", "", fit_text(study), ""]
     if any(each.cover for each in study.tasks):
         lines += ["## Cover@τ", "", *_cover(study), ""]
         lines += [f"## Problems that {printable(base)} never solved", "", *_crossings(study.gained, confidence), ""]
         lines += [f"## Problems that only {printable(base)} solved", "", *_crossings(study.lost, confidence), ""]
         lines += [f"## What else could explain {printable(base)} → {printable(last)}", ""]
-        lines += [f"- {each.name}: {_found(each)}{printable(each.text)}" for each in explanations]
+        for each in rivals.explanations:
+            lines.append(f"- {each.name}: {_found(each)}{printable(each.text)}")
+            lines += [f"  - {' '.join(printable(example).split())}" for example in each.examples]
     else:
         lines.append("A table of means knows no problems: no intervals, no lists of problems, no rival explanations.")
     return "\n".join(lines) + "\n"
 
 
-def to_plain(study: BoundaryStudy, explanations: Sequence[Explanation]) -> dict[str, Any]:
+def to_plain(study: BoundaryStudy, rivals: Rivals) -> dict[str, Any]:
     """JSON-able; numbers that do not exist are null."""
     plain: dict[str, Any] = _plain(
         {
@@ -48,7 +54,9 @@ def to_plain(study: BoundaryStudy, explanations: Sequence[Explanation]) -> dict[
             "gained": [dataclasses.asdict(each) | {"certain": each.is_certain} for each in study.gained],
             "lost": [dataclasses.asdict(each) | {"certain": each.is_certain} for each in study.lost],
             "left_out": study.left_out,
-            "explanations": [dataclasses.asdict(each) for each in explanations],
+            "explanations": [dataclasses.asdict(each) for each in rivals.explanations],
+            "budgets": None if rivals.budgets is None else dataclasses.asdict(rivals.budgets),
+            "notes": [*study.notes, *rivals.notes],
         }
     )
     return plain
@@ -88,6 +96,7 @@ def _regimes(study: BoundaryStudy, margin: float) -> list[str]:
         "|" + "---|" * columns,
         *(_row(row(each)) for each in study.tasks),
         "",
+        "At the floor or the ceiling: all models at 0.000, or at 1.000, so that nothing can be told apart. "
         "Diminish: the last model's pass@k is not above the base's. Plateau: it is, and at most "
         f"{margin:g} above that of the model before the last. Sustained: by more than {margin:g}. In brackets: the "
         "share of resampled sets of problems with the same regime. Intervals are of 95 %, over problems; with fewer "
@@ -130,12 +139,19 @@ def _crossings(found: Sequence[Crossing], confidence: float) -> list[str]:
     return [*lines, *([f"… and {len(found) - LISTED} more"] if len(found) > LISTED else [])]
 
 
-def _fit(fit: GainFit | None) -> str:
+def fit_text(study: BoundaryStudy) -> str:
+    """The fit in a sentence, or why there is none."""
+    fit = study.fit
     if fit is None:
-        return "No fit: it needs three tasks whose base boundaries differ."
+        bases = [each.boundary[0].mean for each in study.tasks if each.task != ALL_TASKS]
+        return (
+            f"Nothing can be fitted: a line needs at least {FEWEST_TASKS} tasks with {FEWEST_BASES} different base "
+            f"boundaries; here are {len(bases)} with {different(bases)}."
+        )
+    quality = f"R² = {fit.r_squared:.3f}" if math.isfinite(fit.r_squared) else "all gains are equal, so there is no R²"
     return (
         f"gain = {fit.intercept:.3f} {'−' if fit.slope < 0 else '+'} {abs(fit.slope):.3f} · base, over {fit.tasks} "
-        f"tasks; R² = {fit.r_squared:.3f}; 95 % interval of the slope [{fit.low:.3f}, {fit.high:.3f}]. A last model "
+        f"tasks; {quality}; 95 % interval of the slope [{fit.low:.3f}, {fit.high:.3f}]. A last model "
         "that has nothing to do with the base gives a slope of −1 by itself."
     )
 

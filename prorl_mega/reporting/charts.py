@@ -1,17 +1,20 @@
-"""The charts of a run as data: which numbers each one shows, and how. `drawing.py` turns them into SVG and PNG."""
+"""The charts of a run as data: which numbers each one shows, and how. The page draws them, and `drawing.py` a PNG."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
+from prorl_mega.reporting.descriptions import MOST_POINTS, LineChart, Series, bucket_means
 from prorl_mega.reporting.history import History
 from prorl_mega.run.console import printable
 
-MOST_POINTS = 400  # per line; longer runs are averaged in buckets
+DRAWN_POINTS = 400  # per line of a picture, or of a chart with many lines; longer runs are averaged in buckets
+MOST_LINES = 8  # that a page shows at first; there may be a hundred tasks
 SHARE, FROM_ZERO = (0.0, 1.0), (0.0, math.nan)
 
 
@@ -21,6 +24,7 @@ class Chart:
 
     A line is drawn as its moving average with the values themselves in the background; those in `exact` as they are.
     `stacked` puts all lines on top of each other. `bounds` fixes the range of the y axis (NaN leaves an end free).
+    `bands` are intervals by the label of their line, lower and upper ends, each `[n]`.
     """
 
     title: str
@@ -34,6 +38,13 @@ class Chart:
     bounds: tuple[float, float] = (math.nan, math.nan)
     logarithmic: bool = False
     names_resets: bool = False  # whether the legend says what the marks are
+    bands: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    by_task: bool = False  # a line per task
+
+    @property
+    def name(self) -> str:
+        """An identifier that is made of the title."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
     @property
     def is_empty(self) -> bool:
@@ -41,7 +52,7 @@ class Chart:
 
 
 def all_charts(history: History) -> list[Chart]:
-    """Every chart of the report, in the order of the page, the empty ones among them."""
+    """Every chart of the report, in the order of the page, without empty lines; there may be charts without lines."""
     chart = partial(Chart, steps=history.steps, resets=tuple(history.resets()))
 
     def columns(**names: str) -> dict[str, np.ndarray]:
@@ -49,6 +60,7 @@ def all_charts(history: History) -> list[Chart]:
 
     passes = {f"held-out {name[11:]}": history.column_from_start(name) for name in history.held_out_passes()}
     rates = {"training": history.column_from_start("pass/train")} | passes
+    bands = {f"held-out {name[11:]}": _band(history, name) for name in history.held_out_passes()}
     tasks = {task: values for task, values in history.below("reward/").items() if task != "mean"}
     dropped = {name.replace("_", " "): values for name, values in history.below("groups/dropped/").items()}
     clipped = columns(from_below="policy/clipped_low", from_above="policy/clipped_high")
@@ -59,9 +71,8 @@ def all_charts(history: History) -> list[Chart]:
         chart("Reward", "Mean over all sampled answers", "reward", columns(mean="reward/mean")),
         chart(
             "Pass rates", "Share of answers that are right", "share", rates, steps=history.steps_from_start(),
-            bounds=SHARE, exact=frozenset(passes),
+            bounds=SHARE, exact=frozenset(passes), bands=bands,
         ),
-        chart("Reward by task", "Mean over the answers of each task", "reward", tasks if len(tasks) > 1 else {}),
         chart("Entropy", "Next-token entropy, mean over completions", "nats", columns(entropy="policy/entropy")),
         chart(
             "KL to the reference policy", "Falls to zero at a reset", "nats per token", columns(KL="policy/kl"),
@@ -81,12 +92,52 @@ def all_charts(history: History) -> list[Chart]:
         chart(
             "Speed", "Tokens through the whole loop", "tokens per second", columns(speed="seconds/tokens_per_second")
         ),
+        chart(
+            "Reward by task", "Mean over the answers of each task", "reward", tasks if len(tasks) > 1 else {},
+            by_task=True,
+        ),
+        *(
+            chart(
+                f"Held-out {name[11:]} by task", "Share of the problems of each task", "share", of_tasks,
+                steps=history.steps_from_start(), bounds=SHARE, exact=frozenset(of_tasks), by_task=True,
+            )
+            for name in history.held_out_passes()
+            if (of_tasks := history.below_from_start(f"{name}/"))
+        ),
     )  # fmt: skip
     return [tidied(each) for each in charts]
 
 
+def described(chart: Chart) -> LineChart:
+    """The chart for a page: steps without any number are left out if they are most."""
+    known = np.any([np.isfinite(each) for each in chart.lines.values()], axis=0)
+    kept = known if 2 * known.sum() < len(chart.steps) else np.full(len(chart.steps), True)
+    series = [
+        Series(
+            label=label,
+            values=values[kept],
+            low=chart.bands[label][0][kept] if label in chart.bands else None,
+            high=chart.bands[label][1][kept] if label in chart.bands else None,
+            exact=label in chart.exact,
+            hidden=chart.by_task and index >= MOST_LINES,
+        )
+        for index, (label, values) in enumerate(chart.lines.items())
+    ]
+    is_many = len(series) > MOST_LINES
+    low, high = (bound if math.isfinite(bound) else None for bound in chart.bounds)
+    return LineChart(
+        title=chart.title, about=chart.about, unit=chart.unit, x=chart.steps[kept], series=series,
+        stacked=chart.stacked, logarithmic=chart.logarithmic, bounds=(low, high), names_resets=chart.names_resets,
+        most_points=DRAWN_POINTS if is_many else MOST_POINTS, spikes=not is_many,
+    )  # fmt: skip
+
+
+def _band(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:
+    return history.column_from_start(f"{name}_low"), history.column_from_start(f"{name}_high")
+
+
 def tidied(chart: Chart) -> Chart:
-    """The chart without empty lines, and with at most MOST_POINTS points, means over buckets of equal size.
+    """The chart without empty lines and bands.
 
     In a stacked chart missing values are 0, and the largest layer is at the bottom, where it does not move the others.
     """
@@ -96,19 +147,19 @@ def tidied(chart: Chart) -> Chart:
         filled = {label: np.nan_to_num(each, posinf=0.0, neginf=0.0) for label, each in lines.items()}
         shown = {label: each for label, each in filled.items() if each.any()}
         lines, bounds = dict(sorted(shown.items(), key=lambda each: -float(each[1].sum()))), FROM_ZERO
-    bucket = math.ceil(len(chart.steps) / MOST_POINTS)
+    bands = {label: band for label, band in chart.bands.items() if label in lines and np.isfinite(band).any()}
+    return replace(chart, lines=lines, bounds=bounds, bands=bands)
+
+
+def in_buckets(chart: Chart) -> Chart:
+    """The chart with at most DRAWN_POINTS points, means over buckets of equal size."""
+    bucket = math.ceil(len(chart.steps) / DRAWN_POINTS)
     if bucket <= 1:
-        return replace(chart, lines=lines, bounds=bounds)
+        return chart
     starts = np.arange(0, len(chart.steps), bucket)
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        known = np.isfinite(values)
-        count = np.add.reduceat(known.astype(float), starts)
-        total = np.add.reduceat(np.where(known, values, 0.0), starts)
-        return np.divide(total, count, out=np.full(len(starts), np.nan), where=count > 0)
-
     ends = chart.steps[np.minimum(starts + bucket, len(chart.steps)) - 1]
-    return replace(chart, steps=ends, lines={label: mean(each) for label, each in lines.items()}, bounds=bounds)
+    return replace(chart, steps=ends, lines={label: bucket_means(each, starts) for label, each in chart.lines.items()})
 
 
 def moving_average(values: np.ndarray, width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Curves of several runs in one picture: a line per arm of a study, the mean over its runs and their range."""
+"""Curves of several runs: a line per arm of a study, the mean over its runs and their range; and a picture of them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,28 @@ PANELS = {
 }
 
 
-def write_curves(arms: dict[str, list[Path]], path: Path) -> None:
-    """Write a PNG of `arms`, run directories by the title of their arm; missing runs are left out."""
+Curves = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
+"""Steps `[n]` and values `[runs, n]` by the name in PANELS and the title of an arm."""
+
+
+def read_curves(arms: dict[str, list[Path]]) -> Curves:
+    """The curves of `arms`, run directories by the title of their arm; missing runs and numbers are left out."""
     histories = {
         title: [read_history(run) for run in runs if (run / "metrics.jsonl").exists()] for title, runs in arms.items()
     }
+    aligned = {name: {arm: _aligned(runs, name) for arm, runs in histories.items()} for name in PANELS}
+    return {name: {arm: each for arm, each in of.items() if len(each[0])} for name, of in aligned.items()}
+
+
+def write_curves(curves: Curves, path: Path) -> None:
+    """Write a PNG of the curves."""
+    arms = list(dict.fromkeys(arm for of in curves.values() for arm in of))
     with styled_figure(15, 5.4, dpi=130) as figure:
         panels = figure.subplots(1, len(PANELS))
         for panel, (name, (title, unit)) in zip(panels, PANELS.items(), strict=True):
             frame(panel, title, unit)
-            for index, (arm, runs) in enumerate(histories.items()):
-                steps, values = _aligned(runs, name)
-                if not len(steps):
-                    continue
-                colour = COLOURS[index % len(COLOURS)]
+            for arm, (steps, values) in curves[name].items():
+                colour = COLOURS[arms.index(arm) % len(COLOURS)]
                 panel.plot(steps, np.nanmean(values, axis=0), color=colour, linewidth=2, label=arm)
                 panel.fill_between(
                     steps, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=colour, alpha=0.12, linewidth=0

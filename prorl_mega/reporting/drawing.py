@@ -1,33 +1,23 @@
-"""Charts drawn by matplotlib: each one as inline SVG for the page, the main ones in one PNG for a README or a message.
+"""The main charts drawn by matplotlib in one PNG, for a README or a message.
 
-SVG is the same for the same numbers, byte for byte. Its colours are CSS variables, so that one drawing fits light and
-dark pages. matplotlib is imported when something is drawn, because it takes a second.
+matplotlib is imported when something is drawn, because it takes a second.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import math
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup, escape
 
-from prorl_mega.reporting.charts import Chart, moving_average, smoothing_width
+from prorl_mega.reporting.charts import Chart, in_buckets, moving_average, smoothing_width
 from prorl_mega.run.storage import storage_errors
 
-WIDTH, HEIGHT = 480, 270  # of an SVG, CSS pixels
 COLOURS = ("#2563eb", "#d9570f", "#0f8f74", "#8b3fd1", "#b98900", "#d02670", "#5b6b80", "#5f9411")
 INK, SOFT, RULE, GRID, CARD = "#16191d", "#5c6670", "#e3e7ec", "#eceff3", "#ffffff"
-VARIABLES = {colour: f"--c{index}" for index, colour in enumerate(COLOURS)} | {
-    INK: "--ink", SOFT: "--soft", RULE: "--rule", GRID: "--grid", CARD: "--card"
-}  # fmt: skip
-"""The CSS variable of the page that stands for a colour in its SVGs."""
 DASHED: Any = (0, (2, 3))
 IN_PICTURE = ("Reward", "Pass rates", "Entropy", "KL to the reference policy", "Completion length", "Time per step")
 
@@ -41,7 +31,7 @@ def styled_figure(width: float, height: float, dpi: int) -> Iterator[Any]:
 
     style: Any = {
         "font.family": "sans-serif",
-        "font.size": 12.5 if dpi == 72 else 11,
+        "font.size": 11,
         "text.parse_math": False,  # names may contain a $
         "text.color": INK,
         "axes.edgecolor": RULE,
@@ -61,12 +51,9 @@ def styled_figure(width: float, height: float, dpi: int) -> Iterator[Any]:
         "legend.framealpha": 0.9,
         "legend.edgecolor": "none",
         "legend.fontsize": 10,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "prorl_mega",
     }
     with mpl.rc_context(style):
-        pad = 0.04 if dpi == 72 else 0.12
-        yield Figure(figsize=(width, height), dpi=dpi, layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
+        yield Figure(figsize=(width, height), dpi=dpi, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
 
 
 def frame(panel: Any, title: str, unit: str) -> None:
@@ -104,42 +91,9 @@ def draw(panel: Any, chart: Chart) -> None:
         panel.plot([], [], color=INK, linestyle=DASHED, linewidth=1.1, alpha=0.6, label="reference reset")
 
 
-def svg(chart: Chart) -> Markup:
-    """A `<div class="chart">` with a drawing and its legend, "" when there is nothing to draw.
-
-    The numbers are in its `data-chart` attribute, from which the page shows the values under the pointer.
-    """
-    if chart.is_empty:
-        return Markup()
-    with styled_figure(WIDTH / 72, HEIGHT / 72, dpi=72) as figure:
-        panel = figure.subplots()
-        frame(panel, "", chart.unit)
-        draw(panel, chart)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-        pixels = panel.transData.transform([(step, panel.get_ylim()[0]) for step in chart.steps])[:, 0]
-        top, bottom = HEIGHT - panel.bbox.y1, HEIGHT - panel.bbox.y0
-    drawing = file.getvalue().partition("<svg")[2].partition(">")[2].rpartition("</svg>")[0]
-    drawing = re.sub(r"(?s)<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawing)
-    drawing = drawing.replace("<g id=", "<g data-part=")  # an id must be unique, and the page has many charts
-    for colour, variable in VARIABLES.items():
-        drawing = drawing.replace(colour, f"var({variable})")
-    shown = {label: [f"{v:.4g}" if math.isfinite(v) else "–" for v in each] for label, each in chart.lines.items()}
-    numbers = {
-        "steps": chart.steps.tolist(),
-        "pixels": [round(float(each), 1) for each in pixels],
-        "lines": [{"label": label, "values": values} for label, values in shown.items()],
-    }
-    return Markup(
-        f'<div class="chart" data-chart="{escape(json.dumps(numbers))}">{_legend(chart)}'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{drawing}'
-        f'<line class="cross" x1="0" x2="0" y1="{top:.1f}" y2="{bottom:.1f}"/></svg><div class="tip"></div></div>'
-    )  # the drawing is matplotlib's, which escapes its texts
-
-
 def write_picture(charts: list[Chart], path: Path) -> None:
     """Six panels as PNG, 1950 × 1080 pixels; panels without numbers stay empty. Nothing before the first step."""
-    chosen = [next(chart for chart in charts if chart.title == title) for title in IN_PICTURE]
+    chosen = [in_buckets(next(chart for chart in charts if chart.title == title)) for title in IN_PICTURE]
     if not chosen[0].steps.size:  # of training; before the first one there is at most an evaluation
         return
     with styled_figure(13, 7.2, dpi=150) as figure:
@@ -154,15 +108,6 @@ def write_picture(charts: list[Chart], path: Path) -> None:
                 panel.legend(ncols=3 if chart.stacked else 1, loc="upper left" if at_top else "best")
         with storage_errors(f"writing {path}"):
             figure.savefig(path)
-
-
-def _legend(chart: Chart) -> Markup:
-    names = [(f"c{index % len(COLOURS)}", label) for index, label in enumerate(chart.lines)]
-    items = names if len(names) > 1 or chart.stacked else []
-    if chart.names_resets and chart.resets:
-        items = [*items, ("resets", "reference reset")]
-    listed = Markup().join(Markup('<li class="{}">{}</li>').format(style, label) for style, label in items)
-    return Markup('<ul class="legend">{}</ul>').format(listed) if items else Markup()
 
 
 def _scales(panel: Any, chart: Chart, steps: np.ndarray) -> None:

@@ -11,12 +11,14 @@ import numpy as np
 
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.decisions import NAME as DECISIONS
-from prorl_mega.run.decisions import SettingChange, read_changes
+from prorl_mega.run.decisions import SettingChange, read_changes, read_decisions
 from prorl_mega.run.evaluations import read_evaluation
 from prorl_mega.run.jsonl import read_objects, read_rows
 from prorl_mega.run.metrics import is_number
+from prorl_mega.run.provenance import STARTS
 from prorl_mega.run.settings import read_settings
 from prorl_mega.run.timers import TIMING_PREFIX, VERIFIER_PREFIX
+from prorl_mega.types import Event
 
 _NOT_A_PHASE = ("step", "tokens_per_second")
 
@@ -26,13 +28,16 @@ class History:
     """A run so far. `columns[name]` is `[n]` float64, NaN where a step did not report that number."""
 
     name: str
+    directory: Path
     settings: dict[str, Any]  # dotted keys
     steps: np.ndarray  # [n] int64
     columns: dict[str, np.ndarray]
     start: dict[str, float]  # the numbers of step 0, the policy before training; a run of version 0.1 has none
     evaluations: dict[str, dict[str, Any]]  # by label
     changes: list[SettingChange]  # of settings, when the run went on
+    decisions: list[tuple[int, Event]]  # of the controller, and their steps
     samples: dict[int, list[dict[str, Any]]]  # of the first and the last step that has some
+    starts: list[dict[str, Any]]  # where its processes came from, first to last; see run/provenance.py
 
     def column(self, name: str) -> np.ndarray:
         """`[n]`, all NaN when there is no such metric."""
@@ -53,6 +58,11 @@ class History:
     def below(self, prefix: str) -> dict[str, np.ndarray]:
         """Columns `<prefix><rest>` by `<rest>`, those with at least one number, in alphabetical order."""
         return {name[len(prefix) :]: self.columns[name] for name in sorted(self.columns) if name.startswith(prefix)}
+
+    def below_from_start(self, prefix: str) -> dict[str, np.ndarray]:
+        """`below` with the numbers of step 0 in front where that step was recorded."""
+        names = sorted(name for name in {**self.columns, **self.start} if name.startswith(prefix))
+        return {name[len(prefix) :]: self.column_from_start(name) for name in names}
 
     def phases(self) -> dict[str, np.ndarray]:
         """Seconds per phase of the loop; they add up to the whole step."""
@@ -89,13 +99,16 @@ def read_history(directory: Path) -> History:
     evaluations = {path.stem: read_evaluation(path) for path in sorted((directory / "evaluation").glob("*.json"))}
     return History(
         name=directory.resolve().name,
+        directory=directory,
         settings=read_settings(settings_file) if settings_file.exists() else {},
         steps=np.array([row["step"] for row in rows], dtype=np.int64),
         columns=columns,
         start={name: float(value) for name, value in start.items() if name != "step" and is_number(value)},
         evaluations={label: content for label, content in evaluations.items() if content is not None},
         changes=read_changes(directory / DECISIONS),
+        decisions=list(read_decisions(directory / DECISIONS)),
         samples=_first_and_last(directory / "samples"),
+        starts=list(read_objects(directory / STARTS)),
     )
 
 

@@ -27,11 +27,10 @@ from prorl_mega.documents import read_yaml
 from prorl_mega.errors import CheckpointError, ConfigError
 from prorl_mega.run.decisions import SettingChange, shown
 from prorl_mega.run.inputs import Contents, read_inputs
-from prorl_mega.run.settings import checked_tree, read_tree, to_plain, with_defaults
+from prorl_mega.run.settings import CONFIG, checked_tree, read_tree, to_plain, with_defaults
 from prorl_mega.run.storage import write_durably
 
 NAME = "settings.yaml"
-CONFIG = "config.yaml"
 _OWN_PLACE = ("name", "root")  # not kept in checkpoints: a run may be moved, and equal runs have equal checkpoints
 
 Key = tuple[str, ...]

@@ -5,8 +5,9 @@
      "problems": [{"key": "gsm/17", "task": "gsm", "samples": 16, "solved": 5, "mean_reward": 0.33}, …]}
 
 A problem may also carry "prompt" and "completion", one of its answers; the report shows them before and after training;
-"relaxed", solved if the form of an answer does not matter; "tokens" of all answers; "truncated", answers that hit the
-token limit; "majority", the reward of the most common answer; "posterior" of its solve rate: mean, low and high end.
+"relaxed", solved if the form of an answer does not matter; "answers", where some have no verdict; "tokens" of all of
+them; "truncated", answers that hit the token limit; "majority", the reward of the most common answer; "posterior" of
+its solve rate: mean, low and high end.
 "settings" are those that decide the result (`evaluation/conditions.py`); files of version 0.1 have none.
 """
 
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from prorl_mega.documents import read_json
+from prorl_mega.documents import parse_json, read_json
 from prorl_mega.run.samples import shortened
 from prorl_mega.run.storage import remove_tree, write_durably
 from prorl_mega.types import Metrics
@@ -42,6 +43,7 @@ class _Problem(msgspec.Struct, omit_defaults=True):
     solved: _Count
     mean_reward: float | None
     relaxed: _Count | msgspec.UnsetType = msgspec.UNSET
+    answers: _Count | msgspec.UnsetType = msgspec.UNSET
     tokens: _Total | msgspec.UnsetType = msgspec.UNSET
     truncated: _Count | msgspec.UnsetType = msgspec.UNSET
     majority: float | msgspec.UnsetType | None = msgspec.UNSET
@@ -103,7 +105,16 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
 def load_evaluation(path: Path) -> dict[str, Any]:
     """The content that `write_evaluation` wrote. Raises OSError, and ValueError that says what is wrong with it."""
-    content: dict[str, Any] = msgspec.to_builtins(msgspec.convert(read_json(path, LARGEST), _Content))
+    return _checked(read_json(path, LARGEST))
+
+
+def parse_evaluation(content: bytes) -> dict[str, Any]:
+    """The same from the bytes of such a file. Raises ValueError."""
+    return _checked(parse_json(content))
+
+
+def _checked(value: Any) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.to_builtins(msgspec.convert(value, _Content))
     return content
 
 

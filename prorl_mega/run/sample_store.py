@@ -80,6 +80,39 @@ class StoredSample(msgspec.Struct, kw_only=True, omit_defaults=True):
         return self.finish == "length"
 
 
+class RawSample(msgspec.Struct):
+    """An answer whose long fields are read only where they are needed: for those who go through all of them."""
+
+    problem: Count
+    sample: Count
+    finish: str
+    length: Count
+    text: msgspec.Raw
+    tokens: msgspec.Raw = msgspec.Raw(b"[]")
+    logprobs: msgspec.Raw = msgspec.Raw(b"[]")
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.finish == "length"
+
+    def whole(self) -> tuple[str, list[int], list[float]]:
+        """Text, tokens and log-probabilities; empty where a field is of another kind."""
+        return _read(self.text, str, ""), _read(self.tokens, list[int], []), _read(self.logprobs, list[float], [])
+
+    def text_only(self) -> str:
+        """The text alone."""
+        text: str = _read(self.text, str, "")
+        return text
+
+
+class StoredText(msgspec.Struct):
+    """The part of an answer that a verifier reads."""
+
+    problem: Count
+    sample: Count
+    text: str
+
+
 class StoredVerdict(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The verdict on an answer. Without `reward` the verifier failed, which says nothing about the answer."""
 
@@ -123,9 +156,17 @@ class SampleStore:
         """Every answer once, the first of two, in the order of the files."""
         return self._once(SAMPLES, StoredSample)
 
+    def samples_as(self, kind: type[Line]) -> Iterator[Line]:
+        """The same with other fields: `kind` names `problem`, `sample` and those that are needed."""
+        return self._once(SAMPLES, kind)
+
+    def texts(self) -> Iterator[StoredText]:
+        """The text of every answer once, the first of two, in the order of the files; reads no tokens."""
+        return self._once(SAMPLES, StoredText)
+
     def verdicts(self, folder: str = VERDICTS) -> Iterator[StoredVerdict]:
         """One verdict for every answer that was judged, one with a reward where there are several."""
-        judged = self._rewarded(folder)
+        judged = self.rewarded(folder)
         return self._once(
             folder, StoredVerdict, lambda each: each.reward is not None or (each.problem, each.sample) not in judged
         )
@@ -133,7 +174,7 @@ class SampleStore:
     def unjudged(self, share: int = 0, shares: int = 1) -> Iterator[StoredSample]:
         """The answers without a reward: one of `shares` equal shares, which the place of an answer decides, so that
         they fit together while others add answers and verdicts."""
-        judged = self._rewarded(VERDICTS)
+        judged = self.rewarded(VERDICTS)
         mine = (each for each in self.samples() if (each.problem + each.sample) % shares == share)
         return (each for each in mine if _place(each) not in judged)
 
@@ -149,7 +190,8 @@ class SampleStore:
             done.add(each.problem, each.sample)
         return done
 
-    def _rewarded(self, folder: str) -> Places:
+    def rewarded(self, folder: str = VERDICTS) -> Places:
+        """(problem, sample) of every answer whose verdict has a reward."""
         found = Places()
         for each in self._lines(folder, _Rewarded):
             if each.reward is not None:
@@ -185,6 +227,9 @@ class Places:
         bits = self._blocks.get(block, 0)
         self._blocks[block] = bits | bit
         return not bits & bit
+
+    def __len__(self) -> int:
+        return sum(bits.bit_count() for bits in self._blocks.values())
 
     def __contains__(self, place: tuple[int, int]) -> bool:
         problem, sample = place
@@ -302,6 +347,13 @@ def whole_lines(path: Path) -> int:
                 return start + found + 1
             end = start
     return 0
+
+
+def _read(raw: msgspec.Raw, kind: Any, otherwise: Any) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return otherwise
 
 
 _ENCODER = msgspec.json.Encoder()

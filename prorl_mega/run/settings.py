@@ -20,6 +20,8 @@ from prorl_mega.documents import brief, read_yaml
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.storage import write_durably
 
+CONFIG = "config.yaml"
+
 _SECRET = re.compile(
     r"token|password|passwd|secret|credentials?|(.*_)?(api_key|access_key|auth_token|access_token)", re.I
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import re
@@ -13,6 +14,8 @@ from pathlib import Path
 from blake3 import blake3
 
 from prorl_mega.errors import ProRLError, StorageError
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
 
 
 def fsync_path(path: Path) -> None:
@@ -68,6 +71,15 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(doomed)
     os.replace(path, doomed)
     shutil.rmtree(doomed)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two directories swap their names at once. False, and nothing is done, where the file system cannot."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if swap is None or swap(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) != 0:
+        return False
+    fsync_path(one.parent)
+    return True
 
 
 @contextlib.contextmanager

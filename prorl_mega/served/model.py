@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 
-from prorl_mega.config.schema import ServerApi, ServerConfig
+from prorl_mega.config.schema import ChatConfig, ServerApi, ServerConfig
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.run.console import counted, printable
 from prorl_mega.sample_requests import SampleAnswer, SampleRequest
@@ -23,11 +23,22 @@ from prorl_mega.served.messages import (
     read_models,
     well_formed,
 )
-from prorl_mega.types import Problem
 
 TICK_S = 0.2  # the longest that the caller of `answers` waits for its turn
 _BYTES, _TOKEN_BYTES = 1 << 20, 2048  # of a reply: at most so many, and so many more for each token
 _KEY_HINT = "set evaluation.server.key_env to the environment variable that holds the key"
+
+
+class PromptTokenizer(Protocol):
+    """The part of `huggingface.tokenizer.Tokenizer` that completions need."""
+
+    end_ids: tuple[int, ...]
+
+    def encode_prompt(self, prompt: str, system: str = "") -> np.ndarray:
+        """`[P]` int32."""
+
+    def decode(self, ids: np.ndarray) -> str:
+        """The text that verifiers see."""
 
 
 class ServedModel:
@@ -35,8 +46,10 @@ class ServedModel:
 
     Samples without an answer are gaps, counted by reason in `gaps` and said: a prompt that is too long for the server,
     an answer that a filter cut off, a server that is gone. They are missing from what `answers` yields, and another
-    call may ask for them again. Log-probabilities are the server's: vLLM's are of the distribution that was
-    sampled from when it was started with `--logprobs-mode processed_logprobs`.
+    call may ask for them again. Requests time out also while the caller is away between two yields.
+
+    Log-probabilities are the server's: vLLM's are of the distribution that was sampled from if it was started with
+    `--logprobs-mode processed_logprobs`.
     """
 
     def __init__(
@@ -46,22 +59,20 @@ class ServedModel:
         temperature: float,
         top_p: float,
         max_tokens: int,
-        encode: Callable[[Problem], np.ndarray],
-        decode: Callable[[np.ndarray], str],
-        end_ids: Sequence[int],
-        system: str | None = None,
-        chat_arguments: dict[str, Any] | None = None,
+        chat: ChatConfig,
+        tokenizer: PromptTokenizer | None,
         say: Callable[[str], None],
     ) -> None:
-        """`server.url` is set. `encode` (prompt to `[P]` ids), `decode` (`[T]` ids to text) and `end_ids` are those of
-        the tokenizer, for the completions API; `system` and `chat_arguments` are of `model.chat`, for the chat API.
+        """`server.url` is set. `chat` is `model.chat`, for the chat API; `tokenizer` is for the completions API.
 
         Raises ConfigError if the server cannot be reached or its model is unclear.
         """
-        self._server, self._encode, self._decode, self._say = server, encode, decode, say
-        self._system, self._max_tokens = system, max_tokens
-        self._is_chat = server.api is ServerApi.chat
-        self._wishes = chat_wishes(chat_arguments or {}) if self._is_chat else completion_wishes(end_ids)
+        self._server, self._say = server, say
+        self._system, self._max_tokens = chat.system, max_tokens
+        self._tokenizer = tokenizer if server.api is ServerApi.completions else None
+        assert self._tokenizer is not None or server.api is ServerApi.chat, "completions need the model's tokenizer"
+        tokens = self._tokenizer
+        self._wishes = chat_wishes(chat.arguments) if tokens is None else completion_wishes(tokens.end_ids)
         self._connection = Connection(server)
         self._is_gone = False
         self.gaps: Counter[str] = Counter()
@@ -117,9 +128,11 @@ class ServedModel:
 
     async def _ask(self, request: SampleRequest) -> SampleAnswer | None:
         problem = request.problem
-        system = problem.system or self._system
-        prompt = chat_body(problem.prompt, system) if self._is_chat else {"prompt": self._encode(problem).tolist()}
-        path = "/chat/completions" if self._is_chat else "/completions"
+        if self._tokenizer is None:
+            path, prompt = "/chat/completions", chat_body(problem.prompt, problem.system or self._system)
+        else:
+            ids = self._tokenizer.encode_prompt(problem.prompt, problem.system)
+            path, prompt = "/completions", {"prompt": ids.tolist()}
         body = self._settings | prompt | {"seed": request.seed}
         wishes = self._wishes
         try:
@@ -134,10 +147,12 @@ class ServedModel:
         if found.finish is None:
             self._gap(request, found.reason, "")
             return None
-        has_ids = len(found.tokens) > 0 and not self._is_chat
+        text = found.text
+        if self._tokenizer is not None and len(found.tokens):  # as verifiers see the answers of our engine
+            text = well_formed(self._tokenizer.decode(found.tokens))
         return SampleAnswer(
             request=request,
-            text=well_formed(self._decode(found.tokens)) if has_ids else found.text,
+            text=text,
             finish=found.finish,
             length=found.length,
             tokens=found.tokens,

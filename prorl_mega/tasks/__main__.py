@@ -5,6 +5,7 @@
     python -m prorl_mega.tasks try NAME [key=value ...] --index I --answer TEXT
     python -m prorl_mega.tasks check NAME [key=value ...]
     python -m prorl_mega.tasks agreement FILE [--data PATH]
+    python -m prorl_mega.tasks benchmarks [--directory DIR]
 
 NAME is the name of a task, or a Python file with one (examples/my_task.py). COMMAND --help says more.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ from prorl_mega.config.command_line import IntermixedParser
 from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, exit_status
 from prorl_mega.tasks import extension
+from prorl_mega.tasks.benchmarks import listing as benchmarks
 from prorl_mega.tasks.math import agreement
 from prorl_mega.tasks.registry import Task, create, names, option_fields, task_class, valid_values
 from prorl_mega.verifiers import contract
@@ -34,7 +37,8 @@ WIDTH = 16  # of the column of names
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    commands = {"list": _list, "show": _show, "try": _try, "check": _check, "agreement": agreement.report}
+    commands = {"list": _list, "show": _show, "try": _try, "check": _check, "agreement": agreement.report,
+                "benchmarks": lambda given: print(benchmarks.describe(given.directory))}  # fmt: skip
     return exit_status(lambda: commands[given.command](given))
 
 
@@ -53,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
             description=agreement.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )  # fmt: skip
+    named = commands.add_parser("benchmarks", help="published benchmarks by name, and which of their files are there")
+    named.add_argument("--directory", type=Path, default=benchmarks.DEFAULT_DIRECTORY, help="where their files lie")
     for each in (listing, show, attempt, check):
         each.add_argument("--module", action="append", default=[], help="a file or module with tasks of your own")
     for each in (show, attempt, check):

@@ -48,9 +48,13 @@ _TAKEN_BACK = re.compile(
     r"let me re(?:do|consider|think|calculate|compute|start)|or (?:maybe|perhaps)|actually,? (?:no|it|the answer))\b",
     re.IGNORECASE,
 )
+_OTHER_MARKS = re.compile(rf"\\(?:boxed|fbox)\s?\{{|</answer>|{_STATED.pattern}", re.IGNORECASE)
 _LOOKED_AT = 4096  # characters after an answer that are searched for a contradiction
 MAX_ANSWERS = 16  # different answers in one final statement
 _LABEL = re.compile(r"(?:the )?(?:final )?answer(?: is)?\s{0,8}[:=]?\s{1,8}|(?:final )?answer:", re.IGNORECASE)
+_ECHO = re.compile(
+    r"and|(?:(?:your|the|my) )?(?:final )?(?:answer|result|solution)(?: here| goes here)?", re.IGNORECASE
+)
 
 
 _TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "scratchpad")
@@ -198,6 +202,34 @@ def answer(text: str, form: Form) -> str | None:
     answers = statement(text, form)
     same = {re.sub(r"[\s$*]|\\[()]", "", each).rstrip(".") for each in answers}
     return answers[0] if len(same) == 1 else None
+
+
+def marked(text: str, form: Form) -> bool:
+    """Whether the visible part of a text has an answer in this form, or the beginning of one, whatever it says."""
+    visible = after_thinking(clean(text))
+    if form is Form.line:
+        line = final_line(visible)
+        return line is not None and all_in_form([line], form)
+    if form is Form.tags:
+        end = visible.rfind("</answer>")
+        start = visible.rfind("<answer>", 0, end) if end >= 0 else -1
+        return start >= 0 and not is_echo(visible[start + len("<answer>") : end])
+    boxes, is_open = _boxes(visible)
+    if is_open or any(not is_echo(visible[box.start : box.end]) for box in boxes):
+        return True
+    return form is Form.stated and _STATED.search(visible) is not None
+
+
+def all_in_form(found: list[str], form: Form) -> bool:
+    """Whether the texts that were found where this form has the answer can be one: none is what a request for an answer
+    has there, and a last line does not hold the marks of another form."""
+    return all(not is_echo(each) and not (form is Form.line and _OTHER_MARKS.search(each)) for each in found)
+
+
+def is_echo(content: str) -> bool:
+    """Whether nothing stands between the marks of an answer, or what a request for an answer has there."""
+    content = content.strip().strip(".…").strip()
+    return not content or _ECHO.fullmatch(content) is not None
 
 
 def mark(steps: str, result: str, form: Form) -> str:

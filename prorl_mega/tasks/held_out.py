@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from prorl_mega.config.schema import EvaluationConfig, Split
+from prorl_mega.config.schema import EvaluationConfig, Split, TaskConfig
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.tasks.registry import Task, digest
 from prorl_mega.types import Problem
@@ -24,11 +24,12 @@ class HeldOut:
     """The held-out problems of all entries. Construct it when the rows of files that cannot be used are gone."""
 
     def __init__(
-        self, tasks: Mapping[str, Task], splits: Mapping[str, Split], usable: Callable[[Problem], bool]
+        self, tasks: Mapping[str, Task], entries: Mapping[str, TaskConfig], usable: Callable[[Problem], bool]
     ) -> None:
         """`usable` is asked for generated problems that would be evaluated."""
         self._tasks = tasks
-        self._splits = splits
+        self._splits = {entry: config.split for entry, config in entries.items()}
+        self._most = {entry: config.problems for entry, config in entries.items()}  # 0: no bound of its own
         self._usable = usable
         self._found: dict[str, list[Problem]] = {}
         self._searched = 0  # per_task of the largest search so far
@@ -68,12 +69,12 @@ class HeldOut:
     def problems(self, per_task: int) -> list[Problem]:
         """The first `per_task` held-out problems of every entry, grouped by entry; see `Mixture.held_out`."""
         if per_task > self._searched:
-            self._found = {entry: self._search(entry, per_task) for entry in self._tasks}
+            self._found = {entry: self._search(entry, self._wanted(entry, per_task)) for entry in self._tasks}
             self._searched = per_task
         problems: list[Problem] = []
         taken: set[str] = set()
         for entry in self._tasks:
-            first = self._found[entry][:per_task]
+            first = self._found[entry][: self._wanted(entry, per_task)]
             if self._splits[entry] is not Split.validation:
                 first = [problem for problem in first if problem.prompt not in taken]
             if not first and not self._evaluated and self._splits[entry] is Split.auto:
@@ -89,7 +90,9 @@ class HeldOut:
         if self._splits[entry] is Split.auto:
             return "too few to be split: all are trained on, none is evaluated" if entry in self._whole else ""
         rows = self._tasks[entry].size() or 0
-        few, many = evaluation.problems_per_task, evaluation.final_problems_per_task
+        few, many = (
+            self._wanted(entry, count) for count in (evaluation.problems_per_task, evaluation.final_problems_per_task)
+        )
         parts = [
             f"{'all' if count >= rows else f'the same {count}'} {when} (evaluation.{key}={count})"
             for count, key, when in (
@@ -104,6 +107,9 @@ class HeldOut:
         """Notes for people on the searches since the last call."""
         notes, self._notes = self._notes, []
         return notes
+
+    def _wanted(self, entry: str, per_task: int) -> int:
+        return min(per_task, self._most[entry] or per_task)
 
     def _of(self, split: Split) -> list[str]:
         return [entry for entry in self._tasks if self._splits[entry] is split]

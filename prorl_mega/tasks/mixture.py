@@ -75,8 +75,7 @@ class Mixture:
         if check is not None:
             leave_out_rows(self._tasks, check, seed)
             probe_generators(self._tasks, check)
-        splits = {entry: config.split for entry, config in tasks.mixture.items()}
-        self._held_out = HeldOut(self._tasks, splits, lambda problem: self._objection(problem) is None)
+        self._held_out = HeldOut(self._tasks, tasks.mixture, lambda problem: self._objection(problem) is None)
         self.set_weights(tasks.training_weights())
         self._drawn = 0
         self._left_out: Counter[str] = Counter()  # reason: generated problems since `draw_metrics`
@@ -111,7 +110,6 @@ class Mixture:
         assert set(weights) == set(self._tasks), "weights of other entries"
         self._weights = dict(weights)
         self._cumulative = list(itertools.accumulate(weights[entry] for entry in self._tasks))
-        assert self._cumulative[-1] > 0, "config/ refuses a mixture without a weight above 0"
 
     def held_out(self, per_task: int) -> list[Problem]:
         """The first `per_task` held-out problems of every entry, grouped by entry.
@@ -205,6 +203,7 @@ class Mixture:
         Turns follow a Weyl sequence (multiples of the golden ratio, modulo 1): in any stretch of the stream every entry
         has its share to within a few problems, without a period.
         """
+        assert self._cumulative[-1] > 0, "config/ refuses training without a weight above 0"
         point = ((self._drawn * _GOLDEN + digest(f"turns {self._seed}")) % 2**64) / 2**64
         place = bisect.bisect_right(self._cumulative, point * self._cumulative[-1])
         entry = list(self._tasks)[min(place, len(self._tasks) - 1)]
@@ -261,12 +260,12 @@ def describe(tasks: TasksConfig) -> list[str]:
     total = sum(weights.values())
     lines, generated = [], dict[str, list[float]]()
     for entry, task in create_all(tasks).items():
-        config, share = tasks.mixture[entry], weights[entry] / total
+        config, share = tasks.mixture[entry], weights[entry] / (total or 1)
         if source := task.source():
             part = "validation:" if config.split is Split.validation else f"{share:.0%}"
             lines.append(f"{part} {entry} ({config.name}): {source}")
         else:
-            generated.setdefault(config.name, []).append(share)
+            generated.setdefault(f"{config.name}{'' if share else ' for evaluation alone'}", []).append(share)
     for name, shares in generated.items():
         lines.append(f"{sum(shares):.0%} {name}: generated{f' by {len(shares)} entries' * (len(shares) > 1)}")
     return lines

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 from msgspec import inspect
 
+from prorl_mega.data.canonical import Domain
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.types import Problem, Verdict
 
@@ -48,6 +49,9 @@ class Task(ABC):
     """
 
     options_type: ClassVar[type]
+    domain: ClassVar[Domain | None] = None
+    """The domain that reports count the task's problems to; None: one of its own."""
+
     judges_form: ClassVar[bool] = False
     """Whether only the form of a text is judged, so that any text may be partly right; empty ones must score 0."""
 

@@ -38,6 +38,8 @@ class RowOptions(Struct, kw_only=True):
     columns: dict[str, str] = {}
     skip: Share = 0.0  # share of the rows that may be broken: they are left out and counted; 0: the first is an error
     suffix: str = ""  # appended to every prompt, to ask for the form of the answer
+    only: dict[str, str] = {}  # the rows with these values in these columns, as {data_source: apps}; empty: all
+    usual_rows: list[int] = []  # how many rows the published file has; another number is said when it is read
 
 
 class AnswerOptions(RowOptions, kw_only=True):
@@ -115,7 +117,7 @@ class RowTask(Task):
         options = self.options
         self._dataset = schemas.read(
             options.path, self.domain, schema=options.schema, columns=options.columns, skip=options.skip,
-            check=self.check,
+            check=self.check, only=options.only,
         )  # fmt: skip
 
     def source(self) -> str:
@@ -127,7 +129,7 @@ class RowTask(Task):
         except DataError as error:
             return f"MISSING: {error}"
         options = self.options
-        first = schemas.raw_rows(sources)
+        first = schemas.selected(schemas.raw_rows(sources), options.only)
         schema = schemas.parse(first, path, self.domain, schema=options.schema, columns=options.columns).schema
         found = {source.path: source.size() for source in sources}
         size = f"{len(found)} file{'s' * (len(found) > 1)}, {sum(found.values()) / 2**20:,.1f} MiB"
@@ -162,6 +164,9 @@ class RowTask(Task):
             lines.append(f"broken rows left out: {dataset.skipped.total()} ({listed(dataset.skipped)})")
         if dataset.left_out:
             lines.append(f"rows of other kinds left out: {dataset.left_out}")
+        rows, usual = len(dataset.rows) + dataset.skipped.total(), self.options.usual_rows
+        if usual and rows and rows not in usual:
+            lines.append(f"WARNING: {rows} rows, where the published file has {' or '.join(map(str, usual))}")
         return "; ".join(lines)
 
     def size(self) -> int | None:

@@ -17,8 +17,8 @@ from random import Random
 from typing import Any
 
 from prorl_mega.data.canonical import Domain
-from prorl_mega.tasks import extract
-from prorl_mega.tasks.answers import chain, equivalence
+from prorl_mega.tasks import extract, relaxed
+from prorl_mega.tasks.answers import canonical, chain, equivalence
 from prorl_mega.tasks.answers.choices import LETTERS, chosen, listed
 from prorl_mega.tasks.answers.electrons import configuration
 from prorl_mega.tasks.answers.phrases import MAX_LENGTH, formula, phrase, same_phrase
@@ -94,16 +94,42 @@ class Stem(RowTask):
     def warm_up(self) -> None:
         equivalence.prepare()
 
+    def canonical(self, problem: Problem, answer: str) -> str:
+        found = extract.statement(answer, self.options.answer)
+        if not (options := problem.entry.get("options")):
+            return canonical.bounded("; ".join(sorted(set(map(_canonical, found)))))
+        places = {chosen(each, options) for each in found}
+        place = places.pop() if len(places) == 1 else None
+        return "" if place is None else LETTERS[place]
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        sought = relaxed.Sought.letter if problem.entry.get("options") else relaxed.Sought.number
+        return relaxed.short_answers(answer, self.options.answer, sought)
+
     def score(self, problem: Problem, answer: str) -> Verdict:
         found = extract.statement(answer, self.options.answer)
         if not found:
-            return Verdict(reward=0.0, detail="no answer found")
+            return Verdict(reward=0.0, detail="no answer found", found=False)
         entry = problem.entry
         if options := entry.get("options"):
             right = {chosen(each, options) for each in found} == {LETTERS.index(entry["answer"])}
         else:
             right = all(correct(entry["answer"], each, entry["tolerance"], self.options.units) for each in found)
-        return Verdict(reward=float(right), detail=found[0][:64])
+        return Verdict(reward=float(right), detail=found[0][:64], found=extract.all_in_form(found, self.options.answer))
+
+
+def _canonical(answer: str) -> str:
+    """An answer in a form that equal ones share, read as if it were the reference."""
+    answer = chain.value(answer)
+    if (measured := quantity(answer)) is not None:
+        return canonical.measured(measured)
+    if (chemical := formula(answer)) is not None:
+        return chemical
+    if (electrons := configuration(answer)) is not None:
+        return " ".join(electrons).strip()
+    if _mathematical(answer) and phrase(answer) not in _HYBRIDS:
+        return canonical.mathematical([answer])
+    return phrase(answer)
 
 
 def correct(reference: str, answer: str, tolerance: float, units: bool) -> bool:

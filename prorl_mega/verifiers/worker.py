@@ -107,7 +107,7 @@ def _judged(
 
 
 def _relaxed(task: Task, problem: Problem, answer: AnswerMessage, timeout_s: float) -> VerdictMessage:
-    """The best verdict on the readings of an answer, each within a time limit of its own; without any none is found."""
+    """The best verdict on the readings of an answer, each with its own time limit; without any, nothing is found."""
     best = VerdictMessage(answer.id, 0.0, Outcome.SCORED, "", False)
     for reading in task.readings(problem, answer.answer):
         task.progress()

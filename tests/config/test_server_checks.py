@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from helpers.settings import model_directory, run_config
 
 from prorl_mega.config.schema import ServerConfig
 from prorl_mega.config.server_checks import server_problems
+from prorl_mega.errors import ConfigError
+from prorl_mega.evaluation.conditions import conditions, incomparable
 
 
 @pytest.mark.parametrize(
@@ -59,3 +64,19 @@ def test_a_key_in_place_of_the_variable_s_name_is_not_repeated() -> None:
     (found,) = server_problems(ServerConfig(key_env="sk-abc123"))
     assert "sk-abc123" not in found
     assert "never into the settings" in found
+
+
+def test_the_settings_of_a_run_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.server\.url=http://node7:8000: .* unencrypted"):
+        run_config(model_directory(tmp_path), "evaluation.server.url=http://node7:8000")
+    with pytest.raises(ConfigError, match=r"evaluation\.server\.concurrency=0 must be at least 1"):
+        run_config(model_directory(tmp_path), "evaluation.server.concurrency=0")
+
+
+def test_how_a_server_is_asked_does_not_change_what_is_measured(tmp_path: Path) -> None:
+    def of(*overrides: str) -> dict[str, object]:
+        config = run_config(model_directory(tmp_path), *(f"evaluation.server.{each}" for each in overrides))
+        return conditions(config, problems_per_task=4, max_tokens=16)
+
+    assert of("concurrency=3", "timeout_s=9", "retries=0", "key_env=KEY", "allow_http=true") == of()
+    assert incomparable(of(), of("url=https://host/v1", "model=m", "api=completions")) == []

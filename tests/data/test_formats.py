@@ -61,7 +61,8 @@ def test_the_domain_is_found_as_well() -> None:
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_further_columns_do_not_matter(tmp_path: Path, name: str) -> None:
     each = FORMATS[name]
-    domain = create(each.task, "file", {"path": "x"}).domain  # type: ignore[attr-defined]
+    domain = create(each.task, "file", {"path": "x"}).domain
+    assert domain is not None
     write(tmp_path / "a.jsonl", each.rows)
     plain = read(str(tmp_path / "a.jsonl"), domain)
     for column, value in HARMLESS.items():
@@ -85,7 +86,7 @@ def test_other_columns_are_refused_with_the_line_that_reads_them(
     made = load(path, rows, task, **yaml.safe_load(line[0]))
     problems = {made.problem(index, 1).key: made.problem(index, 1) for index in range(len(rows))}
     assert made.score(problems["file/1"], box(answer)).reward == 1
-    domain = str(made.domain)  # type: ignore[attr-defined]
+    domain = str(made.domain)
     assert main(["validate", str(path), "--domain", domain]) == ExitCode.DATA
     assert line[0] in capsys.readouterr().err
     assert main(["validate", str(path), "--domain", domain, "--columns", line[0]]) == 0

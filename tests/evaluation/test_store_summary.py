@@ -16,7 +16,14 @@ from prorl_mega.evaluation.pass_at_k import pass_at_k
 from prorl_mega.evaluation.store_summary import summarise_store
 from prorl_mega.evaluation.summary import problem_records, summarise
 from prorl_mega.run.evaluations import load_evaluation, write_evaluation
-from prorl_mega.run.sample_store import SampleStore, StoredProblem, StoredSample, StoredVerdict, write_header
+from prorl_mega.run.sample_store import (
+    Places,
+    SampleStore,
+    StoredProblem,
+    StoredSample,
+    StoredVerdict,
+    write_header,
+)
 from prorl_mega.types import FinishReason, Group, Outcome
 
 
@@ -55,7 +62,7 @@ def test_a_store_and_groups_have_the_same_metrics_and_records(tmp_path: Path) ->
                 limit=15,
             )
         )
-    metrics, records = summarise_store(store_of(tmp_path, groups, asked=8))
+    metrics, records = summarise_store(store_of(tmp_path, groups, asked=8), lambda answers, rewards: None)
     from_groups = summarise(groups)
     assert {name: metrics[name] for name in from_groups} == from_groups
     assert records == problem_records(groups)
@@ -94,6 +101,7 @@ def planted(directory: Path) -> SampleStore:
 
 
 def test_by_hand(tmp_path: Path) -> None:
+    assert summarise_store(planted(tmp_path / "again"))[0]["evaluation/maj@4"] == (1 / 3 + 1) / 2
     metrics, records = summarise_store(planted(tmp_path), most_common)
     assert metrics["evaluation/avg@4"] == metrics["evaluation/pass@1"] == (1 / 4 + 1) / 2
     assert metrics["evaluation/pass@4"] == 1  # of the one problem with four verdicts
@@ -125,6 +133,18 @@ def test_records_can_be_written_and_read(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"solved in any form|>= 0|length 3"):
             load_evaluation(tmp_path / "e" / "policy.json")
         records[0][key] = kept
+
+
+def test_places_are_a_set() -> None:
+    random = np.random.default_rng(3)
+    places, known = Places(), set[tuple[int, int]]()
+    for problem, sample_ in zip(random.integers(0, 3, size=4000), random.integers(0, 2500, size=4000), strict=True):
+        place = (int(problem), int(sample_))
+        assert places.add(*place) == (place not in known)
+        known.add(place)
+    assert all(((problem, i) in places) == ((problem, i) in known) for problem in range(4) for i in range(2600))
+    assert places.add(7, 2**31 - 1)
+    assert len(places) == len(known) + 1
 
 
 def test_an_empty_store(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_records_are_json() -> None:
         "solved": 1,
         "mean_reward": 0.75,
         "posterior": list(posterior(2, 1)),
+        "answers": 3,
         "tokens": 9,
         "truncated": 0,
         "prompt": "question a/0",

@@ -33,7 +33,14 @@ class Hostile(Task):
             MISDEEDS[answer]()
         if answer in RETURNS:
             return Verdict(reward=RETURNS[answer])
-        return Verdict(reward=1.0 if answer == "good" else 0.0)
+        return Verdict(reward=1.0 if answer == "good" else 0.0, found=not answer.startswith("?"))
+
+    def canonical(self, problem: Problem, answer: str) -> str:
+        return answer.upper()
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        """`?half good`: the words, each of which may break the worker."""
+        return answer.removeprefix("?").split()
 
 
 def _sleep() -> None:

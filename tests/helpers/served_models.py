@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from prorl_mega.config.schema import ServerConfig
+from prorl_mega.config.schema import ChatConfig, ServerConfig
 from prorl_mega.sample_requests import SampleAnswer, SampleRequest
 from prorl_mega.served.model import ServedModel
-from prorl_mega.types import Problem
 
 
-def encode(problem: Problem) -> np.ndarray:
-    return np.array([ord(each) for each in problem.prompt], dtype=np.int32)
+class Characters:
+    """A tokenizer whose ids are code points."""
 
+    end_ids = (2, 5)
 
-def decode(tokens: np.ndarray) -> str:
-    return "".join(chr(each) for each in tokens)
+    def encode_prompt(self, prompt: str, system: str = "") -> np.ndarray:
+        return np.array([ord(each) for each in system + prompt], dtype=np.int32)
+
+    def decode(self, ids: np.ndarray) -> str:
+        return "".join(chr(each) for each in ids)
 
 
 class Heard:
@@ -27,8 +30,8 @@ class Heard:
     def __init__(self, server: ServerConfig, **changes: Any) -> None:
         self.said: list[str] = []
         settings: dict[str, Any] = {
-            "temperature": 0.6, "top_p": 0.95, "max_tokens": 50, "encode": encode, "decode": decode,
-            "end_ids": (2, 5), "say": self.said.append,
+            "temperature": 0.6, "top_p": 0.95, "max_tokens": 50, "chat": ChatConfig(),
+            "tokenizer": Characters(), "say": self.said.append,
         }  # fmt: skip
         self.model = ServedModel(server, **(settings | changes))
         self.answers: dict[tuple[int, int], SampleAnswer] = {}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers.thread_ranks import run_ranks
 from helpers.toy_run import Toy, toy_config
+from helpers.tracked import read_wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from prorl_mega.distributed.ranks import Ranks
@@ -44,32 +43,12 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
-def wandb_steps(file: Path) -> list[int]:
-    """The steps in the file of an offline run that have "reward/mean": records in the blocks of a LevelDB log."""
-    record_type: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record
-    content, block, steps, data = file.read_bytes(), 1 << 15, [], b""
-    at = 7  # after the file's own header
-    while at + 7 <= len(content):
-        if block - at % block < 7:
-            at += block - at % block  # padding
-            continue
-        size, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
-        data += content[at + 7 : at + 7 + size]
-        at += 7 + size
-        if kind in (1, 4):  # a whole record, or its last part
-            history = record_type.FromString(data).history
-            if any("reward/mean" in (item.key, ".".join(item.nested_key)) for item in history.item):
-                steps.append(history.step.num)
-            data = b""
-    return steps
-
-
 def logged_steps(directory: Path) -> list[int]:
     """The steps at which the run's only logger has written down "reward/mean"."""
     if (csv := directory / "metrics.csv").exists():
         return [int(line.split(",")[0]) for line in csv.read_text().splitlines() if ",reward/mean," in line]
-    if offline := sorted((directory / "wandb").glob("offline-run-*/*.wandb")):
-        return sorted(step for file in offline for step in wandb_steps(file))
+    if (directory / "wandb").exists():
+        return [step for run in read_wandb(directory) for step, _ in run.series("reward/mean")]
     accumulator = EventAccumulator(str(directory / "tensorboard"), purge_orphaned_data=True)
     accumulator.Reload()
     return [event.step for event in accumulator.Scalars("reward/mean")]

@@ -21,6 +21,7 @@ from helpers.fake_openai import (
 )
 from helpers.served_models import Heard
 
+from prorl_mega.config.schema import ChatConfig
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.types import FinishReason
 
@@ -35,7 +36,7 @@ def answer_kindly(exchange: Exchange) -> None:
 def test_a_chat_is_asked_sample_by_sample_with_its_own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     with fake_server(answer_kindly) as server:
-        heard = Heard(server_config(server.url, key_env="MY_KEY"), system="Be brief.")
+        heard = Heard(server_config(server.url, key_env="MY_KEY"), chat=ChatConfig(system="Be brief."), tokenizer=None)
         answers = heard.ask([*some_requests(11), *some_requests(12, system="Own.")[11:]])
     assert {place: each.text for place, each in answers.items()} == {
         (number // 2, number % 2): f"answer {100 + number}" for number in range(12)
@@ -84,6 +85,32 @@ def test_a_server_that_refuses_what_it_does_not_know_is_asked_for_texts_alone() 
     assert len(server.seen) == 5, "refused once"
     assert len(heard.said) == 1
     assert "texts alone" in heard.text
+
+
+def test_what_is_refused_without_wishes_is_not_asked_again() -> None:
+    def plain(exchange: Exchange) -> None:
+        is_known = "return_token_ids" not in exchange.body and exchange.body["seed"] == 100
+        exchange.reply(chat_reply("7") if is_known else {"error": {"message": "no"}}, 200 if is_known else 400)
+
+    with fake_server(plain) as server:
+        heard = Heard(server_config(server.url, concurrency=1))
+        with pytest.raises(DataError, match="refuses sample 1 of p/0: HTTP 400: no"):
+            heard.ask(some_requests(2))
+    assert [(body["seed"], "logprobs" in body) for _, body, _ in server.seen] == [
+        (100, True), (100, False), (101, False)
+    ]  # fmt: skip
+
+
+def test_an_answer_that_was_all_thought_is_an_empty_text() -> None:
+    with fake_server(lambda it: it.reply(chat_reply(None, finish="length", tokens=50))) as server:
+        (answer,) = Heard(server_config(server.url)).ask(some_requests(1)).values()
+    assert (answer.text, answer.length, answer.finish) == ("", 50, FinishReason.LENGTH)
+
+
+def test_arguments_of_the_template_go_along() -> None:
+    with fake_server(answer_kindly) as server:
+        Heard(server_config(server.url), chat=ChatConfig(arguments={"enable_thinking": False})).ask(some_requests(1))
+    assert server.seen[0][1]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 def failing_first(times: int, fail: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
@@ -216,17 +243,21 @@ def test_what_the_server_will_never_accept_ends_it_without_the_key(
 
 def test_answers_that_are_there_come_before_the_error() -> None:
     def handle(exchange: Exchange) -> None:
-        if exchange.body["seed"] == 103:
-            time.sleep(0.5)
+        if exchange.body["seed"] > 100:
+            time.sleep(0.1)  # these two end while the caller is away
+        if exchange.body["seed"] == 102:
             exchange.reply({"error": {"message": "no"}}, 404)
         else:
-            answer_kindly(exchange)
+            exchange.reply(chat_reply("there"))
 
     with fake_server(handle) as server:
         heard = Heard(server_config(server.url, concurrency=3))
+        answers = heard.model.answers(iter(some_requests(5)), lambda: False)
+        got = [each.request.seed for each in next(answers)]
+        time.sleep(0.6)
         with pytest.raises(ConfigError, match="HTTP 404"):
-            heard.ask(some_requests(5))
-    assert len(heard.answers) == 4
+            got.extend(answer.request.seed for each in answers for answer in each)
+    assert {100, 101} <= set(got)
 
 
 @pytest.mark.parametrize(

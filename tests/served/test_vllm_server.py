@@ -86,11 +86,9 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 def ask(url: str, checkpoint: Path, requests: list[SampleRequest], **server: Any) -> tuple[Heard, list[SampleAnswer]]:
     os.environ["TINY_KEY"] = "tiny-key"
-    tokenizer = Tokenizer(checkpoint)
     heard = Heard(
         server_config(url, model=None, key_env="TINY_KEY", timeout_s=120.0, concurrency=5, **server),
-        temperature=TEMPERATURE, top_p=TOP_P, max_tokens=MOST_TOKENS, end_ids=tokenizer.end_ids,
-        encode=lambda problem: tokenizer.encode_prompt(problem.prompt, problem.system), decode=tokenizer.decode,
+        temperature=TEMPERATURE, top_p=TOP_P, max_tokens=MOST_TOKENS, tokenizer=Tokenizer(checkpoint),
     )  # fmt: skip
     heard.ask(requests)
     return heard, [heard.answers[place] for place in sorted(heard.answers)]

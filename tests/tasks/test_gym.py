@@ -217,11 +217,11 @@ REFUSED_LEVELS = {
 def test_all_levels_but_these_can_be_chosen() -> None:
     refused: dict[str, set[int]] = {}
     for name in GENERATORS:
-        for level in range(gym._levels(name)):
+        for level in range(gym.levels(name)):
             task = create("reasoning_gym", "x", {"dataset": name, "level": level})
             assert isinstance(task, gym.ReasoningGym)
             try:
-                task._checked_settings()
+                task.check_settings()
             except ConfigError:
                 refused.setdefault(name, set()).add(level)
     assert refused == REFUSED_LEVELS

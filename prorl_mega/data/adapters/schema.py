@@ -28,13 +28,11 @@ class Schema:
     source: str  # where it is published
     needs: tuple[Names, ...]
     convert: Callable[[Fields], Fields]
-    by_name_only: bool = False  # never found by its columns
+    by_name_only: bool = False  # never chosen by its columns
 
     def fits(self, rows: Iterable[Fields]) -> bool:
         """Whether some of the rows have each of the columns that this schema needs."""
-        return not self.by_name_only and all(
-            any(first(row, *names) is not None for row in rows) for names in self.needs
-        )
+        return all(any(first(row, *names) is not None for row in rows) for names in self.needs)
 
 
 def columns(names: str) -> tuple[Names, ...]:

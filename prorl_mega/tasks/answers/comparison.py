@@ -27,7 +27,7 @@ _REALS: Tree = ("interval", None, "(", _MINUS_INFINITY, _INFINITY, ")")
 
 def same(gold: Tree, answer: Tree) -> bool:
     """Whether `answer` is `gold`. Raises values.UnknownError if the bounds of `values` do not allow a verdict."""
-    return _same(_normal(gold), _normal(answer))
+    return _same(normal(gold), normal(answer))
 
 
 def literal(tree: Tree) -> bool:
@@ -79,11 +79,11 @@ def _point(tree: Tree) -> Tree:
 # --- one tree for all ways of writing an answer
 
 
-def _normal(tree: Tree) -> Tree:
+def normal(tree: Tree) -> Tree:
     """The tree in its normal form."""
     kind = tree[0]
     if kind == "in" and tree[1][0] == "symbol":
-        inside = _normal(tree[2])
+        inside = normal(tree[2])
         return (*inside[:1], tree[1][1], *inside[2:]) if inside[0] == "interval" else inside
     if kind == "name" and tree[1] == "R":
         return _REALS
@@ -94,9 +94,9 @@ def _normal(tree: Tree) -> Tree:
     if kind in _MANY:
         return _flat(kind, tree[1])
     if kind == "union":
-        return ("union", [_as_interval(_normal(part)) for part in tree[1]])
+        return ("union", [_as_interval(normal(part)) for part in tree[1]])
     if kind == "tuple":
-        return ("tuple", tree[1], [_normal(item) for item in tree[2]], tree[3])
+        return ("tuple", tree[1], [normal(item) for item in tree[2]], tree[3])
     if kind == "matrix":
         return _vector(tree)
     signs = _both_signs(tree)
@@ -107,11 +107,11 @@ def _flat(kind: str, items: list[Tree]) -> Tree:
     """The items without nesting, as plus-minus makes it; conditions joined by "or" are a union."""
     found: list[Tree] = []
     for item in items:
-        normal = _normal(item)
-        if normal[0] == "list":
-            found += normal[1]
+        each = normal(item)
+        if each[0] == "list":
+            found += each[1]
         else:
-            found.append(normal)
+            found.append(each)
     if kind == "either" and all(item[0] == "interval" for item in found):
         names = {item[1] for item in found}
         return ("union", found) if len(names) == 1 else ("list", found)
@@ -119,7 +119,7 @@ def _flat(kind: str, items: list[Tree]) -> Tree:
 
 
 def _vector(tree: Tree) -> Tree:
-    rows = [[_normal(item) for item in row] for row in tree[1]]
+    rows = [[normal(item) for item in row] for row in tree[1]]
     if len(rows) > 1 and all(len(row) == 1 for row in rows):
         return ("tuple", "(", [row[0] for row in rows], ")")
     return ("matrix", rows)
@@ -149,7 +149,7 @@ def _sign(tree: Tree, upper: bool) -> Tree:
 def _condition(tree: Tree) -> Tree:
     """The interval that x > 3 or 1 < x <= 2 describes, with the name of its variable; other relations unchanged."""
     _, operators, sides = tree
-    sides = [_normal(side) for side in sides]
+    sides = [normal(side) for side in sides]
     if len(operators) == 1 and sides[0][0] in _SCALARS | {"infinity"} and sides[1][0] == "symbol":
         operators, sides = [_MIRRORED[operators[0]]], sides[::-1]
     inequality = len(operators) == 1 and sides[0][0] == "symbol" and operators[0][0] in "<>"
@@ -178,7 +178,7 @@ def _same_values(gold: Tree, answer: Tree) -> bool:
     """Whether values are equal, and the answer has no function of numbers to calculate where the gold has none."""
     if "degree" in (gold[0], answer[0]):
         return _same_angles(gold, answer)
-    if _calculates(answer) and not _calculates(gold):
+    if calculates(answer) and not calculates(gold):
         return False
     if literal(gold) and not literal(answer):
         return False
@@ -214,9 +214,9 @@ def _part_of_pi(tree: Tree) -> bool:
     )
 
 
-def _calculates(tree: Tree) -> bool:
+def calculates(tree: Tree) -> bool:
     """Whether a formula has a function of numbers, such as a sine or a factorial."""
-    return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(_calculates, children(tree)))
+    return (tree[0] in _CALCULATED and not values.symbols(tree)) or any(map(calculates, children(tree)))
 
 
 def is_antiderivative(tree: Tree) -> bool:

@@ -58,7 +58,7 @@ def equivalent(reference: str, answer: str) -> bool:
     """Whether `answer` means the same as `reference`; False, never an exception, if it cannot be understood."""
     if len(answer) > MAX_LENGTH or not answer.strip():
         return False
-    gold = _gold(reference)
+    gold = meaning(reference)
     candidate = bare(answer)
     names = name_of(reference), name_of(answer)
     if all(names) and names[0] != names[1]:
@@ -98,13 +98,13 @@ def complaint(reference: str) -> str | None:
         return "the answer has braces that do not match"
     if number(reference) is not None:
         return None
-    gold = _gold(reference)
+    gold = meaning(reference)
     if gold.number is not None or gold.words is not None:
         return None
     return _unreadable(reference, gold) or _indifferent(gold)
 
 
-def _unreadable(reference: str, gold: _Gold) -> str | None:
+def _unreadable(reference: str, gold: Meaning) -> str | None:
     """Why a formula would be judged by a guess: parts of it would be multiplied out, or not be read at all."""
     core = (_split_unit(gold.text) or (gold.text, ""))[0]
     plain = _COMMANDS.sub(" ", MARKUP.sub(r" \1 ", core))
@@ -120,7 +120,7 @@ def _unreadable(reference: str, gold: _Gold) -> str | None:
     return None
 
 
-def _indifferent(gold: _Gold) -> str | None:
+def _indifferent(gold: Meaning) -> str | None:
     """The complaint about a reference that would accept itself with another digit: something in it is not compared."""
     if gold.tree is not None and comparison.is_antiderivative(gold.tree):
         return None  # of which the constant is free
@@ -134,7 +134,9 @@ def _indifferent(gold: _Gold) -> str | None:
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
-class _Gold:
+class Meaning:
+    """An answer as it is compared."""
+
     text: str
     number: Fraction | None
     words: str | None  # a reference in letters only
@@ -144,11 +146,12 @@ class _Gold:
 
 
 @lru_cache(maxsize=1024)  # many samples have the same reference
-def _gold(reference: str) -> _Gold:
+def meaning(reference: str) -> Meaning:
+    """The parts of a reference, or of an answer that is taken for one."""
     text = bare(reference)
     core, unit = _split_unit(text) or (text, "")
     core = _option(text) or core
-    return _Gold(
+    return Meaning(
         text=text,
         number=number(core),
         words=_words(core),
@@ -158,7 +161,7 @@ def _gold(reference: str) -> _Gold:
     )
 
 
-def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
+def _judged(gold: Meaning, answer: str, candidate: str) -> bool:
     """Compare with a reference that our reader understands."""
     name = name_of(answer)  # y = 2x is not dy/dx = 2x, and y' = 2x is
     renamed = gold.tree is not None and gold.tree[0] == "relation" and bool(name) and not name.endswith("'")
@@ -177,7 +180,7 @@ def _judged(gold: _Gold, answer: str, candidate: str) -> bool:
     return False
 
 
-def _converted(gold: _Gold, text: str, unit: str) -> bool:
+def _converted(gold: Meaning, text: str, unit: str) -> bool:
     """Whether a value in another unit is the reference exactly: 50 mm are 5 cm."""
     if _DEGREES.fullmatch(gold.unit) and _RADIANS.fullmatch(unit) and r"\pi" in text and gold.tree is not None:
         tree = _tree(text)
@@ -194,7 +197,7 @@ def _converted(gold: _Gold, text: str, unit: str) -> bool:
     return tree is not None and _same(gold.tree, tree)
 
 
-def _readings(gold: _Gold, candidate: str) -> list[tuple[str, str]]:
+def _readings(gold: Meaning, candidate: str) -> list[tuple[str, str]]:
     """The answer as given; then without a unit, if the reference is constant."""
     found = [(_option(candidate) or candidate, "")]
     if gold.tree is None or not values.symbols(gold.tree):
@@ -270,6 +273,15 @@ def _split_unit(text: str) -> tuple[str, str] | None:
     singular = re.sub(r"s(?=\^|$)", "", spelt.lower())
     known = {singular, spelt.lower()} & _COUNTED or (len(spelt) < 30 and units.unit(unit) is not None)
     return (core, spelt) if known and core else None
+
+
+def is_counted(unit: str) -> bool:
+    """Whether a unit says nothing that a number alone would not: apples, degrees, dollars."""
+    small = unit.lower()
+    singular = small.removesuffix("s")
+    if _DEGREES.fullmatch(small) or singular in ("usd", "dollar", "buck", "degree"):
+        return True
+    return bool({small, singular} & _COUNTED) and units.unit(unit) is None
 
 
 def _same_unit(a: str, b: str) -> bool:

@@ -39,7 +39,7 @@ def agrees(reference: str, answer: str) -> bool:
     names = _NAME.match(reference), _NAME.match(answer)
     if names[0] and names[1] and names[0][1] != names[1][1]:
         return False
-    return _same(_spelt(reference), _spelt(answer))
+    return _same(spelt(reference), spelt(answer))
 
 
 def _same(gold: str, given: str) -> bool:
@@ -57,7 +57,8 @@ def _same(gold: str, given: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _spelt(text: str) -> str:
+def spelt(text: str) -> str:
+    """The text in one of the spellings that mean the same."""
     text = text.strip().removesuffix(".")
     text = _BLANK.sub(" ", _DROPPED.sub("", text))
     text = _NAME.sub("", text)

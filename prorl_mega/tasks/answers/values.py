@@ -29,6 +29,9 @@ PRECISIONS = ((120, 30), (840, 240), (2000, 600))
 """Digits to calculate with, and the power of ten that no value, nor its inverse, may exceed, so that rounding hides no
 difference; each pair is tried after the one before it."""
 
+_ANYWHERE: Tree = ("text", "any formula")
+_SHOWN = 15  # digits of a value that is not exact, in a fingerprint
+
 _CIRCULAR = {"sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "exp": "exp",
              "arcsin": "asin", "arccos": "acos", "arctan": "atan", "sinh": "sinh", "cosh": "cosh",
              "tanh": "tanh"}  # fmt: skip
@@ -60,6 +63,28 @@ def proportional(gold: Tree, answer: Tree) -> bool:
 def shifted(gold: Tree, answer: Tree) -> bool:
     """Whether the two differ by a number only: then they are antiderivatives of the same function."""
     return _constant(operator.sub, gold, answer)
+
+
+def fingerprint(tree: Tree) -> list[str]:
+    """The values of a formula at some points, the same ones for all formulas in the same variables, so that equal
+    formulas have equal fingerprints; "?" where there is none. Raises UnknownError if there is none anywhere."""
+    names = symbols(tree)
+    points, found = Points(_ANYWHERE, _ANYWHERE, names), []
+    for number in range(Points(tree, tree, names).wanted):
+        known = _value(tree, points, number)
+        found.append("?" if known is None else _shown(known.value))
+    if set(found) == {"?"}:
+        raise UnknownError("not defined, or out of bounds")
+    return found
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, Fraction) and value.denominator < 10**_SHOWN:
+        return str(value)
+    value = _inexact(value)
+    if abs(_CONTEXT.im(value)) <= abs(_CONTEXT.re(value)) * _CONTEXT.mpf(10) ** -_SHOWN:
+        value = _CONTEXT.re(value)
+    return str(_CONTEXT.nstr(value, _SHOWN))
 
 
 def _constant(combine: Callable[[Value, Value], Value], gold: Tree, answer: Tree) -> bool:

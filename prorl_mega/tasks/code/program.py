@@ -25,6 +25,7 @@ from prorl_mega.sandbox.pool import Sandbox, find
 from prorl_mega.tasks.code import cases
 from prorl_mega.tasks.code.blocks import last_block
 from prorl_mega.tasks.code.cpp import compiler, unit
+from prorl_mega.tasks.code.loose_programs import programs
 from prorl_mega.tasks.registry import register
 from prorl_mega.tasks.row_task import RowOptions, RowTask, Share
 from prorl_mega.types import Outcome, Problem, Verdict
@@ -134,11 +135,14 @@ class Code(RowTask):
         if self._runner is not None:
             self._runner.run([script("", "", Limits())])  # comes back when the sandbox is ready
 
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        return programs(answer, Language(problem.entry["language"]).value)
+
     def score(self, problem: Problem, answer: str) -> Verdict:
         language = Language(problem.entry["language"])
         source = last_block(answer, language.value)
         if source is None:
-            return Verdict(reward=0.0, detail="no code block found")
+            return Verdict(reward=0.0, detail="no code block found", found=False)
         if self._runner is None:
             spec = find(allow_unconfined=self.options.allow_unconfined)
             self._runner = Sandbox(provide(spec, self.options.packages))

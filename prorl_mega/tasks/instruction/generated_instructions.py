@@ -7,13 +7,15 @@ before the problem is posed, so that no problem contradicts itself.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
 
+from prorl_mega.data.canonical import Domain
 from prorl_mega.tasks.instruction.check_registry import final_text, followed, judged
 from prorl_mega.tasks.instruction.generated_checks import GENERATED_CHECKS, VOCABULARY
 from prorl_mega.tasks.instruction.instruction_check import Constraint
+from prorl_mega.tasks.instruction.wrapping import is_wrapped, unwrapped
 from prorl_mega.tasks.registry import Style, Task, register
 from prorl_mega.types import Problem, Verdict
 
@@ -45,6 +47,7 @@ class GeneratedInstructionsOptions:
 class GeneratedInstructions(Task):
     """Write a text that follows some instructions."""
 
+    domain = Domain.instruction
     options_type = GeneratedInstructionsOptions
     options: GeneratedInstructionsOptions
     judges_form = True
@@ -65,7 +68,12 @@ class GeneratedInstructions(Task):
         )
 
     def score(self, problem: Problem, answer: str) -> Verdict:
-        return judged(final_text(answer), problem.entry["constraints"])
+        text = final_text(answer)
+        verdict = judged(text, problem.entry["constraints"])
+        return replace(verdict, found=not is_wrapped(text))
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        return unwrapped(final_text(answer))
 
     def _draw(self, random: Random) -> tuple[list[Constraint], str]:
         """Instructions that can be followed together, with a text that does."""

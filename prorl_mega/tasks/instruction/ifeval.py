@@ -11,6 +11,7 @@ prompts. Do not train on them: they let pass what no reader would (`official_che
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from prorl_mega.tasks.instruction import language, official_checks, prose
 from prorl_mega.tasks.instruction.check_registry import CHECKS, checked, final_text, judged, verdict
 from prorl_mega.tasks.instruction.instruction_check import Constraint
 from prorl_mega.tasks.instruction.official_checks import OFFICIAL_CHECKS
+from prorl_mega.tasks.instruction.wrapping import is_wrapped, unwrapped
 from prorl_mega.tasks.registry import register
 from prorl_mega.tasks.row_task import RowOptions, RowTask
 from prorl_mega.types import Problem, Verdict
@@ -85,7 +87,12 @@ class IFEval(RowTask):
         return {**fields, "constraints": [checked(each, self._checks) for each in fields["constraints"]]}
 
     def score(self, problem: Problem, answer: str) -> Verdict:
-        constraints = problem.entry["constraints"]
+        return replace(self._judged(answer, problem.entry["constraints"]), found=not is_wrapped(final_text(answer)))
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        return unwrapped(final_text(answer))
+
+    def _judged(self, answer: str, constraints: list[Constraint]) -> Verdict:
         all_or_nothing = self.options.reward is InstructionReward.all
         if self.options.official:
             kept = self._officially_kept(answer, constraints)

@@ -15,14 +15,17 @@ import dataclasses
 import io
 import os
 import re
+from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from prorl_mega.data.canonical import Domain
 from prorl_mega.errors import ConfigError, DataError
-from prorl_mega.tasks import extract
+from prorl_mega.tasks import extract, relaxed
+from prorl_mega.tasks.answers import canonical
 from prorl_mega.tasks.logic.gym_forms import read
 from prorl_mega.tasks.logic.gym_rules import (
     ENDLESS_LEVELS,
@@ -36,7 +39,7 @@ from prorl_mega.tasks.logic.gym_rules import (
     reward,
 )
 from prorl_mega.tasks.logic.short_prompts import SHORT_PROMPTS
-from prorl_mega.tasks.registry import Style, Task, digest, nearest, register
+from prorl_mega.tasks.registry import Style, Task, digest, nearest, parse_options, register
 from prorl_mega.types import Outcome, Problem, Verdict
 
 BLOCK = 512  # problems per data set object; some data sets prepare a pool of this size
@@ -83,6 +86,7 @@ class ReasoningGymOptions(Struct, kw_only=True):
 class ReasoningGym(Task):
     """One data set of reasoning-gym."""
 
+    domain = Domain.logic
     options_type = ReasoningGymOptions
     options: ReasoningGymOptions
 
@@ -94,7 +98,7 @@ class ReasoningGym(Task):
         self._block = lru_cache(CACHED_BLOCKS)(self._make_block)
 
     def load(self) -> None:
-        self._settings = self._checked_settings()
+        self._settings = self.check_settings()
         self._check_reproducible()
         self.problem(0, 0)
 
@@ -107,7 +111,7 @@ class ReasoningGym(Task):
         partial = f"partial credit: {PROGRESS.get(name, 'none, unless options.credit is all')}"
         return (
             f"settings of {name} (options.config) and their defaults:\n{defaults}\n"
-            f"levels of its curriculum (options.level): {_levels(name)}\n{partial}"
+            f"levels of its curriculum (options.level): {levels(name)}\n{partial}"
         )
 
     def problem(self, index: int, seed: int) -> Problem:
@@ -133,9 +137,16 @@ class ReasoningGym(Task):
             return Verdict(reward=0.0, outcome=Outcome.INFRA_ERROR, detail="the worker made another problem")
         found = extract.answer(answer, self.options.answer)
         if found is None:
-            return Verdict(reward=0.0, detail="no answer found")
+            return Verdict(reward=0.0, detail="no answer found", found=False)
         scorer = self._block(problem.entry["index"] // BLOCK, problem.entry["seed"], 0)
         return judge(self.options.dataset, scorer, item, found, self.options.credit)
+
+    def canonical(self, problem: Problem, answer: str) -> str:
+        item = self._item(problem.entry["index"], problem.entry["seed"])
+        return named(self.options.dataset, item, extract.answer(answer, self.options.answer))
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        return other_readings(answer, self.options.answer)
 
     def _solution(self, steps: str, answer: str | None) -> str | None:
         """The worked solution; None if reasoning-gym knows no right answer or the chosen form cannot express it."""
@@ -172,40 +183,40 @@ class ReasoningGym(Task):
         from reasoning_gym import create_dataset
 
         if self._settings is None:
-            self._settings = self._checked_settings()
+            self._settings = self.check_settings()
         origin = digest(f"{self.entry}\n{seed}\n{number}\n{attempt}") >> 32  # numpy generators want 32 bits
         return create_dataset(self.options.dataset, **self._settings, seed=origin, size=BLOCK)
 
-    def _checked_settings(self) -> dict[str, Any]:
-        """Level and `options.config` as settings, plain values turned into the data set's enums. Raises ConfigError."""
+    def check_settings(self) -> dict[str, Any]:
+        """Level and `options.config` as settings of the data set, with its enums. Raises ConfigError."""
         name, where = self.options.dataset, f"tasks.mixture.{self.entry}.options"
         config_type = datasets().get(name)
         if config_type is None:
             close = nearest(name, list(datasets()))
             raise ConfigError(f"{where}.dataset: reasoning-gym has no {name!r}{close}. {', '.join(datasets())}")
         known = _settings(config_type)
-        settings = self._settings_of_level(f"{where}.level")
+        chosen = self._settings_of_level(f"{where}.level")
         for key, value in self.options.config.items():
             if key not in known:
                 raise ConfigError(f"{where}.config.{key}: no such setting of {name}. {', '.join(known)}")
-            settings[key] = _like(known[key].default, value)
+            chosen[key] = _like(known[key].default, value)
         try:
-            config = config_type(**settings, seed=0, size=BLOCK)
+            config = config_type(**chosen, seed=0, size=BLOCK)
             if hasattr(config, "validate"):
                 config.validate()
         except (AssertionError, TypeError, ValueError) as error:
             asked = "config" if self.options.level < 0 else f"level={self.options.level}"
-            raise ConfigError(f"{where}.{asked}: {name} refuses {settings}: {error}") from None
-        return settings
+            raise ConfigError(f"{where}.{asked}: {name} refuses {chosen}: {error}") from None
+        return chosen
 
     def _settings_of_level(self, where: str) -> dict[str, Any]:
         """The curriculum's settings at `options.level`; attributes with fewer levels stay at their last."""
         level, name = self.options.level, self.options.dataset
         if level < 0:
             return {}
-        levels = _levels(name)
-        if level >= levels:
-            raise ConfigError(f"{where}: must be below {levels}, the number of levels of {name}, not {level}")
+        count = levels(name)
+        if level >= count:
+            raise ConfigError(f"{where}: must be below {count}, the number of levels of {name}, not {level}")
         if level in ENDLESS_LEVELS.get(name, ()):
             raise ConfigError(f"{where}: {name} takes minutes for a problem of level {level}; choose another level")
         from reasoning_gym.factory import create_curriculum
@@ -230,7 +241,7 @@ def judge(dataset: str, scorer: Any, item: dict[str, Any], found: str, credit: C
     right = reference(dataset, item) or ""
     answer = read(dataset, found, right)
     if answer is None and credit is not Credit.all:
-        return Verdict(reward=0.0, detail="refused: not the form of an answer to this puzzle")
+        return Verdict(reward=0.0, detail="refused: not the form of an answer to this puzzle", found=False)
     found = found if answer is None else answer
     if not allowed(dataset, found) or (_INTERNALS.search(found) and not _INTERNALS.search(right)):
         return Verdict(reward=0.0, detail="refused: looks like a program")
@@ -240,12 +251,27 @@ def judge(dataset: str, scorer: Any, item: dict[str, Any], found: str, credit: C
         raw = scorer.score_answer(answer=found, entry=item)
         value = reward(dataset, raw, found, item, scorer, credit)
         if answer is None and value == 1:
-            return Verdict(reward=0.0, detail="refused: a solution in a text of another form")
+            return Verdict(reward=0.0, detail="refused: a solution in a text of another form", found=False)
         return Verdict(reward=value, detail=found[:64])
     except MemoryError:
         raise
     except Exception as error:  # several scorers raise for what they cannot read: then it is no answer
         return Verdict(reward=0.0, detail=f"unreadable: {type(error).__name__}")
+
+
+def named(dataset: str, item: dict[str, Any], found: str | None) -> str:
+    """An extracted answer as the scorer reads it, which equal answers share as far as their writing goes."""
+    if found is None:
+        return ""
+    return canonical.textual(read(dataset, found, reference(dataset, item) or "") or found)
+
+
+def other_readings(answer: str, form: extract.Form) -> list[str]:
+    """The readings of a text in which no answer, or none of the form of an answer to its puzzle, was found."""
+    found = extract.answer(answer, form)
+    if found is not None and extract.all_in_form([found], form):
+        return relaxed.within(found, form, relaxed.Sought.puzzle)
+    return relaxed.short_answers(answer, form, relaxed.Sought.puzzle)
 
 
 def datasets() -> dict[str, type]:
@@ -256,7 +282,17 @@ def datasets() -> dict[str, type]:
     return {name: config_type for name, (_, config_type) in sorted(DATASETS.items()) if name not in EXCLUDED}
 
 
-def _levels(dataset: str) -> int:
+def check_options(entry: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for options of an entry that its data set refuses; no problem is made."""
+    ReasoningGym(entry, parse_options(ReasoningGymOptions, options, f"tasks.mixture.{entry}.options")).check_settings()
+
+
+def settings(dataset: str) -> dict[str, Any]:
+    """The settings of a data set (`options.config`) with their defaults."""
+    return {key: _default(item) for key, item in _settings(datasets()[dataset]).items()}
+
+
+def levels(dataset: str) -> int:
     """Number of levels of the data set's curriculum; 0 where it has none."""
     from reasoning_gym.factory import create_curriculum, has_curriculum
 

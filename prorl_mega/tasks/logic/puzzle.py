@@ -70,11 +70,18 @@ class Logic(RowTask):
         wanted = f"\n\n{extract.request(form)}" if self.options.request else ""
         return Posed(prompt=fields["prompt"].rstrip() + wanted, entry={"entry": entry}, solution=solution)
 
+    def canonical(self, problem: Problem, answer: str) -> str:
+        item = problem.entry["entry"]
+        return gym.named(item["metadata"]["source_dataset"], item, extract.answer(answer, self.options.answer))
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        return gym.other_readings(answer, self.options.answer)
+
     def score(self, problem: Problem, answer: str) -> Verdict:
         item = problem.entry["entry"]
         found = extract.answer(answer, self.options.answer)
         if found is None:
-            return Verdict(reward=0.0, detail="no answer found")
+            return Verdict(reward=0.0, detail="no answer found", found=False)
         name = item["metadata"]["source_dataset"]
         if name in TUPLES:
             item = {**item, "metadata": {**item["metadata"], "output": tuple(map(tuple, item["metadata"]["output"]))}}

@@ -11,8 +11,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from prorl_mega.tasks import extract
-from prorl_mega.tasks.answers import equivalence
+from prorl_mega.data.canonical import Domain
+from prorl_mega.tasks import extract, relaxed
+from prorl_mega.tasks.answers import canonical, equivalence
 from prorl_mega.tasks.registry import Style, Task, register
 from prorl_mega.types import Problem, Verdict
 
@@ -54,6 +55,7 @@ class ArithmeticOptions(Struct, kw_only=True):
 class Arithmetic(Task):
     """Sums, differences, products and expressions of them (products before sums)."""
 
+    domain = Domain.math
     options_type = ArithmeticOptions
     options: ArithmeticOptions
 
@@ -90,8 +92,16 @@ class Arithmetic(Task):
     def score(self, problem: Problem, answer: str) -> Verdict:
         found = extract.answer(answer, self.options.answer)
         if found is None:
-            return Verdict(reward=0.0, detail="no answer found")
-        return Verdict(reward=float(equivalence.equivalent(problem.entry["answer"], found)), detail=found[:64])
+            return Verdict(reward=0.0, detail="no answer found", found=False)
+        right = equivalence.equivalent(problem.entry["answer"], found)
+        return Verdict(reward=float(right), detail=found[:64], found=extract.all_in_form([found], self.options.answer))
+
+    def canonical(self, problem: Problem, answer: str) -> str:
+        found = extract.answer(answer, self.options.answer)
+        return "" if found is None else canonical.mathematical([found])
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        return relaxed.short_answers(answer, self.options.answer, relaxed.Sought.number)
 
 
 def worked(numbers: list[int], signs: list[str]) -> tuple[str, int]:

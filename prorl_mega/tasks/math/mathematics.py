@@ -15,8 +15,8 @@ from enum import Enum
 from typing import Any
 
 from prorl_mega.data.canonical import Domain
-from prorl_mega.tasks import extract
-from prorl_mega.tasks.answers import chain, equivalence, plain
+from prorl_mega.tasks import extract, relaxed
+from prorl_mega.tasks.answers import canonical, chain, equivalence, plain
 from prorl_mega.tasks.registry import register
 from prorl_mega.tasks.row_task import AnswerOptions, RowTask
 from prorl_mega.types import Problem, Verdict
@@ -62,19 +62,26 @@ class Math(RowTask):
     def warm_up(self) -> None:
         equivalence.prepare()
 
+    def canonical(self, problem: Problem, answer: str) -> str:
+        return canonical.mathematical(extract.statement(answer, self.options.answer))
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        return relaxed.short_answers(answer, self.options.answer, relaxed.Sought.number)
+
     def score(self, problem: Problem, answer: str) -> Verdict:
         found = extract.statement(answer, self.options.answer)
         if not found:
-            return Verdict(reward=0.0, detail="no answer found")
+            return Verdict(reward=0.0, detail="no answer found", found=False)
         reference, detail = problem.entry["answer"], found[0][:64]
+        in_form = extract.all_in_form(found, self.options.answer)
         if Verifier(problem.entry["verifier"]) is Verifier.exact:
-            return Verdict(reward=float(found == [reference.strip()]), detail=detail)
+            return Verdict(reward=float(found == [reference.strip()]), detail=detail, found=in_form)
         if "=" not in reference:
             found = [chain.value(each) for each in found]
         first = equivalence.all_equivalent(reference, found)
         if self.options.second is SecondVerifier.none:
-            return Verdict(reward=float(first), detail=detail)
+            return Verdict(reward=float(first), detail=detail, found=in_form)
         second = all(plain.agrees(reference, each) for each in found)
         if first != second:
             detail = f"{detail} (verifiers differ: {'first' if first else 'second'} accepts)"
-        return Verdict(reward=float(first or second), detail=detail)
+        return Verdict(reward=float(first or second), detail=detail, found=in_form)
