@@ -50,6 +50,7 @@ from prorl_mega.tasks.benchmarks.listing import print_if_asked
 
 if TYPE_CHECKING:
     from prorl_mega.evaluation_parts import EvaluationParts
+    from prorl_mega.grader import Grader
     from prorl_mega.types import Problem
 
 BLOCK = 16  # samples of one problem that one engine takes: they share the computation of the prompt
@@ -90,6 +91,7 @@ def sample_and_judge(
     with run.writers(parts.engine) as (samples, verdicts), parts.grading(problems, verdicts.write) as grader:
         for answer in store.unjudged(parts.engine, parts.engines):  # of a job that was stopped before their verdicts
             grader.add(answer.problem, answer.sample, answer.text)
+            wait_for_room(grader, run)
         progress = run.progress(sum(len(numbers) for _, numbers in share))
         for answers in parts.source.answers(requests(parts, problems, share), run.is_stopping):
             samples.write(to_stored(answer) for answer in answers)
@@ -97,10 +99,15 @@ def sample_and_judge(
                 grader.add(each.request.index, each.request.sample, each.text)
             grader.poll()
             progress(len(answers))
-            while grader.unfinished > MOST_WAITING and not run.is_stopping():
-                grader.wait(WAIT_S)
+            wait_for_room(grader, run)
         while not run.is_stopping() and not grader.wait(WAIT_S):
             progress(0)
+
+
+def wait_for_room(grader: Grader, run: EvaluationRun) -> None:
+    """Let verifiers catch up, so that the texts of all answers are never in memory at once."""
+    while grader.unfinished > MOST_WAITING and not run.is_stopping():
+        grader.wait(WAIT_S)
 
 
 def blocks(missing: Sequence[Block], engine: int, engines: int) -> Iterator[Block]:
@@ -153,7 +160,12 @@ def resolved(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
     server = settings.evaluation.server
     if server.url is not None and OmegaConf.is_missing(settings.model, "path"):
         settings.model.path = ""  # messages need no tokenizer
-    model = "" if OmegaConf.is_missing(settings.model, "path") else settings.model.path or server.model or "server"
+    if OmegaConf.is_missing(settings.model, "path"):
+        raise ConfigError(
+            "there is no policy to evaluate: name a Hugging Face directory with model.path=DIR, a run with run=NAME, "
+            "or a server with evaluation.server.url=URL"
+        )
+    model = settings.model.path or server.model or "server"
     if OmegaConf.is_missing(settings, "name") and model:
         settings.name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(model).resolve().name).lstrip("._-") or "model"
     directory = Path(settings.root) / ("" if OmegaConf.is_missing(settings, "name") else settings.name)

@@ -132,6 +132,7 @@ def _engine(
     config: EvaluateConfig, policy: StoredPolicy, tokenizer: Tokenizer | None, run: EvaluationRun, ranks: Ranks
 ) -> EngineSamples:
     assert tokenizer is not None, "settings without a model are refused but for a server"
+    run.message(f"evaluating {policy.checkpoint or policy.model}")
     tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
     with run.phase("starting the inference engine"):
         rollout = start_engine(config, tokenizer, max_response_tokens=compared_response(config, stage_settings(config)))

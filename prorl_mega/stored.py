@@ -12,6 +12,7 @@ import numpy as np
 from blake3 import blake3
 
 from prorl_mega.config.schema import RunConfig
+from prorl_mega.errors import DataError
 from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.run.provenance import provenance
 from prorl_mega.run.sample_store import StoredProblem, StoredSample, StoredVerdict, StoreHeader, write_store
@@ -59,15 +60,27 @@ def keep_groups(directory: Path, header: StoreHeader, groups: list[Group]) -> No
 
 
 def stored_problem(problem: Problem, prompt_tokens: Iterable[int] = ()) -> StoredProblem:
-    """A problem with the tokens, [P], of its prompt."""
+    """A problem with the tokens, [P], of its prompt, as it is read back. Raises DataError for an entry that is not
+    JSON."""
     return StoredProblem(
-        key=problem.key,
-        task=problem.task,
+        key=writable(problem.key),
+        task=writable(problem.task),
         prompt=writable(problem.prompt),
         system=writable(problem.system),
-        entry=problem.entry,
+        entry=_plain_entry(problem),
         prompt_tokens=[int(token) for token in prompt_tokens],
     )
+
+
+def _plain_entry(problem: Problem) -> dict[str, Any]:
+    try:
+        text = writable(json.dumps(problem.entry, ensure_ascii=False))
+        plain: dict[str, Any] = json.loads(text, parse_constant=lambda name: None)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{problem.key}: the entry of this problem is not JSON, as its task promises: {error}"
+        ) from None
+    return plain
 
 
 def to_problem(stored: StoredProblem) -> Problem:

@@ -183,6 +183,9 @@ def swept_keys(arguments: list[str]) -> frozenset[str]:
     return frozenset(keys)
 
 
+_TOLD_APART = ("run", "step", "model.path", "label")  # settings that give evaluations other names or labels anyway
+
+
 def sweep_name(name: str, overrides: list[str]) -> str:
     """`name` with the overrides of one sweep job, so that jobs never share a directory and reruns find theirs.
 
@@ -205,16 +208,22 @@ def sweep_name(name: str, overrides: list[str]) -> str:
     return f"{joined[: _LONGEST_NAME - 10]}--{digest}"
 
 
-def _directory_key(schema: type) -> str:
+def _directory_key(settings: DictConfig, schema: type) -> str:
     """The setting that says where a job writes."""
+    if schema is EvaluateConfig and OmegaConf.is_missing(settings, "name"):
+        return "label"  # the run or the model that is evaluated gives the name
     return {RunConfig: "name", EvaluateConfig: "name", WarmstartConfig: "output"}[schema]
 
 
 def _name_sweep_job(settings: DictConfig, schema: type, swept: frozenset[str]) -> None:
-    key = _directory_key(schema)
-    if not OmegaConf.is_missing(settings, key):
-        overrides = [text for text in HydraConfig.get().overrides.task if _key(text) in swept]
+    key = _directory_key(settings, schema)
+    if OmegaConf.is_missing(settings, key):
+        return
+    overrides = [text for text in HydraConfig.get().overrides.task if _key(text) in swept]
+    if key != "label":
         settings[key] = sweep_name(str(settings[key]), overrides)
+    elif overrides := [text for text in overrides if _key(text) not in _TOLD_APART]:
+        settings.label = sweep_name(settings.label or settings.step, overrides)
 
 
 def _key(override: str) -> str:
@@ -233,15 +242,18 @@ def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> tupl
     The child gets this job's overrides as they were written. Returns its name and its exit code: a job that fails says
     nothing about the others. Only one that was told to stop ends the sweep, which is what the signal was meant for.
     """
-    key = _directory_key(schema)
+    key = _directory_key(settings, schema)
     overrides = [text for text in HydraConfig.get().overrides.task if not text.startswith(f"{key}=")]
-    if not OmegaConf.is_missing(settings, key):
-        overrides.append(f"{key}={settings[key]}")
+    name = " ".join(overrides)
+    if not OmegaConf.is_missing(settings, key) and settings[key] is not None:
+        name = f"{key}={settings[key]}"
+        overrides.append(name)
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [part for each in sources if each.provider == "command-line" for part in ("--config-dir", each.path)]
     specification = sys.modules["__main__"].__spec__
     program = ["-m", specification.name] if specification is not None else [sys.argv[0]]
     environ = {name: value for name, value in os.environ.items() if debug or name != _FULL_ERROR}
-    code = subprocess.run([sys.executable, *program, *overrides], env=environ, check=False).returncode
-    name = f"{key}={settings[key]}"
+    code = subprocess.run([sys.executable, *program, *folders, *overrides], env=environ, check=False).returncode
     if code in (ExitCode.SAVED_AFTER_SIGNAL, -signal.SIGINT, -signal.SIGTERM):
         print(f"error: the sweep stops, {name} was told to", file=sys.stderr, flush=True)
         sys.exit(code if code > 0 else 128 - code)

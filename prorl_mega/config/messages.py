@@ -43,6 +43,8 @@ def explain(error: BaseException, schema: type) -> str:
         return where + unknown_key(f"tasks.mixture.{_full_key(text).removeprefix('tasks.mixture.')}", schema)
     if match := re.search(r"^(?:Value|Invalid type|While dereferencing|Interpolation).*", text, re.MULTILINE):
         return where + f"{_full_key(text)}: {match[0]}{_expected(_full_key(text), schema)}"
+    if "does not support deletion" in text:
+        return where + f"{_full_key(text)}: a setting cannot be taken away with '~'; give it another value"
     if "missing mandatory value" in text.lower():
         key = _full_key(text)
         return where + f"{key} is required and has no value; give it on the command line: {key}=..."
@@ -59,9 +61,10 @@ def unknown_key(key: str, schema: type) -> str:
             "those of the selected task file; new ones go into a file under configs/tasks/ (tasks=<file>)"
         )
     if key.startswith("tasks.mixture."):
+        of_run = "; with run=, name the run's own as well" if "run" in setting_keys(schema) else ""
         return (
             f"{key}: the mixture has no such entry; only entries of the selected task file can be changed here, "
-            "new ones go into a file under configs/tasks/ (tasks=<file>)"
+            f"new ones go into a file under configs/tasks/ (tasks=<file>{of_run})"
         )
     kinds = setting_keys(schema)
     for name in (key, key.rpartition(".")[0]):

@@ -48,15 +48,15 @@ def summarise_store(store: SampleStore, vote: Vote = majority) -> tuple[Metrics,
 
 
 def count_answers(store: SampleStore, vote: Vote = majority) -> list[ProblemCounts]:
-    """The numbers of every problem, in the order of the store. Answers to a problem that it does not name, and verdicts
-    on answers that are not there, do not count."""
+    """The numbers of every problem that was asked for, in the order of the store. Samples beyond those that were asked
+    for do not count, nor answers to a problem that it does not name, nor verdicts on answers that are not there."""
     tallies = [
         _Tally(ProblemCounts(key=each.key, task=each.task, prompt=shortened(each.prompt))) for each in store.problems()
     ]
     there = Places()
     first = [-1] * len(tallies)  # number of the sample that is shown
     for sample in store.samples_as(RawSample):
-        if sample.problem >= len(tallies):
+        if sample.problem >= len(tallies) or sample.sample >= store.header.samples:
             continue
         there.add(sample.problem, sample.sample)
         counts = tallies[sample.problem].counts
@@ -69,6 +69,8 @@ def count_answers(store: SampleStore, vote: Vote = majority) -> list[ProblemCoun
     for verdict in store.verdicts():
         if (verdict.problem, verdict.sample) in there and verdict.reward is not None:
             tallies[verdict.problem].add(verdict, verdict.reward)
+    if (asked := store.header.asked) is not None:
+        tallies = [tallies[number] for number in asked if number < len(tallies)]
     relaxing = {each.counts.task for each in tallies if each.is_relaxed}
     return [each.finished(each.counts.task in relaxing, vote) for each in tallies]
 

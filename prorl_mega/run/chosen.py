@@ -26,11 +26,17 @@ def chosen_checkpoint(run: Path, step: str, report: Callable[[str], None] = prin
         return _newest(run, report)
     if step == BEST_STEP:
         return _best(run)
-    present = sorted(int(match[1]) for each in run.glob("checkpoints/*") if (match := _NAME.fullmatch(each.name)))
+    present = [step_of(each) for each in finished_checkpoints(run)]
     if not step.isdecimal() or int(step) not in present:
         there = ", ".join(map(str, present)) or "none"
         raise ConfigError(f"step={step}: {run} has checkpoints of steps {there}; `last` and `best` work as well")
     return intact_checkpoint(run / "checkpoints" / f"step_{int(step):06d}")
+
+
+def finished_checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run directory by step, without those that are being written or deleted."""
+    found = [each for each in run.glob("checkpoints/*") if _NAME.fullmatch(each.name)]
+    return sorted(found, key=step_of)
 
 
 def intact_checkpoint(checkpoint: Path) -> Path:

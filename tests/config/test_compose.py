@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from helpers.programs import TOKENIZER
 from helpers.settings import compose_settings, model_directory, run_config
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from prorl_mega import train
 from prorl_mega.config.compose import config_directory, run_hydra, sweep_name, swept_keys, to_config, to_objects
+from prorl_mega.config.messages import explain
 from prorl_mega.config.recipe import AdvantageEstimator, ImportanceSamplingKind, KLEstimator
 from prorl_mega.config.schema import RunConfig, WarmstartConfig
 from prorl_mega.config.stages import stage_settings
@@ -370,3 +372,11 @@ def test_help_begins_with_what_the_program_is_for(
     printed = capsys.readouterr().out
     assert printed.startswith("Prolonged reinforcement learning")
     assert "experiment: " in printed
+
+
+def test_a_setting_is_not_taken_away() -> None:
+    with pytest.raises(HydraException) as caught:
+        compose_settings("~evaluation.top_p")
+    assert explain(caught.value, RunConfig) == (
+        "evaluation.top_p: a setting cannot be taken away with '~'; give it another value"
+    )

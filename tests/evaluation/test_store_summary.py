@@ -16,7 +16,14 @@ from prorl_mega.evaluation.pass_at_k import pass_at_k
 from prorl_mega.evaluation.store_summary import summarise_store
 from prorl_mega.evaluation.summary import problem_records, summarise
 from prorl_mega.run.evaluations import load_evaluation, write_evaluation
-from prorl_mega.run.sample_store import Places, SampleStore, StoredProblem, StoredSample, StoredVerdict
+from prorl_mega.run.sample_store import (
+    Places,
+    SampleStore,
+    StoredProblem,
+    StoredSample,
+    StoredVerdict,
+    write_header,
+)
 from prorl_mega.types import FinishReason, Group, Outcome
 
 
@@ -151,3 +158,18 @@ def test_a_group_that_was_cut_off_says_so() -> None:
     group = scored_group([1.0, 0.0], lengths=[3, 9], limit=9)
     assert group.samples[1].completion.finish is FinishReason.LENGTH
     assert problem_records([group])[0]["truncated"] == 1
+
+
+def test_the_same_request_has_the_same_results_whatever_else_the_store_has(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    rewards = random.choice([0.0, 1.0], size=(6, 8)).tolist()
+    groups = [scored_group(each, key=f"task/{number}") for number, each in enumerate(rewards)]
+    fewer = [scored_group(rewards[number][:4], key=f"task/{number}") for number in (1, 4)]
+    fresh = summarise_store(store_of(tmp_path / "fresh", fewer, asked=4))
+    store = store_of(tmp_path / "all", groups, asked=8)
+    everything = summarise_store(store)
+    write_header(store.directory, header(samples=4, asked=[1, 4, 99]))
+    assert summarise_store(SampleStore(store.directory)) == fresh
+    assert fresh[0]["evaluation/missing"] == 0
+    write_header(store.directory, header(samples=8))
+    assert summarise_store(SampleStore(store.directory)) == everything

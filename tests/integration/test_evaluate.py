@@ -151,6 +151,8 @@ def test_policies_that_are_not_there(
         ("run=uninterrupted", "experiment=small"): r"experiment=small: run=uninterrupted has its own settings",
         ("experiment=small", "name=uninterrupted"): r"is a training run; evaluate its checkpoints with run=uninterr",
         ("experiment=small", "name=none", "model.weights=random"): r"there is no policy to evaluate; name a run",
+        ("run=uninterrupted", "label=final"): r"label=final: training keeps its own results under this name",
+        ("tasks=arithmetic",): r"there is no policy to evaluate: name a Hugging Face directory with model.path=DIR",
         ("experiment=small", "name=x", "label=../up"): r"label='../up' becomes a directory",
     }.items():
         refused = run_program(EVALUATE, setup, *arguments)
