@@ -167,3 +167,13 @@ def contents(directory: Path) -> dict[str, str]:
     """A hash of every file below `directory`."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def outcome(directory: Path) -> dict[str, str]:
+    """`contents` but for what tells one program from another that did the same: time, command and name of a run."""
+    found = contents(directory)
+    for name in found:
+        if name.endswith("header.json"):
+            header = json.loads((directory / name).read_text())
+            found[name] = json.dumps({key: header[key] for key in ("label", "step", "policy", "identity", "settings")})
+    return found

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.programs import Finished, Program, contents, metrics, run_program
+from helpers.programs import Finished, Program, metrics, outcome, run_program
 
 from prorl_mega.errors import ExitCode
 
@@ -54,4 +54,4 @@ def test_stopped_in_two_evaluations_it_equals_the_uninterrupted_run(setup: Path)
     assert metrics(run, seconds=False) == metrics(whole, seconds=False)
     assert metrics(run)[0]["seconds/rollout"] > 0, "those of the first part count"
     for part in ("checkpoints/step_000001", "evaluation", "samples"):
-        assert contents(run / part) == contents(whole / part), part
+        assert outcome(run / part) == outcome(whole / part), part

@@ -8,7 +8,7 @@ import statistics
 import time
 from pathlib import Path
 
-from helpers.programs import Finished, Program, contents, metrics, run_program
+from helpers.programs import Finished, Program, metrics, outcome, run_program
 
 from prorl_mega.errors import ExitCode
 
@@ -62,7 +62,7 @@ def test_killed_twice_and_stopped_once(
     assert f"resuming after step {len(rows)}" in last.output
     assert metrics(run, seconds=False) == expected
     for part in CONSEQUENTIAL:
-        assert contents(run / part) == contents(whole / part), part
+        assert outcome(run / part) == outcome(whole / part), part
     optimizer = whole / "checkpoints" / "step_000010" / "optimizer-tp00-pp00-dp00.safetensors"
     policy = whole / "checkpoints" / "step_000010" / "policy-tp00-pp00.safetensors"
     assert optimizer.stat().st_size > 2 * policy.stat().st_size - 10_000, "an empty optimizer proves nothing"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.programs import ROOT, contents, metrics, run_program, small_setup
+from helpers.programs import ROOT, metrics, outcome, run_program, small_setup
 from helpers.tiny import tiny_checkpoint
 
 from prorl_mega.backtest import backtest, read_course
@@ -205,7 +205,7 @@ def test_resumed_at_a_boundary(setup: Path, tmp_path: Path) -> None:
     (longer,) = read_changes(parts / "decisions.jsonl")
     assert (longer.step, longer.text) == (2, "schedule.steps: 2 -> 6")
     for part in ("checkpoints/step_000006", "evaluation"):
-        assert contents(parts / part) == contents(whole / part), part
+        assert outcome(parts / part) == outcome(whole / part), part
     rows = metrics(whole, seconds=False)
     assert rows[0]["policy/kl"] > 0.01, "another reference than the policy"
     resets = [row["step"] for row in rows if row["reference/reset"]]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.programs import Finished, Program, contents, metrics, run_program
+from helpers.programs import Finished, Program, metrics, outcome, run_program
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 SHARDS = {"policy", "reference", "optimizer", "random"}
@@ -55,6 +55,7 @@ def test_one_process_leaves_a_complete_run_directory(uninterrupted: tuple[Finish
         "report.html",
         "report.png",
         "samples",
+        "starts.jsonl",
         "tensorboard",
     ]
     assert (run / "LOCK").read_text() == ""
@@ -175,7 +176,7 @@ def test_two_ranks_that_are_stopped_go_on_as_if_they_had_not(setup: Path, run_ar
     assert f"resuming after step {done}" in last.output
     assert metrics(run, seconds=False) == metrics(whole, seconds=False)
     for part in ("checkpoints/step_000003", "evaluation", "samples"):
-        assert contents(run / part) == contents(whole / part), part
+        assert outcome(run / part) == outcome(whole / part), part
 
 
 def test_an_engine_that_computes_another_model_ends_the_first_step(setup: Path, run_arguments: tuple[str, ...]) -> None:
