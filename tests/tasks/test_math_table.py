@@ -9,7 +9,7 @@ from prorl_mega.tasks.answers.equivalence import complaint, equivalent
 from prorl_mega.tasks.answers.plain import agrees
 
 TABLE = read_table("math.tsv")
-UNIT = re.compile(r"\\text|\\\$|[€£]")
+UNIT = re.compile(r"\\text|\\\$|[€£%]|\b(?:dollars?|euros?|cents?)\b")
 
 
 def test_the_table_is_large_and_has_both_signs() -> None:
