@@ -16,7 +16,8 @@ import re
 import sys
 from pathlib import Path
 
-from prorl_mega.errors import DataError, exit_status
+from prorl_mega.errors import exit_status
+from prorl_mega.evaluation.sources import read_evaluated
 from prorl_mega.reporting.arms import Arm, compare_arms, read_finished_run
 from prorl_mega.reporting.charts import all_charts
 from prorl_mega.reporting.curves import read_curves
@@ -25,7 +26,6 @@ from prorl_mega.reporting.evaluation_page import evaluation_page
 from prorl_mega.reporting.history import read_history
 from prorl_mega.reporting.run_page import run_page
 from prorl_mega.reporting.study_page import study_page
-from prorl_mega.run.evaluations import load_evaluation
 from prorl_mega.run.sample_store import HEADER
 from prorl_mega.run.storage import storage_errors, write_durably
 
@@ -46,17 +46,9 @@ def write_report(directory: Path) -> Path:
 def write_evaluation_page(evaluation: Path) -> Path:
     """Write the page of an evaluation, given by its folder or its JSON file, beside it; returns the page's path."""
     file = evaluation if evaluation.suffix == ".json" else evaluation.with_name(f"{evaluation.name}.json")
-    try:
-        content = load_evaluation(file)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{file}: is no evaluation ({error}); `python -m prorl_mega.evaluate` and training write them"
-        ) from None
-    store = file.with_suffix("")
-    run = file.resolve().parent.parent.name
     target = file.with_suffix(".html")
-    has_answers = (store / HEADER).is_file()
-    write_durably(target, evaluation_page(f"{run} · {file.stem}", content, store if has_answers else None))
+    run = file.resolve().parent.parent.name
+    write_durably(target, evaluation_page(f"{run} · {file.stem}", read_evaluated(file)))
     return target
 
 

@@ -26,21 +26,25 @@ def read_evaluations(sources: list[str]) -> dict[str, Evaluated]:
     found: dict[str, Evaluated] = {}
     for source in sources:
         for name, path in _files(source):
-            try:
-                content = load_evaluation(path)
-            except (OSError, ValueError) as error:
-                raise DataError(
-                    f"{path}: is no evaluation ({error}); `python -m prorl_mega.evaluate` and training write them"
-                ) from None
+            each = read_evaluated(path)
             if name in found:
                 raise ConfigError(f"{source}: there is a {name} already; give it a name of its own: NAME={source}")
-            answers = path.with_suffix("")
-            found[name] = Evaluated(
-                content=content, store=SampleStore(answers) if (answers / HEADER).exists() else None
-            )
+            found[name] = each
     if len(found) < 2:
         raise ConfigError(f"{' '.join(sources)}: is one evaluation; name at least two, the base first")
     return found
+
+
+def read_evaluated(path: Path) -> Evaluated:
+    """The evaluation in a JSON file. Raises DataError."""
+    try:
+        content = load_evaluation(path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: is no evaluation ({error}); `python -m prorl_mega.evaluate` and training write them"
+        ) from None
+    answers = path.with_suffix("")
+    return Evaluated(content=content, store=SampleStore(answers) if (answers / HEADER).exists() else None)
 
 
 def _files(source: str) -> list[tuple[str, Path]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from prorl_mega.evaluation.comparison import ALL_TASKS, Record
 from prorl_mega.evaluation.conditions import described
 from prorl_mega.evaluation.pass_at_k import mean_pass_at_k
 from prorl_mega.evaluation.solve_rate import posterior
+from prorl_mega.evaluation.sources import Evaluated
 from prorl_mega.evaluation.summary import powers_of_two
 from prorl_mega.huggingface.token_pieces import TokenPieces
 from prorl_mega.reporting import kit
@@ -37,9 +37,10 @@ class ScoreRow(NamedTuple):
     cells: tuple[str, ...]
 
 
-def evaluation_page(name: str, content: dict[str, Any], store: Path | None) -> str:
-    """The HTML of the evaluation `content` (`evaluation/<label>.json`); `store`: the folder with its answers."""
-    header = SampleStore(store).header if store is not None else None
+def evaluation_page(name: str, evaluated: Evaluated) -> str:
+    """The HTML of an evaluation, with its answers where they were kept."""
+    content, store = evaluated.content, evaluated.store
+    header = store.header if store else None
     records = sorted(content["problems"], key=_interest)
     tasks = sorted({str(each["task"]) for each in records})
     charts: dict[str, Any] = {"pass": _curve(ALL_TASKS, records).plain(), "cover": _cover(records).plain()}
@@ -55,7 +56,7 @@ def evaluation_page(name: str, content: dict[str, Any], store: Path | None) -> s
         titles=titles, rows=rows, problems=list(enumerate(records)), more_tasks=len(tasks) - len(charted),
         origin=_origin(header), policy=header.policy if header else "", colours=ABOUT_COLOURS if store else "",
     )  # fmt: skip
-    panels = _panels(records, store, header)
+    panels = _panels(records, store)
     return kit.page(f"Evaluation {name}", body, {"charts": charts, "panels": panels})
 
 
@@ -176,12 +177,12 @@ def _origin(header: StoreHeader | None) -> list[tuple[str, str]]:
     return [*rows, *((str(name), str(value)[:2000]) for name, value in list(header.provenance.items())[:40])]
 
 
-def _panels(records: list[Record], store: Path | None, header: StoreHeader | None) -> dict[str, Any]:
+def _panels(records: list[Record], store: SampleStore | None) -> dict[str, Any]:
     budget = AnswerBudget(CHARACTERS, LONGEST)
-    model = header.config.get("model") if header else None
+    model = store.header.config.get("model") if store else None
     texts = TokenPieces.known(model.get("path") if isinstance(model, dict) else None)
     opened = [str(each["key"]) for each in records[:MOST_OPENED]]
-    answers = few_answers(store, opened) if store is not None else {}
+    answers = few_answers(store.directory, opened) if store else {}
     panels = {}
     for index, each in enumerate(records):
         parts = [kit.text(_about(each), "soft")]
