@@ -220,7 +220,7 @@ def test_native_programs_live_no_longer(lives: list[tuple[float, float, str]]) -
 
 
 def test_a_program_that_cannot_die_is_abandoned(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prorl_mega.sandbox.process.DEATH_S", 0.3)
+    monkeypatch.setattr("prorl_mega.sandbox.process.DEATH_S", 3.0)  # idle guests end in time, also on a busy machine
     other = Sandbox(sandbox.spec, size=2)
     other.warm()
     family = [each for pid in other.processes() for each in (pid, *descendants(pid))]
