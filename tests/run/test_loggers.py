@@ -54,7 +54,9 @@ def logged_steps(directory: Path) -> list[int]:
     return [event.step for event in accumulator.Scalars("reward/mean")]
 
 
-WANDB = pytest.param("wandb", marks=pytest.mark.skipif(not find_spec("wandb"), reason="no part of the requirements"))
+WANDB = pytest.param(
+    "wandb", marks=pytest.mark.skipif(not find_spec("wandb"), reason="NOT RUN: no wandb, which cpu.lock has")
+)
 
 
 @pytest.mark.parametrize("logger", ["tensorboard", WANDB, EXAMPLE])

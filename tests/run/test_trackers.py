@@ -24,7 +24,7 @@ from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.types import Decision, Event
 
 INSTALLED = [
-    pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), reason=f"{name} is no part of the requirements"))
+    pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), reason=f"NOT RUN: no {name}, which cpu.lock has"))
     for name in READERS
 ]
 OWN = """
