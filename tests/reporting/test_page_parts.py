@@ -11,6 +11,7 @@ from helpers.rich_run import TASKS, record_rich_run
 from helpers.stores import sample, write_store
 
 from prorl_mega.report import write_report
+from prorl_mega.reporting.answer_budget import AnswerBudget
 from prorl_mega.reporting.history import read_history
 from prorl_mega.reporting.provenance_text import provenance_rows
 from prorl_mega.reporting.step_panels import MOST_STEPS, KeptSamples, answer_lists, step_panels
@@ -119,3 +120,19 @@ def test_answers_of_any_shape(rich: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "evaluation" / "final.json").unlink()
     (tmp_path / "run" / "starts.jsonl").write_text('{"time": [], "command": "a \'b", "x": {"y": 1}}\n')
     assert "['a']" in write_report(tmp_path / "run").read_text()
+
+
+def test_a_budget_of_answers_shortens_and_ends() -> None:
+    """Counted as they stand in the page, where < takes six characters."""
+    budget = AnswerBudget(characters=1000, longest=40)
+    assert budget.take("short") == "short"
+    shown = budget.take("a" * 30 + "b" * 60 + "c" * 30)
+    assert "characters …" in shown
+    assert shown.startswith("a" * 20)
+    assert "b" not in shown
+    assert len(shown) < 80
+    taken = 0
+    while budget.take("<" * 30):
+        taken += 1
+    assert 4 <= taken <= 6
+    assert budget.take("more") == ""
