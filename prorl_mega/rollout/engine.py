@@ -84,7 +84,7 @@ class VllmRollout:
         assert [len(each) for each in seeds] == [samples] * len(prompts), "one seed for each sample of each prompt"
         self._check(max_tokens, prompts)
         wanted = [(prompt, seed) for prompt, row in zip(prompts, seeds, strict=True) for seed in row]
-        yield from self.stream(
+        yield from self._decode(
             iter(wanted), ahead=len(wanted), temperature=temperature, top_p=top_p, max_tokens=max_tokens
         )
 
@@ -103,15 +103,26 @@ class VllmRollout:
         the engine never lacks a sequence that it could decode.
         """
         self._check(max_tokens)
+        yield from self._decode(
+            self._checked(requests), ahead=ahead, temperature=temperature, top_p=top_p, max_tokens=max_tokens
+        )
+
+    def _decode(
+        self,
+        requests: Iterator[tuple[np.ndarray, int]],
+        *,
+        ahead: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int | None,
+    ) -> Generator[Finished]:
+        """`stream` of requests that have been checked."""
         longest = self._config.max_response_tokens if max_tokens is None else max_tokens
         params = sampling_params(temperature=temperature, top_p=top_p, max_tokens=longest, end_ids=self._end_ids)
         taken = ended = 0
         with global_state_kept(), self._requests() as open_ids:
             while True:
                 for prompt, seed in islice(requests, ahead - len(open_ids)):
-                    check_prompts(
-                        [prompt], max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab, first=taken
-                    )
                     open_ids.add(str(taken))
                     self._engine.add_request(str(taken), {"prompt_token_ids": prompt.tolist()}, seeded(params, seed))
                     taken += 1
@@ -156,6 +167,13 @@ class VllmRollout:
         """Take the GPU memory back. The engine has no weights until `update_weights`."""
         if torch.cuda.is_available():
             self._engine.wake_up()
+
+    def _checked(self, requests: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
+        """The requests; raises DataError when it comes to a prompt that does not fit."""
+        for index, request in enumerate(requests):
+            most, vocab = self._config.max_prompt_tokens, self._valid_vocab
+            check_prompts([request[0]], max_tokens=most, valid_vocab=vocab, first=index)
+            yield request
 
     def _check(self, max_tokens: int | None, prompts: Sequence[np.ndarray] = ()) -> None:
         """Refuse to sample what cannot be: without weights, beyond the engine's length, prompts that do not fit."""
