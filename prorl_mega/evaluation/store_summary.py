@@ -2,7 +2,7 @@
 
 evaluation/avg@n              the mean share of solved samples, n the most samples of a problem: pass@1 from n samples
 evaluation/maj@n              the share of problems whose most common answer is right (`majority.py`)
-evaluation/relaxed_pass@k     pass@k if the form of an answer does not matter; without it where no verifier tried
+evaluation/relaxed_pass@k     pass@k if the form of an answer does not matter; not where no verifier has tried
 evaluation/tokens             of all answers
 evaluation/missing            samples that were asked for and are not there: the evaluation is not finished
 evaluation/fewest_samples     verdicts of the problem that has the fewest, of those in the means
@@ -111,6 +111,7 @@ def _summary(counts: Sequence[ProblemCounts]) -> Metrics:
     metrics: Metrics = {f"avg@{most}": mean_pass([(each.samples, each.solved) for each in scored], 1)}
     if votes := [each.majority for each in scored if each.majority is not None]:
         metrics[f"maj@{most}"] = mean(votes)
-    if relaxed := [(each.samples, each.relaxed) for each in scored if each.relaxed is not None]:
+    if any(each.relaxed is not None for each in scored):  # of other tasks' problems the form made no difference
+        relaxed = [(each.samples, each.solved if each.relaxed is None else each.relaxed) for each in scored]
         metrics |= {f"relaxed_pass@{k}": mean_pass(relaxed, k) for k in sizes(counts)}
     return metrics | {"tokens": float(sum(each.tokens for each in counts))}

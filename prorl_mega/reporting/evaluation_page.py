@@ -71,11 +71,11 @@ def _interest(record: Record) -> tuple[int, float, str]:
 
 def _curve(title: str, records: list[Record]) -> LineChart:
     counts = [(each["samples"], each["solved"]) for each in records if each["samples"]]
-    relaxed = [(each["samples"], each["relaxed"]) for each in records if each["samples"] and "relaxed" in each]
+    relaxed = [(each["samples"], each.get("relaxed", each["solved"])) for each in records if each["samples"]]
     ks = list(powers_of_two(max((samples for samples, _ in counts), default=0)))
     series = []
     for name, of_name in (("pass@k", counts), ("in any form", relaxed)):
-        if not of_name or (name != "pass@k" and relaxed == counts):
+        if not of_name or (name != "pass@k" and relaxed == counts):  # the form made no difference
             continue
         found = [[each for each in of_name if each[0] >= k] for k in ks]
         estimates = [mean_pass_at_k(each, k) if each else None for each, k in zip(found, ks, strict=True)]

@@ -105,6 +105,7 @@ def test_by_hand(tmp_path: Path) -> None:
     metrics, records = summarise_store(planted(tmp_path), most_common)
     assert metrics["evaluation/avg@4"] == metrics["evaluation/pass@1"] == (1 / 4 + 1) / 2
     assert metrics["evaluation/pass@4"] == 1  # of the one problem with four verdicts
+    assert metrics["evaluation/relaxed_pass@1"] == (3 / 4 + 1) / 2  # of all problems: it is never below the strict one
     assert metrics["evaluation/relaxed_pass@1/a"] == 3 / 4
     assert metrics["evaluation/relaxed_pass@2/a"] == pass_at_k(4, 3, 2)
     assert not any(name.startswith("evaluation/relaxed") and name.endswith("/b") for name in metrics)
