@@ -71,7 +71,11 @@ def _interest(record: Record) -> tuple[int, float, str]:
 
 def _curve(title: str, records: list[Record]) -> LineChart:
     counts = [(each["samples"], each["solved"]) for each in records if each["samples"]]
-    relaxed = [(each["samples"], int(each.get("relaxed", each["solved"]))) for each in records if each["samples"]]
+    relaxed = [
+        (each["samples"], each["relaxed"] if "relaxed" in each else each["solved"])
+        for each in records
+        if each["samples"]
+    ]
     ks = list(powers_of_two(max((samples for samples, _ in counts), default=0)))
     series = []
     for name, of_name in (("pass@k", counts), ("in any form", relaxed)):
