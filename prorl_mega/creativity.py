@@ -217,9 +217,13 @@ def _score_one(name: str, store: SampleStore, index: Any, path: Path, keep_promp
     from prorl_mega.run.sample_store import LineWriter, read_lines
 
     identity = scoring_identity(store, index, keep_prompt=keep_prompt)
-    known = {(each.problem, each.sample): each for each in read_lines(path, CreativityScore) if each.of == identity}
+    known = {
+        (each.problem, each.sample): each
+        for each in read_lines(path, CreativityScore)
+        if each.of == identity and store.asks_for(each.problem, each.sample)
+    }
     rows: list[CreativityScore] = []
-    wanted = store.header.samples * len(store.problems())
+    wanted = store.wanted()
     store.damaged = 0  # the problems are read again, and counted then
     progress, fresh = _Progress(f"score {name}", wanted - len(known), "answers"), 0
     with contextlib.closing(LineWriter(path)) as writer:

@@ -80,14 +80,15 @@ def regrade(directory: Path, *, missing: bool = False, workers: int | None = Non
     StorageError.
     """
     store = SampleStore(directory)
+    everything = SampleStore(directory, everything=True)  # a larger evaluation that comes back finds its verdicts
     tasks = _settings(store, workers)
     with _Regrading(directory) as work:
         problems = [to_problem(problem) for problem in store.problems()]
         if unknown := sorted({problem.task for problem in problems} - tasks.mixture.keys()):
             raise DataError(f"{directory / HEADER}: tasks.mixture has no {', '.join(unknown)}, which problems are of")
-        if missing and next(store.unjudged(), None) is None:
+        if missing and next(everything.unjudged(), None) is None:
             work.say("every answer has a verdict")
-        elif _judge(work, store, problems, tasks, missing):
+        elif _judge(work, everything, problems, tasks, missing):
             _tell(work, store, work.folders.publish())
         else:
             work.say("stopping: verdicts so far are kept, the same command goes on")

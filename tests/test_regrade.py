@@ -19,7 +19,7 @@ from prorl_mega.config.schema import RunConfig, TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, DataError, ExitCode
 from prorl_mega.regrade import regrade
 from prorl_mega.run import verdict_folders
-from prorl_mega.run.sample_store import SampleStore, StoredProblem, StoredVerdict
+from prorl_mega.run.sample_store import SampleStore, StoredProblem, StoredVerdict, write_header
 from prorl_mega.run.settings import to_plain
 from prorl_mega.run.verdict_folders import VerdictFolders
 from prorl_mega.stored import stored_problem
@@ -124,6 +124,24 @@ def test_a_newer_verifier_flips_verdicts_and_the_old_ones_are_kept(tmp_path: Pat
     assert "right → wrong: moody/0 sample 0: 1 (of 'ab': a) → 0 (of 'bcd': a)" in output
     metrics = json.loads((directory.parent / "policy.json").read_text())["metrics"]
     assert metrics["evaluation/pass@1"] == 0.75
+
+
+def test_answers_that_were_not_asked_for_are_judged_and_not_told(tmp_path: Path) -> None:
+    """A larger evaluation that comes back finds their verdicts, of the same judges."""
+    judge(tmp_path, "ab")
+    directory = moody_store(tmp_path, list("abcd" * 3), [])
+    said(directory, workers=1)
+    store = SampleStore(directory)
+    store.header.samples, store.header.asked = 2, [0, 2]
+    write_header(directory, store.header)
+    judge(tmp_path, "bcd")
+    output = said(directory, workers=1)
+    assert "moody: 4 answers: 2 right → wrong, 2 the same" in output
+    assert rewards(directory) == {(problem, sample): float(sample) for problem in (0, 2) for sample in (0, 1)}
+    everything = {
+        (each.problem, each.sample): each.reward for each in SampleStore(directory, everything=True).verdicts()
+    }
+    assert everything == {(problem, sample): float(sample > 0) for problem in range(3) for sample in range(4)}
 
 
 def test_missing_judges_what_has_no_reward_and_nothing_else(tmp_path: Path) -> None:

@@ -48,15 +48,15 @@ def summarise_store(store: SampleStore, vote: Vote = majority) -> tuple[Metrics,
 
 
 def count_answers(store: SampleStore, vote: Vote = majority) -> list[ProblemCounts]:
-    """The numbers of every problem that was asked for, in the order of the store. Samples beyond those that were asked
-    for do not count, nor answers to a problem that it does not name, nor verdicts on answers that are not there."""
+    """The numbers of every problem that was asked for, in the order of the store. Answers to a problem that it does not
+    name do not count, nor verdicts on answers that are not there."""
     tallies = [
         _Tally(ProblemCounts(key=each.key, task=each.task, prompt=shortened(each.prompt))) for each in store.problems()
     ]
     there = Places()
     first = [-1] * len(tallies)  # number of the sample that is shown
     for sample in store.samples_as(RawSample):
-        if sample.problem >= len(tallies) or sample.sample >= store.header.samples:
+        if sample.problem >= len(tallies):
             continue
         there.add(sample.problem, sample.sample)
         counts = tallies[sample.problem].counts

@@ -47,7 +47,7 @@ def few_answers(
         solved = [place for place in judged if is_right(verdicts[place])]
         missed = [place for place in judged if not is_right(verdicts[place])]
         chosen[number] = [*solved[:right], *missed[: wrong + right - len(solved[:right])]] or [(number, 0), (number, 1)]
-    wanted = {place for places in chosen.values() for place in places}
+    wanted = {place for places in chosen.values() for place in places if store.asks_for(*place)}
     found = {(each.problem, each.sample): each for each in _samples(directory / SAMPLES, wanted)}
     return {
         names[number]: [(found[place], verdicts.get(place)) for place in places if place in found]

@@ -125,10 +125,15 @@ class StoredVerdict(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class SampleStore:
-    """An evaluation's folder, for reading. Raises DataError for one that is none, or of a later format."""
+    """An evaluation's folder, for reading. Raises DataError for one that is none, or of a later format.
 
-    def __init__(self, directory: Path) -> None:
+    Its readers get the answers that were asked for last, and no others: an evaluation with fewer samples or problems
+    than one before it leaves the rest in the files. With `everything` they get those as well.
+    """
+
+    def __init__(self, directory: Path, *, everything: bool = False) -> None:
         self.directory = directory
+        self._everything = everything
         self.damaged = 0  # lines that were left out by the readers so far
         try:
             self.header = msgspec.convert(read_json(directory / HEADER), StoreHeader)
@@ -142,6 +147,11 @@ class SampleStore:
             raise DataError(
                 f"{directory}: is of format {self.header.format}; this version of prorl_mega reads up to {FORMAT}"
             )
+        self._asked = None if self.header.asked is None else frozenset(self.header.asked)
+
+    def asks_for(self, problem: int, sample: int) -> bool:
+        """Whether an answer was asked for last; with `everything` all of them are."""
+        return self._everything or (sample < self.header.samples and (self._asked is None or problem in self._asked))
 
     def problems(self) -> list[StoredProblem]:
         """All problems, in the order of their numbers. Raises DataError for a damaged line, which has a number, too."""
@@ -151,6 +161,10 @@ class SampleStore:
             raise DataError(f"{path}: has a damaged line, and answers name problems by their lines; evaluate again")
 
         return list(read_lines(path, StoredProblem, refuse))
+
+    def wanted(self) -> int:
+        """How many answers were asked for last, whether they are there or not."""
+        return self.header.samples * (len(self.problems()) if self._asked is None else len(self._asked))
 
     def samples(self) -> Iterator[StoredSample]:
         """Every answer once, the first of two, in the order of the files."""
@@ -184,14 +198,14 @@ class SampleStore:
         return ((each, verdicts.get((each.problem, each.sample))) for each in self.samples())
 
     def done(self) -> Places:
-        """(problem, sample) of every answer that is there, and whole."""
+        """(problem, sample) of every answer that is there, and whole, also of those that were not asked for."""
         done = Places()
         for each in self._lines(SAMPLES, StoredSample):
             done.add(each.problem, each.sample)
         return done
 
     def rewarded(self, folder: str = VERDICTS) -> Places:
-        """(problem, sample) of every answer whose verdict has a reward."""
+        """(problem, sample) of every answer whose verdict has a reward, also of those that were not asked for."""
         found = Places()
         for each in self._lines(folder, _Rewarded):
             if each.reward is not None:
@@ -201,10 +215,10 @@ class SampleStore:
     def _once(
         self, folder: str, kind: type[Line], counts: Callable[[Line], bool] = lambda line: True
     ) -> Iterator[Line]:
-        """The lines of a folder's files that count, the first of every answer."""
+        """The lines of a folder's files that were asked for and count, the first of every answer."""
         seen = Places()
         for line in self._lines(folder, kind):
-            if counts(line) and seen.add(*_place(line)):
+            if self.asks_for(*_place(line)) and counts(line) and seen.add(*_place(line)):
                 yield line
 
     def _lines(self, folder: str, kind: type[Line]) -> Iterator[Line]:

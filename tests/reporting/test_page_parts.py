@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.rich_run import TASKS, record_rich_run
-from helpers.stores import sample, write_store
+from helpers.stores import header, sample, write_store
 
 from prorl_mega.report import write_report
 from prorl_mega.reporting.answer_budget import AnswerBudget
@@ -34,7 +34,7 @@ def test_a_few_answers_of_a_problem_right_and_wrong(tmp_path: Path) -> None:
     samples = [sample(number, each, f"{number}.{each}") for number in range(3) for each in range(9)]
     verdicts = [StoredVerdict(problem=0, sample=each, reward=float(each in (4, 5, 6))) for each in range(9)]
     verdicts += [StoredVerdict(problem=1, sample=each, reward=None) for each in range(9)]
-    store = write_store(tmp_path / "store", problems, samples, verdicts)
+    store = write_store(tmp_path / "store", problems, samples, verdicts, header(samples=9))
     with (store / "samples" / "0.jsonl").open("ab") as file:
         file.write(b'broken\n{"problem": 0, "sample": 4, "text": 5}\n')
     found = few_answers(store, ["a", "b", "c", "nowhere"])
