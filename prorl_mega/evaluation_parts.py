@@ -104,7 +104,11 @@ def build_evaluation(
         run.message(line)
     mixture = build_mixture(config, ranks, tokenizer, run.message)
     problems = mixture.held_out(config.evaluation.final_problems_per_task)
+    engines = ranks.world_size // config.rollout.tensor
+    writes = ranks.rank % config.rollout.tensor == 0
     with start_verifiers(config, run.message) as verifiers:
+        if writes:  # beside the engine, which takes seconds
+            verifiers.start(len(problems) * config.evaluation.samples // engines)
         source: SampleSource = (
             _server(config, tokenizer, run)
             if config.evaluation.server.url is not None
@@ -122,8 +126,8 @@ def build_evaluation(
             source=source,
             verifiers=verifiers,
             engine=ranks.rank // config.rollout.tensor,
-            engines=ranks.world_size // config.rollout.tensor,
-            writes=ranks.rank % config.rollout.tensor == 0,
+            engines=engines,
+            writes=writes,
             benchmarks=config.tasks.mixture if config.evaluation.benchmarks else {},
         )
 

@@ -52,7 +52,7 @@ class Tokenizer:
         self._control = {token.content: index for index, token in added.items() if token.special}
         self.markers = self._find_markers()
         self.kept = self.markers if keep_special is None else self._checked(keep_special)
-        self._hidden = sorted({*self._control.values(), *self.end_ids} - {self._control[name] for name in self.kept})
+        self._hidden = {*self._control.values(), *self.end_ids} - {self._control[name] for name in self.kept}
         self._template = read_chat_template(self._files, **chat)
         self._system: str | None = chat.get("system")
 
@@ -101,8 +101,8 @@ class Tokenizer:
 
     def decode_batch(self, batch: Sequence[Sequence[int] | np.ndarray]) -> list[str]:
         """The texts of many sequences, for verifiers and for people: of the control tokens only those of `kept`."""
-        arrays = [np.asarray(ids, dtype=np.int64) for ids in batch]
-        shown = [ids[~np.isin(ids, self._hidden)].tolist() for ids in arrays]
+        hidden = self._hidden  # a set: np.isin takes ten times as long for an answer of a few tokens
+        shown = [[each for each in np.asarray(ids, dtype=np.int64).tolist() if each not in hidden] for ids in batch]
         return self._backend.decode_batch(shown, skip_special_tokens=False)
 
     def notes(self) -> list[str]:

@@ -8,6 +8,8 @@ import torch
 from vllm.config import VllmConfig
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from prorl_mega.rollout.matmul import round_batches
+
 
 class ColocatedCPUWorker(CPUWorker):
     """A worker whose tensor-parallel ranks meet under the port of their job, and that leaves memory where it is.
@@ -35,3 +37,8 @@ class ColocatedCPUWorker(CPUWorker):
             super().__init__(vllm_config, local_rank, rank, distributed_init_method, is_driver_worker)
         finally:
             torch.ops._C.init_cpu_memory_env = bind_memory
+
+    def init_device(self) -> None:
+        super().init_device()
+        most = self.vllm_config.scheduler_config.max_num_batched_tokens
+        round_batches(self.model_runner.cudagraph_dispatcher, most)

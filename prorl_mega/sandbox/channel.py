@@ -1,7 +1,8 @@
 """Messages between processes: four bytes of length, then JSON, which is read into a declared type and nothing else.
 
-Never pickle: the other process may be hostile. The standard library reads the JSON and msgspec checks it, because
-msgspec's own reader and writer refuse what answers and problems may hold: lone surrogates, NaN, integers of any size.
+Never pickle: the other process may be hostile. msgspec reads the JSON and checks it. What its reader refuses is read
+once more by the standard library, because answers and problems may hold it: lone surrogates, NaN, infinity. The
+standard library also writes, because msgspec's writer refuses the first and changes the others.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def dump(message: msgspec.Struct) -> bytes:
 
 def load(body: bytes, kind: type[Message]) -> Message:
     """The `kind` that the JSON in `body` describes. Raises BrokenMessageError for anything else."""
+    with contextlib.suppress(ValueError, RecursionError):  # nearly always; it takes a quarter of the time
+        return msgspec.json.decode(body, type=kind)
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:

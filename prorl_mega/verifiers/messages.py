@@ -68,9 +68,10 @@ class WorkerSetup(Struct, forbid_unknown_fields=True):
 
 
 class WorkerRequest(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A message to a verifier process: `setup` once, then answers."""
+    """A message to a verifier process: `setup` once, then answers. `warm`: get ready for answers to every task."""
 
     setup: WorkerSetup | None = None
+    warm: bool = False
     answers: list[AnswerMessage] = []
 
 

@@ -58,7 +58,7 @@ class PoolBatch(Answers):
 
 
 class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
-    """Implements `protocols.Verifiers`. Workers start with the first answers, at most `tasks.workers` of them."""
+    """Implements `protocols.Verifiers`. At most `tasks.workers` workers start, with the first answers or `start`."""
 
     def __init__(self, tasks: TasksConfig, say: Say | None = None) -> None:
         """A pool for `tasks`; `say` is told of failures. Raises ConfigError for an unknown task or a module that cannot
@@ -98,6 +98,15 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
                     self._stop_all()  # their answers are no longer needed
                 self.counters += batch.scoring
                 self._audit.end()
+
+    def start(self, answers: int) -> None:
+        """Start as many workers as so many answers will need. They load their libraries while the caller goes on."""
+        with self._lock:
+            while len(self._workers) < min(self._size, math.ceil(answers / CHUNK)):
+                worker = VerifierWorker(self._first_request + encode(WorkerRequest(warm=True)))
+                worker.write()
+                self._workers.append(worker)
+                self.counters.started += 1
 
     def score(self, pairs: list[tuple[Problem, str]]) -> list[Verdict]:
         """One verdict per (problem, answer text), in order."""

@@ -47,23 +47,28 @@ def serve(source: int, sink: int) -> None:
     def report(event: WorkerEvent) -> None:
         send(sink, WorkerReply(event, time.process_time()))
 
+    def warm_up(entry: str) -> None:
+        if entry in warm:
+            return
+        report("warming")
+        tasks[entry].warm_up()
+        tasks[entry].progress = lambda: report("working")
+        report("warm")
+        if not warm:
+            sys.addaudithook(_refuse)
+        warm.add(entry)
+
     while data := os.read(source, 1 << 16):
         for request in inbox.feed(data):
             if request.setup is not None:
                 timeout_s = request.setup.timeout_s
                 tasks = start_tasks(request.setup)
                 report("ready")
+            for entry in tasks if request.warm else ():
+                warm_up(entry)
             for answer in request.answers:
-                entry = answer.problem.task
-                if entry not in warm:
-                    report("warming")
-                    tasks[entry].warm_up()
-                    tasks[entry].progress = lambda: report("working")
-                    report("warm")
-                    if not warm:
-                        sys.addaudithook(_refuse)
-                    warm.add(entry)
-                report(score(tasks[entry], answer, timeout_s))
+                warm_up(answer.problem.task)
+                report(score(tasks[answer.problem.task], answer, timeout_s))
 
 
 def start_tasks(setup: WorkerSetup) -> dict[str, Task]:

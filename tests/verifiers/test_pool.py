@@ -1,6 +1,7 @@
 """The pool against verifiers that hang, crash, lie and leak."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from prorl_mega.config.validate import validate_tasks
 from prorl_mega.errors import ConfigError
 from prorl_mega.tasks import Mixture
 from prorl_mega.types import Outcome, Problem
+from prorl_mega.verifiers.batch import CHUNK
 from prorl_mega.verifiers.pool import VerifierPool
 
 WIDE = TasksConfig(mixture={"wide": TaskConfig(name="wide")}, workers=1, retries=0)
@@ -103,6 +105,32 @@ def test_no_process_and_no_descriptor_is_left_behind() -> None:
         assert pool.counters.started >= 10
     assert descriptors() == before - 6  # pipes and error log of two workers
     assert _children() == others
+
+
+def test_workers_that_were_started_early_are_those_that_judge() -> None:
+    with VerifierPool(hostile_config(workers=2)) as pool:
+        pool.start(0)
+        assert pool.counters.started == 0
+        pool.start(CHUNK)
+        assert pool.counters.started == 1
+        pool.start(10 * CHUNK)
+        pool.start(10 * CHUNK)
+        early = _children()
+        assert pool.counters.started == len(early) == 2
+        assert all(verdict.reward == 1.0 for verdict in pool.score([(PROBLEM, "good")] * 500))
+        assert _children() == early
+        assert pool.counters.started == 2
+
+
+def test_a_worker_that_was_ready_long_ago_is_not_late() -> None:
+    """Nobody reads its messages before the first answer, and an engine may take longer to start than it may."""
+    with VerifierPool(hostile_config(workers=1, timeout_s=5.0)) as pool:
+        pool.start(1)
+        (worker,) = pool._workers
+        assert select.select([worker.source], [], [], 120)[0]
+        worker.deadline = worker.last_deadline = 0.0
+        assert pool.score([(PROBLEM, "good")])[0].reward == 1.0
+        assert (pool.counters.started, pool.counters.timeouts) == (1, 0)
 
 
 def test_close_is_final_only_until_the_next_call() -> None:

@@ -74,6 +74,9 @@ class RemoteVerifiers(contextlib.AbstractContextManager["RemoteVerifiers"]):
                 self.counters += batch.scoring
                 self._audit.end()
 
+    def start(self, answers: int) -> None:
+        """The servers have started their processes."""
+
     def close(self) -> None:
         if self._thread.is_alive():
             for endpoint in self.endpoints:
