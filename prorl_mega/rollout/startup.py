@@ -15,6 +15,7 @@ from prorl_mega.config.schema import Precision, RolloutConfig
 from prorl_mega.errors import ModelError, ProRLError, RolloutError
 from prorl_mega.garbage import collection_paused
 from prorl_mega.rollout.matmul import round_matmuls
+from prorl_mega.rollout.sampled_logprobs import keep_sampled_logprobs_only
 
 _CPU_PREFILL_TOKENS = 8192  # of one forward pass; more would only cost memory
 
@@ -49,6 +50,7 @@ def start_engine(model: Path, config: RolloutConfig, *, precision: Precision, va
             warnings.simplefilter("ignore")
             _run_helpers_uncompiled()
             round_matmuls()
+            keep_sampled_logprobs_only()
             from vllm.engine.arg_utils import EngineArgs
             from vllm.v1.engine.llm_engine import LLMEngine
 

@@ -6,8 +6,11 @@ The engine works in a process of its own, because vLLM joins process groups that
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -89,7 +92,7 @@ def observe(checkpoint: str) -> dict[str, Any]:
     np.random.seed(5)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     rollout = start_rollout(directory)
-    seen["rows of products"] = _recorded_rows()
+    seen["rows of products"], batches = _recorded_rows(), _recorded_batches(rollout)
 
     def sample(**changes: Any) -> list[list[Completion]]:
         return by_prompt(steps_of(rollout, prompts, **{"seeds": seeds, **changes}), len(prompts))
@@ -105,6 +108,11 @@ def observe(checkpoint: str) -> dict[str, Any]:
     seen["switches after"], seen["computed after"] = _switches(), _learner_like()
     seen["error"] = huggingface_error(tensors, directory, prompts, first)
     seen["again"] = sample()
+    seen["batches"] = set(batches)
+    batches.clear()
+    with _as_vllm_does_it(rollout):
+        seen["as vLLM does it"] = sample()
+    seen["batches as vLLM does it"] = set(batches)
     seen["other seeds"] = sample(seeds=some_seeds(5, SAMPLES, first=10_000))
     seen["alone"] = [
         by_prompt(steps_of(rollout, [prompt], [[seed[0]]]), 1)[0][0]
@@ -142,6 +150,32 @@ def _recorded_rows() -> set[int]:
 
     torch.ops._C.onednn_mm = record
     return rows
+
+
+def _recorded_batches(rollout: VllmRollout) -> set[int]:
+    """Fills up with the numbers of tokens that the model is given from now on."""
+    rows: set[int] = set()
+
+    def record(model: torch.nn.Module, operands: Any, named: dict[str, Any]) -> None:
+        rows.add(len(named["input_ids"]))
+
+    rollout._engine.apply_model(lambda model: model.register_forward_pre_hook(record, with_kwargs=True))
+    return rows
+
+
+@contextlib.contextmanager
+def _as_vllm_does_it(rollout: VllmRollout) -> Iterator[None]:
+    """Batches without padding, products with it, and log-probabilities with ranks."""
+    from vllm.v1.sample.sampler import Sampler
+
+    driver: Any = rollout._engine.engine_core.engine_core.model_executor.driver_worker  # type: ignore[attr-defined]
+    dispatcher = driver.worker.model_runner.cudagraph_dispatcher
+    gather: Any = Sampler.gather_logprobs
+    with (
+        patch.object(dispatcher, "dispatch", functools.partial(type(dispatcher).dispatch, dispatcher)),
+        patch.object(Sampler, "gather_logprobs", staticmethod(gather.args[0])),
+    ):
+        yield
 
 
 def _one(rollout: VllmRollout, prompt: np.ndarray) -> None:
@@ -310,6 +344,12 @@ def test_log_probabilities_that_are_not_finite_stop_the_run(seen: dict[str, Any]
     kind, message = seen["not finite"]
     assert kind == "RolloutError"
     assert "not finite" in message
+
+
+def test_padded_batches_and_bare_log_probabilities_change_no_bit(seen: dict[str, Any]) -> None:
+    assert _equal(seen["as vLLM does it"], seen["first"])
+    assert seen["batches"] == {rounded_rows(rows) for rows in seen["batches as vLLM does it"]}
+    assert seen["batches"] != seen["batches as vLLM does it"]
 
 
 def test_products_have_few_numbers_of_rows(seen: dict[str, Any]) -> None:
