@@ -74,7 +74,7 @@ def evaluate(parts: EvaluationParts, run: EvaluationRun) -> ExitCode:
     if code is ExitCode.FINISHED and run.is_first:
         metrics, records = summarise_store(store)
         run.write(parts.header, metrics, records)
-        for line in [*score_lines(metrics), *parts.results(metrics)]:
+        for line in [*score_lines(metrics, run.directory), *parts.results(metrics)]:
             run.message(line)
         if missing_still := int(metrics["evaluation/missing"]):
             raise RolloutError(

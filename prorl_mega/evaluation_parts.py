@@ -17,7 +17,7 @@ from prorl_mega.grader import Grader
 from prorl_mega.huggingface.config import describe
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Verifiers
-from prorl_mega.run.chosen import chosen_checkpoint, step_of
+from prorl_mega.run.chosen import chosen_checkpoint, step_of, told_if_deleted
 from prorl_mega.run.evaluation_run import EvaluationRun
 from prorl_mega.run.evaluations import POLICY
 from prorl_mega.run.recorded import run_directory
@@ -44,6 +44,10 @@ class StoredPolicy:
     label: str  # of its results, unless the settings name one
     checkpoint: Path | None = None
     step: int = 0  # of the checkpoint
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints that it is read from: tensors from one, the rest perhaps from another of the same run."""
+        return [] if self.checkpoint is None else [self.checkpoint, self.model.parent]
 
     def stream(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Full tensors by Hugging Face name, read while they are consumed."""
@@ -99,7 +103,8 @@ def build_evaluation(
     config: EvaluateConfig, policy: StoredPolicy, run: EvaluationRun, ranks: Ranks
 ) -> Iterator[EvaluationParts]:
     """Everything for an evaluation, with the policy in the engine. Leaving it stops the workers. Collective."""
-    tokenizer = load_tokenizer(config.model) if config.model.path else None
+    with told_if_deleted(*policy.checkpoints()):
+        tokenizer = load_tokenizer(config.model) if config.model.path else None
     for line in tokenizer.notes() if tokenizer else ():
         run.message(line)
     mixture = build_mixture(config, ranks, tokenizer, run.message)
@@ -137,8 +142,10 @@ def _engine(
 ) -> EngineSamples:
     assert tokenizer is not None, "settings without a model are refused but for a server"
     run.message(f"evaluating {policy.checkpoint or policy.model}")
-    tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
-    with run.phase("starting the inference engine"):
+    with contextlib.ExitStack() as during:
+        during.enter_context(told_if_deleted(*policy.checkpoints()))
+        tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
+        during.enter_context(run.phase("starting the inference engine"))
         rollout = start_engine(config, tokenizer, max_response_tokens=compared_response(config, stage_settings(config)))
         checksum = WeightSync(stream=policy.stream, rollout=rollout, ranks=ranks).update_weights(version=policy.step)
     return EngineSamples(

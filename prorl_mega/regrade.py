@@ -110,7 +110,7 @@ def rewrite_summary(store: SampleStore, say: Callable[[str], None]) -> None:
             metrics=metrics,
             problems=records,
         )
-    for line in score_lines(metrics):
+    for line in score_lines(metrics, directory):
         say(line)
 
 

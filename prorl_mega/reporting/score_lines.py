@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from prorl_mega.run.console import printable
 
@@ -12,9 +14,9 @@ _NAME = "evaluation/"
 _PASS = re.compile(r"evaluation/pass@(\d+)")
 
 
-def score_lines(metrics: Mapping[str, float]) -> list[str]:
+def score_lines(metrics: Mapping[str, float], answers: Path) -> list[str]:
     """A line of names, one for all tasks, and one per task if there are several: pass@k for the smallest and the
-    largest k, and of the rest what was measured."""
+    largest k, and of the rest what was measured. `answers`: the folder that they are kept in."""
     sizes = sorted(int(match[1]) for name in metrics if (match := _PASS.fullmatch(name)))
     most = sizes[-1] if sizes else 0
     columns = {f"pass@{k}": f"pass@{k}" for k in dict.fromkeys((*sizes[:1], *sizes[-1:]))} | {
@@ -36,7 +38,7 @@ def score_lines(metrics: Mapping[str, float]) -> list[str]:
         )
         for row in rows
     ]
-    return [*lines, *_remarks(metrics)]
+    return [*lines, *_remarks(metrics, answers)]
 
 
 def _value(metrics: Mapping[str, float], name: str) -> str:
@@ -48,11 +50,12 @@ def _value(metrics: Mapping[str, float], name: str) -> str:
     return text if low is None or high is None else f"{text} [{low:.3f}, {high:.3f}]"
 
 
-def _remarks(metrics: Mapping[str, float]) -> list[str]:
+def _remarks(metrics: Mapping[str, float], answers: Path) -> list[str]:
     """Sentences on what is not in the numbers."""
     lines = []
     if errors := int(metrics.get(f"{_NAME}infra_errors", 0)):
         lines.append(
-            f"{errors:,} answers have no verdict: their verifier failed; `--regrade DIR --missing` tries again"
+            f"{errors:,} answers have no verdict: their verifier failed; this tries again: "
+            f"python -m prorl_mega.evaluate --regrade {shlex.quote(str(answers))} --missing"
         )
     return lines

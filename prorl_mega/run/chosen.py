@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.documents import BrokenDocumentError, brief, read_content
-from prorl_mega.errors import CheckpointError, ConfigError
+from prorl_mega.errors import CheckpointError, ConfigError, ProRLError
 from prorl_mega.run import manifest
 from prorl_mega.run.checkpoints import BEST, MODEL, Checkpoints
 from prorl_mega.run.retention import Retention
@@ -28,15 +29,40 @@ def chosen_checkpoint(run: Path, step: str, report: Callable[[str], None] = prin
         return _best(run)
     present = [step_of(each) for each in finished_checkpoints(run)]
     if not step.isdecimal() or int(step) not in present:
-        there = ", ".join(map(str, present)) or "none"
-        raise ConfigError(f"step={step}: {run} has checkpoints of steps {there}; `last` and `best` work as well")
-    return intact_checkpoint(run / "checkpoints" / f"step_{int(step):06d}")
+        raise ConfigError(f"step={step}: {run} has {_present(run)}; `last` and `best` work as well")
+    chosen = run / "checkpoints" / f"step_{int(step):06d}"
+    with told_if_deleted(chosen):
+        return intact_checkpoint(chosen)
+
+
+@contextlib.contextmanager
+def told_if_deleted(*checkpoints: Path) -> Iterator[None]:
+    """Around what reads checkpoints of a run: where that fails because the run goes on and has deleted one of them
+    meanwhile, raise ConfigError with what is there now."""
+    try:
+        yield
+    except (ProRLError, OSError) as error:
+        deleted = next((each for each in checkpoints if not each.is_dir()), None)
+        if deleted is None:
+            raise
+        run = deleted.parents[1]
+        raise ConfigError(
+            f"step={step_of(deleted)}: {deleted} was deleted while it was being read: the run goes on and keeps the "
+            f"newest (schedule.keep_checkpoints); {run} has {_present(run)} now; name one of them, `last` or `best`, "
+            "or have the run keep more with schedule.keep_every"
+        ) from error
 
 
 def finished_checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a run directory by step, without those that are being written or deleted."""
     found = [each for each in run.glob("checkpoints/*") if _NAME.fullmatch(each.name)]
     return sorted(found, key=step_of)
+
+
+def _present(run: Path) -> str:
+    """ "checkpoints of steps 20, 40" """
+    steps = [str(step_of(each)) for each in finished_checkpoints(run)]
+    return f"checkpoints of steps {', '.join(steps) or 'none'}"
 
 
 def intact_checkpoint(checkpoint: Path) -> Path:
