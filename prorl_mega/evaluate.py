@@ -45,7 +45,7 @@ from prorl_mega.run.sample_store import SampleStore, StoredSample
 from prorl_mega.sample_requests import SampleAnswer, SampleRequest
 from prorl_mega.seeds import sample_seed
 from prorl_mega.stored import STREAM, stored_sample, to_problem
-from prorl_mega.tasks.benchmarks import benchmarks_alone
+from prorl_mega.tasks.benchmarks import benchmarks_alone, benchmarks_label
 from prorl_mega.tasks.benchmarks.listing import print_if_asked
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def main(settings: DictConfig) -> ExitCode:
 
     ranks = join_job(config)
     policy = chosen_policy(config, ranks)
-    label = f"{policy.label}_benchmarks" if config.evaluation.benchmarks else policy.label
-    with EvaluationRun(config, ranks, config.label or label) as run:  # noqa: SIM117 (the parts need the run)
+    label = config.label or benchmarks_label(policy.label, config.evaluation.benchmarks)
+    with EvaluationRun(config, ranks, label) as run:  # noqa: SIM117 (the parts need the run)
         with build_evaluation(config, policy, run, ranks) as parts:
             return evaluate(parts, run)
 

@@ -241,7 +241,7 @@ class EvaluateConfig(RunConfig):
 
     run: str | None = None  # a run under `root`, or its directory, whose settings and checkpoint are taken
     step: str = "last"  # which checkpoint: a step, `last`, or `best`, the one that schedule.keep_best has kept
-    label: str | None = None  # of the results, evaluation/<label>.json; None: policy, or step_000120 of a run
+    label: str | None = None  # of the results, evaluation/<label>.json; None: policy, step_000120, policy_aime24
 
 
 @dataclass(kw_only=True, slots=True)

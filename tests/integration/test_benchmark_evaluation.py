@@ -32,7 +32,7 @@ def test_benchmarks_of_a_run_are_evaluated_alone(setup: Path, uninterrupted: tup
     assert finished.code == 0, finished.output
     assert "WARNING: 70 rows, where the published file has 30" in finished.output
     assert re.search(r"math  average  pass@1 +\d+\.\d\d\n", finished.output), finished.output
-    file = run / "evaluation" / "step_000010_benchmarks.json"
+    file = run / "evaluation" / "step_000010_aime24-amc.json"
     assert tasks(file) == {"aime24", "amc"}
     results = json.loads(file.read_text())
     keys = {each["key"] for each in results["problems"] if each["task"] == "aime24"}
@@ -66,7 +66,7 @@ def test_a_run_that_is_validated_on_benchmarks_can_be_evaluated_on_others(setup:
 
     others = run_program("prorl_mega.evaluate", setup, "run=validated", own, *SETTINGS, "benchmarks=amc")
     assert others.code == 0, others.output
-    assert tasks(results / "step_000001_benchmarks.json") == {"amc"}
+    assert tasks(results / "step_000001_amc.json") == {"amc"}
     same = run_program("prorl_mega.evaluate", setup, "run=validated")
     assert same.code == 0, same.output
     assert tasks(results / "step_000001.json") == {"letters", "sums", "aime25"}

@@ -27,11 +27,16 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_checkpoint_that_is_deleted_while_it_is_read_is_named_with_what_is_left(run: Path) -> None:
     checkpoint = run / "checkpoints" / "step_000020"
-    with pytest.raises(ConfigError) as caught, told_if_deleted(checkpoint):
-        shutil.rmtree(checkpoint)
-        policy_files(checkpoint)
+    with pytest.raises(ConfigError) as caught:
+        _read_while_it_is_deleted(checkpoint)
     assert str(caught.value).startswith(f"step=20: {checkpoint} was deleted while it was being read")
     assert f"{run} has checkpoints of steps 40 now; name one of them, `last` or `best`" in str(caught.value)
+
+
+def _read_while_it_is_deleted(checkpoint: Path) -> None:
+    with told_if_deleted(checkpoint):
+        shutil.rmtree(checkpoint)
+        policy_files(checkpoint)
 
 
 def test_other_errors_of_a_checkpoint_that_is_there_stay_what_they_are(run: Path) -> None:

@@ -14,6 +14,7 @@ from helpers.published import write
 from helpers.sandboxes import tier_here
 
 from prorl_mega.config.schema import EvaluationConfig, Split, TaskConfig, TasksConfig
+from prorl_mega.config.validate import name_problems
 from prorl_mega.errors import ConfigError, DataError
 from prorl_mega.sandbox.isolation import IsolationTier
 from prorl_mega.tasks import Mixture, create
@@ -28,6 +29,7 @@ from prorl_mega.tasks.benchmarks import (
     expand,
     headline_of,
 )
+from prorl_mega.tasks.benchmarks.expansion import LONGEST_LABEL, benchmarks_label
 from prorl_mega.tasks.benchmarks.listing import print_if_asked
 from prorl_mega.types import Problem
 from prorl_mega.verifiers.pool import VerifierPool
@@ -186,6 +188,19 @@ def test_a_benchmark_is_one_entry_however_often_it_is_named(directory: Path) -> 
         expand(["aime24", f"aime24={other}"], directory)
     with pytest.raises(ConfigError, match=r"aime24: reads .*AIME-2025\.jsonl, which is aime25"):
         expand(["aime25", f"aime24={other}"], directory)
+
+
+def test_results_on_other_benchmarks_have_another_label() -> None:
+    assert benchmarks_label("policy", []) == "policy"
+    assert benchmarks_label("step_000010", ["math500", "aime24=there/a.jsonl"]) == "step_000010_aime24-math500"
+    assert benchmarks_label("policy", ["aime24", "math500", "aime24"]) == "policy_aime24-math500"
+    ladder = benchmarks_label("policy", ["graph_color:num_vertices=5/20"])
+    assert ladder == "policy_graph_color.num_vertices.5.20"
+    long = [f"gym.{name}" for name in ("acre", "boxnet", "game_of_life", "game_of_life_halting", "graph_color", "maze")]
+    labels = {benchmarks_label("policy", long[:count]) for count in range(1, 7)}
+    assert len(labels) == 6
+    assert not any(name_problems(each, "label") for each in [*labels, ladder])
+    assert max(map(len, labels)) <= LONGEST_LABEL
 
 
 def test_another_number_of_rows_is_said(tmp_path: Path) -> None:

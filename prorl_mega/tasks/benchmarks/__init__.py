@@ -2,7 +2,7 @@
 
 from prorl_mega.tasks.benchmarks.benchmark import Benchmark, Headline
 from prorl_mega.tasks.benchmarks.domains import domain_of, headline_of
-from prorl_mega.tasks.benchmarks.expansion import benchmarks_alone, completed, expand, with_benchmarks
+from prorl_mega.tasks.benchmarks.expansion import benchmarks_alone, benchmarks_label, completed, expand, with_benchmarks
 from prorl_mega.tasks.benchmarks.listing import describe
 from prorl_mega.tasks.benchmarks.published import PUBLISHED
 from prorl_mega.tasks.benchmarks.scores import BenchmarkScore, benchmark_lines, benchmark_scores
@@ -15,6 +15,7 @@ __all__ = [
     "benchmark_lines",
     "benchmark_scores",
     "benchmarks_alone",
+    "benchmarks_label",
     "completed",
     "describe",
     "domain_of",

@@ -7,6 +7,8 @@ A name is a benchmark of `published.py`, a data set of reasoning-gym or a ladder
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +23,7 @@ from prorl_mega.tasks.registry import nearest
 
 Settings = TypeVar("Settings", bound=RunConfig)
 KEY = "evaluation.benchmarks"
+LONGEST_LABEL = 80  # characters
 OUT_OF_DISTRIBUTION = ("acre", "boxnet", "game_of_life_halting")
 GRAPH_COLOR_LADDER = "graph_color:num_vertices=5/8/10/13/15/18/20"
 SETS: dict[str, tuple[str, ...]] = {
@@ -90,6 +93,20 @@ def benchmarks_alone(config: Settings) -> Settings:
         schedule=dataclasses.replace(config.schedule, stages=[]),
         evaluation=dataclasses.replace(evaluation, max_response_tokens=limit),
     )
+
+
+def benchmarks_label(policy: str, benchmarks: list[str]) -> str:
+    """The label of a policy's results on these benchmarks, in any order: policy_aime24-math500. Those of other
+    benchmarks have another one, so that neither replaces the other."""
+    if not benchmarks:
+        return policy
+    names = (each.partition("=")[0] if each.partition("=")[0] in PUBLISHED else each for each in benchmarks)
+    named = sorted({re.sub(r"[^A-Za-z0-9._]+", ".", name) for name in names})
+    label = f"{policy}_{'-'.join(named)}"
+    if len(label) <= LONGEST_LABEL:
+        return label
+    digest = hashlib.blake2b("\n".join(named).encode(), digest_size=4).hexdigest()
+    return f"{label[: LONGEST_LABEL - 9].rstrip('.-')}-{digest}"
 
 
 def set_members(name: str) -> tuple[str, ...] | None:
