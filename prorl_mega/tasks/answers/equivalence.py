@@ -5,6 +5,9 @@ understand the reference, math-verify judges sums, integrals, products and limit
 accepts wrongly, such as the chain `1 = 2 = 3 = 4` or a sum that was copied instead of calculated. References with
 commands that math-verify skips are compared as text. Only its LaTeX parser is used: the other one evaluates Python.
 
+A reference that is a decimal number with an exponent, `1.5e-3`, is that number, and answers to it may be written so.
+Without a point, as in `2e-5`, and in answers to other references, e is Euler's number.
+
 math-verify can hang on hostile input: call `equivalent` in worker processes only.
 """
 
@@ -41,6 +44,7 @@ _UNIT = re.compile(
     r"|(.*\S)\s*(\\(?:text|textrm|mathrm|mbox|operatorname)\s?\{[^{}]*\}(?:\s?\^\{?-?[0-9]\}?)?))",
     re.DOTALL,
 )
+_EXPONENT = re.compile(r"([+-]?[0-9]*\.[0-9]+)[eE]([+-]?[0-9]{1,3})")
 _NOTHING: Tree = ("set", [])
 _DEGREES = re.compile("°|deg(?:rees?)?")
 _RADIANS = re.compile("rad(?:ian)?s?")
@@ -59,6 +63,8 @@ def equivalent(reference: str, answer: str) -> bool:
     """Whether `answer` means the same as `reference`; False, never an exception, if it cannot be understood."""
     if len(answer) > MAX_LENGTH or not answer.strip():
         return False
+    if (number_alone := _written_out(reference)) != reference:
+        reference, answer = number_alone, _written_out(answer)
     gold = meaning(reference)
     candidate = bare(answer)
     if ("approx" in answer or "≈" in answer) and answer != reference and not approximation.holds(answer):
@@ -93,6 +99,7 @@ def prepare() -> None:
 
 def complaint(reference: str) -> str | None:
     """The fault of a reference that no answer could match; None for a good one."""
+    reference = _written_out(reference)
     if not bare(reference).strip("$ "):
         return "the answer is empty"
     if len(reference) > MAX_LENGTH:
@@ -105,6 +112,12 @@ def complaint(reference: str) -> str | None:
     if gold.number is not None or gold.words is not None:
         return None
     return _unreadable(reference, gold) or _indifferent(gold)
+
+
+def _written_out(text: str) -> str:
+    """A decimal number with an exponent as mathematics writes it; any other text as it is."""
+    match = _EXPONENT.fullmatch(bare(text))
+    return rf"{match[1]} \times 10^{{{int(match[2])}}}" if match else text
 
 
 def _unreadable(reference: str, gold: Meaning) -> str | None:
