@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,10 @@ def test_contradictions(overrides: list[str], message: str, model: Path) -> None
     ],
 )
 def test_combinations_that_work(overrides: list[str], model: Path) -> None:
-    run_config(model, *(f"recipe.{each}" for each in overrides))
+    recipe = run_config(model, *(f"recipe.{each}" for each in overrides)).recipe
+    for key, _, value in (each.partition("=") for each in overrides):
+        found = functools.reduce(getattr, key.split("."), recipe)
+        assert found == {"true": True, "false": False}.get(value, type(found)(value))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -117,7 +117,8 @@ def test_impossible_settings(world_size: int, overrides: list[str], message: str
     ],
 )
 def test_possible_settings(world_size: int, overrides: list[str], model: Path) -> None:
-    run_config(model, *overrides, world_size=world_size)
+    config = run_config(model, *overrides, world_size=world_size)
+    assert world_size % (config.parallel.tensor * config.parallel.pipeline) == 0
 
 
 def test_all_mistakes_are_told_at_once(model: Path) -> None:

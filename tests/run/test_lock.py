@@ -80,8 +80,10 @@ FOREVER = '{"host": "n3", "pid": 71, "started": 9, "job": "", "machine": "anothe
     "content", ["", "{", "[]", '{"host": 1}', "\0\0", "[" * 4000, '{"x": ' + "[" * 4000, FOREVER], ids=range(8)
 )
 def test_a_half_written_lock_is_free(tmp_path: Path, content: str) -> None:
-    (tmp_path / "LOCK").write_text(content)
-    RunLock(tmp_path / "LOCK").acquire()
+    path = tmp_path / "LOCK"
+    path.write_text(content)
+    RunLock(path).acquire()
+    assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
 def elsewhere(path: Path, **fields: object) -> None:
