@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from helpers.hostile_tasks import hostile_config
 
@@ -25,6 +26,21 @@ def test_what_json_can_say_arrives_as_it_was() -> None:
     assert load(dump(sent), AnswerMessage) == sent
     nan = AnswerMessage(7, ProblemMessage("k", "t", "p", {"x": math.nan}), "")
     assert math.isnan(load(dump(nan), AnswerMessage).problem.entry["x"])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ['18446744073709551616', '-9223372036854775809', '123456789012345678901234567890', '-0', '1.0', '1E5', '1e400',
+     '0.1234567890123456789', 'NaN', '-Infinity', '"\\ud800"', '"\\u0000é"', '[[], {}, null]', '{"a": 1, "a": 2}'],
+)  # fmt: skip
+def test_both_readers_of_messages_say_the_same(entry: str) -> None:
+    """What msgspec reads is what the standard library reads; what it refuses is left to that."""
+    problem = f'{{"key": "k", "task": "t", "prompt": "p", "entry": {{"x": {entry}}}}}'
+    body = f'{{"id": 3, "problem": {problem}, "answer": "a", "grading": "strict"}}'.encode()
+    found = load(body, AnswerMessage)
+    expected = msgspec.convert(json.loads(body), AnswerMessage)
+    assert repr(found) == repr(expected)  # NaN is not NaN
+    assert type(found.problem.entry["x"]) is type(expected.problem.entry["x"])
 
 
 def test_messages_arrive_in_pieces() -> None:
