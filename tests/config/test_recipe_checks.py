@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.settings import model_directory, run_config
@@ -116,7 +117,7 @@ def test_contradictions(overrides: list[str], message: str, model: Path) -> None
     ],
 )
 def test_combinations_that_work(overrides: list[str], model: Path) -> None:
-    recipe = run_config(model, *(f"recipe.{each}" for each in overrides)).recipe
+    recipe: Any = run_config(model, *(f"recipe.{each}" for each in overrides)).recipe
     for key, _, value in (each.partition("=") for each in overrides):
         found = functools.reduce(getattr, key.split("."), recipe)
         assert found == {"true": True, "false": False}.get(value, type(found)(value))

@@ -168,7 +168,7 @@ def _as_vllm_does_it(rollout: VllmRollout) -> Iterator[None]:
     """Batches without padding, products with it, and log-probabilities with ranks."""
     from vllm.v1.sample.sampler import Sampler
 
-    driver: Any = rollout._engine.engine_core.engine_core.model_executor.driver_worker  # type: ignore[attr-defined]
+    driver: Any = rollout._engine.engine_core.engine_core.model_executor.driver_worker
     dispatcher = driver.worker.model_runner.cudagraph_dispatcher
     gather: Any = Sampler.gather_logprobs
     with (
