@@ -42,7 +42,7 @@ def test_answers_of_an_earlier_job_are_not_all_in_memory_while_they_are_judged(
 ) -> None:
     problems = [StoredProblem(key="a", task="task", prompt="a")]
     folder = tmp_path / "run" / "evaluation" / "policy"
-    write_store(folder, problems, [sample(0, number) for number in range(50)])
+    write_store(folder, problems, [sample(0, number) for number in range(50)], about=header(samples=50))
     grader = SlowGrader()
 
     @contextlib.contextmanager
