@@ -8,7 +8,9 @@ Adam's second moment, one step of size η changes entropy by about
 
     bonus c     η c Σ_i g_H,i² / √v_i                 policy    −η Σ_i m_i g_H,i / √v_i, with the mean of g_J for m
 
-Nothing is trained: the run is read, and `BATCHES` batches are sampled and differentiated.
+in all parameters that Adam divides by √v. `BATCHES` batches are sampled and differentiated for that. Then each of
+`LEVERS` is tried for `STEPS` steps from the same checkpoint, with the same problems and seeds, and the entropy of the
+policy is measured on `PROBED` problems drawn once, all answers counted. Nothing is written into the run.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
+from prorl_kernels.linear_token_stats import TokenStats
 from prorl_mega.build import Parts, build
 from prorl_mega.collect import Sampling, collect_informative
 from prorl_mega.config.compose import run_hydra
+from prorl_mega.config.keys import with_settings
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.consistency import contradictions
 from prorl_mega.errors import ExitCode
@@ -31,15 +36,23 @@ from prorl_mega.learner.forward_backward import Loss
 from prorl_mega.learner.learner import loss_inputs
 from prorl_mega.learner.optimizer import Optimizer
 from prorl_mega.recipe.loss import LossOutputs, rl_loss
-from prorl_mega.recipe.train_samples import assign_advantages, is_trained, to_train_samples
+from prorl_mega.recipe.train_samples import assign_advantages, is_trained, split_updates, to_train_samples
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.sampler import join_job
-from prorl_mega.types import Group, StepHyperparams, TrainSample
+from prorl_mega.types import Group, Problem, StepHyperparams, TrainSample
 
 BATCHES = 24
+PROBED = 64
 COEFFICIENTS = (5e-3, 0.03, 0.1, 0.3, 1.0)
 WEIGHTS = (0.25, 0.5, 0.75, 1.5)
 STEPS = 50
+LEVERS: dict[str, dict[str, Any]] = {
+    "none": {},
+    **{f"bonus {each:g}": {"recipe.loss.entropy_coef": each} for each in COEFFICIENTS[:4]},
+    **{f"positive_weight {each:g}": {"recipe.advantage.positive_weight": each} for each in (0.5, 0.75, 1.5)},
+    "clip_cov 0.02": {"recipe.policy_loss.clip_cov": 0.02, "recipe.policy_loss.clip_cov_low": 0.2},
+    "temperature 1.2": {"rollout.temperature": 1.2},
+}
 HIGH = 0.05  # nats: a token with more has something to decide
 
 
@@ -64,12 +77,7 @@ def gradient(parts: Parts, batches: list[PackedBatch], loss: Loss) -> torch.Tens
 def take(parts: Parts, config: RunConfig, step: int, batch: int, measured: Measured) -> None:
     """Sample one batch and add its gradients and its entropies."""
     recipe, learner = config.recipe, parts.learner
-    sampling = Sampling(
-        samples=recipe.samples_per_prompt,
-        temperature=config.rollout.temperature,
-        max_tokens=config.rollout.max_response_tokens,
-        stream=f"levers {step} {batch}",
-    )
+    sampling = _sampling(config, f"levers {step} {batch}")
     groups, _, _ = collect_informative(parts.collector, parts.problems, recipe, sampling)
     sequences = to_train_samples(groups, recipe)
     learner.compute_log_probs(sequences)
@@ -82,16 +90,64 @@ def take(parts: Parts, config: RunConfig, step: int, batch: int, measured: Measu
         measured.gradients[name].append(_loss_gradient(parts, config, sequences))
         for each, advantage in zip(sequences, kept, strict=True):
             each.advantage = advantage
-    entropies: list[tuple[np.ndarray, np.ndarray]] = []
+    entropies, slope = entropy_rows(parts, config, sequences)
+    measured.gradients["entropy"].append(slope)
+    _record(groups, sequences, config, entropies, measured)
 
-    def entropy_loss(stats, batch: PackedBatch) -> LossOutputs:  # type: ignore[no-untyped-def]
-        entropies.append((batch.global_rows.numpy(), stats.entropy.detach().numpy()))
+
+def train_with(parts: Parts, config: RunConfig, step: int) -> None:
+    """`STEPS` steps from the policy as it is, as `prorl_mega.train` makes them."""
+    recipe, learner = config.recipe, parts.learner
+    learner.configure(recipe, config.rollout.temperature)
+    parts.sync.update_weights(version=step)
+    for later in range(step, step + STEPS):
+        sampling = _sampling(config, f"step {later}")
+        groups, _, _ = collect_informative(parts.collector, parts.problems, recipe, sampling)
+        parts.rollout.sleep()
+        sequences = to_train_samples(groups, recipe)
+        learner.compute_log_probs(sequences)
+        assign_advantages(groups, sequences, recipe, recipe.kl.coef)
+        hyperparams = StepHyperparams(
+            kl=recipe.kl.coef, entropy=recipe.loss.entropy_coef, learning_rate=config.optimizer.learning_rate
+        )
+        for part in split_updates(sequences, recipe):
+            learner.update(part, hyperparams)
+        parts.rollout.wake()
+        parts.sync.update_weights(version=later + 1)
+
+
+def probe(parts: Parts, config: RunConfig, problems: list[Problem]) -> np.ndarray:
+    """The entropy of every token of answers to `problems`, at the temperature of `config`."""
+    parts.learner.configure(config.recipe, config.rollout.temperature)
+    groups = parts.collector.collect(problems, _sampling(config, "probe"))
+    sequences = to_train_samples(groups, config.recipe)
+    parts.learner.compute_log_probs(sequences)
+    return np.concatenate([values for _, values in entropy_rows(parts, config, sequences)[0]])
+
+
+def _sampling(config: RunConfig, stream: str) -> Sampling:
+    return Sampling(
+        samples=config.recipe.samples_per_prompt,
+        temperature=config.rollout.temperature,
+        max_tokens=config.rollout.max_response_tokens,
+        stream=stream,
+    )
+
+
+def entropy_rows(
+    parts: Parts, config: RunConfig, sequences: list[TrainSample]
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], torch.Tensor]:
+    """Where each token stands and its entropy, by micro-batch, and the gradient of the mean entropy."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def mean_entropy(stats: TokenStats, batch: PackedBatch) -> LossOutputs:
+        found.append((batch.global_rows.numpy(), stats.entropy.detach().numpy()))
         value = batch.metric_weights @ stats.entropy
         return LossOutputs(loss=value, sums={"policy/entropy": value.detach()}, maxima={})
 
-    packs = learner._pack(sequences, recipe.loss.aggregation)
-    measured.gradients["entropy"].append(gradient(parts, packs, entropy_loss))
-    _record(groups, sequences, config, entropies, measured)
+    packs = parts.learner._pack(sequences, config.recipe.loss.aggregation)
+    slope = gradient(parts, packs, mean_entropy)
+    return found, slope
 
 
 def _loss_gradient(parts: Parts, config: RunConfig, sequences: list[TrainSample]) -> torch.Tensor:
@@ -149,8 +205,9 @@ def report(measured: Measured, scale: torch.Tensor, rate: float, clip: float) ->
     print(
         f"predicted change of entropy in {STEPS} steps, first order, η={rate:g}, gradients × {shrink:.2f} by clipping:"
     )
-    print(f"  policy    {STEPS * drift['all']:+.4f} ± {math.sqrt(STEPS) * noise:.4f} by chance; from positive advantages "
-          f"{STEPS * drift['positive']:+.4f}, from negative {STEPS * drift['negative']:+.4f}")  # fmt: skip
+    print(f"  policy {STEPS * drift['all']:+.4f} ± {math.sqrt(STEPS) * noise:.4f} by chance")
+    for name in ("positive", "negative"):
+        print(f"  of it {name} advantages {STEPS * drift[name]:+.4f}")
     for coefficient in COEFFICIENTS:
         print(f"  bonus {coefficient:<6g} {STEPS * rate * shrink * coefficient * bonus:+.4f}")
     for weight in WEIGHTS:
@@ -183,6 +240,15 @@ def main(config: RunConfig) -> ExitCode:
         scale = adam_scale(parts.learner._optimizer, parts, config.optimizer.beta2, config.optimizer.epsilon)
         print(f"step {step}")
         report(measured, scale, config.optimizer.learning_rate, config.optimizer.max_grad_norm)
+        probed = parts.problems.draw(PROBED)
+        drawn = parts.problems.state_dict()
+        directory = run.directory / "checkpoints" / f"step_{step:06d}"
+        for name, changes in LEVERS.items():
+            parts.restore(directory)
+            parts.problems.load_state_dict(drawn)
+            train_with(parts, with_settings(config, changes), step)
+            values = probe(parts, config, probed)
+            print(f"measured after {STEPS} steps: {name:22s} entropy {values.mean():.4f}", flush=True)
     return ExitCode.FINISHED
 
 
