@@ -39,7 +39,8 @@ def line(path: Path, low: float, high: float, half_life: float) -> str:
     outside = np.flatnonzero(~inside)
     left = f"first outside at step {rows[outside[0]]['step']}" if len(outside) else "never outside"
     later = [(row["step"], row[MEMORY]) for row in rows if row["step"] >= len(rows) // 2 and row.get(MEMORY)]
-    slope = 100 * np.polyfit(*np.array(later).T, 1)[0] if len(later) > 1 else np.nan
+    at, size = np.array(later, dtype=np.float64).reshape(-1, 2).T
+    slope = 100 * np.polyfit(at, size, 1)[0] if len(later) > 1 else np.nan
     return (
         f"{path.parent.name:20s} steps {len(rows):5d}  inside {inside.mean():.4f} ({left})  quarters {quarters}  "
         f"lowest {values.min():.3f} highest {values.max():.3f} last {values[-1]:.3f}  "

@@ -82,7 +82,7 @@ def _entropy(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
         )
     adjusts = EntropyAction.adjust in (entropy.on_low, entropy.on_high)
     if entropy.target:
-        yield from _target(config)
+        yield from _target(config, stages)
     if entropy.target and adjusts:
         yield (
             f"schedule.entropy.target={entropy.target:g} and the action adjust both move {entropy.knob.name}; use one: "
@@ -94,8 +94,14 @@ def _entropy(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
         yield from _knob(config, stages)
 
 
-def _target(config: RunConfig) -> Iterator[str]:
+def _target(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
     entropy = config.schedule.entropy
+    one_update = any(each.recipe.prompts_per_update >= each.recipe.prompts_per_step for each in stages)
+    if entropy.knob is Knob.clip_high and one_update:
+        yield (
+            "schedule.entropy.knob=clip_high moves nothing where a step is one update, in which all ratios are 1; take "
+            "another knob, or recipe.prompts_per_update below prompts_per_step"
+        )
     if not (entropy.proportional or entropy.integral):
         yield (
             f"schedule.entropy.target={entropy.target:g} needs schedule.entropy.proportional or integral above 0; "

@@ -161,6 +161,16 @@ def test_stages_that_do_not_compose(stages: str, message: str, model: Path) -> N
             ],
             r"knob_min=-1 must be at least 0 for positive_weight",
         ),
+        (
+            [
+                "schedule.entropy.target=1",
+                "schedule.entropy.integral=1",
+                "schedule.entropy.knob=clip_high",
+                "recipe.prompts_per_update=32",
+                "recipe.prompts_per_step=32",
+            ],
+            r"knob=clip_high moves nothing where a step is one update",
+        ),
         (["schedule.entropy.on_low=adjust"], r"knob_step=0 moves nothing; adjust needs more than 0"),
         (
             ["schedule.entropy.on_low=adjust", "schedule.entropy.knob=temperature", "schedule.entropy.knob_step=0.1"],
