@@ -48,10 +48,9 @@ WEIGHTS = (0.25, 0.5, 0.75, 1.5)
 STEPS = 50
 LEVERS: dict[str, dict[str, Any]] = {
     "none": {},
-    **{f"bonus {each:g}": {"recipe.loss.entropy_coef": each} for each in COEFFICIENTS[:4]},
-    **{f"positive_weight {each:g}": {"recipe.advantage.positive_weight": each} for each in (0.5, 0.75, 1.5)},
+    **{f"positive_weight {each:g}": {"recipe.advantage.positive_weight": each} for each in (0.5, 1.5)},
+    **{f"bonus {each:g}": {"recipe.loss.entropy_coef": each} for each in (0.1, 0.03, 0.3, 5e-3)},
     "clip_cov 0.02": {"recipe.policy_loss.clip_cov": 0.02, "recipe.policy_loss.clip_cov_low": 0.2},
-    "temperature 1.2": {"rollout.temperature": 1.2},
 }
 HIGH = 0.05  # nats: a token with more has something to decide
 
