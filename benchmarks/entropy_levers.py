@@ -186,24 +186,32 @@ def adam_scale(optimizer: Optimizer, parts: Parts, beta2: float, epsilon: float)
     return torch.cat([(each.flatten().double() / correction).sqrt() + epsilon for each in squares])
 
 
+def product(first: torch.Tensor, second: torch.Tensor, scale: torch.Tensor) -> float:
+    """Σ_i E[a]_i E[b]_i / scale_i from `[batches, parameters]`: pairs of different batches only, so noise that a batch
+    has in both does not count."""
+    count = len(first)
+    together = count**2 * (first.mean(0) * second.mean(0) / scale).sum() - (first * second / scale).sum()
+    return (together / (count * (count - 1))).item()
+
+
 def report(measured: Measured, scale: torch.Tensor, rate: float, clip: float) -> None:
     """Print what the first order says, and where entropy is."""
     stacked = {name: torch.stack(each) for name, each in measured.gradients.items()}
-    mean = {name: each.mean(0) for name, each in stacked.items()}
+    entropy = stacked["entropy"]
     norms = {name: each.norm(dim=1).mean().item() for name, each in stacked.items()}
     shrink = min(1.0, clip / norms["all"]) if clip else 1.0
-    bonus = (mean["entropy"] ** 2 / scale).sum().item()
+    plain = torch.ones_like(scale)
     print(f"batches {len(measured.means)}; entropy {np.mean(measured.means):.4f}, between batches ± ", end="")
     print(f"{np.std(measured.means, ddof=1):.4f}")
+    lengths = {name: math.sqrt(max(0.0, product(each, each, plain))) for name, each in stacked.items()}
     for name in stacked:
-        print(f"gradient {name:9s} norm of one batch {norms[name]:.4f}, of the mean {mean[name].norm().item():.4f}")
-    cosine = torch.nn.functional.cosine_similarity(mean["all"], mean["entropy"], dim=0).item()
-    print(f"cosine of mean gradients of loss and entropy {cosine:.3f}; median √v {scale.median().item():.2e}")
-    drift = {name: -rate * shrink * (mean[name] @ (mean["entropy"] / scale)).item() for name in stacked}
-    noise = (stacked["all"] @ (mean["entropy"] / scale)).std().item() * rate * shrink
-    print(
-        f"predicted change of entropy in {STEPS} steps, first order, η={rate:g}, gradients × {shrink:.2f} by clipping:"
-    )
+        print(f"gradient {name:9s} norm of one batch {norms[name]:.4f}, of its expectation {lengths[name]:.4f}")
+    cosine = product(stacked["all"], entropy, plain) / max(lengths["all"] * lengths["entropy"], 1e-12)
+    print(f"cosine of the expected gradients of loss and entropy {cosine:.3f}; median √v {scale.median().item():.2e}")
+    bonus = product(entropy, entropy, scale)
+    drift = {name: -rate * shrink * product(each, entropy, scale) for name, each in stacked.items()}
+    noise = (stacked["all"] @ (entropy.mean(0) / scale)).std().item() * rate * shrink
+    print(f"predicted change of entropy in {STEPS} steps (η={rate:g}, gradients × {shrink:.2f} by clipping):")
     print(f"  policy {STEPS * drift['all']:+.4f} ± {math.sqrt(STEPS) * noise:.4f} by chance")
     for name in ("positive", "negative"):
         print(f"  of it {name} advantages {STEPS * drift[name]:+.4f}")
