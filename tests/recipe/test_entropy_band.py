@@ -72,6 +72,7 @@ def test_actions_are_repeated_while_the_alarm_lasts() -> None:
         (Knob.entropy_coef, 0.2, [0.3, 0.4, 0.4], [0.1, 0.1, 0.1]),
         (Knob.temperature, 0.3, [0.4, 0.4, 0.4], [0.2, 0.1, 0.1]),
         (Knob.clip_high, 0.25, [0.35, 0.4, 0.4], [0.15, 0.1, 0.1]),
+        (Knob.positive_weight, 0.25, [0.15, 0.1, 0.1], [0.35, 0.4, 0.4]),
         (Knob.kl_coef, 0.1, [0.2, 0.3, 0.4], [0.2, 0.3, 0.4]),
     ],
 )
