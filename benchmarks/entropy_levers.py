@@ -136,7 +136,7 @@ def _sampling(config: RunConfig, stream: str) -> Sampling:
 def entropy_rows(
     parts: Parts, config: RunConfig, sequences: list[TrainSample]
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], torch.Tensor]:
-    """Where each token stands and its entropy, by micro-batch, and the gradient of the mean entropy."""
+    """The place and the entropy of each token, by micro-batch, and the gradient of the mean entropy."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
 
     def mean_entropy(stats: TokenStats, batch: PackedBatch) -> LossOutputs:

@@ -40,8 +40,8 @@ class Knob(Enum):
 
     @property
     def direction(self) -> int:
-        """What more of it does to entropy: raises it (1) or lowers it (-1). The KL penalty pulls back to the reference
-        from both sides (0)."""
+        """The effect of more of it on entropy: raises it (1), lowers it (-1), or pulls it back to the reference's from
+        both sides (0)."""
         return {Knob.positive_weight: -1, Knob.kl_coef: 0}.get(self, 1)
 
 

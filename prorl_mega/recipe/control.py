@@ -209,9 +209,8 @@ class ProRLController:
             return event
         config = self._entropy
         before = get_setting(self.settings(), config.knob.key)
-        moved = before + config.knob_step * (
-            (config.knob.direction if event.trigger == LOW else -config.knob.direction) or 1
-        )
+        towards = config.knob.direction if event.trigger == LOW else -config.knob.direction
+        moved = before + config.knob_step * (towards or 1)  # the KL penalty pulls back from both sides
         after = min(max(moved, config.knob_min), config.knob_max)
         self._progress.knob = after
         return dataclasses.replace(
