@@ -250,6 +250,7 @@ def main(config: RunConfig) -> ExitCode:
         probed = parts.problems.draw(PROBED)
         drawn = parts.problems.state_dict()
         directory = run.directory / "checkpoints" / f"step_{step:06d}"
+        print(f"measured at the checkpoint: entropy {probe(parts, config, probed).mean():.4f}", flush=True)
         for name, changes in LEVERS.items():
             parts.restore(directory)
             parts.problems.load_state_dict(drawn)
