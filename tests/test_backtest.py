@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from helpers.histories import scores
+from helpers.histories import entropies, scores
 
 from prorl_mega.backtest import Section, backtest, differences, read_course
 from prorl_mega.config.keys import with_settings
-from prorl_mega.config.schedule import KLControlConfig, ResetConfig, ScheduleConfig, StageConfig
+from prorl_mega.config.schedule import EntropyConfig, KLControlConfig, Knob, ResetConfig, ScheduleConfig, StageConfig
 from prorl_mega.config.schema import ModelConfig, RunConfig
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.recipe.control import ProRLController
@@ -55,6 +56,26 @@ def test_the_same_settings_give_the_log(run: Path) -> None:
     logged = list(read_decisions(run / "decisions.jsonl"))
     assert [(step, event.action) for step, event in logged] == [(5, "reset"), (6, "warn"), (8, "reset"), (10, "reset")]
     assert backtested(run) == logged, "numbers, limits and words included"
+
+
+def test_a_filter_and_a_target_give_the_log(tmp_path: Path) -> None:
+    entropy = EntropyConfig(
+        low=0.2, high=0.4, half_life=3.0, target=0.3, proportional=1.0, integral=0.1,
+        knob=Knob.positive_weight, knob_max=2.0,
+    )  # fmt: skip
+    config = RunConfig(name="x", model=ModelConfig(path="absent"), schedule=ScheduleConfig(entropy=entropy))
+    controller = ProRLController(config)
+    write_settings(tmp_path / "config.yaml", config)
+    logged, knobs = [], []
+    for step, each in enumerate(entropies(*np.random.default_rng(2).normal(0.3, 0.15, 60)), 1):
+        decision = controller.observe(step, each)
+        logged += [(step, event) for event in decision.events]
+        knobs.append(decision.metrics["controller/positive_weight"])
+        append_metrics(tmp_path / "metrics.jsonl", step, each | decision.metrics)
+    assert len(logged) > 2
+    assert len(set(knobs)) > 50
+    assert backtested(tmp_path) == logged
+    assert backtested(tmp_path, "schedule.entropy.half_life=30") != logged
 
 
 def test_other_thresholds(run: Path) -> None:

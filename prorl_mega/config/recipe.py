@@ -92,6 +92,9 @@ class AdvantageConfig:
     estimator: str = "grpo"  # an AdvantageEstimator, or one of your own: "my_file.py:function"
     group_std: GroupStd = GroupStd.sample  # of grpo
     batch_moments: BatchMoments = BatchMoments.sample  # of reinforce_pp and reinforce_pp_baseline
+    positive_weight: float = bounded(
+        1.0, ge=0
+    )  # factor of advantages above 0; below 1 keeps entropy up, above lowers it
 
 
 @dataclass(kw_only=True, slots=True)
@@ -103,6 +106,11 @@ class PolicyLossConfig:
     clip_high: float = bounded(0.4, gt=0)
     dual_clip: float = bounded(3.0, gt=1)  # of dual_clip: largest ratio that counts when the advantage is negative
     force_on_policy: bool = False  # the ratio is 1 by construction; needs one update per step
+    clip_cov: float = bounded(
+        0.0, ge=0, le=1
+    )  # share of a step's tokens, of high covariance, without gradient; 0: none
+    clip_cov_low: float = bounded(1.0)  # covariance of log-probability and advantage from which a token may be drawn,
+    clip_cov_high: float = bounded(5.0)  # and up to which
 
 
 @dataclass(kw_only=True, slots=True)

@@ -86,6 +86,11 @@ def _policy_loss(recipe: RecipeConfig) -> Iterator[str]:
             f"recipe.prompts_per_step={step} with recipe.prompts_per_update={update} makes several; "
             f"prompts_per_update={step} works"
         )
+    if policy_loss.clip_cov and policy_loss.clip_cov_low > policy_loss.clip_cov_high:
+        yield (
+            f"recipe.policy_loss.clip_cov_low={policy_loss.clip_cov_low:g} is above "
+            f"clip_cov_high={policy_loss.clip_cov_high:g}: no token is drawn; the paper has 1 and 5"
+        )
     if policy_loss.kind == PolicyLossKind.dual_clip and policy_loss.dual_clip <= 1 + policy_loss.clip_high:
         yield (
             f"recipe.policy_loss.dual_clip={policy_loss.dual_clip:g} is not above "

@@ -1,4 +1,4 @@
-"""Settings of version 0.1 that have another name now.
+"""Settings that have another name now.
 
 An old name is refused with the new one; `config.yaml` of an old run is translated when it is read.
 """
@@ -37,6 +37,8 @@ RENAMED = {
     "recipe.correction.floor": "recipe.importance_sampling.floor",
     "recipe.correction.cap": "recipe.importance_sampling.cap",
     "recipe.correction.report_bound": "recipe.importance_sampling.report_bound",
+    "schedule.entropy.coef_min": "schedule.entropy.knob_min",  # of `target` alone
+    "schedule.entropy.coef_max": "schedule.entropy.knob_max",
     "schedule.entropy.lever": "schedule.entropy.knob",
     "schedule.entropy.lever_step": "schedule.entropy.knob_step",
     "schedule.entropy.lever_min": "schedule.entropy.knob_min",
@@ -48,6 +50,7 @@ RENAMED = {
 def translated(tree: dict[str, Any]) -> dict[str, Any]:
     """A copy of a run's settings, or of one stage of them, under the current names, which are left as they are."""
     tree = copy.deepcopy(tree)
+    _unite_bounds(tree)
     moved = {new: value for old, new in RENAMED.items() if (value := _taken(tree, old.split("."))) is not None}
     for new, value in moved.items():
         *groups, name = new.split(".")
@@ -59,6 +62,23 @@ def translated(tree: dict[str, Any]) -> dict[str, Any]:
     if isinstance(stages, list):
         tree["schedule"]["stages"] = [translated(stage) if isinstance(stage, dict) else stage for stage in stages]
     return tree
+
+
+def _unite_bounds(tree: dict[str, Any]) -> None:
+    """An entropy target used to move the entropy coefficient, beside the knob and with bounds of its own; now it moves
+    the knob. Those bounds are the knob's where there was a target."""
+    entropy = (tree.get("schedule") or {}).get("entropy")
+    if not isinstance(entropy, dict) or not {"coef_min", "coef_max"} & entropy.keys():
+        return
+    if entropy.get("target"):
+        for name in ("lever", "lever_min", "lever_max"):
+            entropy.pop(name, None)
+        entropy["knob"] = "entropy_coef"
+        entropy.setdefault("coef_min", 0.0)
+        entropy.setdefault("coef_max", 0.01)
+    else:
+        entropy.pop("coef_min", None)
+        entropy.pop("coef_max", None)
 
 
 def _taken(tree: Any, key: list[str]) -> Any:

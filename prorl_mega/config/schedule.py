@@ -25,17 +25,24 @@ class EntropyAction(Enum):
 
 
 class Knob(Enum):
-    """A setting that the controller may move to bring entropy back into its band: up raises entropy."""
+    """A setting that the controller may move to hold entropy in its band."""
 
     entropy_coef = "recipe.loss.entropy_coef"
     temperature = "rollout.temperature"  # of sampling; the learner follows
     clip_high = "recipe.policy_loss.clip_high"
+    positive_weight = "recipe.advantage.positive_weight"
     kl_coef = "recipe.kl.coef"
 
     @property
     def key(self) -> str:
         """The dotted setting."""
         return self.value
+
+    @property
+    def direction(self) -> int:
+        """The effect of more of it on entropy: raises it (1), lowers it (-1), or pulls it back to the reference's from
+        both sides (0)."""
+        return {Knob.positive_weight: -1, Knob.kl_coef: 0}.get(self, 1)
 
 
 class StageEnd(Enum):
@@ -69,26 +76,27 @@ class ResetConfig:
 class EntropyConfig:
     """The band that the policy's mean entropy (nats per token) should stay in, and the controller's actions.
 
-    An alarm begins after `patience` steps outside the band and ends `margin` inside of it. `target` makes
-    `recipe.loss.entropy_coef` the starting point of a proportional-integral controller:
-    coefficient = entropy_coef + proportional · e + integral · Σ e with e = target - entropy, inside its bounds.
+    What is compared is a running mean with half-life `half_life`. An alarm begins after `patience` steps outside the
+    band and ends `margin` inside of it. `target` makes the setting of `knob` the starting point of a
+    proportional-integral controller, so that the edges are not reached: with e = target - entropy and d the knob's
+    direction, knob = start + d (proportional · e + integral · Σ e), inside its bounds.
     """
 
+    half_life: float = bounded(0.0, ge=0)  # steps after which a step counts half in the running mean; 0: no mean
     low: float = bounded(0.0, ge=0)  # 0: no lower edge
     high: float = bounded(0.0, ge=0)  # 0: no upper edge
     margin: float = bounded(0.0, ge=0)  # nats
     patience: int = bounded(1, ge=1)  # steps
     on_low: EntropyAction = EntropyAction.warn
     on_high: EntropyAction = EntropyAction.warn
-    knob: Knob = Knob.entropy_coef  # that `adjust` moves, once every `patience` steps while the alarm lasts
-    knob_step: float = bounded(0.0, ge=0)
-    knob_min: float = bounded(0.0, ge=0)
+    knob: Knob = Knob.entropy_coef  # that `target`, or `adjust`, moves
+    knob_min: float = bounded(0.0)
     knob_max: float = bounded(0.0, ge=0)
-    target: float = bounded(0.0, ge=0)  # nats; 0: the coefficient of `recipe`
-    proportional: float = bounded(0.0, ge=0)  # coefficient per nat
-    integral: float = bounded(0.0, ge=0)  # coefficient per nat and step
-    coef_min: float = bounded(0.0)
-    coef_max: float = bounded(0.01)
+    knob_step: float = bounded(0.0, ge=0)  # of `adjust`, once every `patience` steps while the alarm lasts
+    knob_rate: float = bounded(0.0, ge=0)  # of `target`: largest change from one step to the next; 0: any
+    target: float = bounded(0.0, ge=0)  # nats; 0: the knob stays where the settings put it
+    proportional: float = bounded(0.0, ge=0)  # change of the knob per nat
+    integral: float = bounded(0.0, ge=0)  # change of the knob per nat and step
 
 
 @dataclass(kw_only=True, slots=True)

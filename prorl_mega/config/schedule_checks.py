@@ -80,30 +80,60 @@ def _entropy(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
             f"schedule.entropy.margin={entropy.margin:g} leaves no room between low={entropy.low:g} and "
             f"high={entropy.high:g}; at most {(entropy.high - entropy.low) / 2:g} works"
         )
-    if entropy.coef_min > entropy.coef_max:
-        yield f"schedule.entropy.coef_min={entropy.coef_min:g} is more than coef_max={entropy.coef_max:g}"
-    if entropy.target and not (entropy.proportional or entropy.integral):
+    adjusts = EntropyAction.adjust in (entropy.on_low, entropy.on_high)
+    if entropy.target:
+        yield from _target(config, stages)
+    if entropy.target and adjusts:
+        yield (
+            f"schedule.entropy.target={entropy.target:g} and the action adjust both move {entropy.knob.name}; use one: "
+            "on_low and on_high may be ignore, warn, reset or stop beside a target"
+        )
+    if adjusts and entropy.knob_step <= 0:
+        yield f"schedule.entropy.knob_step={entropy.knob_step:g} moves nothing; adjust needs more than 0"
+    if entropy.target or adjusts:
+        yield from _knob(config, stages)
+
+
+def _target(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
+    entropy = config.schedule.entropy
+    one_update = any(each.recipe.prompts_per_update >= each.recipe.prompts_per_step for each in stages)
+    if entropy.knob is Knob.clip_high and one_update:
+        yield (
+            "schedule.entropy.knob=clip_high moves nothing where a step is one update, in which all ratios are 1; take "
+            "another knob, or recipe.prompts_per_update below prompts_per_step"
+        )
+    if not (entropy.proportional or entropy.integral):
         yield (
             f"schedule.entropy.target={entropy.target:g} needs schedule.entropy.proportional or integral above 0; "
-            "without them the coefficient never moves"
+            "without them the knob never moves"
         )
-    if EntropyAction.adjust in (entropy.on_low, entropy.on_high):
-        yield from _knob(config, stages)
+    if entropy.target < entropy.low or 0 < entropy.high < entropy.target:
+        yield (
+            f"schedule.entropy.target={entropy.target:g} is outside of the band from low={entropy.low:g} to "
+            f"high={entropy.high:g}; choose one inside of it"
+        )
+    if not entropy.knob.direction:
+        yield (
+            f"schedule.entropy.knob={entropy.knob.name} pulls entropy to that of the reference from both sides, and "
+            "cannot follow a target; take another knob"
+        )
 
 
 def _knob(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
     entropy = config.schedule.entropy
     knob = entropy.knob
-    if entropy.knob_step <= 0:
-        yield f"schedule.entropy.knob_step={entropy.knob_step:g} moves nothing; adjust needs more than 0"
-    if knob is Knob.entropy_coef and entropy.target:
-        yield (
-            "schedule.entropy.knob=entropy_coef and schedule.entropy.target both move recipe.loss.entropy_coef; use one"
-        )
     if knob is Knob.kl_coef and config.schedule.kl.target:
         yield "schedule.entropy.knob=kl_coef and schedule.kl.target both move recipe.kl.coef; use one"
     if knob in (Knob.temperature, Knob.clip_high) and entropy.knob_min <= 0:
         yield f"schedule.entropy.knob_min={entropy.knob_min:g} must be more than 0 for {knob.name}"
+    if knob in (Knob.positive_weight, Knob.kl_coef) and entropy.knob_min < 0:
+        yield f"schedule.entropy.knob_min={entropy.knob_min:g} must be at least 0 for {knob.name}"
+    if entropy.knob_min >= entropy.knob_max:
+        yield (
+            f"schedule.entropy.knob_max={entropy.knob_max:g} must be more than knob_min={entropy.knob_min:g}, or "
+            f"{knob.name} cannot move"
+        )
+        return
     for settings in stages:
         value = get_setting(settings, knob.key)
         if not entropy.knob_min <= value <= entropy.knob_max:

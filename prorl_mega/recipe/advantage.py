@@ -16,6 +16,11 @@ so is the advantage with moments over samples (their mean is zero by constructio
 tokens the mean is not zero when length and reward are related, and the whole group gets −mean/std. A batch
 without spread gives exactly zero everywhere.
 
+The weight of what went well (`positive_weight` λ, 1: none): A ← λ A where A > 0, after everything else. Entropy falls
+with the covariance of log π and A, and what went well is mostly what was likely already: λ < 1 keeps entropy up without
+asking for anything that is wrong, λ > 1 lowers it (W-REINFORCE, arXiv 2506.01347, λ = 0.1; as an actuator of entropy
+control in EntroPIC, arXiv 2511.15248).
+
 Moments over samples (`BatchMoments.sample`) are the formula as ProRL v2 prints it; over tokens, a long answer counts as
 often as it has tokens, as its public implementations do. They are population moments: batches are large.
 """
@@ -157,4 +162,13 @@ ESTIMATORS: dict[str, Estimator] = {
 def advantages(rewards: Rewards, settings: AdvantageConfig) -> ByGroup:
     """Advantages `[groups][samples]` in the order of `rewards`; an estimator may normalise over the whole step."""
     estimate: Estimator = resolve(settings.estimator, ESTIMATORS, what="advantage", key="recipe.advantage.estimator")
-    return estimate(rewards, settings)
+    estimated = estimate(rewards, settings)
+    weight = settings.positive_weight
+    return estimated if weight == 1 else [[_weighted(each, weight) for each in group] for group in estimated]
+
+
+def _weighted(advantage: Advantage, weight: float) -> Advantage:
+    """Only what is above 0 multiplied by `weight`."""
+    if isinstance(advantage, np.ndarray):
+        return np.where(advantage > 0, advantage * weight, advantage)
+    return advantage * weight if advantage > 0 else advantage

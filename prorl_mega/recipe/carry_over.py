@@ -14,28 +14,24 @@ for every checkpoint and for a backtest.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from prorl_mega.config.keys import get_setting
 from prorl_mega.config.schedule import EntropyAction
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.scoring import SCORED_UNDER
-from prorl_mega.recipe.entropy_band import BandState
 
 _RECORD = {"record": None, "record_step": 0, "record_at_reset": None}
 _SCORES = _RECORD | {"best": None, "best_step": 0, "latest": None, "stale": 0, "down": 0}
 _KL = ("progress", {"kl_factor": 1.0}, "the adjustment of recipe.kl.coef")
-_ENTROPY = ("progress", {"entropy_coef": None, "entropy_integral": 0.0}, "the adjustment of recipe.loss.entropy_coef")
-_KNOB = ("progress", {"knob": None}, "the adjustment of the knob")
-_BAND = ("entropy", asdict(BandState()), "the steps outside of the band")
+_KNOB = ("progress", {"knob": None, "entropy_integral": 0.0}, "the adjustment of the knob")
+_BAND = ("entropy", {"alarm": "", "side": "", "outside": 0}, "the steps outside of the band")
 _EVALUATIONS = ("triggers", _SCORES, "the scores so far")
 
 FORGETS: dict[str, tuple[str, dict[str, Any], str]] = {
     "recipe.kl.coef": _KL,
     "schedule.kl.target": _KL,
-    "recipe.loss.entropy_coef": _ENTROPY,
-    "schedule.entropy.target": _ENTROPY,
+    "schedule.entropy.target": _KNOB,
     "schedule.entropy.knob": _KNOB,
     "schedule.entropy.on_low": _KNOB,
     "schedule.entropy.low": _BAND,
@@ -56,7 +52,6 @@ def watched(config: RunConfig, stage: RunConfig) -> dict[str, Any]:
     return {
         "recipe.kl.coef": stage.recipe.kl.coef,
         "schedule.kl.target": config.schedule.kl.target > 0,
-        "recipe.loss.entropy_coef": stage.recipe.loss.entropy_coef,
         "schedule.entropy.target": entropy.target > 0,
         "schedule.entropy.knob": [entropy.knob.name, get_setting(stage, entropy.knob.key)],
         "schedule.entropy.on_low": _adjusts_knob(config),
@@ -95,8 +90,7 @@ def _bound(progress: dict[str, Any], config: RunConfig) -> None:
     """Keep values that are adjusted between their bounds."""
     entropy, kl = config.schedule.entropy, config.schedule.kl
     bounds = {
-        "knob": (_adjusts_knob(config), entropy.knob_min, entropy.knob_max),
-        "entropy_coef": (entropy.target > 0, entropy.coef_min, entropy.coef_max),
+        "knob": (entropy.target > 0 or _adjusts_knob(config), entropy.knob_min, entropy.knob_max),
         "kl_factor": (kl.target > 0, kl.min_factor, kl.max_factor),
     }
     for name, (is_adjusted, low, high) in bounds.items():

@@ -1,10 +1,12 @@
-"""Coefficients that follow what they are meant to control.
+"""Settings that follow what they are meant to control.
 
-    adaptive KL       β ← β (1 + K clip(kl / target − 1, ±e))           (Ziegler et al., arXiv 1909.08593, section 2.2)
-    adaptive entropy  c = clip(c_0 + P e + I Σ e, c_min, c_max),  e = target − entropy
+    adaptive KL   β ← β (1 + K clip(kl / target − 1, ±e))           (Ziegler et al., arXiv 1909.08593, section 2.2)
+    entropy       u = clip(u_0 + d (P e + I Σ e), u_min, u_max),  e = target − entropy
 
-Both start from the coefficient of the recipe and stay inside bounds. The integral stops growing while the coefficient
-is at a bound and would leave it (anti-windup). ProRL itself keeps both fixed.
+Both start from the setting of the run and stay inside bounds. u is whatever `schedule.entropy.knob` names and d its
+direction: the entropy coefficient (Skywork-OR1, arXiv 2505.22312), the weight of positive advantages (EntroPIC, arXiv
+2511.15248), the temperature, the upper clip. The sum stops growing while the knob is held back, by a bound or by the
+largest change per step, and would be held back more (anti-windup). ProRL itself keeps all of them fixed.
 """
 
 from __future__ import annotations
@@ -26,15 +28,20 @@ def next_kl_factor(factor: float, kl: float, control: KLControlConfig) -> float:
     return min(max(factor * (1 + control.gain * bounded), control.min_factor), control.max_factor)
 
 
-def next_entropy_coef(start: float, integral: float, entropy: float, control: EntropyConfig) -> tuple[float, float]:
-    """(entropy coefficient of the next step, Σ e) from the recipe's coefficient `start` and this step's entropy.
+def next_knob(
+    start: float, current: float, integral: float, entropy: float, control: EntropyConfig
+) -> tuple[float, float]:
+    """(the knob at the next step, Σ e) from its setting `start`, its value `current` and the filtered entropy.
 
-    Without a target the coefficient is `start`; an entropy that is not finite must not be given.
+    Without a target it stays; an entropy that is not finite must not be given.
     """
     if not control.target:
-        return start, integral
-    error = control.target - entropy
-    wanted = start + control.proportional * error + control.integral * (integral + error)
-    coefficient = min(max(wanted, control.coef_min), control.coef_max)
-    winds_up = (wanted > control.coef_max and error > 0) or (wanted < control.coef_min and error < 0)
-    return coefficient, integral if winds_up else integral + error
+        return current, integral
+    error, direction = control.target - entropy, control.knob.direction
+    wanted = start + direction * (control.proportional * error + control.integral * (integral + error))
+    low, high = control.knob_min, control.knob_max
+    if control.knob_rate:
+        low, high = max(low, current - control.knob_rate), min(high, current + control.knob_rate)
+    value = min(max(wanted, low), high)
+    winds_up = (wanted - value) * direction * error > 0
+    return value, integral if winds_up else integral + error

@@ -24,9 +24,9 @@ from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import CheckpointError
 from prorl_mega.recipe.carry_over import carried_over, watched
-from prorl_mega.recipe.coefficient import next_entropy_coef, next_kl_factor
+from prorl_mega.recipe.coefficient import next_kl_factor, next_knob
 from prorl_mega.recipe.controller_state import SETTINGS, ProgressState, read_state
-from prorl_mega.recipe.entropy_band import ENTROPY, HIGH, BandState, EntropyBand
+from prorl_mega.recipe.entropy_band import ENTROPY, LOW, BandState, EntropyBand
 from prorl_mega.recipe.triggers import KL, SCORE, ResetTriggers, TriggerState
 from prorl_mega.types import Decision, Event, Metrics, StepHyperparams
 
@@ -58,8 +58,6 @@ class ProRLController:
         changes: dict[str, float] = {}
         if progress.kl_factor != 1.0:
             changes[Knob.kl_coef.key] = settings.recipe.kl.coef * progress.kl_factor
-        if progress.entropy_coef is not None:
-            changes[Knob.entropy_coef.key] = progress.entropy_coef
         if progress.knob is not None:
             changes[self._entropy.knob.key] = progress.knob
         return with_settings(settings, changes)
@@ -85,6 +83,8 @@ class ProRLController:
         noticed = self._band.take(step, metrics)
         warnings, is_record = self._triggers.take(step, metrics)
         self._follow(metrics)
+        if self._band.state.filtered is not None:
+            in_force["controller/entropy_filtered"] = self._band.state.filtered
         keeps_best = is_record and self._reset.to is ResetTarget.best
         events = [self._adjusted(event) for event in noticed if event.action != "reset"] + warnings
         urgent = [event for event in noticed if event.action == "reset"]
@@ -131,6 +131,7 @@ class ProRLController:
             "controller/kl_coef": settings.recipe.kl.coef,
             "controller/entropy_coef": settings.recipe.loss.entropy_coef,
             "controller/clip_high": settings.recipe.policy_loss.clip_high,
+            "controller/positive_weight": settings.recipe.advantage.positive_weight,
             "controller/temperature": settings.rollout.temperature,
         }
 
@@ -191,14 +192,15 @@ class ProRLController:
         )
 
     def _follow(self, metrics: Metrics) -> None:
-        """Set the adaptive coefficients of the next step."""
-        progress = self._progress
+        """Set what follows a measured number at the next step."""
+        progress, config = self._progress, self._entropy
         progress.kl_factor = next_kl_factor(progress.kl_factor, metrics.get(KL, math.nan), self._kl)
-        entropy = metrics.get(ENTROPY, math.nan)
-        if self._entropy.target and math.isfinite(entropy):
-            start = self.stages[progress.stage].recipe.loss.entropy_coef
-            progress.entropy_coef, progress.entropy_integral = next_entropy_coef(
-                start, progress.entropy_integral, entropy, self._entropy
+        filtered = self._band.state.filtered
+        if config.target and filtered is not None and math.isfinite(metrics.get(ENTROPY, math.nan)):
+            start = get_setting(self.stages[progress.stage], config.knob.key)
+            current = start if progress.knob is None else progress.knob
+            progress.knob, progress.entropy_integral = next_knob(
+                start, current, progress.entropy_integral, filtered, config
             )
 
     def _adjusted(self, event: Event) -> Event:
@@ -207,9 +209,8 @@ class ProRLController:
             return event
         config = self._entropy
         before = get_setting(self.settings(), config.knob.key)
-        # The penalty pulls back to the reference from both sides; everything else has a direction.
-        down = event.trigger == HIGH and config.knob is not Knob.kl_coef
-        moved = before - config.knob_step if down else before + config.knob_step
+        towards = config.knob.direction if event.trigger == LOW else -config.knob.direction
+        moved = before + config.knob_step * (towards or 1)  # the KL penalty pulls back from both sides
         after = min(max(moved, config.knob_min), config.knob_max)
         self._progress.knob = after
         return dataclasses.replace(

@@ -25,9 +25,8 @@ class ProgressState:
     stage_start: Step = 0  # step after which the stage began
     last_clear: Step = 0  # step after which the optimizer was last fresh
     kl_factor: Annotated[float, msgspec.Meta(gt=0, le=1e30)] = 1.0  # of the recipe's coefficient
-    entropy_coef: Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)] | None = None  # None: the recipe's
-    entropy_integral: Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)] = 0.0  # Σ (target − entropy)
-    knob: Annotated[float, msgspec.Meta(ge=0, le=1e30)] | None = None  # None: not moved in this stage
+    entropy_integral: Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)] = 0.0  # Σ (target − filtered entropy)
+    knob: Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)] | None = None  # None: not moved in this stage
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,7 +48,7 @@ _PARTS: dict[str, type] = {"triggers": TriggerState, "entropy": BandState, "prog
 
 def read_state(state: Any) -> ControllerState:
     """The state that a controller's `state_dict` has given. Raises CheckpointError that names what it cannot be."""
-    state = _with_knob(state)
+    state = _current_form(state)
     before = {}
     if isinstance(state, dict) and isinstance(state.get(SETTINGS), dict):  # version 0.1 had none
         before, state = state[SETTINGS], {name: part for name, part in state.items() if name != SETTINGS}
@@ -105,9 +104,20 @@ def _check_keys(found: Any, expected: Iterable[str], what: str) -> None:
         raise CheckpointError(f"{what} has the keys {str(keys)[:200]}; expected {sorted(expected)}")
 
 
-def _with_knob(state: Any) -> Any:
-    """The current form of a controller state; version 0.1 called the knob a lever."""
-    progress = state.get("progress") if isinstance(state, dict) else None
-    if not isinstance(progress, dict) or "lever" not in progress:
+def _current_form(state: Any) -> Any:
+    """The current form of a controller state.
+
+    Version 0.1 called the knob a lever. Until 0.3 an adaptive entropy coefficient had a place of its own beside the
+    knob, and entropy was not filtered.
+    """
+    if not isinstance(state, dict):
         return state
-    return state | {"progress": {("knob" if key == "lever" else key): value for key, value in progress.items()}}
+    progress, entropy = state.get("progress"), state.get("entropy")
+    if isinstance(progress, dict):
+        progress = {("knob" if key == "lever" else key): value for key, value in progress.items()}
+        coefficient = progress.pop("entropy_coef", None)
+        progress = progress | ({} if coefficient is None else {"knob": coefficient})
+        state = state | {"progress": progress}
+    if isinstance(entropy, dict) and "outside" in entropy:
+        state = state | {"entropy": {"filtered": None, "weight": 0.0} | entropy}
+    return state

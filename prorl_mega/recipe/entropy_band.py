@@ -1,6 +1,10 @@
-"""Alarms when the policy's entropy leaves its band: it collapses (below) or its samples become random (above).
+"""The policy's entropy, filtered, and alarms when it leaves its band: it collapses, or its samples become random.
 
-An alarm begins when the mean entropy has been outside the band for `patience` steps in a row and ends when it is back
+The entropy of one step is that of a few problems, and differs more from step to step than it moves in hundreds. So
+what is judged is a running mean in which a step counts half after `half_life` steps, x̄ ← x̄ + a (x − x̄), the mean of
+all steps so far in the beginning: a = (1 − q) / (1 − q^n) with q = 2^(−1/half_life) at the n-th step.
+
+An alarm begins when it has been outside the band for `patience` steps in a row and ends when it is back
 inside by `margin`: a value that oscillates around an edge gives one alarm, not one per step. While an alarm lasts its
 action is repeated every `patience` steps, except for warnings, which come once.
 """
@@ -28,9 +32,9 @@ class BandState:
 
     alarm: Side = ""  # LOW, HIGH or none
     side: Side = ""  # where the latest step was: LOW, HIGH or inside
-    outside: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = (
-        0  # steps in a row on that side, since an action was taken
-    )
+    outside: Count = 0  # steps in a row on that side, since an action was taken
+    filtered: Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)] | None = None  # nats; None: no step so far
+    weight: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0  # 1 − q^n of it
 
 
 class EntropyBand:
@@ -45,9 +49,10 @@ class EntropyBand:
 
         Missing or non-finite values are ignored.
         """
-        entropy = metrics.get(ENTROPY)
-        if entropy is None or not math.isfinite(entropy):
+        measured = metrics.get(ENTROPY)
+        if measured is None or not math.isfinite(measured):
             return []
+        entropy = self._filter(measured)
         state, side = self.state, self._side(entropy)
         if state.alarm and self._is_over(state.alarm, entropy):
             name, state.alarm, state.side, state.outside = state.alarm, "", side, int(bool(side))
@@ -59,6 +64,18 @@ class EntropyBand:
             return []
         state.outside += 1
         return self._alarm(step, side, entropy) if state.outside >= self._config.patience else []
+
+    def _filter(self, entropy: float) -> float:
+        """Take a step into the running mean, and return it."""
+        state, half_life = self.state, self._config.half_life
+        if not half_life:
+            state.filtered, state.weight = entropy, 1.0
+            return entropy
+        keeps = 0.5 ** (1 / half_life)
+        state.weight = min(1.0, keeps * state.weight + (1 - keeps))
+        before = entropy if state.filtered is None else state.filtered
+        state.filtered = before + (1 - keeps) / state.weight * (entropy - before)
+        return state.filtered
 
     def _alarm(self, step: int, side: str, entropy: float) -> list[Event]:
         state = self.state

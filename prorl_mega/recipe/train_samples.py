@@ -9,6 +9,7 @@ import numpy as np
 
 from prorl_mega.config.recipe import KLPlacement, RecipeConfig
 from prorl_mega.recipe.advantage import Rewards, advantages
+from prorl_mega.recipe.covariance import clip_covariance
 from prorl_mega.types import FinishReason, Group, Metrics, Sample, TrainSample
 
 
@@ -46,7 +47,7 @@ def _sequence(prompt_tokens: np.ndarray, sample: Sample, reward: float) -> Train
 def assign_advantages(
     groups: list[Group], sequences: list[TrainSample], recipe: RecipeConfig, kl_coef: float
 ) -> Metrics:
-    """Set `advantage` of the sequences that `to_train_samples` made of `groups`.
+    """Set `advantage` of the sequences that `to_train_samples` made of `groups`, Clip-Cov included.
 
     If the KL penalty is in the reward they must have been annotated: each token costs kl_coef · k, with the estimator k
     of `kl.estimator` between the policy before this step's updates and the reference. Samples that are not trained on
@@ -68,10 +69,11 @@ def assign_advantages(
         for sequence, value in zip(of_group, values, strict=True):
             if sequence is not None:
                 sequence.advantage = value
+    metrics = clip_covariance(sequences, recipe.policy_loss)
     if penalties is None:
-        return {}
+        return metrics
     tokens = np.concatenate([penalty for group in penalties for penalty in group])
-    return {"reward/kl_penalty": float(tokens.sum() / max(1, len(sequences)))}
+    return metrics | {"reward/kl_penalty": float(tokens.sum() / max(1, len(sequences)))}
 
 
 def _penalty(sequence: TrainSample | None, recipe: RecipeConfig, kl_coef: float) -> np.ndarray:

@@ -73,7 +73,10 @@ def all_charts(history: History) -> list[Chart]:
             "Pass rates", "Share of answers that are right", "share", rates, steps=history.steps_from_start(),
             bounds=SHARE, exact=frozenset(passes), bands=bands,
         ),
-        chart("Entropy", "Next-token entropy, mean over completions", "nats", columns(entropy="policy/entropy")),
+        chart(
+            "Entropy", "Next-token entropy, mean over completions", "nats", _entropies(history),
+            exact=frozenset(["as the controller sees it"]),
+        ),
         chart(
             "KL to the reference policy", "Falls to zero at a reset", "nats per token", columns(KL="policy/kl"),
             exact=frozenset(["KL"]), names_resets=True,  # an average would blur the resets
@@ -106,6 +109,13 @@ def all_charts(history: History) -> list[Chart]:
         ),
     )  # fmt: skip
     return [tidied(each) for each in charts]
+
+
+def _entropies(history: History) -> dict[str, np.ndarray]:
+    """The entropy of each step and, where the controller filters it, what it makes of it."""
+    entropy, filtered = history.column("policy/entropy"), history.column("controller/entropy_filtered")
+    differs = bool((np.isfinite(filtered) & (filtered != entropy)).any())
+    return {"entropy": entropy} | ({"as the controller sees it": filtered} if differs else {})
 
 
 def described(chart: Chart) -> LineChart:

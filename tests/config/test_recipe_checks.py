@@ -59,6 +59,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (["importance_sampling.cap=0.5"], r"recipe\.importance_sampling\.cap=0\.5 must be at least 1"),
         (
+            ["policy_loss.clip_cov=0.01", "policy_loss.clip_cov_low=6"],
+            r"clip_cov_low=6 is above clip_cov_high=5: no token is drawn",
+        ),
+        (
             ["policy_loss.kind=dual_clip", "policy_loss.dual_clip=1.3"],
             r"policy_loss.dual_clip=1\.3 is not above 1 \+ recipe\.policy_loss\.clip_high=1\.4",
         ),

@@ -49,12 +49,26 @@ def test_every_new_name_exists_and_no_old_one_does() -> None:
 def test_every_old_setting_arrives_with_its_value() -> None:
     old, new = flatten(old_tree()), flatten(to_plain(read(old_tree())))
     new.pop("schedule.stages"), old.pop("schedule.stages")
+    for name in ("lever", "lever_min", "lever_max"):  # there is a target, which moved the entropy coefficient
+        del old[f"schedule.entropy.{name}"]
+    assert new["schedule.entropy.knob"] == "entropy_coef"
     carried = {RENAMED.get(key, key): value for key, value in old.items()}
     assert {key: new[key] for key in carried} == carried
     tasks = TasksConfig(mixture={"sums": TaskConfig(name="x")})
     later = flatten(to_plain(RunConfig(name="x", model=ModelConfig(path="x"), tasks=tasks)))
     assert all(new[key] == later[key] for key in set(new) - set(carried)), "what came after 0.1 has its default"
-    assert set(old) >= set(RENAMED) - {"label_noise", "slips", "recipe.correction"}
+    assert set(flatten(old_tree())) >= set(RENAMED) - {"label_noise", "slips", "recipe.correction"}
+
+
+def test_the_bounds_of_a_target_are_the_knobs_where_there_was_one() -> None:
+    tree = old_tree()
+    tree["schedule"]["entropy"]["target"] = 0.0
+    entropy = read(tree).schedule.entropy
+    assert (entropy.knob.name, entropy.knob_min, entropy.knob_max) == ("temperature", 40.0, 41.0)
+    later = {"schedule": {"entropy": {"target": 0.5, "knob": "temperature", "knob_min": 0.7, "coef_min": -0.1}}}
+    assert translated(later)["schedule"]["entropy"] == {
+        "target": 0.5, "knob": "entropy_coef", "knob_min": -0.1, "knob_max": 0.01,
+    }  # fmt: skip
 
 
 def test_stages_of_an_old_run() -> None:

@@ -143,7 +143,34 @@ def test_stages_that_do_not_compose(stages: str, message: str, model: Path) -> N
             r"margin=0\.6 leaves no room between low=1 and high=2; at most 0\.5 works",
         ),
         (["schedule.entropy.target=1"], r"entropy\.target=1 needs .*proportional or integral above 0"),
-        (["schedule.entropy.coef_min=1"], r"coef_min=1 is more than coef_max=0\.01"),
+        (["schedule.entropy.target=1", "schedule.entropy.integral=1"], r"knob_max=0 must be more than knob_min=0"),
+        (
+            ["schedule.entropy.target=1", "schedule.entropy.integral=1", "schedule.entropy.low=2"],
+            r"target=1 is outside of the band from low=2 to high=0",
+        ),
+        (
+            ["schedule.entropy.target=1", "schedule.entropy.integral=1", "schedule.entropy.knob=kl_coef"],
+            r"knob=kl_coef pulls entropy to that of the reference from both sides, and cannot follow a target",
+        ),
+        (
+            [
+                "schedule.entropy.target=1",
+                "schedule.entropy.integral=1",
+                "schedule.entropy.knob=positive_weight",
+                "schedule.entropy.knob_min=-1",
+            ],
+            r"knob_min=-1 must be at least 0 for positive_weight",
+        ),
+        (
+            [
+                "schedule.entropy.target=1",
+                "schedule.entropy.integral=1",
+                "schedule.entropy.knob=clip_high",
+                "recipe.prompts_per_update=32",
+                "recipe.prompts_per_step=32",
+            ],
+            r"knob=clip_high moves nothing where a step is one update",
+        ),
         (["schedule.entropy.on_low=adjust"], r"knob_step=0 moves nothing; adjust needs more than 0"),
         (
             ["schedule.entropy.on_low=adjust", "schedule.entropy.knob=temperature", "schedule.entropy.knob_step=0.1"],
@@ -160,7 +187,7 @@ def test_stages_that_do_not_compose(stages: str, message: str, model: Path) -> N
                 "schedule.entropy.target=1",
                 "schedule.entropy.integral=1",
             ],
-            r"knob=entropy_coef and schedule\.entropy\.target both move recipe\.loss\.entropy_coef",
+            r"target=1 and the action adjust both move entropy_coef; use one: on_low and on_high may be",
         ),
         (
             ["schedule.entropy.on_low=adjust", "schedule.entropy.knob=kl_coef", "schedule.kl.target=1"],

@@ -169,3 +169,23 @@ def test_the_batch_is_normalised(groups: list[list[float]], kind: AdvantageEstim
     if values.any() and np.ptp([r for group in groups for r in group]) > 0.05:
         assert abs(values.mean()) < 1e-9
         assert values.std() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("kind", [*AdvantageEstimator, OWN])
+def test_what_went_well_has_a_weight(kind: str) -> None:
+    rewards = [[1.0, 0.0, 0.25, 0.5], [1.0, 0.0, 0.0, 0.0]]
+    plain, weighted = of(kind, rewards), of(kind, rewards, positive_weight=0.25)
+    before, after = (np.array(each, dtype=np.float64) for each in (plain, weighted))
+    np.testing.assert_array_equal(after, np.where(before > 0, before * 0.25, before))
+    assert (before > 0).any()
+    assert of(kind, rewards, positive_weight=1.0) == plain
+
+
+def test_the_weight_looks_at_each_token_where_advantages_differ_by_token() -> None:
+    rewards, penalties, lengths = [[1.0, 0.0]], [[[0.0, 0.9], [0.1, 0.1]]], [[2, 2]]
+    kind = AdvantageEstimator.reinforce_pp_baseline
+    (plain,) = of(kind, rewards, lengths=lengths, penalties=penalties)
+    (weighted,) = of(kind, rewards, lengths=lengths, penalties=penalties, positive_weight=2.0)
+    before, after = np.concatenate(plain), np.concatenate(weighted)
+    np.testing.assert_array_equal(after, np.where(before > 0, 2 * before, before))
+    assert (before > 0).any() and (before < 0).any()  # noqa: PT018

@@ -68,7 +68,7 @@ def test_an_adjusted_kl_coefficient() -> None:
 
 
 def test_an_adjusted_entropy_coefficient() -> None:
-    control = EntropyConfig(target=1.0, proportional=1e-3, integral=1e-3)
+    control = EntropyConfig(target=1.0, proportional=1e-3, integral=1e-3, knob_max=0.01)
     before = after(ScheduleConfig(entropy=control), {ENTROPY: 0.5}, {ENTROPY: 0.5})
     coefficient = resumed(before, {"optimizer.learning_rate": 1e-7}).settings().recipe.loss.entropy_coef
     assert coefficient == pytest.approx(1e-3 * 0.5 + 1e-3 * 1.0)
@@ -77,7 +77,7 @@ def test_an_adjusted_entropy_coefficient() -> None:
     new.observe(3, {ENTROPY: 0.5})
     assert new.settings().recipe.loss.entropy_coef == pytest.approx(5e-3 + 1e-3 * 0.5 + 1e-3 * 0.5), "and its sum"
     assert resumed(before, {"schedule.entropy.target": 0.0}).settings().recipe.loss.entropy_coef == 0.0
-    assert resumed(before, {"schedule.entropy.coef_max": 1e-3}).settings().recipe.loss.entropy_coef == 1e-3
+    assert resumed(before, {"schedule.entropy.knob_max": 1e-3}).settings().recipe.loss.entropy_coef == 1e-3
 
 
 def test_an_adjusted_knob() -> None:

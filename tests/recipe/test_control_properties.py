@@ -67,6 +67,8 @@ schedules = st.builds(
         target=st.sampled_from([0.0, 0.2]),
         proportional=st.just(0.01),
         integral=st.just(0.001),
+        half_life=st.sampled_from([0.0, 2.0]),
+        knob_rate=st.sampled_from([0.0, 0.02]),
     ),
     kl=st.builds(KLControlConfig, target=st.sampled_from([0.0, 0.1])),
     stages=st.lists(

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from helpers.histories import controller, entropies, events
 
@@ -71,6 +72,7 @@ def test_actions_are_repeated_while_the_alarm_lasts() -> None:
         (Knob.entropy_coef, 0.2, [0.3, 0.4, 0.4], [0.1, 0.1, 0.1]),
         (Knob.temperature, 0.3, [0.4, 0.4, 0.4], [0.2, 0.1, 0.1]),
         (Knob.clip_high, 0.25, [0.35, 0.4, 0.4], [0.15, 0.1, 0.1]),
+        (Knob.positive_weight, 0.25, [0.15, 0.1, 0.1], [0.35, 0.4, 0.4]),
         (Knob.kl_coef, 0.1, [0.2, 0.3, 0.4], [0.2, 0.3, 0.4]),
     ],
 )
@@ -107,3 +109,50 @@ def test_state_is_all_there_is() -> None:
         first.take(step, {ENTROPY: 0.1})
     second.state = first.state
     assert second.take(3, {ENTROPY: 0.1})[0].trigger == "entropy_low"
+
+
+def filtered(half_life: float, values: list[float]) -> list[float]:
+    subject = controller(entropy=EntropyConfig(half_life=half_life))
+    metrics = [subject.observe(step, each).metrics for step, each in enumerate(entropies(*values), 1)]
+    return [each["controller/entropy_filtered"] for each in metrics]
+
+
+def test_the_filter_is_the_weighted_mean_of_all_steps() -> None:
+    values = np.random.default_rng(0).exponential(size=40).tolist()
+    for last in range(1, 41):
+        weights = 0.5 ** (np.arange(last)[::-1] / 5.0)
+        expected = np.average(values[:last], weights=weights)
+        assert filtered(5.0, values[:last])[-1] == pytest.approx(expected, rel=1e-12)
+    assert filtered(0.0, values) == values, "to the bit"
+
+
+def test_a_step_counts_half_after_the_half_life() -> None:
+    values = filtered(10.0, [0.0] * 1000 + [1.0] * 10)
+    assert values[999] == 0.0
+    assert values[-1] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_an_alarm_looks_at_the_filtered_value() -> None:
+    noisy = [0.1, 0.9] * 100
+    assert len(steps_and_actions(EntropyConfig(low=0.3), *noisy)) == 200
+    assert steps_and_actions(EntropyConfig(low=0.3, half_life=20.0), *([0.5] * 50), *noisy) == []
+    falling = np.linspace(0.6, 0.0, 400).tolist()
+    ((step, trigger, _),) = steps_and_actions(EntropyConfig(low=0.3, half_life=20.0), *falling)
+    assert trigger == "entropy_low"
+    assert 200 < step < 240, "late by about as many steps as the mean is old"
+
+
+def test_a_checkpoint_from_before_the_filter() -> None:
+    """The adaptive entropy coefficient had a place of its own then."""
+    settings = EntropyConfig(target=0.5, integral=0.01, knob_max=1.0)
+    subject = controller(entropy=settings)
+    state = subject.state_dict()
+    for name in ("filtered", "weight"):
+        del state["entropy"][name]
+    state["progress"] |= {"entropy_coef": 0.25, "entropy_integral": 25.0, "knob": None}
+    state["settings"]["recipe.loss.entropy_coef"] = 0.0
+    subject.load_state_dict(state)
+    assert subject.notes == []
+    assert subject.hyperparams(0).entropy == 0.25
+    subject.observe(1, {ENTROPY: 0.4})
+    assert subject.hyperparams(1).entropy == pytest.approx(0.01 * 25.1)

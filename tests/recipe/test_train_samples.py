@@ -11,6 +11,7 @@ from prorl_mega.config.recipe import (
     KLConfig,
     KLEstimator,
     KLPlacement,
+    PolicyLossConfig,
     RecipeConfig,
     ShapingConfig,
 )
@@ -148,3 +149,17 @@ def test_sequences_of_other_groups_are_noticed() -> None:
     groups = [scored_group([1.0, 0.0])]
     with pytest.raises(AssertionError, match="other groups"):
         assign_advantages(groups, to_train_samples(groups * 2, RecipeConfig()), RecipeConfig(), 0.0)
+
+
+def test_clip_cov_comes_after_the_advantages() -> None:
+    groups = [scored_group([1.0, 0.0, 0.0], lengths=[5, 4, 3])]
+    recipe = RecipeConfig(policy_loss=PolicyLossConfig(clip_cov=0.5, clip_cov_low=-9.0, clip_cov_high=9.0))
+    sequences = to_train_samples(groups, recipe)
+    metrics = assign_advantages(groups, sequences, recipe, 0.0)
+    tokens = np.concatenate([np.broadcast_to(each.advantage, each.completion_length) for each in sequences])
+    assert metrics["policy/clipped_covariance"] == 0.5
+    assert (tokens == 0).sum() == 6
+    plain = prepared(groups)
+    for each, other in zip(sequences, plain, strict=True):
+        values = np.broadcast_to(each.advantage, each.completion_length)
+        assert set(values[values != 0].tolist()) <= {other.advantage}

@@ -303,3 +303,15 @@ def test_comparison_leaves_out_problems_with_too_few_verdicts() -> None:
     assert (largest.k, largest.problems) == (4, 2)
     assert compare([], []) == []
     assert compare(records([0], samples=0), records([0], samples=0)) == []
+
+
+def test_what_the_controller_makes_of_entropy_is_shown_where_it_differs(tmp_path: Path) -> None:
+    record_run(tmp_path / "x", 20)
+    file = tmp_path / "x" / "metrics.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for offset, labels in ((0.0, ["entropy"]), (0.1, ["entropy", "as the controller sees it"])):
+        for row in rows:
+            row["controller/entropy_filtered"] = row.get("policy/entropy", 0.0) + offset
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (entropy,) = [chart for chart in all_charts(read_history(tmp_path / "x")) if chart.title == "Entropy"]
+        assert list(entropy.lines) == labels
