@@ -1,0 +1,203 @@
+"""A skill and its parts: operations on four letters, one at a time or composed. The tasks of `make boundary`.
+
+    python -m prorl_mega.tasks show examples/compositions.py composition depth=3
+    python -m prorl_mega.tasks check examples/compositions.py
+
+`composition` gives operations and letters, `RLU abcd`: reverse, rotate, then shift each letter. A worked solution has a
+line per operation, its letter and what is left of the text: `Rdcba`, `Lcbad`, `Udcbe`. The last line is the answer.
+`operations` gives operations alone, `RLU`, to be written one a line. Whoever can do both, and one operation, has all
+parts of a composition and has never seen one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from random import Random
+
+from prorl_mega.tasks import Task, extract, register
+from prorl_mega.types import Problem, Verdict
+
+LETTERS = "abcdefgh"
+LENGTH = 4
+MOST_EARLIER = 4
+MOST_READINGS = 16
+
+
+def later(letter: str) -> str:
+    """The next letter; `a` comes after the last."""
+    return LETTERS[(LETTERS.index(letter) + 1) % len(LETTERS)]
+
+
+OPERATIONS: dict[str, Callable[[str], str]] = {
+    "R": lambda text: text[::-1],  # reverse
+    "L": lambda text: text[1:] + text[0],  # rotate to the left
+    "S": lambda text: text[3] + text[1:3] + text[0],  # swap the ends
+    "H": lambda text: text[2:] + text[:2],  # swap the halves
+    "U": lambda text: "".join(map(later, text)),  # every letter up by one
+    "F": lambda text: later(text[0]) + text[1:],  # the first one up
+    "E": lambda text: text[:3] + later(text[3]),  # the last one up
+    "D": lambda text: text[0] + text[0] + text[2:],  # double the first, in place of the second
+}
+
+_LINE = re.compile(rf"[{''.join(OPERATIONS)}]([{LETTERS}]{{{LENGTH}}})")
+_RUN = re.compile(rf"(?<![a-z])[{LETTERS}]{{{LENGTH}}}(?![a-z])")
+
+
+def chain(operations: str, letters: str) -> list[str]:
+    """The letters after each of the operations, done one after the other."""
+    states = []
+    for operation in operations:
+        letters = OPERATIONS[operation](letters)
+        states.append(letters)
+    return states
+
+
+def has_short_cut(operations: str, letters: str) -> bool:
+    """Whether leaving out some of the operations gives the same answer."""
+    answer = chain(operations, letters)[-1]
+    return any(
+        (chain("".join(some), letters) or [letters])[-1] == answer
+        for count in range(len(operations))
+        for some in combinations(operations, count)
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class CompositionOptions:
+    """How many operations a problem has, all different; so the letter of one says where in the problem it stands."""
+
+    depth: int = 2
+    earlier: int = 0  # solved exercises of one operation above the problem, at most
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.depth <= len(OPERATIONS):
+            raise ValueError(f"depth: must be from 1 to {len(OPERATIONS)}, not {self.depth}")
+        if not 0 <= self.earlier <= MOST_EARLIER:
+            raise ValueError(f"earlier: must be from 0 to {MOST_EARLIER}, not {self.earlier}")
+
+
+def draw(random: Random, depth: int) -> tuple[str, str]:
+    """Operations and letters of a problem without a short cut."""
+    while True:
+        operations = "".join(random.sample(list(OPERATIONS), depth))
+        letters = "".join(random.choices(LETTERS, k=LENGTH))
+        if not has_short_cut(operations, letters):
+            return operations, letters
+
+
+def worked(operations: str, letters: str) -> list[str]:
+    """The lines of a worked solution."""
+    return ["".join(line) for line in zip(operations, chain(operations, letters), strict=True)]
+
+
+def exercises(random: Random, most: int) -> str:
+    """Up to `most` solved exercises of one operation."""
+    drawn = [draw(random, 1) for _ in range(random.randint(0, most))]
+    return "".join(f"{operation} {letters}\n{worked(operation, letters)[0]}\n" for operation, letters in drawn)
+
+
+@register("composition")
+class Composition(Task):
+    """What is left of four letters after some operations? No operation can be left out: see `has_short_cut`."""
+
+    options_type = CompositionOptions
+    options: CompositionOptions
+
+    def problem(self, index: int, seed: int) -> Problem:
+        random = self.generator(index, seed)
+        above = exercises(random, self.options.earlier)
+        operations, letters = draw(random, self.options.depth)
+        lines = worked(operations, letters)
+        return Problem(
+            key=self.key(index, seed),
+            task=self.entry,
+            prompt=f"{above}{operations} {letters}\n",
+            entry={"answer": lines[-1][1:]},
+            solution="\n".join(lines),
+        )
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        """The last line alone is judged: an operation's letter and the four letters that are left."""
+        line = _LINE.fullmatch(extract.final_line(extract.clean(answer)) or "")
+        if line is None:
+            return Verdict(reward=0.0, detail="the last line is no operation with four letters", found=False)
+        return Verdict(reward=float(line[1] == problem.entry["answer"]), detail=line[1])
+
+    def readings(self, problem: Problem, answer: str) -> list[str]:
+        """Any four letters that stand alone, wherever they are: as lenient as can be."""
+        runs = list(dict.fromkeys(_RUN.findall(extract.clean(answer))))
+        return [f"R{run}" for run in runs[-MOST_READINGS:]]
+
+    def canonical(self, problem: Problem, answer: str) -> str:
+        line = _LINE.fullmatch(extract.final_line(extract.clean(answer)) or "")
+        return line[1] if line else ""
+
+
+@dataclass(kw_only=True, slots=True)
+class PartOptions:
+    """Texts of parts are for warm starts: `most` is of the operations in a prompt, all different."""
+
+    most: int = 6
+    earlier: int = 0  # solved exercises of one operation above, at most
+    goes_on: float = 0.0  # share of beginnings that go on to name the second operation
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.most <= len(OPERATIONS):
+            raise ValueError(f"most: must be from 1 to {len(OPERATIONS)}, not {self.most}")
+        if not 0 <= self.earlier <= MOST_EARLIER:
+            raise ValueError(f"earlier: must be from 0 to {MOST_EARLIER}, not {self.earlier}")
+
+
+@register("beginning")
+class Beginning(Task):
+    """The first line of a composition's solution, where the text breaks off: the rest has never been seen."""
+
+    options_type = PartOptions
+    options: PartOptions
+
+    def problem(self, index: int, seed: int) -> Problem:
+        random = self.generator(index, seed)
+        above = exercises(random, self.options.earlier)
+        operations, letters = draw(random, random.randint(min(2, self.options.most), self.options.most))
+        first = worked(operations[0], letters)[0]
+        goes_on = random.random() < self.options.goes_on
+        return Problem(
+            key=self.key(index, seed),
+            task=self.entry,
+            prompt=f"{above}{operations} {letters}\n",
+            entry={"answer": first},
+            solution=f"{first}\n{operations[1]}" if goes_on else first,
+            solution_ends=not goes_on,
+        )
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        first = extract.clean(answer).partition("\n")[0].strip()
+        return Verdict(reward=float(first == problem.entry["answer"]), found=_LINE.fullmatch(first) is not None)
+
+
+@register("order")
+class Order(Task):
+    """Write the operations of a prompt one a line, in order; there are no letters to do them to."""
+
+    options_type = PartOptions
+    options: PartOptions
+
+    def problem(self, index: int, seed: int) -> Problem:
+        random = self.generator(index, seed)
+        above = exercises(random, self.options.earlier)
+        operations = "".join(random.sample(list(OPERATIONS), random.randint(1, self.options.most)))
+        return Problem(
+            key=self.key(index, seed),
+            task=self.entry,
+            prompt=f"{above}{operations}\n",
+            entry={"answer": list(operations)},
+            solution="\n".join(operations),
+        )
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        lines = extract.clean(answer).split()
+        is_form = all(line in OPERATIONS for line in lines)
+        return Verdict(reward=float(lines == problem.entry["answer"]), found=bool(lines) and is_form)
