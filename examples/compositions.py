@@ -1,12 +1,12 @@
 """A skill and its parts: operations on four letters, one at a time or composed. The tasks of `make boundary`.
 
-    python -m prorl_mega.tasks show examples/compositions.py composition depth=3
-    python -m prorl_mega.tasks check examples/compositions.py
+    python -m prorl_mega.tasks show --module examples/compositions.py composition depth=3
+    python -m prorl_mega.tasks check --module examples/compositions.py beginning
 
 `composition` gives operations and letters, `RLU abcd`: reverse, rotate, then shift each letter. A worked solution has a
-line per operation, its letter and what is left of the text: `Rdcba`, `Lcbad`, `Udcbe`. The last line is the answer.
-`operations` gives operations alone, `RLU`, to be written one a line. Whoever can do both, and one operation, has all
-parts of a composition and has never seen one.
+line per operation, its letter and what is left of the letters: `Rdcba`, `Lcbad`, `Udcbe`. The last line is the answer.
+`beginning` gives the same and asks for the first line. Whoever can do that can do every operation, and where it goes on
+knows which one is the second; doing it to the result of the first is what only a composition asks for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from prorl_mega.types import Problem, Verdict
 
 LETTERS = "abcdefgh"
 LENGTH = 4
-MOST_EARLIER = 4
 MOST_READINGS = 16
 
 
@@ -70,13 +69,10 @@ class CompositionOptions:
     """How many operations a problem has, all different; so the letter of one says where in the problem it stands."""
 
     depth: int = 2
-    earlier: int = 0  # solved exercises of one operation above the problem, at most
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= len(OPERATIONS):
             raise ValueError(f"depth: must be from 1 to {len(OPERATIONS)}, not {self.depth}")
-        if not 0 <= self.earlier <= MOST_EARLIER:
-            raise ValueError(f"earlier: must be from 0 to {MOST_EARLIER}, not {self.earlier}")
 
 
 def draw(random: Random, depth: int) -> tuple[str, str]:
@@ -93,12 +89,6 @@ def worked(operations: str, letters: str) -> list[str]:
     return ["".join(line) for line in zip(operations, chain(operations, letters), strict=True)]
 
 
-def exercises(random: Random, most: int) -> str:
-    """Up to `most` solved exercises of one operation."""
-    drawn = [draw(random, 1) for _ in range(random.randint(0, most))]
-    return "".join(f"{operation} {letters}\n{worked(operation, letters)[0]}\n" for operation, letters in drawn)
-
-
 @register("composition")
 class Composition(Task):
     """What is left of four letters after some operations? No operation can be left out: see `has_short_cut`."""
@@ -108,13 +98,12 @@ class Composition(Task):
 
     def problem(self, index: int, seed: int) -> Problem:
         random = self.generator(index, seed)
-        above = exercises(random, self.options.earlier)
         operations, letters = draw(random, self.options.depth)
         lines = worked(operations, letters)
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{above}{operations} {letters}\n",
+            prompt=f"{operations} {letters}\n",
             entry={"answer": lines[-1][1:]},
             solution="\n".join(lines),
         )
@@ -137,37 +126,35 @@ class Composition(Task):
 
 
 @dataclass(kw_only=True, slots=True)
-class PartOptions:
-    """Texts of parts are for warm starts: `most` is of the operations in a prompt, all different."""
+class BeginningOptions:
+    """Two to `most` operations, all different."""
 
     most: int = 6
-    earlier: int = 0  # solved exercises of one operation above, at most
-    goes_on: float = 0.0  # share of beginnings that go on to name the second operation
+    goes_on: float = 0.0  # share of the worked solutions that go on to name the second operation, and break off
 
     def __post_init__(self) -> None:
-        if not 1 <= self.most <= len(OPERATIONS):
-            raise ValueError(f"most: must be from 1 to {len(OPERATIONS)}, not {self.most}")
-        if not 0 <= self.earlier <= MOST_EARLIER:
-            raise ValueError(f"earlier: must be from 0 to {MOST_EARLIER}, not {self.earlier}")
+        if not 2 <= self.most <= len(OPERATIONS):
+            raise ValueError(f"most: must be from 2 to {len(OPERATIONS)}, not {self.most}")
+        if not 0 <= self.goes_on <= 1:
+            raise ValueError(f"goes_on: must be from 0 to 1, not {self.goes_on}")
 
 
 @register("beginning")
 class Beginning(Task):
-    """The first line of a composition's solution, where the text breaks off: the rest has never been seen."""
+    """What is the first line of a composition's solution? For warm starts that may know no more than that."""
 
-    options_type = PartOptions
-    options: PartOptions
+    options_type = BeginningOptions
+    options: BeginningOptions
 
     def problem(self, index: int, seed: int) -> Problem:
         random = self.generator(index, seed)
-        above = exercises(random, self.options.earlier)
-        operations, letters = draw(random, random.randint(min(2, self.options.most), self.options.most))
+        operations, letters = draw(random, random.randint(2, self.options.most))
         first = worked(operations[0], letters)[0]
         goes_on = random.random() < self.options.goes_on
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{above}{operations} {letters}\n",
+            prompt=f"{operations} {letters}\n",
             entry={"answer": first},
             solution=f"{first}\n{operations[1]}" if goes_on else first,
             solution_ends=not goes_on,
@@ -176,28 +163,3 @@ class Beginning(Task):
     def score(self, problem: Problem, answer: str) -> Verdict:
         first = extract.clean(answer).partition("\n")[0].strip()
         return Verdict(reward=float(first == problem.entry["answer"]), found=_LINE.fullmatch(first) is not None)
-
-
-@register("order")
-class Order(Task):
-    """Write the operations of a prompt one a line, in order; there are no letters to do them to."""
-
-    options_type = PartOptions
-    options: PartOptions
-
-    def problem(self, index: int, seed: int) -> Problem:
-        random = self.generator(index, seed)
-        above = exercises(random, self.options.earlier)
-        operations = "".join(random.sample(list(OPERATIONS), random.randint(1, self.options.most)))
-        return Problem(
-            key=self.key(index, seed),
-            task=self.entry,
-            prompt=f"{above}{operations}\n",
-            entry={"answer": list(operations)},
-            solution="\n".join(operations),
-        )
-
-    def score(self, problem: Problem, answer: str) -> Verdict:
-        lines = extract.clean(answer).split()
-        is_form = all(line in OPERATIONS for line in lines)
-        return Verdict(reward=float(lines == problem.entry["answer"]), found=bool(lines) and is_form)
