@@ -4,7 +4,8 @@
 
 Every step of the file is a program of its own with one thread, started when the steps that it names under `after` are
 done, as many at a time as --jobs says. A step whose file `makes` exists is done, and one that was interrupted goes on
-where its program resumes, so the same command continues a workflow. What a step prints is in `<output>/<step>.log`.
+where its program resumes, so the same command continues a workflow. What a step prints is in
+`<output>/logs/<step>.log`.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class WorkflowRun:
             while True:
                 for name in self._ready()[: self.jobs - len(self._running)]:
                     self._running[pool.submit(self.start, steps[name], name)] = (name, time.monotonic())
-                    self.say(f"{name}: started, log in {self.output / name}.log  left about {self._left()}")
+                    self.say(f"{name}: started, log {log_file(self.output, name)}  left about {self._left()}")
                 if not self._running:
                     break
                 ended, _ = wait(self._running, timeout=TELL_S, return_when=FIRST_COMPLETED)
@@ -148,10 +149,8 @@ class WorkflowRun:
                     names = ", ".join(name for name, _ in self._running.values())
                     self.say(f"{names}: running  left about {self._left()}")
         if self.failed:
-            raise ProRLError(
-                f"{', '.join(self.failed)} failed; see {self.output / self.failed[0]}.log. What is done is kept; run "
-                "again"
-            )
+            log = log_file(self.output, self.failed[0])
+            raise ProRLError(f"{', '.join(self.failed)} failed; see {log}. What is done is kept; run again")
 
     def _ready(self) -> list[str]:
         running = {name for name, _ in self._running.values()}
@@ -166,7 +165,7 @@ class WorkflowRun:
         took = time.monotonic() - began
         if future.result() != 0 or not self.is_done(name):
             self.failed.append(name)
-            self.say(f"{name}: failed after {duration(took)}, see {self.output / name}.log")
+            self.say(f"{name}: failed after {duration(took)}, see {log_file(self.output, name)}")
             return
         self._taken.append((took, 60 * self.workflow.steps[name].minutes))
         self.say(f"{name}: done in {duration(took)}  left about {self._left()}")
@@ -184,9 +183,14 @@ class WorkflowRun:
         return duration(seconds_left(self.workflow.steps, waits, self.jobs))
 
 
+def log_file(output: Path, name: str) -> Path:
+    """The file with all that a step has printed."""
+    return output / "logs" / f"{name}.log"
+
+
 def run_step(step: Step, name: str, output: Path) -> int:
     """Do one step in a program of its own; returns its exit status."""
-    with (output / f"{name}.log").open("ab") as log:
+    with log_file(output, name).open("ab") as log:
         return subprocess.run(
             command(step, output), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -207,7 +211,7 @@ def main(arguments: list[str]) -> int:
     def work() -> None:
         workflow, output = read_workflow(options.workflow), options.output
         with storage_errors(f"creating {output}"):
-            output.mkdir(parents=True, exist_ok=True)
+            (output / "logs").mkdir(parents=True, exist_ok=True)
         run = WorkflowRun(
             workflow=workflow, output=output, jobs=max(1, options.jobs),
             start=lambda step, name: run_step(step, name, output), say=lambda line: print(line, flush=True),

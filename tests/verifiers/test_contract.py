@@ -86,7 +86,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TasksConfig:
         )
         for entry, (name, options) in ENTRIES.items()
     }
-    return TasksConfig(mixture=entries, modules=[str(EXAMPLE), str(EXAMPLE.with_name("compositions.py"))], workers=1, timeout_s=5.0, retries=0)
+    return TasksConfig(
+        mixture=entries,
+        modules=[str(EXAMPLE), str(EXAMPLE.with_name("compositions.py"))],
+        workers=1,
+        timeout_s=5.0,
+        retries=0,
+    )
 
 
 @pytest.fixture(scope="module")
