@@ -69,10 +69,13 @@ class CompositionOptions:
     """How many operations a problem has, all different; so the letter of one says where in the problem it stands."""
 
     depth: int = 2
+    solved: float = 0.0  # share of the prompts that have a solved problem of one operation, another one, above
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= len(OPERATIONS):
             raise ValueError(f"depth: must be from 1 to {len(OPERATIONS)}, not {self.depth}")
+        if not 0 <= self.solved <= 1:
+            raise ValueError(f"solved: must be from 0 to 1, not {self.solved}")
 
 
 def draw(random: Random, depth: int) -> tuple[str, str]:
@@ -89,6 +92,12 @@ def worked(operations: str, letters: str) -> list[str]:
     return ["".join(line) for line in zip(operations, chain(operations, letters), strict=True)]
 
 
+def solved_problem(random: Random) -> str:
+    """A problem of one operation with its solution."""
+    operation, letters = draw(random, 1)
+    return f"{operation} {letters}\n{worked(operation, letters)[0]}\n"
+
+
 @register("composition")
 class Composition(Task):
     """What is left of four letters after some operations? No operation can be left out: see `has_short_cut`."""
@@ -100,10 +109,11 @@ class Composition(Task):
         random = self.generator(index, seed)
         operations, letters = draw(random, self.options.depth)
         lines = worked(operations, letters)
+        above = solved_problem(random) if random.random() < self.options.solved else ""
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{operations} {letters}\n",
+            prompt=f"{above}{operations} {letters}\n",
             entry={"answer": lines[-1][1:]},
             solution="\n".join(lines),
         )

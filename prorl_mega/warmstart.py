@@ -45,7 +45,7 @@ BUCKET_MIB = 512
 SHARD_BYTES = 5 << 30  # of one safetensors file
 
 
-class CorpusText(msgspec.Struct):
+class TrainedText(msgspec.Struct):
     """A line of the file `corpus`."""
 
     text: str
@@ -169,7 +169,7 @@ def main(config: WarmstartConfig) -> ExitCode:
         drawn = problems.draw(config.problems_per_step)
         examples = [worked_example(problem, tokenizer, config) for problem in drawn]
         if corpus is not None:
-            corpus.write(CorpusText(text=tokenizer.decode(example.tokens)) for example in examples)
+            corpus.write(TrainedText(text=tokenizer.decode(example.tokens)) for example in examples)
         metrics = learner.sft_step(examples, learning_rate(step, config))
         now = time.monotonic()
         progress.step_done({"step": now - started})

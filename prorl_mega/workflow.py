@@ -33,7 +33,7 @@ OUTPUT = "{output}"  # in arguments: the folder of the workflow
 TELL_S = 60.0  # between two lines on the time left
 
 
-class Step(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class WorkflowStep(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One program with its arguments."""
 
     program: str  # `train` for `python -m prorl_mega.train`
@@ -46,7 +46,7 @@ class Step(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 class Workflow(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The content of a workflow's file, in the order in which steps start when they can."""
 
-    steps: dict[str, Step]
+    steps: dict[str, WorkflowStep]
 
     def order(self) -> list[str]:
         """All steps, each behind those that it comes after. ValueError if some wait for each other."""
@@ -86,13 +86,13 @@ def read_workflow(path: Path) -> Workflow:
     return workflow
 
 
-def command(step: Step, output: Path) -> list[str]:
+def command(step: WorkflowStep, output: Path) -> list[str]:
     """The command line of a step."""
     arguments = [argument.replace(OUTPUT, str(output)) for argument in step.arguments]
     return [sys.executable, "-m", f"prorl_mega.{step.program}", *arguments]
 
 
-def seconds_left(steps: Mapping[str, Step], waits: Mapping[str, float], jobs: int) -> float:
+def seconds_left(steps: Mapping[str, WorkflowStep], waits: Mapping[str, float], jobs: int) -> float:
     """Until all is done, if steps take `waits` seconds from now: each starts as soon as it can, `jobs` at a time.
 
     Steps that are not in `waits` are done; those of 0 seconds or less are about to be.
@@ -121,7 +121,7 @@ class WorkflowRun:
     workflow: Workflow
     output: Path
     jobs: int
-    start: Callable[[Step, str], int]
+    start: Callable[[WorkflowStep, str], int]
     say: Callable[[str], None] = print
     failed: list[str] = field(default_factory=list)
     _running: dict[Future[int], tuple[str, float]] = field(default_factory=dict)  # when it began
@@ -154,10 +154,11 @@ class WorkflowRun:
 
     def _ready(self) -> list[str]:
         running = {name for name, _ in self._running.values()}
+        done = {name for name in self.workflow.steps if name not in running and self.is_done(name)}
         return [
             name
             for name, step in self.workflow.steps.items()
-            if name not in running | set(self.failed) and not self.is_done(name) and all(map(self.is_done, step.after))
+            if name not in running | done | set(self.failed) and done.issuperset(step.after)
         ]
 
     def _ended(self, future: Future[int]) -> None:
@@ -188,7 +189,7 @@ def log_file(output: Path, name: str) -> Path:
     return output / "logs" / f"{name}.log"
 
 
-def run_step(step: Step, name: str, output: Path) -> int:
+def run_step(step: WorkflowStep, name: str, output: Path) -> int:
     """Do one step in a program of its own; returns its exit status."""
     with log_file(output, name).open("ab") as log:
         return subprocess.run(

@@ -52,7 +52,7 @@ def mastered(
     reliably: float = RELIABLY,
     confidence: float = 0.95,
 ) -> list[Mastery]:
-    """For every task and later model, in the order of the models; empty for a table of means.
+    """A row for every task and later model, in the order of the models; none for a table of means.
 
     `base` are the base's records, asked for answers in another form; `further` those of another evaluation of the same
     model with other seeds, on some of the problems.
