@@ -3,7 +3,7 @@
     python -m prorl_mega.tasks show --module examples/compositions.py composition depth=3
     python -m prorl_mega.tasks check --module examples/compositions.py beginning
 
-`composition` gives operations and letters, `RLU abcd`: reverse, rotate, then shift each letter. A worked solution has a
+`composition` gives operations and letters, `RLUabcd`: reverse, rotate, then shift each letter. A worked solution has a
 line per operation, its letter and what is left of the letters: `Rdcba`, `Lcbad`, `Udcbe`. The last line is the answer.
 `beginning` gives the same and asks for the first line. Whoever can do that can do every operation, and where it goes on
 knows which one is the second; doing it to the result of the first is what only a composition asks for.
@@ -95,7 +95,7 @@ def worked(operations: str, letters: str) -> list[str]:
 def solved_problem(random: Random) -> str:
     """A problem of one operation with its solution."""
     operation, letters = draw(random, 1)
-    return f"{operation} {letters}\n{worked(operation, letters)[0]}\n"
+    return f"{operation}{letters}\n{worked(operation, letters)[0]}\n"
 
 
 @register("composition")
@@ -113,7 +113,7 @@ class Composition(Task):
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{above}{operations} {letters}\n",
+            prompt=f"{above}{operations}{letters}\n",
             entry={"answer": lines[-1][1:]},
             solution="\n".join(lines),
         )
@@ -164,7 +164,7 @@ class Beginning(Task):
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{operations} {letters}\n",
+            prompt=f"{operations}{letters}\n",
             entry={"answer": first},
             solution=f"{first}\n{operations[1]}" if goes_on else first,
             solution_ends=not goes_on,

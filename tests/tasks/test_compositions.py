@@ -19,7 +19,12 @@ module: Any = load_module(str(FILE), key="tasks.modules")
 
 def problem(operations: str, letters: str) -> Problem:
     answer = module.chain(operations, letters)[-1]
-    return Problem(key="p/1", task="p", prompt=f"{operations} {letters}\n", entry={"answer": answer})
+    return Problem(key="p/1", task="p", prompt=f"{operations}{letters}\n", entry={"answer": answer})
+
+
+def split(prompt: str) -> tuple[str, str]:
+    """Operations and letters."""
+    return prompt.strip()[:-4], prompt.strip()[-4:]
 
 
 def test_operations_one_by_one() -> None:
@@ -35,7 +40,7 @@ def test_no_operation_of_a_problem_can_be_left_out(depth: int) -> None:
     task = create("composition", "some", {"depth": depth})
     for index in range(60):
         made = task.problem(index, seed=3)
-        operations, letters = made.prompt.split()
+        operations, letters = split(made.prompt)
         assert len(set(operations)) == len(operations) == depth
         states = [letters, *module.chain(operations, letters)]
         assert made.entry["answer"] == states[-1]
@@ -78,7 +83,7 @@ def test_what_the_base_reads_has_no_second_result() -> None:
     texts = [task.problem(index, seed=1) for index in range(400)]
     ends = 0
     for each in texts:
-        operations, letters = each.prompt.split()
+        operations, letters = split(each.prompt)
         assert 2 <= len(operations) <= 6
         first, *rest = str(each.solution).split("\n")
         assert first == operations[0] + module.chain(operations[0], letters)[0]
@@ -87,10 +92,22 @@ def test_what_the_base_reads_has_no_second_result() -> None:
     assert 0.6 < ends / len(texts) < 0.8
 
 
+def test_a_solved_problem_above_is_another_one_of_one_operation() -> None:
+    task = create("composition", "some", {"depth": 1, "solved": 0.5})
+    prompts = [task.problem(index, seed=1).prompt.splitlines() for index in range(200)]
+    above = [lines for lines in prompts if len(lines) > 1]
+    assert 70 < len(above) < 130
+    for asked, line, own in above:
+        operation, letters = split(asked)
+        assert [line] == module.worked(operation, letters)
+        assert len(split(own)[0]) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("composition", {"depth": 9}, "depth: must be from 1 to 8, not 9"),
+        ("composition", {"solved": -1.0}, "solved: must be from 0 to 1, not -1.0"),
         ("beginning", {"most": 1}, "most: must be from 2 to 8, not 1"),
         ("beginning", {"goes_on": 2.0}, "goes_on: must be from 0 to 1, not 2.0"),
     ],
