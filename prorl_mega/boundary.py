@@ -27,6 +27,7 @@ from prorl_mega.evaluation.regimes import MARGIN
 from prorl_mega.evaluation.rivals import Rivals, examine
 from prorl_mega.evaluation.sources import Evaluated, read_evaluated, read_evaluations
 from prorl_mega.huggingface.token_pieces import TokenPieces
+from prorl_mega.reporting.boundary_creativity import creativity_rows
 from prorl_mega.reporting.boundary_page import BoundaryPage
 from prorl_mega.reporting.boundary_text import to_plain, to_text
 from prorl_mega.run.storage import write_durably
@@ -118,6 +119,9 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--further", type=Path, metavar="PATH", help="evaluation of the base with other seeds, on some of the problems"
     )
+    parser.add_argument(
+        "--creativity", type=Path, metavar="FILE", help="creativity.json of these models, to show beside their boundary"
+    )
     parser.add_argument("--training", nargs="+", default=[], metavar="PATH", help="data sets to look for contamination")
     parser.add_argument(
         "--tokenizer", type=Path, metavar="DIR", help="of all models, to colour tokens; without it that of model.path"
@@ -126,6 +130,15 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
         "--output", type=Path, metavar="DIR", help="write boundary.html, boundary.md and boundary.json there"
     )
     return parser.parse_args(given)
+
+
+def _write(directory: Path, files: dict[str, str]) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_durably(directory / name, content)
+    except OSError as error:
+        raise StorageError(f"--output {directory} cannot be written: {error.strerror}") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -151,25 +164,21 @@ def main(arguments: list[str] | None = None) -> int:
         contaminated = partial(_contamination, given.training)
         rivals = examine(evaluations, study, contaminated) if evaluations else Rivals(explanations=[])
         mastery = _mastery(given, curves, evaluations)
+        creativity = creativity_rows(given.creativity) if given.creativity else []
         text = to_text(
-            study, rivals, mastery, margin=given.margin, confidence=given.confidence, reliably=given.reliably
-        )
+            study, rivals, mastery, creativity,
+            margin=given.margin, confidence=given.confidence, reliably=given.reliably,
+        )  # fmt: skip
         print(text, end="")
         if given.output:
             page = BoundaryPage(
-                study=study, rivals=rivals, mastery=mastery, margin=given.margin, confidence=given.confidence,
-                reliably=given.reliably,
+                study=study, rivals=rivals, mastery=mastery, creativity=creativity,
+                margin=given.margin, confidence=given.confidence, reliably=given.reliably,
                 conditions={name: described(each.content["settings"]) for name, each in evaluations.items()},
                 pieces=_tokenizers(evaluations, given.tokenizer),
             )  # fmt: skip
             plain = json.dumps(to_plain(study, rivals, mastery), ensure_ascii=False, indent=1, allow_nan=False)
-            try:
-                given.output.mkdir(parents=True, exist_ok=True)
-                write_durably(given.output / "boundary.md", text)
-                write_durably(given.output / "boundary.json", plain + "\n")
-                write_durably(given.output / "boundary.html", page.html())
-            except OSError as error:
-                raise StorageError(f"--output {given.output} cannot be written: {error.strerror}") from None
+            _write(given.output, {"boundary.md": text, "boundary.json": plain + "\n", "boundary.html": page.html()})
 
     return exit_status(command)
 

@@ -101,6 +101,29 @@ def test_problems_that_are_mastered_are_counted(boundary: Boundary, run: Path, t
     assert "has the seed of the base's evaluation: the same samples" in said
 
 
+def test_creativity_stands_beside_the_boundary(boundary: Boundary, run: Path, tmp_path: Path) -> None:
+    mean = {"answers": 7, "mean": 4.25, "low": 4.0, "high": 4.5}
+    row = {
+        "evaluation": "demo/final", "problems": 4, "index": mean, "difference": None, "right": mean,
+        "wrong": {"answers": 0}, "uniqueness": [0.5] * 8, "words": 20.0, "quoted": 0.0, "longest": 9.5, "left_out": {},
+    }  # fmt: skip
+    groups = [
+        {"name": name, "kind": kind, "rows": [row], "compared": None}
+        for name, kind in (("all tasks", "all"), ("logic", "domain"), ("maze", "task"))
+    ]
+    path = tmp_path / "creativity.json"
+    path.write_text(json.dumps({"groups": groups}))
+    code, said = boundary(run, "--creativity", path, "--output", tmp_path / "out")
+    assert code == 0, said
+    assert "| maze | demo/final | 7 | 4.25 [4.00, 4.50] | – | 9.5 |" in said
+    assert "| logic |" not in said
+    assert "<td>4.25 [4.00, 4.50]</td>" in (tmp_path / "out" / "boundary.html").read_text()
+    path.write_text(json.dumps({"groups": [{"name": "maze"}]}))
+    code, said = boundary(run, "--creativity", path)
+    assert code == ExitCode.DATA
+    assert f"error: {path}: is no result of `python -m prorl_mega.creativity score`" in said
+
+
 def test_what_was_planted_is_named(boundary: Boundary, tmp_path: Path) -> None:
     base = write(tmp_path / "a", "base", {"maze": [0, 0, 1]}, truncated=0.4, length=100)
     other = {"evaluation.temperature": 1.0}

@@ -18,6 +18,7 @@ from prorl_mega.evaluation.mastery import RELIABLY, Mastery
 from prorl_mega.evaluation.rivals import SHOWN, Rivals
 from prorl_mega.huggingface.token_pieces import TokenPieces
 from prorl_mega.reporting import kit
+from prorl_mega.reporting.boundary_creativity import HEADS
 from prorl_mega.reporting.boundary_panels import problem_panel, task_panel
 from prorl_mega.reporting.boundary_text import fit_text, mastery_cells, mastery_heads, mastery_text
 from prorl_mega.reporting.descriptions import Dot, LineChart, Mark, ScatterChart, Series
@@ -36,6 +37,7 @@ class BoundaryPage:
     confidence: float
     mastery: Sequence[Mastery] = ()
     reliably: float = RELIABLY
+    creativity: Sequence[Sequence[str]] = ()  # rows under HEADS
     conditions: Mapping[str, str] = field(default_factory=dict)
     pieces: Mapping[str, TokenPieces] = field(default_factory=dict)
 
@@ -59,6 +61,7 @@ class BoundaryPage:
             ],
             named=[each.name for each in self.rivals.explanations if each.found],
             mastery=[(each, mastery_cells(each, self.mastery)) for each in self.mastery],
+            creativity=self.creativity, creativity_heads=HEADS,
             mastery_heads=mastery_heads(self.mastery),
             mastery_text=mastery_text(study.models[0], self.reliably, self.confidence),
             fit=fit_text(study), margin=self.margin, confidence=self.confidence, shown=SHOWN,

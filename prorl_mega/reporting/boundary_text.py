@@ -16,6 +16,7 @@ from prorl_mega.evaluation.mastery import RELIABLY, Mastery
 from prorl_mega.evaluation.pass_at_k import Estimate
 from prorl_mega.evaluation.regimes import Regime
 from prorl_mega.evaluation.rivals import Rivals
+from prorl_mega.reporting.boundary_creativity import HEADS
 from prorl_mega.run.console import printable
 
 LISTED = 20  # problems of a list that are printed; the JSON file has all
@@ -25,6 +26,7 @@ def to_text(
     study: BoundaryStudy,
     rivals: Rivals,
     mastery: Sequence[Mastery] = (),
+    creativity: Sequence[Sequence[str]] = (),
     *,
     margin: float,
     confidence: float,
@@ -43,6 +45,9 @@ def to_text(
         lines += ["## Cover@τ", "", *_cover(study), ""]
         if mastery:
             lines += ["## From never to reliably", "", *_mastery(mastery, base, reliably, confidence), ""]
+        if creativity:
+            table = [_row(HEADS), "|" + "---|" * len(HEADS), *(_row(list(map(printable, row))) for row in creativity)]
+            lines += ["## Creativity Index", "", *table, ""]
         lines += [f"## Problems that {printable(base)} never solved", "", *_crossings(study.gained, confidence), ""]
         lines += [f"## Problems that only {printable(base)} solved", "", *_crossings(study.lost, confidence), ""]
         lines += [f"## What else could explain {printable(base)} → {printable(last)}", ""]
