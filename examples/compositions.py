@@ -173,3 +173,33 @@ class Beginning(Task):
     def score(self, problem: Problem, answer: str) -> Verdict:
         first = extract.clean(answer).partition("\n")[0].strip()
         return Verdict(reward=float(first == problem.entry["answer"]), found=_LINE.fullmatch(first) is not None)
+
+
+@dataclass(kw_only=True, slots=True)
+class StepOptions:
+    """There is nothing to choose."""
+
+
+@register("step")
+class Step(Task):
+    """What is left of a line's letters after one operation, whatever operation the line begins with?"""
+
+    options_type = StepOptions
+    options: StepOptions
+
+    def problem(self, index: int, seed: int) -> Problem:
+        random = self.generator(index, seed)
+        operation, letters = draw(random, 1)
+        other = random.choice([each for each in OPERATIONS if each != operation])
+        left = OPERATIONS[operation](letters)
+        return Problem(
+            key=self.key(index, seed),
+            task=self.entry,
+            prompt=f"{other}{letters}\n{operation}",
+            entry={"answer": left},
+            solution=left,
+        )
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        left = extract.clean(answer).strip()
+        return Verdict(reward=float(left == problem.entry["answer"]), found=_RUN.fullmatch(left) is not None)
