@@ -5,8 +5,9 @@
 
 `composition` gives operations and letters, `RLUabcd`: reverse, rotate, then shift each letter. A worked solution has a
 line per operation, its letter and what is left of the letters: `Rdcba`, `Lcbad`, `Udcbe`. The last line is the answer.
-`beginning` gives the same and asks for the first line. Whoever can do that can do every operation, and where it goes on
-knows which one is the second; doing it to the result of the first is what only a composition asks for.
+`beginning` gives the same and asks for the first line; some of its worked solutions go on to name the second operation,
+and break off. `step` gives a line of random letters and the letter of an operation, to be done to them. Whoever can do
+both has every part of a composition; what follows the second operation, and which one is the third, is in no text.
 """
 
 from __future__ import annotations

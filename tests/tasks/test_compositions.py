@@ -92,6 +92,18 @@ def test_what_the_base_reads_has_no_second_result() -> None:
     assert 0.6 < ends / len(texts) < 0.8
 
 
+def test_a_step_is_one_operation_on_letters_that_are_no_result_of_the_line_before() -> None:
+    task = create("step", "steps", {})
+    for index in range(100):
+        made = task.problem(index, seed=1)
+        line, operation = made.prompt.split("\n")
+        assert line[0] != operation
+        assert made.solution == module.OPERATIONS[operation](line[1:])
+        assert made.solution_ends
+        assert task.score(made, made.solution).reward == 1.0
+        assert task.score(made, f"{made.solution}\nRabcd").reward == task.score(made, "").reward == 0.0
+
+
 def test_a_solved_problem_above_is_another_one_of_one_operation() -> None:
     task = create("composition", "some", {"depth": 1, "solved": 0.5})
     prompts = [task.problem(index, seed=1).prompt.splitlines() for index in range(200)]
