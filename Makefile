@@ -10,7 +10,7 @@ SMOKE := $(LOOP)::test_one_process_leaves_a_complete_run_directory $(LOOP)::test
 	tests/evaluation tests/huggingface tests/run tests/test_architecture.py tests/test_collect.py tests/test_plugins.py
 READY := .venv/.ready-$(VARIANT)-$(shell cat requirements/$(VARIANT).lock requirements/install.sh setup.py | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo view study soak smoke test test-slow test-faults mutants test-slurm test-gpu bench lint types format clean
+.PHONY: help setup demo view study boundary soak smoke test test-slow test-faults mutants test-slurm test-gpu bench lint types format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +32,9 @@ runs/base/config.json: | setup
 
 study: setup runs/base/config.json ## the method's parts switched off one by one, three seeds each: runs/study/study.md (an hour)
 	@$(PY) -m prorl_mega.study examples/ablation.yaml --output runs/study
+
+boundary: setup ## problems that the base never solved and the trained model nearly always does, with controls: runs/boundary/boundary.html (an hour)
+	@$(PY) -m prorl_mega.workflow examples/boundary.yaml --output runs/boundary --jobs 2
 
 view: setup ## all runs of runs/ in a browser, live
 	@$(PY) -m prorl_mega.view runs

@@ -90,11 +90,13 @@ def build_index(given: argparse.Namespace) -> None:
     from prorl_mega.data.corpus import corpus_files
     from prorl_mega.evaluation.creativity.index_writer import FEWEST, MOST, SHARD_WORDS, IndexWriter, corpus_identity
     from prorl_mega.evaluation.creativity.manifest import MANIFEST, IndexedFile, read_manifest
+    from prorl_mega.evaluation.creativity.words import CHARACTERS, TOKENISATION
     from prorl_mega.run.storage import content_hash
 
     size = SHARD_WORDS if given.shard_words is None else given.shard_words
     if not FEWEST <= size <= MOST:
         raise ConfigError(f"--shard-words={size} must be between {FEWEST} and {MOST}")
+    kind = CHARACTERS if given.characters else TOKENISATION
     files = corpus_files(given.corpus)
     try:
         indexed = [
@@ -103,14 +105,14 @@ def build_index(given: argparse.Namespace) -> None:
         ]
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    identity = corpus_identity(indexed, size, given.field)
+    identity = corpus_identity(indexed, size, given.field, kind)
     if given.output.exists():
         if (given.output / MANIFEST).exists() and read_manifest(given.output).identity == identity:
             print(f"{given.output}: is the index of this corpus already")
             return
         raise DataError(f"{given.output}: exists already; name another --output, or delete it")
     progress = _Progress("index", sum(each.bytes for each in indexed), "bytes")
-    writer = IndexWriter(given.output, shard_words=size)
+    writer = IndexWriter(given.output, shard_words=size, tokenisation=kind)
     try:
         before = 0
         for number, (file, about) in enumerate(zip(files, indexed, strict=True)):
@@ -283,6 +285,9 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     index.add_argument("--output", type=Path, required=True, metavar="DIR", help="the index; must not exist")
     index.add_argument("--field", default="text", metavar="NAME", help="column with the text (default %(default)s)")
     index.add_argument("--shard-words", type=int, metavar="N", help="words of a shard (default: 32 million)")
+    index.add_argument(
+        "--characters", action="store_true", help="compare by characters instead of words: for answers of a few words"
+    )
     command = commands.add_parser("score", help="score the answers of evaluations", epilog=_SCORE + _STATUS, **shape)
     command.add_argument("evaluations", nargs="+", metavar="EVALUATION", help="see below")
     command.add_argument("--index", type=Path, required=True, metavar="DIR", help="what `index` has built")

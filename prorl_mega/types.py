@@ -41,8 +41,9 @@ class Problem:
     """One verifiable question.
 
     `key` is unique and stable over restarts ("gsm/17"); `entry` is plain JSON data that the task's verifier needs
-    (never shown to the model); `solution` is a worked solution for warm starts, where the task knows one. `system` is
-    the system turn before the prompt; without one, that of the settings (`model.chat.system`) stands.
+    (never shown to the model); `solution` is a worked solution for warm starts, where the task knows one, or only its
+    beginning: then `solution_ends` is false, and no end is learned after it. `system` is the system turn before the
+    prompt; without one, that of the settings (`model.chat.system`) stands.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Problem:
     entry: dict[str, Any] = field(default_factory=dict)
     solution: str | None = None
     system: str = ""
+    solution_ends: bool = True
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

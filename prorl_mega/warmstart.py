@@ -2,6 +2,7 @@
 
     python -m prorl_mega.warmstart experiment=demo_base                                    a base model from nothing
     python -m prorl_mega.warmstart model.path=/models/base tasks=arithmetic output=runs/warm     from an existing one
+    python -m prorl_mega.warmstart … answers=runs/x/evaluation/LABEL         on its own right answers, kept by evaluate
 
 The same Megatron learner that reinforcement learning uses maximises the likelihood of the solutions that tasks give
 with their problems; `output` is a Hugging Face directory, with the tokenizer of `model.path`.
@@ -11,20 +12,25 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from string import ascii_lowercase, digits
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.recipe import KLConfig
 from prorl_mega.config.schema import RecipeConfig, ScheduleConfig, Split, WarmstartConfig
-from prorl_mega.errors import ExitCode
+from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.huggingface.tokenizer import Tokenizer
+from prorl_mega.right_answers import RightAnswers
 from prorl_mega.run.console import Console, duration
 from prorl_mega.run.progress import RunProgress
+from prorl_mega.run.sample_store import LineWriter
 from prorl_mega.run.storage import storage_errors
 from prorl_mega.tasks.objection import Check, Objection, length_check
 from prorl_mega.tasks.shared_mixture import SharedMixture
@@ -37,6 +43,12 @@ FINAL_LEARNING_RATE = 0.1  # of the peak, reached by a cosine
 SECONDS_BETWEEN_LINES = 5.0
 BUCKET_MIB = 512
 SHARD_BYTES = 5 << 30  # of one safetensors file
+
+
+class TrainedText(msgspec.Struct):
+    """A line of the file `corpus`."""
+
+    text: str
 
 
 def with_label_noise(solution: str, random: Random) -> str:
@@ -54,7 +66,7 @@ def with_label_noise(solution: str, random: Random) -> str:
 
 
 def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConfig) -> TrainSample:
-    """The prompt as at rollout time, followed by the task's solution and the end-of-sequence token.
+    """The prompt as at rollout time, followed by the task's solution and, if it ends, the end-of-sequence token.
 
     A share `config.label_noise` of the problems gets a solution with a wrong character, always the same.
     """
@@ -63,7 +75,8 @@ def worked_example(problem: Problem, tokenizer: Tokenizer, config: WarmstartConf
     random = Random(f"{config.seed}/{problem.key}")
     text = with_label_noise(problem.solution, random) if random.random() < config.label_noise else problem.solution
     solution = tokenizer.encode(text)
-    tokens = np.concatenate([prompt, solution, [tokenizer.eos_id]]).astype(np.int32)
+    end = [tokenizer.eos_id] if problem.solution_ends else []
+    tokens = np.concatenate([prompt, solution, end]).astype(np.int32)
     nothing = np.zeros(len(tokens) - len(prompt), dtype=np.float32)
     return TrainSample(
         tokens=tokens, prompt_length=len(prompt), advantage=0.0, reward=1.0, rollout_logprobs=nothing, version=0
@@ -89,6 +102,32 @@ def usable(tokenizer: Tokenizer, config: WarmstartConfig) -> Check:
     return check
 
 
+def source(
+    config: WarmstartConfig, tokenizer: Tokenizer, ranks: Ranks, report: Callable[[str], None]
+) -> SharedMixture | RightAnswers:
+    """The problems with the solutions that are trained on. Collective."""
+    check = usable(tokenizer, config)
+    if config.answers is None:
+        return SharedMixture(config.tasks, config.seed, ranks, check=check, report=report)
+    with ranks.raise_on_all_ranks("reading the answers"):
+        answers = RightAnswers(Path(config.answers), config.seed)
+        report(answers.describe())
+        for each in answers.answers:
+            if (length := len(worked_example(each, tokenizer, config).tokens)) > config.max_tokens:
+                raise ConfigError(
+                    f"max_tokens={config.max_tokens}: {each.key} of {config.answers} has {length} tokens; raise it"
+                )
+    return answers
+
+
+def fresh(path: Path) -> Path:
+    """`path`, at which there is no file any more: an interrupted warm start begins again."""
+    with storage_errors(f"writing {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    return path
+
+
 def learning_rate(step: int, config: WarmstartConfig) -> float:
     """Linear warm-up, then a cosine to a tenth of the peak."""
     peak, warmup = config.optimizer.learning_rate, config.optimizer.warmup_steps
@@ -111,7 +150,7 @@ def main(config: WarmstartConfig) -> ExitCode:
     console = Console(output.with_name(f"{output.name}.log") if ranks.is_first else None)
     tokenizer = load_tokenizer(config.model)
 
-    problems = SharedMixture(config.tasks, config.seed, ranks, check=usable(tokenizer, config), report=console.line)
+    problems = source(config, tokenizer, ranks, console.line)
     with console.phase("building the learner"):
         learner = build_learner(
             config.model,
@@ -123,10 +162,14 @@ def main(config: WarmstartConfig) -> ExitCode:
             seed=config.seed,
         )
     progress = RunProgress(ScheduleConfig(steps=config.steps, evaluate_every=0, save_every=0))
+    corpus = LineWriter(fresh(Path(config.corpus))) if config.corpus and ranks.is_first else None
     shown = time.monotonic()
     for step in range(1, config.steps + 1):
         started = time.monotonic()
-        examples = [worked_example(problem, tokenizer, config) for problem in problems.draw(config.problems_per_step)]
+        drawn = problems.draw(config.problems_per_step)
+        examples = [worked_example(problem, tokenizer, config) for problem in drawn]
+        if corpus is not None:
+            corpus.write(TrainedText(text=tokenizer.decode(example.tokens)) for example in examples)
         metrics = learner.sft_step(examples, learning_rate(step, config))
         now = time.monotonic()
         progress.step_done({"step": now - started})
@@ -137,6 +180,8 @@ def main(config: WarmstartConfig) -> ExitCode:
                 f"warm start {step:>{len(str(config.steps))}}/{config.steps}  loss {metrics['loss/total']:.4f}  "
                 f"{now - started:.2f} s/step  left {left}"
             )
+    if corpus is not None:
+        corpus.close()
     with console.phase(f"writing {output}"):
         write_huggingface(learner, config, writes=ranks.is_first)
     console.close()

@@ -76,6 +76,54 @@ def test_a_run_is_compared_with_its_base(boundary: Boundary, run: Path, tmp_path
     }  # fmt: skip
 
 
+def test_problems_that_are_mastered_are_counted(boundary: Boundary, run: Path, tmp_path: Path) -> None:
+    further = write(tmp_path / "more", "more", {"maze": [0, 9], "words": [0, 0, 0, 0]}, seed=2)
+    code, said = boundary(run, "--further", further, "--reliably", "0.75", "--output", tmp_path / "out")
+    assert code == 0, said
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said.splitlines() if "demo/final |" in line]
+    table = {row[0]: row[2:] for row in rows if len(row) == 10}
+    assert table["maze"][:3] == ["4", "3 (0 of 64)", "1"]  # 50 of 64; the one with 64 was solved by the base
+    assert table["words"][:3] == ["4", "1 (0 of 64)", "1"]
+    assert table["sums"][:3] == ["4", "1 (0 of 64)", "0"]
+    assert table["all tasks"][:3] == ["12", "5 (0 of 64)", "2"]
+    assert table["words"][5:7] == ["1 × 64", "1"]  # the one that is mastered was not solved in 64 more either
+    assert table["sums"][5:7] == ["–", "–"]
+    plain = json.loads((tmp_path / "out" / "boundary.json").read_text())
+    assert [each["mastered"] for each in plain["mastered"]] == [1, 0, 1, 2]
+    page = (tmp_path / "out" / "boundary.html").read_text()
+    assert "From never to reliably" in page
+    assert "<td>5 (0 of 64)</td><td>2</td>" in page
+
+    same = write(tmp_path / "same", "same", {"maze": [0]}, seed=1)
+    base = write(tmp_path / "seeded", "base", {"maze": [0]}, seed=1)
+    code, said = boundary(base, same, "--further", same)
+    assert code == ExitCode.CONFIG
+    assert "has the seed of the base's evaluation: the same samples" in said
+
+
+def test_creativity_stands_beside_the_boundary(boundary: Boundary, run: Path, tmp_path: Path) -> None:
+    mean = {"answers": 7, "mean": 4.25, "low": 4.0, "high": 4.5}
+    row = {
+        "evaluation": "demo/final", "problems": 4, "index": mean, "difference": None, "right": mean,
+        "wrong": {"answers": 0}, "uniqueness": [0.5] * 8, "words": 20.0, "quoted": 0.0, "longest": 9.5, "left_out": {},
+    }  # fmt: skip
+    groups = [
+        {"name": name, "kind": kind, "rows": [row], "compared": None}
+        for name, kind in (("all tasks", "all"), ("logic", "domain"), ("maze", "task"))
+    ]
+    path = tmp_path / "creativity.json"
+    path.write_text(json.dumps({"groups": groups}))
+    code, said = boundary(run, "--creativity", path, "--output", tmp_path / "out")
+    assert code == 0, said
+    assert "| maze | demo/final | 7 | 4.25 [4.00, 4.50] | – | 9.5 |" in said
+    assert "| logic |" not in said
+    assert "<td>4.25 [4.00, 4.50]</td>" in (tmp_path / "out" / "boundary.html").read_text()
+    path.write_text(json.dumps({"groups": [{"name": "maze"}]}))
+    code, said = boundary(run, "--creativity", path)
+    assert code == ExitCode.DATA
+    assert f"error: {path}: is no result of `python -m prorl_mega.creativity score`" in said
+
+
 def test_what_was_planted_is_named(boundary: Boundary, tmp_path: Path) -> None:
     base = write(tmp_path / "a", "base", {"maze": [0, 0, 1]}, truncated=0.4, length=100)
     other = {"evaluation.temperature": 1.0}

@@ -78,6 +78,23 @@ def test_one_evaluation(tmp_path: Path, index: str, capsys: pytest.CaptureFixtur
     assert "three trillion" in said
 
 
+def test_answers_of_a_few_words_are_compared_by_characters(tmp_path: Path, corpus: Path) -> None:
+    """`Rdcba Lcbad` repeats nine characters of a text, `dcba` and `Lcbad`, across the border of its two words."""
+    (corpus / "lines.txt").write_text("L dcba\nLcbad\n")
+    assert main(["index", str(corpus), "--output", str(tmp_path / "characters"), "--characters"]) == 0
+    folder = write_store(
+        tmp_path / "policy",
+        [StoredProblem(key="p0", task="chains", prompt="RLX abcd\n")],
+        [sample(0, 0, "Rdcba\nLcbad\nXyyyy")],
+        [StoredVerdict(problem=0, sample=0, reward=1.0)],
+        header("policy", identity="p"),
+    )
+    assert main(["score", str(folder), "--index", str(tmp_path / "characters")]) == 0
+    (group,) = read(folder)["groups"]
+    assert group["rows"][0]["right"]["mean"] == pytest.approx(5 * 6 / 15 + 3)  # 9 of 15 for L = 5 … 9
+    assert main(["index", str(corpus), "--output", str(tmp_path / "characters")]) == ExitCode.DATA  # another one
+
+
 def test_nothing_is_scored_twice_and_half_a_line_is_scored_again(tmp_path: Path, index: str) -> None:
     folder = evaluation(tmp_path / "policy", 8)
     assert main(["score", str(folder), "--index", index]) == 0

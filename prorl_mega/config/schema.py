@@ -259,3 +259,5 @@ class WarmstartConfig:
     problems_per_step: int = bounded(64, ge=1)
     max_tokens: int = bounded(1024, ge=1)  # longer examples are an error
     label_noise: float = bounded(0.0, ge=0, le=1)  # share of solutions with one wrong character in the answer
+    answers: str | None = None  # runs/x/evaluation/LABEL, whose right answers are trained on instead of `tasks`
+    corpus: str | None = None  # file (.jsonl) for all that is read, prompt and solution, for `prorl_mega.creativity`

@@ -14,11 +14,13 @@ from prorl_mega.evaluation.boundary_study import BoundaryStudy, TaskBoundary
 from prorl_mega.evaluation.comparison import ALL_TASKS
 from prorl_mega.evaluation.crossings import Crossing
 from prorl_mega.evaluation.explanations import BudgetCurves, Explanation
+from prorl_mega.evaluation.mastery import RELIABLY, Mastery
 from prorl_mega.evaluation.rivals import SHOWN, Rivals
 from prorl_mega.huggingface.token_pieces import TokenPieces
 from prorl_mega.reporting import kit
+from prorl_mega.reporting.boundary_creativity import HEADS
 from prorl_mega.reporting.boundary_panels import problem_panel, task_panel
-from prorl_mega.reporting.boundary_text import fit_text
+from prorl_mega.reporting.boundary_text import fit_text, mastery_cells, mastery_heads, mastery_text
 from prorl_mega.reporting.descriptions import Dot, LineChart, Mark, ScatterChart, Series
 
 MOST_TASKS = 60  # with charts of their own
@@ -33,6 +35,9 @@ class BoundaryPage:
     rivals: Rivals
     margin: float
     confidence: float
+    mastery: Sequence[Mastery] = ()
+    reliably: float = RELIABLY
+    creativity: Sequence[Sequence[str]] = ()  # rows under HEADS
     conditions: Mapping[str, str] = field(default_factory=dict)
     pieces: Mapping[str, TokenPieces] = field(default_factory=dict)
 
@@ -55,6 +60,10 @@ class BoundaryPage:
                 for name, of_list in (("gained", study.gained), ("lost", study.lost))
             ],
             named=[each.name for each in self.rivals.explanations if each.found],
+            mastery=[(each, mastery_cells(each, self.mastery)) for each in self.mastery],
+            creativity=self.creativity, creativity_heads=HEADS,
+            mastery_heads=mastery_heads(self.mastery),
+            mastery_text=mastery_text(study.models[0], self.reliably, self.confidence),
             fit=fit_text(study), margin=self.margin, confidence=self.confidence, shown=SHOWN,
             has_budgets=self.rivals.budgets is not None, has_problems=bool(study.curves.problems),
         )  # fmt: skip

@@ -12,15 +12,26 @@ from prorl_mega.evaluation.boundary_study import BoundaryStudy, TaskBoundary
 from prorl_mega.evaluation.comparison import ALL_TASKS
 from prorl_mega.evaluation.crossings import Crossing
 from prorl_mega.evaluation.explanations import Explanation
+from prorl_mega.evaluation.mastery import RELIABLY, Mastery
 from prorl_mega.evaluation.pass_at_k import Estimate
 from prorl_mega.evaluation.regimes import Regime
 from prorl_mega.evaluation.rivals import Rivals
+from prorl_mega.reporting.boundary_creativity import HEADS
 from prorl_mega.run.console import printable
 
 LISTED = 20  # problems of a list that are printed; the JSON file has all
 
 
-def to_text(study: BoundaryStudy, rivals: Rivals, *, margin: float, confidence: float) -> str:
+def to_text(
+    study: BoundaryStudy,
+    rivals: Rivals,
+    mastery: Sequence[Mastery] = (),
+    creativity: Sequence[Sequence[str]] = (),
+    *,
+    margin: float,
+    confidence: float,
+    reliably: float = RELIABLY,
+) -> str:
     base, *_, last = study.models
     lines = [f"# Boundary: {' → '.join(map(printable, study.models))}", "", *_regimes(study, margin), ""]
     for note in [*study.notes, *rivals.notes]:
@@ -32,6 +43,11 @@ def to_text(study: BoundaryStudy, rivals: Rivals, *, margin: float, confidence: 
     lines += ["## Gain against the base's boundary", "", fit_text(study), ""]
     if any(each.cover for each in study.tasks):
         lines += ["## Cover@τ", "", *_cover(study), ""]
+        if mastery:
+            lines += ["## From never to reliably", "", *_mastery(mastery, base, reliably, confidence), ""]
+        if creativity:
+            table = [_row(HEADS), "|" + "---|" * len(HEADS), *(_row(list(map(printable, row))) for row in creativity)]
+            lines += ["## Creativity Index", "", *table, ""]
         lines += [f"## Problems that {printable(base)} never solved", "", *_crossings(study.gained, confidence), ""]
         lines += [f"## Problems that only {printable(base)} solved", "", *_crossings(study.lost, confidence), ""]
         lines += [f"## What else could explain {printable(base)} → {printable(last)}", ""]
@@ -43,7 +59,7 @@ def to_text(study: BoundaryStudy, rivals: Rivals, *, margin: float, confidence: 
     return "\n".join(lines) + "\n"
 
 
-def to_plain(study: BoundaryStudy, rivals: Rivals) -> dict[str, Any]:
+def to_plain(study: BoundaryStudy, rivals: Rivals, mastery: Sequence[Mastery] = ()) -> dict[str, Any]:
     """JSON-able; numbers that do not exist are null."""
     plain: dict[str, Any] = _plain(
         {
@@ -53,6 +69,7 @@ def to_plain(study: BoundaryStudy, rivals: Rivals) -> dict[str, Any]:
             "fit": None if study.fit is None else dataclasses.asdict(study.fit),
             "gained": [dataclasses.asdict(each) | {"certain": each.is_certain} for each in study.gained],
             "lost": [dataclasses.asdict(each) | {"certain": each.is_certain} for each in study.lost],
+            "mastered": [dataclasses.asdict(each) for each in mastery],
             "left_out": study.left_out,
             "explanations": [dataclasses.asdict(each) for each in rivals.explanations],
             "budgets": None if rivals.budgets is None else dataclasses.asdict(rivals.budgets),
@@ -137,6 +154,45 @@ def _crossings(found: Sequence[Crossing], confidence: float) -> list[str]:
             )
         )  # fmt: skip
     return [*lines, *([f"… and {len(found) - LISTED} more"] if len(found) > LISTED else [])]
+
+
+def _mastery(mastery: Sequence[Mastery], base: str, reliably: float, confidence: float) -> list[str]:
+    heads = ["task", "model", *mastery_heads(mastery)]
+    rows = [[printable(each.task), printable(each.model), *mastery_cells(each, mastery)] for each in mastery]
+    table = [_row(heads), "|" + "---|" * len(heads), *map(_row, rows)]
+    return [*table, "", mastery_text(base, reliably, confidence)]
+
+
+def mastery_heads(mastery: Sequence[Mastery]) -> list[str]:
+    """The columns of the table behind task and model."""
+    heads = ["problems", "never by the base", "mastered", "base's rate below", "model's rate above"]
+    if any(each.in_any_form is not None for each in mastery):
+        heads.append("base in another form")
+    if any(each.further_problems for each in mastery):
+        heads += ["further samples of the base", "still never", "base's rate below, all samples"]
+    return heads
+
+
+def mastery_cells(each: Mastery, mastery: Sequence[Mastery]) -> list[str]:
+    """The row of `each`, one of `mastery`, without task and model."""
+    cells = [str(each.problems), f"{each.never} (0 of {each.tried:,})" if each.never else "0", str(each.mastered)]
+    cells += [f"{each.upper:.4f}", f"{each.lower:.3f}"] if each.mastered else ["–", "–"]
+    if any(one.in_any_form is not None for one in mastery):
+        cells.append("–" if each.in_any_form is None else str(each.in_any_form))
+    if any(one.further_problems for one in mastery):
+        some = each.further_problems
+        cells += [f"{some} × {each.further_samples:,}", str(each.further_never)] if some else ["–", "–"]
+        cells.append(f"{each.further_upper:.5f}" if each.further_never else "–")
+    return cells
+
+
+def mastery_text(base: str, reliably: float, confidence: float) -> str:
+    """The sentence below the table."""
+    return (
+        f"Mastered: {printable(base)} solved the problem in none of its samples, the model in at least "
+        f"{100 * reliably:g} % of its own. The bounds are the worst of the mastered problems, exact, and hold for all "
+        f"problems and models at once at {100 * confidence:g} %."
+    )
 
 
 def fit_text(study: BoundaryStudy) -> str:

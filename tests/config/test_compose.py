@@ -113,6 +113,7 @@ def test_every_task_file_names_tasks_and_options_that_exist(
             (file,) = DATA_FILES.glob(f"{entry.options['schema'].removesuffix('_code')}.*")
             shutil.copy(file, place)
             entry.options["skip"] = 0.95
+    config.tasks.modules = [str(Path(module).resolve()) for module in config.tasks.modules]  # before the folder changes
     monkeypatch.chdir(tmp_path)
     problems = Mixture(config.tasks, seed=1).draw(2 * len(config.tasks.mixture))
     assert {problem.key.split("/")[0] for problem in problems} <= set(config.tasks.mixture)

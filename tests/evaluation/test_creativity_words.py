@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prorl_mega.evaluation.creativity.words import placed_words, words_of
+from prorl_mega.evaluation.creativity.words import CHARACTERS, placed_words, words_of
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,12 @@ def test_words(text: str, words: list[str]) -> None:
     placed = placed_words(text)
     assert placed.words == words
     assert [placed.text[start:end] for start, end in placed.spans] == words
+
+
+def test_characters_are_words_where_words_are_few() -> None:
+    placed = placed_words("Rdcba\nL, é", CHARACTERS)
+    assert placed.words == words_of("Rdcba\nL, é", CHARACTERS) == [*"RdcbaL,é"]
+    assert [placed.text[start:end] for start, end in placed.spans] == placed.words
 
 
 def test_case_and_accents_count() -> None:

@@ -27,6 +27,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "word_sorting": {"max_words": 4, "transformation": "lowercase"},
 }
 ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "compositions": ("composition", {"depth": 3}),
+    "beginnings": ("beginning", {"goes_on": 0.3}),
+    "steps": ("step", {}),
     "sums": ("arithmetic", {"max_digits": 4}),
     "products": ("arithmetic", {"operations": ["*"], "max_digits": 3, "answer": "tags"}),
     "mixed": ("arithmetic", {"operations": ["+", "-", "*"], "max_terms": 5, "style": "short", "answer": "line"}),
@@ -84,7 +87,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TasksConfig:
         )
         for entry, (name, options) in ENTRIES.items()
     }
-    return TasksConfig(mixture=entries, modules=[str(EXAMPLE)], workers=1, timeout_s=5.0, retries=0)
+    return TasksConfig(
+        mixture=entries,
+        modules=[str(EXAMPLE), str(EXAMPLE.with_name("compositions.py"))],
+        workers=1,
+        timeout_s=5.0,
+        retries=0,
+    )
 
 
 @pytest.fixture(scope="module")

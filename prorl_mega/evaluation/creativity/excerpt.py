@@ -77,7 +77,7 @@ def excerpts(scored: ScoredEvaluation, store: SampleStore, index: CorpusIndex, *
             continue
         problem, place = scored.problems[sample.problem], number[at]
         verdict = "right" if scored.is_right[place] else "wrong" if scored.is_wrong[place] else ""
-        prompt = [] if keep_prompt else prompt_words(problem)
+        prompt = [] if keep_prompt else prompt_words(problem, index.manifest.tokenisation)
         pieces, copied, is_whole = shown(sample.text, prompt, index)
         found.append(
             Excerpt(scored.label, problem.task, problem.key, chosen[at], verdict, scored.scores[place], pieces, copied,
@@ -88,7 +88,7 @@ def excerpts(scored: ScoredEvaluation, store: SampleStore, index: CorpusIndex, *
 
 def shown(text: str, prompt: list[str], index: CorpusIndex) -> tuple[list[Piece], list[CopiedRun], bool]:
     """The pieces of a text, the runs in it, and whether all of it is shown."""
-    placed = placed_words(text)
+    placed = placed_words(text, index.manifest.tokenisation)
     words, _ = own_words(placed.words, prompt)
     lengths = index.longest([*words, None])[:-1]
     found = [run for run in runs(lengths) if run.start < MOST_WORDS]

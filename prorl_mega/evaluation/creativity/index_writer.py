@@ -62,10 +62,10 @@ class _Vocabulary(dict[str, int]):
 class IndexWriter:
     """Takes a corpus in, file by file, and writes its index."""
 
-    def __init__(self, directory: Path, *, shard_words: int = SHARD_WORDS) -> None:
+    def __init__(self, directory: Path, *, shard_words: int = SHARD_WORDS, tokenisation: str = TOKENISATION) -> None:
         """An index that will be `directory`, which must not exist; of at most about `shard_words` words per shard."""
         assert FEWEST <= shard_words <= MOST, shard_words
-        self._directory, self._most = directory, shard_words
+        self._directory, self._most, self._tokenisation = directory, shard_words, tokenisation
         self._aside = directory.with_name(f"{directory.name}.building")
         self._shards: list[IndexedShard] = []
         with storage_errors(f"writing {self._aside}"):
@@ -86,7 +86,7 @@ class IndexWriter:
         for passage in passages:
             if passage.is_first:
                 self._close()
-            words = words_of(passage.text)
+            words = words_of(passage.text, self._tokenisation)
             if not words:
                 continue
             if self._start != _NONE and len(self._words) + len(words) > self._most:
@@ -106,7 +106,13 @@ class IndexWriter:
         if not self._shards:
             shutil.rmtree(self._aside, ignore_errors=True)
             raise DataError("the corpus has no words: its files are empty, or hold nothing but blanks")
-        manifest = IndexManifest(identity=identity, files=files, shards=self._shards, provenance=provenance)
+        manifest = IndexManifest(
+            identity=identity,
+            tokenisation=self._tokenisation,
+            files=files,
+            shards=self._shards,
+            provenance=provenance,
+        )
         with storage_errors(f"writing {self._aside}"):
             text = msgspec.json.format(msgspec.json.encode(manifest)).decode()
             write_durably(self._aside / MANIFEST, text + "\n")
@@ -180,7 +186,7 @@ def sorted_suffixes(ids: np.ndarray, words: int) -> np.ndarray:
     return suffixes[borders:].astype(np.int32)
 
 
-def corpus_identity(files: list[IndexedFile], shard_words: int, field: str) -> str:
+def corpus_identity(files: list[IndexedFile], shard_words: int, field: str, tokenisation: str = TOKENISATION) -> str:
     """A hash of everything that an index depends on: 16 hexadecimal digits."""
-    content = [FORMAT, TOKENISATION, shard_words, field, [(each.name, each.digest) for each in files]]
+    content = [FORMAT, tokenisation, shard_words, field, [(each.name, each.digest) for each in files]]
     return blake3(msgspec.json.encode(content)).hexdigest()[:16]

@@ -18,7 +18,7 @@ import msgspec
 
 from prorl_mega.documents import BrokenDocumentError, read_json
 from prorl_mega.errors import DataError
-from prorl_mega.evaluation.creativity.words import TOKENISATION
+from prorl_mega.evaluation.creativity.words import TOKENISATION, TOKENISATIONS
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -74,10 +74,10 @@ def read_manifest(directory: Path) -> IndexManifest:
         raise DataError(f"{directory}: holds no index of a corpus (no {MANIFEST}); {again}") from None
     except (OSError, BrokenDocumentError, msgspec.ValidationError) as error:
         raise DataError(f"{directory / MANIFEST}: cannot be read ({error}); {again}") from None
-    if manifest.format != FORMAT or manifest.tokenisation != TOKENISATION:
+    if manifest.format != FORMAT or manifest.tokenisation not in TOKENISATIONS:
         raise DataError(
             f"{directory}: was built as format {manifest.format} with {manifest.tokenisation}; this version of "
-            f"prorl_mega compares by format {FORMAT} with {TOKENISATION}; {again}"
+            f"prorl_mega compares by format {FORMAT} with {' or '.join(TOKENISATIONS)}; {again}"
         )
     if not manifest.shards or not manifest.words:
         raise DataError(f"{directory}: indexes no words; {again}, from a corpus of text")

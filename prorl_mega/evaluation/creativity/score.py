@@ -76,7 +76,7 @@ def score_store(
     DataError where the problems of the store are damaged.
     """
     identity = scoring_identity(store, index, keep_prompt=keep_prompt)
-    problems = _problems(store)
+    problems, kind = _problems(store), index.manifest.tokenisation
     prompts: dict[int, list[str]] = {}
     waiting: list[_Text] = []
     found: list[CreativityScore] = []
@@ -89,8 +89,8 @@ def score_store(
             found.append(earlier)
             continue
         if not keep_prompt and sample.problem not in prompts:
-            prompts = {sample.problem: prompt_words(problems[sample.problem])}  # the next is mostly of the same
-        waiting.append(_read(sample, prompts.get(sample.problem, [])))
+            prompts = {sample.problem: prompt_words(problems[sample.problem], kind)}  # the next is mostly of the same
+        waiting.append(_read(sample, prompts.get(sample.problem, []), kind))
         size += len(waiting[-1].words)
         if size >= (batch or BATCH):
             yield found + _scores(waiting, index, identity, label)
@@ -109,9 +109,9 @@ def _problems(store: SampleStore) -> list[StoredProblem]:
     return problems
 
 
-def prompt_words(problem: StoredProblem) -> list[str]:
+def prompt_words(problem: StoredProblem, tokenisation: str) -> list[str]:
     """The words that an answer may have quoted: the system prompt, then the prompt."""
-    return [*words_of(problem.system), *words_of(problem.prompt)]
+    return [*words_of(problem.system, tokenisation), *words_of(problem.prompt, tokenisation)]
 
 
 def own_words(words: list[str], prompt: list[str]) -> tuple[list[str | None], int]:
@@ -121,8 +121,8 @@ def own_words(words: list[str], prompt: list[str]) -> tuple[list[str | None], in
     return ([None if gap else word for word, gap in zip(words, gaps, strict=True)] if count else list(words)), count
 
 
-def _read(sample: StoredSample, prompt: list[str]) -> _Text:
-    words, count = own_words(words_of(sample.text), prompt)
+def _read(sample: StoredSample, prompt: list[str], tokenisation: str) -> _Text:
+    words, count = own_words(words_of(sample.text, tokenisation), prompt)
     return _Text(sample, words, count)
 
 

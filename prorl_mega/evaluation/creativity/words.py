@@ -10,6 +10,9 @@ a punctuation mark is a word of its own and layout does not matter. The same hol
 - Unicode is brought to NFKC; typographic quotes, dashes and minus signs become those of ASCII. Letters keep their
   accents, unlike in a transliteration: café is not cafe.
 - Control characters and invisible formatting are left out. Half of a surrogate pair counts as U+FFFD.
+
+Answers of a few words, in a language of a model's own, are compared by characters instead: every one that is not blank
+is a word.
 """
 
 from __future__ import annotations
@@ -19,9 +22,12 @@ import unicodedata
 from typing import NamedTuple
 
 TOKENISATION = "words/1"  # of an index; changes with anything below
+CHARACTERS = "characters/1"
+TOKENISATIONS = (TOKENISATION, CHARACTERS)
 
 _ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"\d++(?:[.,]\d++)+|[^\W{_ALONE}]++(?:['-][^\W\d_{_ALONE}][^\W{_ALONE}]*+)*+|\.\.++|\S")
+_CHARACTER = re.compile(r"\S")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]+")
 _AS_ASCII = str.maketrans(dict.fromkeys("‘’‚‛′", "'") | dict.fromkeys("“”„‟″«»", '"') | dict.fromkeys("‐‑‒–—―−", "-"))
 
@@ -44,16 +50,21 @@ def normal_form(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
-def words_of(text: str) -> list[str]:
+def words_of(text: str, tokenisation: str = TOKENISATION) -> list[str]:
     """The words of a text, in order."""
-    return _WORD.findall(normal_form(text))
+    return _pattern(tokenisation).findall(normal_form(text))
 
 
-def placed_words(text: str) -> PlacedWords:
+def placed_words(text: str, tokenisation: str = TOKENISATION) -> PlacedWords:
     """The words of a text with their places."""
     plain = normal_form(text)
-    found = list(_WORD.finditer(plain))
+    found = list(_pattern(tokenisation).finditer(plain))
     return PlacedWords(plain, [each[0] for each in found], [each.span() for each in found])
+
+
+def _pattern(tokenisation: str) -> re.Pattern[str]:
+    assert tokenisation in TOKENISATIONS, tokenisation
+    return _CHARACTER if tokenisation == CHARACTERS else _WORD
 
 
 _INVISIBLE = {"Cc", "Cf", "Cs"}
