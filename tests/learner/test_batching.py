@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from helpers.learning import VALID_VOCAB, make_sequences
 
 from prorl_mega.config.recipe import LossAggregation
@@ -16,7 +17,7 @@ FIXED = 64
 
 
 def packer(**changes: int) -> Packer:
-    settings = {"data_size": 1, "data_rank": 0, "capacity": 64, "multiple": 1, "valid_vocab": VALID_VOCAB}
+    settings = {"data_size": 1, "data_rank": 0, "capacity": 64, "multiple": 1, "valid_vocab": VALID_VOCAB, "share": 0}
     return Packer(**(settings | changes))
 
 
@@ -62,6 +63,58 @@ def test_rows_predict_the_completion(multiple: int) -> None:
             "a whole sequence is in one pack, and knows which one it is"
         )
     assert seen == set(range(17))
+
+
+def grouped(prompts: int, samples: int) -> list[TrainSample]:
+    """`samples` completions of each prompt, group after group."""
+    sequences = make_sequences(prompts * samples, longest=24)
+    for index, sequence in enumerate(sequences):
+        first = sequences[index - index % samples]
+        completion = sequence.tokens[sequence.prompt_length :]
+        sequence.tokens = np.concatenate([first.tokens[: first.prompt_length], completion])
+        sequence.prompt_length = first.prompt_length
+    return sequences
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_shared_prompt_stands_once_and_every_sequence_can_be_read(ranks: int, multiple: int) -> None:
+    wanted = grouped(6, 4)
+    starts = completion_offsets(wanted)
+    settings = {"capacity": 104, "multiple": multiple, "data_size": ranks, "share": 1}
+    batches = [batch for rank in range(ranks) for batch in packer(data_rank=rank, **settings).pack(wanted, weigh(wanted))]
+    seen = []
+    for batch in batches:
+        assert len(batch.tokens) <= 104
+        assert len(batch.tokens) % multiple == 0
+        sources = torch.arange(len(batch.tokens)) if batch.sources is None else batch.sources
+        assert len(sources) == sum(batch.lengths)
+        row = 0
+        for inputs in sources.split(list(batch.lengths)):
+            if row == len(batch.rows):
+                break  # the padding at the tail
+            index = int(np.searchsorted(starts, int(batch.global_rows[row])))
+            sequence = wanted[index]
+            count = sequence.completion_length
+            np.testing.assert_array_equal(batch.tokens[inputs], sequence.tokens[:-1])
+            np.testing.assert_array_equal(batch.rows[row : row + count], inputs[sequence.prompt_length - 1 :])
+            np.testing.assert_array_equal(batch.targets[row : row + count], sequence.tokens[sequence.prompt_length :])
+            seen.append(index)
+            row += count
+    assert sorted(seen) == list(range(24))
+    inputs = sum(len(batch.tokens) for batch in batches)
+    copies = sum(len(sequence.tokens) - 1 for sequence in wanted)
+    assert inputs < copies - sum(sequence.prompt_length for sequence in wanted) // 3, "prompts are still copied"
+
+
+def test_a_family_beyond_the_capacity_is_cut() -> None:
+    wanted = grouped(1, 30)
+    batches = packer(capacity=64, share=1).pack(wanted, weigh(wanted))
+    assert len(batches) > 1
+    assert all(len(batch.tokens) <= 64 for batch in batches)
+    assert sorted(slot for batch in batches for slot in batch.global_rows.tolist()) == list(
+        range(int(completion_offsets(wanted)[-1]))
+    )
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])

@@ -1,0 +1,67 @@
+"""Prompts that several sequences of a pack have in common: they stand in it once.
+
+The answers of a group follow the same prompt, so the model's layers would compute the same hidden states for it again
+and again: with 16 answers of 8 tokens to a prompt of 40, five sixths of an update. Here a token of the prompt is one
+row for all of them. Attention alone sees whole sequences; it takes each one's rows together (`PackedSequences.owners`),
+and a row that several sequences own collects the gradients of all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from prorl_mega.types import TrainSample
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class PackLayout:
+    """Where everything lies in a pack of `N` inputs. `R` rows, `S` sequences."""
+
+    tokens: list[np.ndarray]  # pieces of [N]
+    sources: list[np.ndarray]  # [S][inputs of the sequence], the place in the pack of each of its inputs
+    rows: list[np.ndarray]  # [S][T], the inputs that predict its completion
+    size: int  # N
+
+
+def families(sequences: list[TrainSample], most: int) -> tuple[list[list[int]], list[int]]:
+    """Indices of sequences with the same prompt, in parts of at most `most` inputs where that is possible; their inputs.
+
+    One input of a family is one of its prompt or one of a completion; the last token of a completion is none.
+    """
+    parts: list[list[int]] = []
+    sizes: list[int] = []
+    part_of: dict[bytes, int] = {}
+    for index, sequence in enumerate(sequences):
+        prompt = sequence.tokens[: sequence.prompt_length].tobytes()
+        own = sequence.completion_length - 1
+        part = part_of.get(prompt)
+        if part is None or sizes[part] + own > most:
+            part = part_of[prompt] = len(parts)
+            parts.append([])
+            sizes.append(sequence.prompt_length)
+        parts[part].append(index)
+        sizes[part] += own
+    return parts, sizes
+
+
+def lay_out(sequences: list[TrainSample], *, share: bool) -> PackLayout:
+    """Lay sequences end to end, in their order; with `share`, a prompt that the one before had is not laid down again."""
+    tokens: list[np.ndarray] = []
+    sources: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
+    prompt: np.ndarray | None = None
+    first = size = 0
+    for sequence in sequences:
+        length = sequence.prompt_length
+        if prompt is None or not (share and np.array_equal(prompt, sequence.tokens[:length])):
+            prompt = sequence.tokens[:length]
+            tokens.append(prompt)
+            first, size = size, size + length
+        tokens.append(sequence.tokens[length:-1])
+        own = sequence.completion_length - 1
+        sources.append(np.concatenate([np.arange(first, first + length), np.arange(size, size + own)]))
+        rows.append(sources[-1][length - 1 :])
+        size += own
+    return PackLayout(tokens=tokens, sources=sources, rows=rows, size=size)
