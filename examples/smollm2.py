@@ -68,6 +68,8 @@ def install() -> Path:
             "install",
             "--quiet",
             "--no-deps",
+            "--retries",
+            "1",
         ]
         command = [*pip, "--upgrade", "--progress-bar", "off", "--target", str(PACKAGES), "--requirement", str(LOCK)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

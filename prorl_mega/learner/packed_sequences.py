@@ -75,7 +75,9 @@ def _shared(
     if slots is None:
         slots = torch.arange(len(positions))
     first = torch.from_numpy(np.unique(sources.numpy(), return_index=True)[1])
-    owners = torch.zeros(sum(count * length for count, length in rectangles), dtype=torch.int64)  # rows of padding show token 0, and nobody looks
+    owners = torch.zeros(
+        sum(count * length for count, length in rectangles), dtype=torch.int64
+    )  # rows of padding show token 0, and nobody looks
     owners[slots] = sources
     return positions[first], slots[first], owners
 

@@ -26,7 +26,7 @@ class PackLayout:
 
 
 def families(sequences: list[TrainSample], most: int) -> tuple[list[list[int]], list[int]]:
-    """Indices of sequences with the same prompt, in parts of at most `most` inputs where that is possible; their inputs.
+    """Indices of sequences with the same prompt, in parts of at most `most` inputs where possible; their inputs.
 
     One input of a family is one of its prompt or one of a completion; the last token of a completion is none.
     """
@@ -47,7 +47,7 @@ def families(sequences: list[TrainSample], most: int) -> tuple[list[list[int]], 
 
 
 def lay_out(sequences: list[TrainSample], *, share: bool) -> PackLayout:
-    """Lay sequences end to end, in their order; with `share`, a prompt that the one before had is not laid down again."""
+    """Lay sequences end to end, in their order; with `share`, the prompt of the one before is not repeated."""
     tokens: list[np.ndarray] = []
     sources: list[np.ndarray] = []
     rows: list[np.ndarray] = []

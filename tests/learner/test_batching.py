@@ -82,7 +82,9 @@ def test_a_shared_prompt_stands_once_and_every_sequence_can_be_read(ranks: int, 
     wanted = grouped(6, 4)
     starts = completion_offsets(wanted)
     settings = {"capacity": 104, "multiple": multiple, "data_size": ranks, "share": 1}
-    batches = [batch for rank in range(ranks) for batch in packer(data_rank=rank, **settings).pack(wanted, weigh(wanted))]
+    batches = [
+        batch for rank in range(ranks) for batch in packer(data_rank=rank, **settings).pack(wanted, weigh(wanted))
+    ]
     seen = []
     for batch in batches:
         assert len(batch.tokens) <= 104
