@@ -123,7 +123,7 @@ class Packer:
         optional = ("old_logprobs", "reference_logprobs")
         annotated = [name for name in optional if all(getattr(each, name) is not None for each in sequences)]
         return [
-            self._pack_one(sequences, [index for part in chosen for index in parts[part]], weights, starts, annotated)
+            self._pack_one(sequences, [parts[part] for part in chosen], weights, starts, annotated)
             for chosen in plan[self.data_rank]
         ]
 
@@ -133,7 +133,7 @@ class Packer:
         return self._pack_one([], [], TokenWeights(loss=nothing, metric_weights=nothing), nothing, [])
 
     def _parts(self, sequences: list[TrainSample]) -> tuple[list[list[int]], list[int]]:
-        """What stays together in one pack: lists of indices, and the inputs of each.
+        """The families that stay together in one pack: lists of indices, and the inputs of each.
 
         Several ranks get families in at least four parts for each of them, or one would wait for another.
         """
@@ -168,14 +168,15 @@ class Packer:
     def _pack_one(
         self,
         sequences: list[TrainSample],
-        indices: list[int],
+        parts: list[list[int]],
         weights: TokenWeights,
         starts: np.ndarray,
         annotated: list[str],
     ) -> PackedBatch:
+        indices = [index for part in parts for index in part]
         chosen = [sequences[index] for index in indices]
         counts = np.array([sequence.completion_length for sequence in chosen], dtype=np.int64)
-        layout = lay_out(chosen, share=self.share)
+        layout = lay_out([[sequences[index] for index in part] for part in parts])
         tail = -layout.size % self.multiple if chosen else self.multiple
         sources = layout.sources + ([np.arange(layout.size, layout.size + tail)] if tail else [])
         lengths = tuple(map(len, sources))

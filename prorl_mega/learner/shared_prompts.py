@@ -14,10 +14,13 @@ import numpy as np
 
 from prorl_mega.types import TrainSample
 
+MOST_COPIES = 4
+"""Attention still keeps every sequence's rows for the backward pass: at most so many times the inputs of its pack."""
+
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class PackLayout:
-    """Where everything lies in a pack of `N` inputs. `R` rows, `S` sequences."""
+    """The place of everything in a pack of `N` inputs. `R` rows, `S` sequences."""
 
     tokens: list[np.ndarray]  # pieces of [N]
     sources: list[np.ndarray]  # [S][inputs of the sequence], the place in the pack of each of its inputs
@@ -32,36 +35,39 @@ def families(sequences: list[TrainSample], most: int) -> tuple[list[list[int]], 
     """
     parts: list[list[int]] = []
     sizes: list[int] = []
+    copies: list[int] = []  # inputs of the part's sequences, each with its prompt
     part_of: dict[bytes, int] = {}
     for index, sequence in enumerate(sequences):
         prompt = sequence.tokens[: sequence.prompt_length].tobytes()
         own = sequence.completion_length - 1
         part = part_of.get(prompt)
-        if part is None or sizes[part] + own > most:
+        whole = sequence.prompt_length + own
+        if part is None or sizes[part] + own > most or copies[part] + whole > MOST_COPIES * (sizes[part] + own):
             part = part_of[prompt] = len(parts)
             parts.append([])
             sizes.append(sequence.prompt_length)
+            copies.append(0)
         parts[part].append(index)
         sizes[part] += own
+        copies[part] += whole
     return parts, sizes
 
 
-def lay_out(sequences: list[TrainSample], *, share: bool) -> PackLayout:
-    """Lay sequences end to end, in their order; with `share`, the prompt of the one before is not repeated."""
+def lay_out(parts: list[list[TrainSample]]) -> PackLayout:
+    """Lay parts of families end to end, each with its prompt once."""
     tokens: list[np.ndarray] = []
     sources: list[np.ndarray] = []
     rows: list[np.ndarray] = []
-    prompt: np.ndarray | None = None
-    first = size = 0
-    for sequence in sequences:
-        length = sequence.prompt_length
-        if prompt is None or not (share and np.array_equal(prompt, sequence.tokens[:length])):
-            prompt = sequence.tokens[:length]
-            tokens.append(prompt)
-            first, size = size, size + length
-        tokens.append(sequence.tokens[length:-1])
-        own = sequence.completion_length - 1
-        sources.append(np.concatenate([np.arange(first, first + length), np.arange(size, size + own)]))
-        rows.append(sources[-1][length - 1 :])
-        size += own
+    size = 0
+    for part in parts:
+        length = part[0].prompt_length
+        prompt = np.arange(size, size + length)
+        tokens.append(part[0].tokens[:length])
+        size += length
+        for sequence in part:
+            own = sequence.completion_length - 1
+            tokens.append(sequence.tokens[length:-1])
+            sources.append(np.concatenate([prompt, np.arange(size, size + own)]))
+            rows.append(sources[-1][length - 1 :])
+            size += own
     return PackLayout(tokens=tokens, sources=sources, rows=rows, size=size)

@@ -76,6 +76,8 @@ def schema_of(experiment: str) -> type:
 def test_every_experiment_composes_validates_and_round_trips(experiment: str, model: Path) -> None:
     schema = schema_of(experiment)
     settings = compose_settings(f"experiment={experiment}", "model=random", f"model.path={model}", schema=schema)
+    if settings.model.chat.system is not None:
+        (model / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
     ranks = 32 if "1p5b" in experiment else 1
     config = to_config(settings, schema, ranks)
     text = OmegaConf.to_yaml(settings, resolve=True)
@@ -113,6 +115,7 @@ def test_every_task_file_names_tasks_and_options_that_exist(
             (file,) = DATA_FILES.glob(f"{entry.options['schema'].removesuffix('_code')}.*")
             shutil.copy(file, place)
             entry.options["skip"] = 0.95
+    config.tasks.modules = [str(Path(module).resolve()) for module in config.tasks.modules]
     monkeypatch.chdir(tmp_path)
     problems = Mixture(config.tasks, seed=1).draw(2 * len(config.tasks.mixture))
     assert {problem.key.split("/")[0] for problem in problems} <= set(config.tasks.mixture)

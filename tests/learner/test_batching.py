@@ -10,6 +10,7 @@ from helpers.learning import VALID_VOCAB, make_sequences
 from prorl_mega.config.recipe import LossAggregation
 from prorl_mega.errors import ConfigError
 from prorl_mega.learner.batching import PackedBatch, Packer, completion_offsets, plan_microbatches, share_out
+from prorl_mega.learner.shared_prompts import MOST_COPIES
 from prorl_mega.recipe.loss import TokenWeights, token_weights
 from prorl_mega.types import TrainSample
 
@@ -117,6 +118,18 @@ def test_a_family_beyond_the_capacity_is_cut() -> None:
     assert sorted(slot for batch in batches for slot in batch.global_rows.tolist()) == list(
         range(int(completion_offsets(wanted)[-1]))
     )
+
+
+def test_attention_sees_few_copies_of_a_long_prompt() -> None:
+    wanted = make_sequences(32)
+    prompt = np.arange(200, dtype=np.int32) % VALID_VOCAB
+    for sequence in wanted:
+        sequence.tokens = np.concatenate([prompt, sequence.tokens[-sequence.completion_length :]])
+        sequence.prompt_length = len(prompt)
+    batches = packer(capacity=4000, share=1).pack(wanted, weigh(wanted))
+    assert all(sum(batch.lengths) <= MOST_COPIES * len(batch.tokens) for batch in batches)
+    assert sum(len(batch.tokens) for batch in batches) < sum(len(sequence.tokens) for sequence in wanted) / 2
+    assert sum(len(batch.rows) for batch in batches) == completion_offsets(wanted)[-1]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
