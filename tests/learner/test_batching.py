@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,9 +19,15 @@ from prorl_mega.types import TrainSample
 FIXED = 64
 
 
-def packer(**changes: int) -> Packer:
-    settings = {"data_size": 1, "data_rank": 0, "capacity": 64, "multiple": 1, "valid_vocab": VALID_VOCAB, "share": 0}
-    return Packer(**(settings | changes))
+def packer(*, share: bool = False, **changes: int) -> Packer:
+    settings: dict[str, Any] = {
+        "data_size": 1,
+        "data_rank": 0,
+        "capacity": 64,
+        "multiple": 1,
+        "valid_vocab": VALID_VOCAB,
+    }
+    return Packer(**(settings | changes), share=share)
 
 
 def weigh(sequences: list[TrainSample], aggregation: LossAggregation = LossAggregation.token_mean) -> TokenWeights:
@@ -82,9 +90,11 @@ def grouped(prompts: int, samples: int) -> list[TrainSample]:
 def test_a_shared_prompt_stands_once_and_every_sequence_can_be_read(ranks: int, multiple: int) -> None:
     wanted = grouped(6, 4)
     starts = completion_offsets(wanted)
-    settings = {"capacity": 104, "multiple": multiple, "data_size": ranks, "share": 1}
+    settings = {"capacity": 104, "multiple": multiple, "data_size": ranks}
     batches = [
-        batch for rank in range(ranks) for batch in packer(data_rank=rank, **settings).pack(wanted, weigh(wanted))
+        batch
+        for rank in range(ranks)
+        for batch in packer(data_rank=rank, share=True, **settings).pack(wanted, weigh(wanted))
     ]
     seen = []
     for batch in batches:
@@ -112,7 +122,7 @@ def test_a_shared_prompt_stands_once_and_every_sequence_can_be_read(ranks: int, 
 
 def test_a_family_beyond_the_capacity_is_cut() -> None:
     wanted = grouped(1, 30)
-    batches = packer(capacity=64, share=1).pack(wanted, weigh(wanted))
+    batches = packer(capacity=64, share=True).pack(wanted, weigh(wanted))
     assert len(batches) > 1
     assert all(len(batch.tokens) <= 64 for batch in batches)
     assert sorted(slot for batch in batches for slot in batch.global_rows.tolist()) == list(
@@ -126,7 +136,7 @@ def test_attention_sees_few_copies_of_a_long_prompt() -> None:
     for sequence in wanted:
         sequence.tokens = np.concatenate([prompt, sequence.tokens[-sequence.completion_length :]])
         sequence.prompt_length = len(prompt)
-    batches = packer(capacity=4000, share=1).pack(wanted, weigh(wanted))
+    batches = packer(capacity=4000, share=True).pack(wanted, weigh(wanted))
     assert all(sum(batch.lengths) <= MOST_COPIES * len(batch.tokens) for batch in batches)
     assert sum(len(batch.tokens) for batch in batches) < sum(len(sequence.tokens) for sequence in wanted) / 2
     assert sum(len(batch.rows) for batch in batches) == completion_offsets(wanted)[-1]
