@@ -16,8 +16,8 @@ from prorl_mega.errors import ModelError, ProRLError, RolloutError
 from prorl_mega.garbage import collection_paused
 from prorl_mega.rollout.matmul import round_matmuls
 
-# Prompts share whole blocks of the cache. vLLM's 128 on a CPU is longer than most prompts of small models, whose samples
-# then compute their prompt again, each; its attention there takes multiples of 32.
+# Prompts share whole blocks of the cache. vLLM's 128 on a CPU is longer than most prompts of small models, and each of
+# their samples would compute its prompt again; its attention there takes multiples of 32.
 _CPU_BLOCK_TOKENS = 32
 _CPU_PREFILL_TOKENS = 8192  # of one forward pass; more would only cost memory
 

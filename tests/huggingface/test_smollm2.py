@@ -181,6 +181,20 @@ def test_what_is_not_the_model_is_named(
         smollm2.convert(tmp_path / "tiny.gguf", tmp_path / "model")
 
 
+def test_the_directory_appears_when_it_has_been_checked(
+    smollm2: ModuleType, gguf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(gguf, tmp_path / "tiny.gguf")
+    command = ["--gguf", str(tmp_path / "tiny.gguf"), "--output", str(tmp_path / "model")]
+    with monkeypatch.context() as patch:
+        patch.setattr(smollm2, "answer", lambda *_: sys.exit("broken off"))
+        with pytest.raises(SystemExit, match="broken off"):
+            smollm2.main(command)
+    assert not (tmp_path / "model").exists()
+    assert smollm2.main(command) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "tiny.gguf"]
+
+
 def test_a_file_that_is_no_model_is_named(smollm2: ModuleType, gguf: Any, tmp_path: Path) -> None:
     (tmp_path / "text.gguf").write_text("no model, but long enough to be read as a header and a table\n" * 8)
     with pytest.raises(ModelError, match=r"text\.gguf: not a GGUF file"):
