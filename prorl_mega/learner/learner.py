@@ -94,6 +94,7 @@ class MegatronLearner:
                 parallel.max_tokens_per_microbatch, parallel.tensor if parallel.sequence else 1, self.device
             ),
             valid_vocab=valid_vocab,
+            share=self.device.type == "cpu",  # a GPU's attention reads packs end to end
         )
         self.kernels = self._verified_kernels()
         self._forward_backward = ForwardBackward(

@@ -17,6 +17,9 @@ from prorl_mega.garbage import collection_paused
 from prorl_mega.rollout.matmul import round_matmuls
 from prorl_mega.rollout.sampled_logprobs import keep_sampled_logprobs_only
 
+# Prompts share whole blocks of the cache. vLLM's 128 on a CPU is longer than most prompts of small models, and each of
+# their samples would compute its prompt again; its attention there takes multiples of 32.
+_CPU_BLOCK_TOKENS = 32
 _CPU_PREFILL_TOKENS = 8192  # of one forward pass; more would only cost memory
 
 _ENVIRONMENT = {
@@ -88,6 +91,7 @@ def _arguments(model: Path, config: RolloutConfig, precision: Precision, seed: i
         return arguments | {"gpu_memory_utilization": config.gpu_memory_fraction, "enable_sleep_mode": True}
     return arguments | {
         "kv_cache_memory_bytes": config.cpu_kv_cache_gib << 30,
+        "block_size": _CPU_BLOCK_TOKENS,
         # A prompt that is processed in parts makes vLLM rewind the sample's generator, which a CPU's cannot do.
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(_CPU_PREFILL_TOKENS, length),

@@ -24,11 +24,15 @@ def description(tmp_path_factory: pytest.TempPathFactory) -> ModelDescription:
 
 
 def attend(
-    description: ModelDescription, lengths: list[int], inputs: tuple[torch.Tensor, ...], multiple: int = 1
+    description: ModelDescription,
+    lengths: list[int],
+    inputs: tuple[torch.Tensor, ...],
+    multiple: int = 1,
+    sources: torch.Tensor | None = None,
 ) -> torch.Tensor:
     config = TransformerConfig(num_layers=1, hidden_size=HEADS * HEAD_DIM, num_attention_heads=HEADS)
     attention = PackedAttention(config, 1, AttnMaskType.causal, "self")
-    packed = RotaryPositions(description)(pack_lengths(lengths, multiple=multiple, device=CPU))
+    packed = RotaryPositions(description)(pack_lengths(lengths, multiple=multiple, device=CPU, sources=sources))
     return attention(*inputs, None, packed_seq_params=packed)
 
 
@@ -80,6 +84,30 @@ def test_output_and_gradients(description: ModelDescription, lengths: list[int])
     print(f"lengths {lengths}: output {difference:.1e}, gradients {gradient_difference:.1e}")
     assert difference <= 2e-6
     assert gradient_difference <= 5e-6
+
+
+@pytest.mark.parametrize("answers", [[3, 9, 1, 9], [4, 4, 4]])
+def test_a_shared_prompt_gets_what_its_copies_would(description: ModelDescription, answers: list[int]) -> None:
+    """Two prompts, of 7 and 5 tokens, each with these answers behind it, and a sequence that shares nothing."""
+    sources, lengths, size = [], [], 0
+    for prompt in (7, 5):
+        shared = list(range(size, size + prompt))
+        size += prompt
+        for answer in answers:
+            sources += [*shared, *range(size, size + answer)]
+            lengths.append(prompt + answer)
+            size += answer
+    sources += range(size, size + 6)
+    lengths.append(6)
+    inputs, index = random_inputs(size + 6), torch.tensor(sources)
+    upstream = torch.randn(size + 6, HEADS * HEAD_DIM, generator=torch.Generator().manual_seed(4))
+    found = attend(description, lengths, inputs, sources=index)
+    copies = written_out(description, lengths, tuple(x[index] for x in inputs))
+    expected = copies[[sources.index(token) for token in range(size + 6)]]
+    gradients = torch.autograd.grad(found, inputs, upstream)
+    expected_gradients = torch.autograd.grad(expected, inputs, upstream.double())
+    assert float((found - expected).abs().max()) <= 2e-6
+    assert max(float((a - b).abs().max()) for a, b in zip(gradients, expected_gradients, strict=True)) <= 5e-6
 
 
 def test_is_deterministic_bit_for_bit(description: ModelDescription) -> None:

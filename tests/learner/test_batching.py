@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from helpers.learning import VALID_VOCAB, make_sequences
 
 from prorl_mega.config.recipe import LossAggregation
 from prorl_mega.errors import ConfigError
 from prorl_mega.learner.batching import PackedBatch, Packer, completion_offsets, plan_microbatches, share_out
+from prorl_mega.learner.shared_prompts import MOST_COPIES
 from prorl_mega.recipe.loss import TokenWeights, token_weights
 from prorl_mega.types import TrainSample
 
 FIXED = 64
 
 
-def packer(**changes: int) -> Packer:
-    settings = {"data_size": 1, "data_rank": 0, "capacity": 64, "multiple": 1, "valid_vocab": VALID_VOCAB}
-    return Packer(**(settings | changes))
+def packer(*, share: bool = False, **changes: int) -> Packer:
+    settings: dict[str, Any] = {
+        "data_size": 1,
+        "data_rank": 0,
+        "capacity": 64,
+        "multiple": 1,
+        "valid_vocab": VALID_VOCAB,
+    }
+    return Packer(**(settings | changes), share=share)
 
 
 def weigh(sequences: list[TrainSample], aggregation: LossAggregation = LossAggregation.token_mean) -> TokenWeights:
@@ -62,6 +72,74 @@ def test_rows_predict_the_completion(multiple: int) -> None:
             "a whole sequence is in one pack, and knows which one it is"
         )
     assert seen == set(range(17))
+
+
+def grouped(prompts: int, samples: int) -> list[TrainSample]:
+    """`samples` completions of each prompt, group after group."""
+    sequences = make_sequences(prompts * samples, longest=24)
+    for index, sequence in enumerate(sequences):
+        first = sequences[index - index % samples]
+        completion = sequence.tokens[sequence.prompt_length :]
+        sequence.tokens = np.concatenate([first.tokens[: first.prompt_length], completion])
+        sequence.prompt_length = first.prompt_length
+    return sequences
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_shared_prompt_stands_once_and_every_sequence_can_be_read(ranks: int, multiple: int) -> None:
+    wanted = grouped(6, 4)
+    starts = completion_offsets(wanted)
+    settings = {"capacity": 104, "multiple": multiple, "data_size": ranks}
+    batches = [
+        batch
+        for rank in range(ranks)
+        for batch in packer(data_rank=rank, share=True, **settings).pack(wanted, weigh(wanted))
+    ]
+    seen = []
+    for batch in batches:
+        assert len(batch.tokens) <= 104
+        assert len(batch.tokens) % multiple == 0
+        sources = torch.arange(len(batch.tokens)) if batch.sources is None else batch.sources
+        assert len(sources) == sum(batch.lengths)
+        row = 0
+        for inputs in sources.split(list(batch.lengths)):
+            if row == len(batch.rows):
+                break  # the padding at the tail
+            index = int(np.searchsorted(starts, int(batch.global_rows[row])))
+            sequence = wanted[index]
+            count = sequence.completion_length
+            np.testing.assert_array_equal(batch.tokens[inputs], sequence.tokens[:-1])
+            np.testing.assert_array_equal(batch.rows[row : row + count], inputs[sequence.prompt_length - 1 :])
+            np.testing.assert_array_equal(batch.targets[row : row + count], sequence.tokens[sequence.prompt_length :])
+            seen.append(index)
+            row += count
+    assert sorted(seen) == list(range(24))
+    inputs = sum(len(batch.tokens) for batch in batches)
+    copies = sum(len(sequence.tokens) - 1 for sequence in wanted)
+    assert inputs < copies - sum(sequence.prompt_length for sequence in wanted) // 3, "prompts are still copied"
+
+
+def test_a_family_beyond_the_capacity_is_cut() -> None:
+    wanted = grouped(1, 30)
+    batches = packer(capacity=64, share=True).pack(wanted, weigh(wanted))
+    assert len(batches) > 1
+    assert all(len(batch.tokens) <= 64 for batch in batches)
+    assert sorted(slot for batch in batches for slot in batch.global_rows.tolist()) == list(
+        range(int(completion_offsets(wanted)[-1]))
+    )
+
+
+def test_attention_sees_few_copies_of_a_long_prompt() -> None:
+    wanted = make_sequences(32)
+    prompt = np.arange(200, dtype=np.int32) % VALID_VOCAB
+    for sequence in wanted:
+        sequence.tokens = np.concatenate([prompt, sequence.tokens[-sequence.completion_length :]])
+        sequence.prompt_length = len(prompt)
+    batches = packer(capacity=4000, share=True).pack(wanted, weigh(wanted))
+    assert all(sum(batch.lengths) <= MOST_COPIES * len(batch.tokens) for batch in batches)
+    assert sum(len(batch.tokens) for batch in batches) < sum(len(sequence.tokens) for sequence in wanted) / 2
+    assert sum(len(batch.rows) for batch in batches) == completion_offsets(wanted)[-1]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])

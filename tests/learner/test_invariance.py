@@ -41,6 +41,10 @@ def prepare(directory: Path, family: str) -> tuple[Path, list[TrainSample], list
     """A checkpoint, off-policy sequences for it, and their true log-probabilities."""
     path = tiny_checkpoint(directory / family, family)
     sequences = make_sequences(18)
+    for index in (3, 4, 9, 15):  # answers to the same prompt
+        first, own = sequences[2], sequences[index]
+        own.tokens = np.concatenate([first.tokens[: first.prompt_length], own.tokens[own.prompt_length :]])
+        own.prompt_length = first.prompt_length
     truth = plain_annotation(path, sequences)
     make_off_policy(sequences, truth)
     return path, sequences, truth

@@ -98,6 +98,7 @@ def test_a_step_is_one_operation_on_letters_that_are_no_result_of_the_line_befor
         made = task.problem(index, seed=1)
         line, operation = made.prompt.split("\n")
         assert line[0] != operation
+        assert made.solution is not None
         assert made.solution == module.OPERATIONS[operation](line[1:])
         assert made.solution_ends
         assert task.score(made, made.solution).reward == 1.0

@@ -16,7 +16,9 @@ from prorl_mega.types import Problem, Verdict
 from prorl_mega.verifiers import contract
 from prorl_mega.verifiers.pool import VerifierPool
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "my_task.py"
+EXAMPLES = [
+    str(Path(__file__).parents[2] / "examples" / name) for name in ("my_task.py", "short_answers.py", "compositions.py")
+]
 SMALL: dict[str, dict[str, Any]] = {
     "base_conversion": {"max_base": 10, "max_value": 100},
     "chain_sum": {"min_terms": 2, "max_terms": 3, "max_digits": 2},
@@ -35,6 +37,8 @@ ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mixed": ("arithmetic", {"operations": ["+", "-", "*"], "max_terms": 5, "style": "short", "answer": "line"}),
     "positive": ("arithmetic", {"operations": ["-"], "negative": False, "max_digits": 18}),
     "clock": ("clock", {"days": True}),
+    "small_sums": ("short_answer", {"largest": 20}),
+    "small_letters": ("short_answer", {"kind": "letter"}),
     "forms": ("instruction", {}),
     "many_forms": ("instruction", {"min_constraints": 4, "max_constraints": 6}),
     "short_forms": ("instruction", {"style": "short"}),
@@ -87,13 +91,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TasksConfig:
         )
         for entry, (name, options) in ENTRIES.items()
     }
-    return TasksConfig(
-        mixture=entries,
-        modules=[str(EXAMPLE), str(EXAMPLE.with_name("compositions.py"))],
-        workers=1,
-        timeout_s=5.0,
-        retries=0,
-    )
+    return TasksConfig(mixture=entries, modules=EXAMPLES, workers=1, timeout_s=5.0, retries=0)
 
 
 @pytest.fixture(scope="module")
