@@ -21,7 +21,7 @@ from prorl_mega.config.schema import (
 )
 from prorl_mega.config.stages import longest_response
 from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.errors import CheckpointError
+from prorl_mega.errors import CheckpointError, NoInformativeGroupsError
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
 from prorl_mega.protocols import Controller, Rollout
@@ -65,11 +65,12 @@ class Parts:
 
     @contextlib.contextmanager
     def drawn_again_if_interrupted(self) -> Iterator[None]:
-        """A block whose problems are as if they had not been drawn when it ends by Interrupted. Collective."""
+        """A block whose problems are as if they had not been drawn when it ends by Interrupted, or when too few of them
+        can be trained on. Collective."""
         before = self.problems.state_dict()
         try:
             yield
-        except Interrupted:
+        except (Interrupted, NoInformativeGroupsError):
             self.problems.load_state_dict(before)
             raise
 

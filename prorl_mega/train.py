@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from prorl_mega.collect import Sampling, collect_informative
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
-from prorl_mega.errors import ExitCode
+from prorl_mega.errors import ExitCode, NoInformativeGroupsError
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
@@ -117,6 +117,9 @@ def main(config: RunConfig) -> ExitCode:
                 code = train(config, run, parts)
             except Interrupted as interruption:
                 code = run.interrupted(interruption)
+            except NoInformativeGroupsError:
+                run.say_what_is_saved()
+                raise
         if ranks.is_first:
             run.message(f"report: {write_report(run.directory)}")
     return code

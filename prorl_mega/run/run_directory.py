@@ -20,7 +20,7 @@ from typing import Any
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.validate import name_problems
 from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.errors import ConfigError, ExitCode
+from prorl_mega.errors import ConfigError, ExitCode, NoInformativeGroupsError
 from prorl_mega.run import changes, evaluations
 from prorl_mega.run.checkpoints import AFTER, STATE, UNFINISHED, Audit, Checkpoints
 from prorl_mega.run.console import Console, counted, duration
@@ -210,7 +210,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     def step(self, step: int, save: Save | None = None) -> Iterator[StepLog]:
         """Step number `step` (from 1). When it ends without an exception its row is on disk. Collective.
 
-        Interrupted before its update it is given up, and the step before it is saved; after that it is saved itself.
+        Interrupted before its update, or without groups to train on, it is given up and the step before it is saved;
+        interrupted later it is saved itself.
         """
         heading = f"step {step}/{self._schedule.steps}"
         left = self._progress.seconds_left(step - 1)
@@ -222,7 +223,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         )
         try:
             yield log
-        except Interrupted:
+        except (Interrupted, NoInformativeGroupsError):
             self.should_stop()
             if save is not None and log.is_updated:
                 self.save(step, save, unfinished=log.to_json())
@@ -320,16 +321,17 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             total = duration(time.monotonic() - self._opened)
             self.message(f"finished {counted(step, 'step')} after {total}; everything is in {self.directory}")
         else:
-            self._say_what_is_saved()
+            self.say_what_is_saved()
         return self.exit_code
 
     def interrupted(self, interruption: Interrupted) -> ExitCode:
         """The exit code of a process that was interrupted; says what is kept. Collective."""
         self.should_stop()
-        self._say_what_is_saved(f"; an evaluation was interrupted, {interruption}" if interruption.args else "")
+        self.say_what_is_saved(f"; an evaluation was interrupted, {interruption}" if interruption.args else "")
         return self.exit_code
 
-    def _say_what_is_saved(self, more: str = "") -> None:
+    def say_what_is_saved(self, more: str = "") -> None:
+        """Tell the user where the run goes on when it is started again."""
         step, steps = self._saved_step, self._schedule.steps
         if self._unfinished:
             saved = f"step {step} of {steps} is saved, its evaluation is not done"

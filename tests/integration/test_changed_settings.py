@@ -86,3 +86,20 @@ def check(run: Path, done: int) -> None:
     backtested = list(backtest(read_course(run / "metrics.jsonl", []), read_rows(run / "metrics.jsonl")))
     assert backtested == list(read_decisions(run / "decisions.jsonl"))
     assert [event.action for _, event in backtested].count("next_stage") == 2
+
+
+def test_a_run_without_groups_to_train_on_loses_no_step(setup: Path) -> None:
+    """The policy before that step is saved, whatever `save_every`; other settings go on as if it had not been begun."""
+    arguments = ("experiment=small", "schedule.steps=3", "schedule.save_every=10")
+    refuses_all = "schedule.stages=[{steps: 2}, {recipe: {selection: {pass_rate_min: 0.999}}}]"
+    takes_all = "schedule.stages=[{steps: 2}, {}]"
+
+    stuck = run_program("prorl_mega.train", setup, *arguments, refuses_all, "name=stuck")
+    assert stuck.code == ExitCode.DATA
+    assert "saved after step 2 of 3; step 3 was given up and will be done again" in stuck.output
+    assert "lower recipe.selection.min_groups_fraction" in stuck.output
+
+    for name in ("stuck", "whole"):
+        assert run_program("prorl_mega.train", setup, *arguments, takes_all, f"name={name}").code == ExitCode.FINISHED
+    runs = setup / "runs"
+    assert metrics(runs / "stuck", seconds=False) == metrics(runs / "whole", seconds=False)

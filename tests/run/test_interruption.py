@@ -9,7 +9,7 @@ import pytest
 from helpers.toy_run import Toy, toy_config
 
 from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.errors import ExitCode
+from prorl_mega.errors import ExitCode, NoInformativeGroupsError
 from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
@@ -78,3 +78,18 @@ def test_a_step_that_is_begun_is_finished_under_a_shorter_schedule(tmp_path: Pat
             pass
         assert run.next_step(2) is None
     assert [(row["step"], row["a"]) for row in read_rows(tmp_path / "toy" / "metrics.jsonl")] == [(1, 0.0), (2, 1.0)]
+
+
+def test_a_step_without_groups_to_train_on_leaves_the_policy_before_it(tmp_path: Path) -> None:
+    toy = Toy()
+    with TrainingRun(toy_config(tmp_path, 5, save_every=5), Ranks.alone()) as run:
+        run.resume(toy.restore)
+        with run.step(1, toy.save) as log:
+            log.add({"a": 0.0})
+        with pytest.raises(NoInformativeGroupsError), run.step(2, toy.save):
+            raise NoInformativeGroupsError("only 0 of 4 groups could be trained on")
+        run.say_what_is_saved()
+    console = (tmp_path / "toy" / "console.log").read_text()
+    assert "saved after step 1 of 5; step 2 was given up and will be done again" in console
+    with TrainingRun(toy_config(tmp_path, 5), Ranks.alone()) as run:
+        assert run.next_step(run.resume(toy.restore)) == 2
