@@ -41,6 +41,7 @@ def next_knob(
     wanted = start + direction * (control.proportional * error + control.integral * (integral + error))
     low, high = control.knob_min, control.knob_max
     if control.knob_rate:
+        current = min(max(current, low), high)  # a setting outside of the bounds does not widen them
         low, high = max(low, current - control.knob_rate), min(high, current + control.knob_rate)
     value = min(max(wanted, low), high)
     winds_up = (wanted - value) * direction * error > 0

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from prorl_mega.documents import read_json
 from prorl_mega.errors import DataError
-from prorl_mega.evaluation.creativity.comparison import CreativityGroup, MeanIndex
+
+if TYPE_CHECKING:
+    from prorl_mega.evaluation.creativity.comparison import MeanIndex
 
 HEADS = ["task", "model", "answers", "index of right answers", "of wrong ones", "longest copied run"]
 
 
 def creativity_rows(path: Path) -> list[list[str]]:
     """A row for each task and model, under HEADS. Raises DataError for a file of another kind."""
+    from prorl_mega.evaluation.creativity.comparison import CreativityGroup  # compiles its search: seconds
+
     try:
         content: Any = read_json(path)
         groups = msgspec.convert(content["groups"], list[CreativityGroup])
