@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from prorl_mega.tasks.answers import approximation, chain, comparison, units, values
 from prorl_mega.tasks.answers.calculator import UndefinedError, UnknownError
-from prorl_mega.tasks.answers.equivalence import Meaning, is_counted, meaning
+from prorl_mega.tasks.answers.equivalence import Meaning, is_counted, meaning, written_out
 from prorl_mega.tasks.answers.literal import MAX_LENGTH
 from prorl_mega.tasks.answers.operators import Tree
 from prorl_mega.tasks.answers.plain import spelt
@@ -54,6 +54,8 @@ def _mathematical(answer: str) -> str:
     answer = answer.strip()
     if not answer or len(answer) > MAX_LENGTH:
         return answer
+    if written_out(answer) != answer:  # a number or Euler's, as the reference is written
+        return spelt(answer.lower())
     if not approximation.holds(answer):  # sqrt(2) = 99, said in another way
         return spelt(answer)
     found = meaning(chain.value(answer))

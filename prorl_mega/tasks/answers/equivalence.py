@@ -63,8 +63,8 @@ def equivalent(reference: str, answer: str) -> bool:
     """Whether `answer` means the same as `reference`; False, never an exception, if it cannot be understood."""
     if len(answer) > MAX_LENGTH or not answer.strip():
         return False
-    if (number_alone := _written_out(reference)) != reference:
-        reference, answer = number_alone, _written_out(answer)
+    if (number_alone := written_out(reference)) != reference:
+        reference, answer = number_alone, written_out(answer)
     gold = meaning(reference)
     candidate = bare(answer)
     if ("approx" in answer or "≈" in answer) and answer != reference and not approximation.holds(answer):
@@ -99,7 +99,7 @@ def prepare() -> None:
 
 def complaint(reference: str) -> str | None:
     """The fault of a reference that no answer could match; None for a good one."""
-    reference = _written_out(reference)
+    reference = written_out(reference)
     if not bare(reference).strip("$ "):
         return "the answer is empty"
     if len(reference) > MAX_LENGTH:
@@ -114,7 +114,7 @@ def complaint(reference: str) -> str | None:
     return _unreadable(reference, gold) or _indifferent(gold)
 
 
-def _written_out(text: str) -> str:
+def written_out(text: str) -> str:
     """A decimal number with an exponent as mathematics writes it; any other text as it is."""
     match = _EXPONENT.fullmatch(bare(text))
     return rf"{match[1]} \times 10^{{{int(match[2])}}}" if match else text
