@@ -62,9 +62,7 @@ def mastered(
     looked_at = sum(len(curves.keys[task]) for task in single)
     later = curves.models[1:]
     error = (1 - confidence) / (2 * max(1, looked_at * len(later)))
-    known = _Base(
-        records={str(each["key"]): each for each in base}, further={str(each["key"]): each for each in further}
-    )
+    known = _Base(records=_by_key(base), further=_by_key(further))
     return [_mastery(curves, task, model, known, reliably, error) for task in tasks for model in later]
 
 
