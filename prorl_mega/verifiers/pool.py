@@ -134,11 +134,11 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
 
     def _hand_out(self, batch: PoolBatch) -> None:
         """Give every idle worker a chunk; start workers while answers are left over."""
-        for worker in self._workers:
+        for worker in list(self._workers):
             if worker.ready and not worker.jobs and batch.queue:
                 if worker.answered >= RECYCLE:
-                    self._stop(worker)
-                    return
+                    self._stop(worker)  # a new one takes its place below: it may have been the only one
+                    continue
                 worker.jobs.extend(batch.take(self._size))
                 worker.outgoing += encode(WorkerRequest(answers=[job.message for job in worker.jobs]))
                 worker.start_clock(self._timeout)

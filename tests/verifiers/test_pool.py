@@ -38,6 +38,18 @@ def test_verdicts_come_in_order(pool: VerifierPool) -> None:
     assert all(verdict.outcome is Outcome.SCORED for verdict in verdicts)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_is_replaced_after_many_answers_and_none_is_lost(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prorl_mega.verifiers.pool.RECYCLE", 10)
+    with VerifierPool(hostile_config(workers=workers, timeout_s=5.0, retries=0)) as pool:
+        for _ in range(4):
+            verdicts = pool.score([(PROBLEM, "good")] * 15)
+            assert [verdict.reward for verdict in verdicts] == [1.0] * 15
+        assert pool.counters.started > workers
+
+
 @pytest.mark.parametrize("answer", ["exit", "sys.exit", "raise", "segfault", "abort", "kill", "fork", "forge", "close",
                                     "nan", "inf", "two", "minus", "none"])  # fmt: skip
 def test_a_broken_verifier_is_an_infrastructure_error_and_the_others_are_scored(
