@@ -1,13 +1,13 @@
 """A skill and its parts: operations on four letters, one at a time or composed. The tasks of `make boundary`.
 
     python -m prorl_mega.tasks show --module examples/compositions.py composition depth=3
-    python -m prorl_mega.tasks check --module examples/compositions.py beginning
+    python -m prorl_mega.tasks check --module examples/compositions.py step
 
-`composition` gives operations and letters, `RLUabcd`: reverse, rotate, then shift each letter. A worked solution has a
-line per operation, its letter and what is left of the letters: `Rdcba`, `Lcbad`, `Udcbe`. The last line is the answer.
-`beginning` gives the same and asks for the first line; some of its worked solutions go on to name the second operation,
-and break off. `step` gives a line of random letters and the letter of an operation, to be done to them. Whoever can do
-both has every part of a composition; what follows the second operation, and which one is the third, is in no text.
+`composition` gives operations and letters, `RLU.abcd`: reverse, rotate, then shift each letter. A worked solution has a
+line per operation, its letter and what is left of the letters, and a full stop: `Rdcba`, `Lcbad`, `Udcbe`, `.`. The
+line above the full stop is the answer. The parts are `beginning`, the first line; `next`, which operation comes after
+some lines, or whether it is the end; `step`, an operation on the letters of the line above. The lines that `next` and
+`step` give have random letters: no text of the parts does an operation on the result of another one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from prorl_mega.types import Problem, Verdict
 
 LETTERS = "abcdefgh"
 LENGTH = 4
+END = "."
 MOST_READINGS = 16
 
 
@@ -70,20 +71,22 @@ class CompositionOptions:
     """How many operations a problem has, all different; so the letter of one says where in the problem it stands."""
 
     depth: int = 2
-    solved: float = 0.0  # share of the prompts that have a solved problem of one operation, another one, above
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= len(OPERATIONS):
             raise ValueError(f"depth: must be from 1 to {len(OPERATIONS)}, not {self.depth}")
-        if not 0 <= self.solved <= 1:
-            raise ValueError(f"solved: must be from 0 to 1, not {self.solved}")
+
+
+def random_letters(random: Random) -> str:
+    """Four of them, with repetitions."""
+    return "".join(random.choices(LETTERS, k=LENGTH))
 
 
 def draw(random: Random, depth: int) -> tuple[str, str]:
     """Operations and letters of a problem without a short cut."""
     while True:
         operations = "".join(random.sample(list(OPERATIONS), depth))
-        letters = "".join(random.choices(LETTERS, k=LENGTH))
+        letters = random_letters(random)
         if not has_short_cut(operations, letters):
             return operations, letters
 
@@ -93,10 +96,15 @@ def worked(operations: str, letters: str) -> list[str]:
     return ["".join(line) for line in zip(operations, chain(operations, letters), strict=True)]
 
 
-def solved_problem(random: Random) -> str:
-    """A problem of one operation with its solution."""
-    operation, letters = draw(random, 1)
-    return f"{operation}{letters}\n{worked(operation, letters)[0]}\n"
+def statement(operations: str, letters: str) -> str:
+    """The prompt of a problem."""
+    return f"{operations}{END}{letters}\n"
+
+
+def answer_line(answer: str) -> re.Match[str] | None:
+    """The line before the full stop at the end, if it is an operation's letter and four letters."""
+    *_, line, end = ["", "", *extract.clean(answer).strip().split("\n")]
+    return _LINE.fullmatch(line) if end == END else None
 
 
 @register("composition")
@@ -107,100 +115,108 @@ class Composition(Task):
     options: CompositionOptions
 
     def problem(self, index: int, seed: int) -> Problem:
-        random = self.generator(index, seed)
-        operations, letters = draw(random, self.options.depth)
+        operations, letters = draw(self.generator(index, seed), self.options.depth)
         lines = worked(operations, letters)
-        above = solved_problem(random) if random.random() < self.options.solved else ""
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{above}{operations}{letters}\n",
+            prompt=statement(operations, letters),
             entry={"answer": lines[-1][1:]},
-            solution="\n".join(lines),
+            solution="\n".join([*lines, END]),
         )
 
     def score(self, problem: Problem, answer: str) -> Verdict:
-        """The last line alone is judged: an operation's letter and the four letters that are left."""
-        line = _LINE.fullmatch(extract.final_line(extract.clean(answer)) or "")
+        """The last line alone is judged: an operation's letter and the four letters that are left, then a full stop."""
+        line = answer_line(answer)
         if line is None:
-            return Verdict(reward=0.0, detail="the last line is no operation with four letters", found=False)
+            return Verdict(reward=0.0, detail="no operation with four letters before a full stop", found=False)
         return Verdict(reward=float(line[1] == problem.entry["answer"]), detail=line[1])
 
     def readings(self, problem: Problem, answer: str) -> list[str]:
         """Any four letters that stand alone, wherever they are: as lenient as can be."""
         runs = list(dict.fromkeys(_RUN.findall(extract.clean(answer))))
-        return [f"R{run}" for run in runs[-MOST_READINGS:]]
+        return [f"R{run}\n{END}" for run in runs[-MOST_READINGS:]]
 
     def canonical(self, problem: Problem, answer: str) -> str:
-        line = _LINE.fullmatch(extract.final_line(extract.clean(answer)) or "")
+        line = answer_line(answer)
         return line[1] if line else ""
 
 
 @dataclass(kw_only=True, slots=True)
-class BeginningOptions:
-    """Two to `most` operations, all different."""
+class PartOptions:
+    """A part of a problem of two to `most` operations."""
 
-    most: int = 6
-    goes_on: float = 0.0  # share of the worked solutions that go on to name the second operation, and break off
+    most: int = 7
 
     def __post_init__(self) -> None:
         if not 2 <= self.most <= len(OPERATIONS):
             raise ValueError(f"most: must be from 2 to {len(OPERATIONS)}, not {self.most}")
-        if not 0 <= self.goes_on <= 1:
-            raise ValueError(f"goes_on: must be from 0 to 1, not {self.goes_on}")
+
+
+class Part(Task):
+    """A part of a solution. Its worked solution breaks off, and what comes after it in an answer is not judged."""
+
+    options_type = PartOptions
+    options: PartOptions
+
+    def score(self, problem: Problem, answer: str) -> Verdict:
+        text = extract.clean(answer)
+        return Verdict(reward=float(text.startswith(str(problem.entry["answer"]))), found=bool(text.strip()))
 
 
 @register("beginning")
-class Beginning(Task):
-    """What is the first line of a composition's solution? For warm starts that may know no more than that."""
-
-    options_type = BeginningOptions
-    options: BeginningOptions
+class Beginning(Part):
+    """What is the first line of the solution? Half of the worked solutions go on to name the second operation."""
 
     def problem(self, index: int, seed: int) -> Problem:
         random = self.generator(index, seed)
         operations, letters = draw(random, random.randint(2, self.options.most))
         first = worked(operations[0], letters)[0]
-        goes_on = random.random() < self.options.goes_on
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{operations}{letters}\n",
+            prompt=statement(operations, letters),
             entry={"answer": first},
-            solution=f"{first}\n{operations[1]}" if goes_on else first,
-            solution_ends=not goes_on,
+            solution=f"{first}\n{operations[1]}" if random.random() < 0.5 else first,
+            solution_ends=False,
         )
 
-    def score(self, problem: Problem, answer: str) -> Verdict:
-        first = extract.clean(answer).partition("\n")[0].strip()
-        return Verdict(reward=float(first == problem.entry["answer"]), found=_LINE.fullmatch(first) is not None)
 
-
-@dataclass(kw_only=True, slots=True)
-class StepOptions:
-    """There is nothing to choose."""
-
-
-@register("step")
-class Step(Task):
-    """What is left of a line's letters after one operation, whatever operation the line begins with?"""
-
-    options_type = StepOptions
-    options: StepOptions
+@register("next")
+class Next(Part):
+    """Which operation comes after these lines, or is it the end? The letters of the lines are random."""
 
     def problem(self, index: int, seed: int) -> Problem:
         random = self.generator(index, seed)
-        operation, letters = draw(random, 1)
-        other = random.choice([each for each in OPERATIONS if each != operation])
-        left = OPERATIONS[operation](letters)
+        operations, letters = draw(random, random.randint(1, self.options.most))
+        done = random.randint(1, len(operations))
+        above = "".join(f"{each}{random_letters(random)}\n" for each in operations[:done])
+        follows = f"{operations}{END}"[done]
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{other}{letters}\n{operation}",
-            entry={"answer": left},
-            solution=left,
+            prompt=statement(operations, letters) + above,
+            entry={"answer": follows},
+            solution=follows,
+            solution_ends=follows == END,
         )
 
-    def score(self, problem: Problem, answer: str) -> Verdict:
-        left = extract.clean(answer).strip()
-        return Verdict(reward=float(left == problem.entry["answer"]), found=_RUN.fullmatch(left) is not None)
+
+@register("step")
+class Step(Part):
+    """What does the operation leave of the letters of the line above, which are random?"""
+
+    def problem(self, index: int, seed: int) -> Problem:
+        random = self.generator(index, seed)
+        operations, letters = draw(random, random.randint(2, self.options.most))
+        place = random.randrange(1, len(operations))
+        above = random_letters(random)
+        left = OPERATIONS[operations[place]](above)
+        return Problem(
+            key=self.key(index, seed),
+            task=self.entry,
+            prompt=f"{statement(operations, letters)}{operations[place - 1]}{above}\n{operations[place]}",
+            entry={"answer": left},
+            solution=left,
+            solution_ends=False,
+        )

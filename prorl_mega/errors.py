@@ -72,6 +72,12 @@ class NoInformativeGroupsError(DataError):
     """Dynamic sampling found too few groups whose rewards differ; the message gives the counts by reason."""
 
 
+class StoppedError(ProRLError):
+    """A signal has ended work that other programs do; what they have finished is kept."""
+
+    exit_code = ExitCode.SAVED_AFTER_SIGNAL
+
+
 class StorageError(ProRLError, OSError):
     """The disk cannot be written or read: full, read-only, over quota, gone."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -26,6 +25,7 @@ from prorl_mega.reporting.arms import Arm, FinishedRun, compare_arms, read_finis
 from prorl_mega.reporting.curves import read_curves, write_curves
 from prorl_mega.reporting.study_page import study_page
 from prorl_mega.run.console import duration
+from prorl_mega.run.programs import Programs
 from prorl_mega.run.storage import write_durably
 
 _KEYS = {"common", "seeds", "reference", "arms"}
@@ -85,7 +85,10 @@ def run_name(arm: str, seed: int) -> str:
 
 
 def run_study(study: Study, output: Path, jobs: int) -> None:
-    """Train everything that has not finished, `jobs` runs at a time. Raises ProRLError when runs have failed."""
+    """Train everything that has not finished, `jobs` runs at a time.
+
+    Raises ProRLError when runs have failed, and StoppedError after a signal.
+    """
     waiting = [each for each in study.runs() if read_finished_run(output / run_name(*each)) is None]
     total, started = len(study.runs()), time.monotonic()
     print(f"{total} runs, {total - len(waiting)} finished before", flush=True)
@@ -93,9 +96,12 @@ def run_study(study: Study, output: Path, jobs: int) -> None:
 
     def train(each: tuple[str, int]) -> int:
         arm, seed = each
-        return _train([*study.common, *study.arms[arm].overrides, f"seed={seed}"], output, run_name(arm, seed))
+        name = run_name(arm, seed)
+        overrides = [*study.common, *study.arms[arm].overrides, f"seed={seed}", f"name={name}", f"root={output}"]
+        return programs.run("train", overrides, output / f"{name}.log")
 
-    with ThreadPoolExecutor(jobs) as pool:
+    output.mkdir(parents=True, exist_ok=True)
+    with Programs() as programs, ThreadPoolExecutor(jobs) as pool:
         runs = {pool.submit(train, each): run_name(*each) for each in waiting}
         for done, run in enumerate(as_completed(runs), 1):
             name, count = runs[run], f"[{total - len(waiting) + done}/{total}]"
@@ -108,16 +114,6 @@ def run_study(study: Study, output: Path, jobs: int) -> None:
                 print(f"{count} {name}: {outcome.summary()}  left {left}", flush=True)
     if failed:
         raise ProRLError(f"{len(failed)} of {total} runs failed: {', '.join(failed)}. The others are kept; run again")
-
-
-def _train(overrides: list[str], output: Path, name: str) -> int:
-    """Do one run in a program of its own, whose output goes to `<output>/<name>.log`."""
-    output.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "prorl_mega.train", *overrides, f"name={name}", f"root={output}"]
-    with (output / f"{name}.log").open("ab") as log:
-        return subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        ).returncode
 
 
 def write_study(study: Study, output: Path) -> Path:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +26,7 @@ import msgspec
 from prorl_mega.documents import read_yaml
 from prorl_mega.errors import ConfigError, ProRLError, exit_status
 from prorl_mega.run.console import duration
+from prorl_mega.run.programs import Programs
 from prorl_mega.run.storage import storage_errors
 
 OUTPUT = "{output}"  # in arguments: the folder of the workflow
@@ -86,10 +86,9 @@ def read_workflow(path: Path) -> Workflow:
     return workflow
 
 
-def command(step: WorkflowStep, output: Path) -> list[str]:
-    """The command line of a step."""
-    arguments = [argument.replace(OUTPUT, str(output)) for argument in step.arguments]
-    return [sys.executable, "-m", f"prorl_mega.{step.program}", *arguments]
+def arguments_of(step: WorkflowStep, output: Path) -> list[str]:
+    """The arguments of a step's program."""
+    return [argument.replace(OUTPUT, str(output)) for argument in step.arguments]
 
 
 def seconds_left(steps: Mapping[str, WorkflowStep], waits: Mapping[str, float], jobs: int) -> float:
@@ -131,7 +130,10 @@ class WorkflowRun:
         return (self.output / self.workflow.steps[name].makes).is_file()
 
     def finish(self) -> None:
-        """Do what is not done. Raises ProRLError, when nothing more can be done, for steps that have failed."""
+        """Do what is not done.
+
+        Raises ProRLError, when nothing more can be done, for steps that have failed, and what `start` raises.
+        """
         steps = self.workflow.steps
         done = [name for name in steps if self.is_done(name)]
         self.say(f"{len(steps)} steps, {len(done)} done before")
@@ -189,15 +191,6 @@ def log_file(output: Path, name: str) -> Path:
     return output / "logs" / f"{name}.log"
 
 
-def run_step(step: WorkflowStep, name: str, output: Path) -> int:
-    """Do one step in a program of its own; returns its exit status."""
-    with log_file(output, name).open("ab") as log:
-        return subprocess.run(
-            command(step, output), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        ).returncode  # fmt: skip
-
-
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m prorl_mega.workflow",
@@ -213,11 +206,15 @@ def main(arguments: list[str]) -> int:
         workflow, output = read_workflow(options.workflow), options.output
         with storage_errors(f"creating {output}"):
             (output / "logs").mkdir(parents=True, exist_ok=True)
-        run = WorkflowRun(
-            workflow=workflow, output=output, jobs=max(1, options.jobs),
-            start=lambda step, name: run_step(step, name, output), say=lambda line: print(line, flush=True),
-        )  # fmt: skip
-        run.finish()
+        with Programs() as programs:
+
+            def start(step: WorkflowStep, name: str) -> int:
+                return programs.run(step.program, arguments_of(step, output), log_file(output, name))
+
+            WorkflowRun(
+                workflow=workflow, output=output, jobs=max(1, options.jobs), start=start,
+                say=lambda line: print(line, flush=True),
+            ).finish()  # fmt: skip
         print(f"everything is in {output}")
 
     return exit_status(work)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
-from prorl_mega.errors import ConfigError, ProRLError
-from prorl_mega.workflow import Workflow, WorkflowRun, WorkflowStep, command, main, read_workflow, seconds_left
+from prorl_mega.errors import ConfigError, ExitCode, ProRLError
+from prorl_mega.workflow import Workflow, WorkflowRun, WorkflowStep, arguments_of, main, read_workflow, seconds_left
 
 ROOT = Path(__file__).parents[1]
 
@@ -121,9 +125,7 @@ def test_the_time_left_is_that_of_the_longest_way() -> None:
 
 def test_arguments_name_the_folder(tmp_path: Path) -> None:
     asked = WorkflowStep(program="train", arguments=["root={output}", "model.path={output}/base"], makes="x")
-    assert command(asked, tmp_path)[1:] == [
-        "-m", "prorl_mega.train", f"root={tmp_path}", f"model.path={tmp_path}/base"
-    ]  # fmt: skip
+    assert arguments_of(asked, tmp_path) == [f"root={tmp_path}", f"model.path={tmp_path}/base"]
 
 
 BASE: dict[str, Any] = {"program": "warmstart", "makes": "base/config.json"}
@@ -156,7 +158,7 @@ def test_broken_files_are_named(tmp_path: Path, steps: Any, message: str) -> Non
 
 def test_the_study_that_comes_along_can_be_read() -> None:
     workflow = read_workflow(ROOT / "examples" / "boundary.yaml")
-    assert workflow.order()[:2] == ["alphabet", "base"]
+    assert workflow.order()[0] == "base"
     assert workflow.order()[-1] == "page"
     for each in workflow.steps.values():
         assert not [word for word in each.arguments if word.count("{") != word.count("{output}")]
@@ -171,3 +173,25 @@ def test_a_real_program_is_run_and_its_output_kept(tmp_path: Path, capsys: pytes
     assert code != 0
     assert "page failed; see " in said
     assert "does not exist" in (tmp_path / "out" / "logs" / "page.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_programs_stop_with_the_workflow(number: signal.Signals, tmp_path: Path) -> None:
+    endless = {"program": "view", "arguments": ["{output}", "--port", "0"], "makes": "never"}
+    later = {"program": "boundary", "arguments": [], "makes": "later", "after": ["a"]}
+    (tmp_path / "w.yaml").write_text(yaml.safe_dump({"steps": {"a": endless, "b": endless, "c": endless, "d": later}}))
+    command = [sys.executable, "-m", "prorl_mega.workflow", str(tmp_path / "w.yaml"), "--output", str(tmp_path / "out")]
+    with subprocess.Popen([*command, "--jobs", "2"], stderr=subprocess.PIPE, text=True) as process:
+        logs = [tmp_path / "out" / "logs" / f"{name}.log" for name in "ab"]
+        deadline = time.monotonic() + 60
+        while not all(log.is_file() and "http" in log.read_text() for log in logs):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) == 2
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.SAVED_AFTER_SIGNAL
+    assert f"stopped by {number.name}; what is finished is kept" in said
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert not (tmp_path / "out" / "logs" / "c.log").exists()

@@ -19,12 +19,13 @@ module: Any = load_module(str(FILE), key="tasks.modules")
 
 def problem(operations: str, letters: str) -> Problem:
     answer = module.chain(operations, letters)[-1]
-    return Problem(key="p/1", task="p", prompt=f"{operations}{letters}\n", entry={"answer": answer})
+    return Problem(key="p/1", task="p", prompt=module.statement(operations, letters), entry={"answer": answer})
 
 
 def split(prompt: str) -> tuple[str, str]:
     """Operations and letters."""
-    return prompt.strip()[:-4], prompt.strip()[-4:]
+    operations, _, letters = prompt.strip().partition(".")
+    return operations, letters
 
 
 def test_operations_one_by_one() -> None:
@@ -54,14 +55,17 @@ def test_no_operation_of_a_problem_can_be_left_out(depth: int) -> None:
 def test_the_last_line_alone_is_judged() -> None:
     task, asked = create("composition", "some", {}), problem("RL", "abcd")
     for answer, reward, found in (
-        ("Rdcba\nLcbad", 1.0, True),
-        ("Lcbad", 1.0, True),  # the way does not matter
-        ("Raaaa\nLcbad\n", 1.0, True),
-        ("Lcbad\nRdcba", 0.0, True),
-        ("cbad", 0.0, False),
+        ("Rdcba\nLcbad\n.", 1.0, True),
+        ("Lcbad\n.", 1.0, True),  # the way does not matter
+        ("Raaaa\nLcbad\n.\n", 1.0, True),
+        ("Lcbad\nRdcba\n.", 0.0, True),
+        ("Rdcba\nLcbad", 0.0, False),  # it may go on
+        ("Rdcba\nLcbad\n.\n.", 0.0, False),
+        ("cbad\n.", 0.0, False),
         ("Lcbad.", 0.0, False),
-        ("Lcbadd", 0.0, False),
-        ("lcbad", 0.0, False),
+        ("Lcbadd\n.", 0.0, False),
+        ("lcbad\n.", 0.0, False),
+        (".", 0.0, False),
         ("", 0.0, False),
     ):
         verdict = task.score(asked, answer)
@@ -78,51 +82,59 @@ def test_four_letters_anywhere_count_where_the_form_does_not() -> None:
     assert best("Rdcba") == best("cbada") == best("cba d") == 0.0
 
 
-def test_what_the_base_reads_has_no_second_result() -> None:
-    task = create("beginning", "begun", {"most": 6, "goes_on": 0.3})
-    texts = [task.problem(index, seed=1) for index in range(400)]
-    ends = 0
-    for each in texts:
-        operations, letters = split(each.prompt)
-        assert 2 <= len(operations) <= 6
-        first, *rest = str(each.solution).split("\n")
-        assert first == operations[0] + module.chain(operations[0], letters)[0]
-        assert rest == ([] if each.solution_ends else [operations[1]])
-        ends += each.solution_ends
-    assert 0.6 < ends / len(texts) < 0.8
+def texts(name: str, count: int = 300) -> list[tuple[Problem, list[str]]]:
+    """Problems, and the lines of prompt and worked solution together."""
+    task = create(name, "texts", {})
+    problems = [task.problem(index, seed=1) for index in range(count)]
+    for each in problems:
+        assert task.score(each, f"{each.solution}\nRabcd").reward == 1.0  # what comes after it is not judged
+        assert task.score(each, "").reward == task.score(each, f" {each.solution}").reward == 0.0
+    return [(each, f"{each.prompt}{each.solution}".split("\n")) for each in problems]
 
 
-def test_a_step_is_one_operation_on_letters_that_are_no_result_of_the_line_before() -> None:
-    task = create("step", "steps", {})
-    for index in range(100):
-        made = task.problem(index, seed=1)
-        line, operation = made.prompt.split("\n")
-        assert line[0] != operation
-        assert made.solution is not None
-        assert made.solution == module.OPERATIONS[operation](line[1:])
-        assert made.solution_ends
-        assert task.score(made, made.solution).reward == 1.0
-        assert task.score(made, f"{made.solution}\nRabcd").reward == task.score(made, "").reward == 0.0
+def test_a_beginning_has_the_first_line_and_may_name_the_second_operation() -> None:
+    goes_on = 0
+    for made, (asked, first, *rest) in texts("beginning"):
+        operations, letters = split(asked)
+        assert 2 <= len(operations) <= 7
+        assert [first] == module.worked(operations[0], letters)
+        assert rest in ([], [operations[1]])
+        assert not made.solution_ends
+        goes_on += bool(rest)
+    assert 120 < goes_on < 180
 
 
-def test_a_solved_problem_above_is_another_one_of_one_operation() -> None:
-    task = create("composition", "some", {"depth": 1, "solved": 0.5})
-    prompts = [task.problem(index, seed=1).prompt.splitlines() for index in range(200)]
-    above = [lines for lines in prompts if len(lines) > 1]
-    assert 70 < len(above) < 130
-    for asked, line, own in above:
-        operation, letters = split(asked)
-        assert [line] == module.worked(operation, letters)
-        assert len(split(own)[0]) == 1
+def test_what_comes_next_follows_lines_that_are_no_results() -> None:
+    ends = results = lines = 0
+    for made, (asked, *above, follows) in texts("next"):
+        operations, letters = split(asked)
+        assert "".join(line[0] for line in above) + follows == f"{operations}."[: len(above) + 1]
+        assert made.solution_ends == (follows == ".")
+        ends += made.solution_ends
+        lines += len(above)
+        results += sum(given == right for given, right in zip(above, module.worked(operations, letters), strict=False))
+    assert 60 < ends < 180
+    assert results <= lines / 100  # of random letters one in 4,096 is
+
+
+def test_a_step_is_one_operation_on_random_letters() -> None:
+    results = 0
+    for made, (asked, above, line) in texts("step"):
+        operations, letters = split(asked)
+        assert above[0] + line[0] in operations
+        assert line[1:] == made.solution == module.OPERATIONS[line[0]](above[1:])
+        assert not made.solution_ends
+        before = module.chain(operations[: operations.index(line[0])], letters)[-1]
+        results += above[1:] == before
+    assert results <= 3
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("composition", {"depth": 9}, "depth: must be from 1 to 8, not 9"),
-        ("composition", {"solved": -1.0}, "solved: must be from 0 to 1, not -1.0"),
         ("beginning", {"most": 1}, "most: must be from 2 to 8, not 1"),
-        ("beginning", {"goes_on": 2.0}, "goes_on: must be from 0 to 1, not 2.0"),
+        ("next", {"most": 9}, "most: must be from 2 to 8, not 9"),
     ],
 )
 def test_wrong_options_are_named(name: str, options: dict[str, Any], message: str) -> None:

@@ -30,7 +30,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
     "compositions": ("composition", {"depth": 3}),
-    "beginnings": ("beginning", {"goes_on": 0.3}),
+    "beginnings": ("beginning", {}),
+    "following": ("next", {}),
     "steps": ("step", {}),
     "sums": ("arithmetic", {"max_digits": 4}),
     "products": ("arithmetic", {"operations": ["*"], "max_digits": 3, "answer": "tags"}),
