@@ -144,7 +144,7 @@ class Composition(Task):
 
 @dataclass(kw_only=True, slots=True)
 class PartOptions:
-    """A part of a problem of two to `most` operations."""
+    """A part of a problem of up to `most` operations."""
 
     most: int = 7
 
@@ -154,7 +154,7 @@ class PartOptions:
 
 
 class Part(Task):
-    """A part of a solution. Its worked solution breaks off, and what comes after it in an answer is not judged."""
+    """A part of a solution. Its worked solution breaks off before the end, and what comes after it in an answer is not judged."""
 
     options_type = PartOptions
     options: PartOptions
