@@ -154,7 +154,7 @@ class PartOptions:
 
 
 class Part(Task):
-    """A part of a solution. Its worked solution breaks off before the end, and what comes after it in an answer is not judged."""
+    """A part of a solution. A worked one breaks off after it, and what an answer goes on with is not judged."""
 
     options_type = PartOptions
     options: PartOptions
