@@ -215,6 +215,21 @@ def _directory_key(settings: DictConfig, schema: type) -> str:
     return {RunConfig: "name", EvaluateConfig: "name", WarmstartConfig: "output"}[schema]
 
 
+def _status(command: list[str], environ: dict[str, str]) -> int:
+    """Run a command to its end. A signal to stop is passed on, so that it ends by itself, with what it has saved.
+
+    As SIGTERM: a terminal has sent its SIGINT to the command too, and a second one would end it at once.
+    """
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    with subprocess.Popen(command, env=environ) as process:
+        previous = {each: signal.signal(each, lambda *_: process.terminate()) for each in signals}
+        try:
+            return process.wait()
+        finally:
+            for each, handler in previous.items():
+                signal.signal(each, handler)
+
+
 def _name_sweep_job(settings: DictConfig, schema: type, swept: frozenset[str]) -> None:
     key = _directory_key(settings, schema)
     if OmegaConf.is_missing(settings, key):
@@ -253,7 +268,7 @@ def _run_in_own_process(settings: DictConfig, schema: type, debug: bool) -> tupl
     specification = sys.modules["__main__"].__spec__
     program = ["-m", specification.name] if specification is not None else [sys.argv[0]]
     environ = {name: value for name, value in os.environ.items() if debug or name != _FULL_ERROR}
-    code = subprocess.run([sys.executable, *program, *folders, *overrides], env=environ, check=False).returncode
+    code = _status([sys.executable, *program, *folders, *overrides], environ)
     if code in (ExitCode.SAVED_AFTER_SIGNAL, -signal.SIGINT, -signal.SIGTERM):
         print(f"error: the sweep stops, {name} was told to", file=sys.stderr, flush=True)
         sys.exit(code if code > 0 else 128 - code)
