@@ -20,7 +20,13 @@ from prorl_mega.huggingface.token_pieces import TokenPieces
 from prorl_mega.reporting import kit
 from prorl_mega.reporting.boundary_creativity import HEADS
 from prorl_mega.reporting.boundary_panels import problem_panel, task_panel
-from prorl_mega.reporting.boundary_text import fit_text, mastery_cells, mastery_heads, mastery_text
+from prorl_mega.reporting.boundary_text import (
+    fit_text,
+    mastery_cells,
+    mastery_heads,
+    mastery_text,
+    with_any_to_master,
+)
 from prorl_mega.reporting.descriptions import Dot, LineChart, Mark, ScatterChart, Series
 
 MOST_TASKS = 60  # with charts of their own
@@ -46,6 +52,7 @@ class BoundaryPage:
         study = self.study
         title = f"Boundary: {' → '.join(study.models)}"
         overall = study.tasks[0]
+        to_master = with_any_to_master(self.mastery)
         body = kit.environment().get_template("boundary.html.jinja").render(
             title=title, study=study, base=study.models[0], last=study.models[-1], overall=overall,
             sentence=self._sentence(), notes=[*study.notes, *self.rivals.notes], conditions=self.conditions,
@@ -60,10 +67,10 @@ class BoundaryPage:
                 for name, of_list in (("gained", study.gained), ("lost", study.lost))
             ],
             named=[each.name for each in self.rivals.explanations if each.found],
-            mastery=[(each, mastery_cells(each, self.mastery)) for each in self.mastery],
+            mastery=[(each, mastery_cells(each, to_master)) for each in to_master],
             creativity=self.creativity, creativity_heads=HEADS,
-            mastery_heads=mastery_heads(self.mastery),
-            mastery_text=mastery_text(study.models[0], self.reliably, self.confidence),
+            mastery_heads=mastery_heads(to_master),
+            mastery_text=mastery_text(study.models[0], self.mastery, self.reliably, self.confidence),
             fit=fit_text(study), margin=self.margin, confidence=self.confidence, shown=SHOWN,
             has_budgets=self.rivals.budgets is not None, has_problems=bool(study.curves.problems),
         )  # fmt: skip

@@ -157,10 +157,18 @@ def _crossings(found: Sequence[Crossing], confidence: float) -> list[str]:
 
 
 def _mastery(mastery: Sequence[Mastery], base: str, reliably: float, confidence: float) -> list[str]:
-    heads = ["task", "model", *mastery_heads(mastery)]
-    rows = [[printable(each.task), printable(each.model), *mastery_cells(each, mastery)] for each in mastery]
-    table = [_row(heads), "|" + "---|" * len(heads), *map(_row, rows)]
-    return [*table, "", mastery_text(base, reliably, confidence)]
+    text = mastery_text(base, mastery, reliably, confidence)
+    shown = with_any_to_master(mastery)
+    if not shown:
+        return [text]
+    heads = ["task", "model", *mastery_heads(shown)]
+    rows = [[printable(each.task), printable(each.model), *mastery_cells(each, shown)] for each in shown]
+    return [_row(heads), "|" + "---|" * len(heads), *map(_row, rows), "", text]
+
+
+def with_any_to_master(mastery: Sequence[Mastery]) -> list[Mastery]:
+    """The rows of tasks with problems that the base never solved."""
+    return [each for each in mastery if each.never]
 
 
 def mastery_heads(mastery: Sequence[Mastery]) -> list[str]:
@@ -186,13 +194,15 @@ def mastery_cells(each: Mastery, mastery: Sequence[Mastery]) -> list[str]:
     return cells
 
 
-def mastery_text(base: str, reliably: float, confidence: float) -> str:
-    """The sentence below the table."""
+def mastery_text(base: str, mastery: Sequence[Mastery], reliably: float, confidence: float) -> str:
+    """The sentences below the table."""
+    left_out = list(dict.fromkeys(printable(each.task) for each in mastery if not each.never))
+    solved = f" Not in the table, because the base solved all of their problems: {', '.join(left_out)}."
     return (
         f"Mastered: {printable(base)} solved the problem in none of its samples, the model in at least "
         f"{100 * reliably:g} % of its own. The bounds are the worst of the mastered problems, exact, and hold for all "
         f"problems and models at once at {100 * confidence:g} %."
-    )
+    ) + (solved if left_out else "")
 
 
 def fit_text(study: BoundaryStudy) -> str:

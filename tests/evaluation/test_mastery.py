@@ -9,6 +9,7 @@ import pytest
 from prorl_mega.evaluation.comparison import ALL_TASKS
 from prorl_mega.evaluation.mastery import mastered
 from prorl_mega.evaluation.pass_curves import PassCurves, from_evaluations
+from prorl_mega.reporting.boundary_text import mastery_text, with_any_to_master
 
 
 def records(task: str, *solved: int, samples: int = 1000, **more: Any) -> list[dict[str, Any]]:
@@ -70,3 +71,11 @@ def test_another_form_is_looked_for_among_the_mastered() -> None:
 
 def test_a_table_of_means_has_none() -> None:
     assert mastered(PassCurves(models=["base", "rl"], means={"two": {"base": {1: 0.0}, "rl": {1: 0.9}}})) == []
+
+
+def test_tasks_without_a_problem_to_master_are_named_and_have_no_row() -> None:
+    easy = records("one", 1000, 999)
+    found = mastered(from_evaluations({"base": [*BASE, *easy], "rl": [*LATER, *easy]}))
+    assert [each.task for each in with_any_to_master(found)] == ["two", "three", ALL_TASKS]
+    assert "all of their problems: one." in mastery_text("base", found, 0.9, 0.95)
+    assert "all of their problems" not in mastery_text("base", with_any_to_master(found), 0.9, 0.95)
