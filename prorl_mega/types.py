@@ -264,7 +264,7 @@ class ParityReport:
     whole: ParitySlice
     by_version: list[ParitySlice]  # newest first
     by_position: list[ParitySlice]
-    worst: list[ParityToken]  # those that are not finite first, then by difference
+    worst: list[ParityToken]  # not finite first, then by difference; the same token after the same text once
 
 
 Metrics = dict[str, float]

@@ -74,7 +74,7 @@ def parity_report(sequences: Sequence[TrainSample], version: int, decode: Decode
         whole=_slice(values, 0, int(positions_ranked.max(initial=0))),
         by_version=[_slice(values[versions == each], int(each), int(each)) for each in np.unique(versions)[::-1]],
         by_position=[_slice(values[octaves == each], *_octave(int(each))) for each in np.unique(octaves)],
-        worst=[token(int(index)) for index in falling[:WORST]],
+        worst=[token(index) for index in _first_distinct(falling, ordered, owners, positions)],
     )
 
 
@@ -95,6 +95,21 @@ def _numbers(part: ParitySlice) -> Metrics:
         "sampler/parity_p99": part.p99,
         "sampler/parity_max": part.max,
     }
+
+
+def _first_distinct(
+    falling: np.ndarray, sequences: Sequence[TrainSample], owners: np.ndarray, positions: np.ndarray
+) -> list[int]:
+    """The first WORST of the tokens `falling` that differ in problem, version or text so far: answers to a problem are
+    often equal for a while, and one of them says it all."""
+    found: dict[tuple[str, int, bytes], int] = {}
+    for index in falling.tolist():
+        sequence = sequences[owners[index]]
+        end = sequence.prompt_length + int(positions[index]) + 1
+        found.setdefault((sequence.key, sequence.version, sequence.tokens[:end].tobytes()), index)
+        if len(found) == WORST:
+            break
+    return list(found.values())
 
 
 def _slice(falling: np.ndarray, first: int, last: int) -> ParitySlice:

@@ -70,6 +70,14 @@ def test_the_worst_tokens_have_text_and_context() -> None:
     assert len(far.before.split()) == CONTEXT
 
 
+def test_the_same_token_after_the_same_text_is_named_once() -> None:
+    same = [differing("a", [0.5, 0.25]) for _ in range(3)]
+    report = report_on(*same, differing("b", [0.5]), differing("a", [0.5], version=2), differing("a", [0.75], first=50))
+    named = [(each.key, each.version, each.token) for each in report.worst]
+    assert named == [("a", 3, 50), ("a", 2, 10), ("a", 3, 10), ("b", 3, 10), ("a", 3, 11)]
+    assert report.whole.tokens == 9, "all of them are counted"
+
+
 def test_a_token_inside_of_a_character_has_some_text() -> None:
     pieces = {0: "a", 1: "\ufffd", 2: "b"}
 
