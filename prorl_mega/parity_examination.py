@@ -78,23 +78,21 @@ def run(config: RunConfig, problems: int, samples: int) -> ExitCode:
     from prorl_mega.sampler import join_job
 
     ranks = join_job(config)
-    with UnrecordedRun(ranks) as run:
-        with build(config, run, ranks) as parts:
-            try:
-                report = sampled_report(parts, problems, samples)
-            except Interrupted:
-                run.message("stopped; nothing was examined")
-                return ExitCode.SAVED_AFTER_SIGNAL
-            bound = parts.max_logprob_gap
+    with UnrecordedRun(ranks) as run, build(config, run, ranks) as parts:
+        try:
+            report = sampled_report(parts, problems, samples)
+        except Interrupted:
+            run.message("stopped; nothing was examined")
+            return ExitCode.SAVED_AFTER_SIGNAL
         answers = f"{counted(report.answers, 'answer')} to {counted(problems, 'problem')}"
         run.message(f"{answers}, weights of {config.model.path}")
         for line in parity_lines(report):
             run.message(line)
-        if complaint := objection(report, bound):
+        if complaint := objection(report, parts.max_logprob_gap):
             raise NumericsError(complaint)
         run.message(
             f"verdict: sampler and learner agree; they differ by {report.whole.mean:.3g} nats per token on average, "
-            f"and {bound:g} is allowed"
+            f"and {parts.max_logprob_gap:g} is allowed"
         )
     return ExitCode.FINISHED
 
