@@ -24,16 +24,16 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, NoInformativeGroupsError
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
-from prorl_mega.protocols import Controller, Rollout
+from prorl_mega.protocols import Controller, Rollout, Surroundings
 from prorl_mega.recipe.agreement import BOUNDS, check_agreement
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
+from prorl_mega.recipe.parity import parity_report
 from prorl_mega.run.checkpoints import MODEL
 from prorl_mega.run.console import counted
-from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.sampler import build_problems, load_tokenizer, start_collector, tell_ignored
-from prorl_mega.types import Decision, TrainSample
+from prorl_mega.types import Decision, ParityReport, TrainSample
 from prorl_mega.weight_sync import WeightSync, policy_stream
 from prorl_mega.weights.directory import read_companions, write_companions
 from prorl_mega.weights.load import load_weights
@@ -57,6 +57,10 @@ class Parts:
     def compare_engine(self, sequences: list[TrainSample], version: int) -> None:
         """Once per start: refuse an engine that computes another model than the learner (`NumericsError`)."""
         self.compared = self.compared or check_agreement(sequences, version, self.max_logprob_gap)
+
+    def parity(self, sequences: list[TrainSample], version: int) -> ParityReport:
+        """The report on sequences whose `old_logprobs` are of the weights `version`; the same on every rank."""
+        return parity_report(sequences, version, partial(self.collector.tokenizer.decode, skip_special=False))
 
     def apply_settings(self, settings: RunConfig) -> None:
         """Use `settings` for learner and problems from here on."""
@@ -104,7 +108,7 @@ class Parts:
 
 
 @contextlib.contextmanager
-def build(config: RunConfig, run: TrainingRun, ranks: Ranks) -> Iterator[Parts]:
+def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]:
     """Everything for a run, with the policy's weights in the learner alone. Leaving it stops the workers."""
     tokenizer = load_tokenizer(config.model)
     for line in tokenizer.notes():

@@ -29,6 +29,23 @@ if TYPE_CHECKING:
     import torch
 
 
+class Surroundings(Protocol):
+    """The program around the parts of a job while they are built: a run, or one that leaves nothing on disk."""
+
+    @property
+    def saved_state(self) -> dict[str, Any] | None:
+        """The state of the checkpoint that the job goes on from; None for a fresh start."""
+
+    def message(self, text: str) -> None:
+        """Print a line, on rank 0 alone."""
+
+    def phase(self, text: str) -> AbstractContextManager[None]:
+        """A long part of the set-up, announced and timed."""
+
+    def is_stopping(self) -> bool:
+        """Whether this rank has to stop soon. Cheap, and not collective."""
+
+
 class Learner(Protocol):
     """The policy that is trained, its optimizer and its reference policy."""
 
@@ -36,6 +53,9 @@ class Learner(Protocol):
 
     def compute_log_probs(self, samples: list[TrainSample]) -> None:
         """Fill in `old_logprobs` and `reference_logprobs` of every sample, as far as `update` reads them."""
+
+    def compute_old_log_probs(self, samples: list[TrainSample]) -> None:
+        """Fill in `old_logprobs` of every sample, whether `update` reads them or not, and nothing else."""
 
     def update(self, samples: list[TrainSample], hyperparams: StepHyperparams) -> Metrics:
         """One optimizer step on all `samples`; the order and the grouping into micro-batches do not matter."""

@@ -15,9 +15,9 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.learner.backend import initialize_distributed
+from prorl_mega.protocols import Surroundings
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.rollout.engine import VllmRollout
-from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.tasks.objection import length_check
 from prorl_mega.tasks.shared_mixture import SharedMixture
 from prorl_mega.types import ParallelLayout
@@ -33,7 +33,7 @@ def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
 
 @contextlib.contextmanager
 def start_collector(
-    config: RunConfig, run: TrainingRun, tokenizer: Tokenizer, layout: ParallelLayout, *, max_response_tokens: int
+    config: RunConfig, run: Surroundings, tokenizer: Tokenizer, layout: ParallelLayout, *, max_response_tokens: int
 ) -> Iterator[Collector]:
     """Verifiers and this rank's engine, without weights. Leaving it stops the workers."""
     with start_verifiers(config, run.message) as verifiers:
@@ -103,7 +103,7 @@ def build_mixture(
     return problems
 
 
-def build_problems(config: RunConfig, run: TrainingRun, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
+def build_problems(config: RunConfig, run: Surroundings, ranks: Ranks, tokenizer: Tokenizer) -> Curriculum:
     """The problems, from the run's position on. Data files that are broken or have changed are an error here."""
     curriculum = Curriculum(build_mixture(config, ranks, tokenizer, run.message), config.recipe.curriculum)
     if run.saved_state is not None:

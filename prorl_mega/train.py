@@ -19,6 +19,7 @@ from prorl_mega.collect import Sampling, collect_informative
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode, NoInformativeGroupsError
+from prorl_mega.recipe.parity import is_parity_due, parity_metrics
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
@@ -99,6 +100,11 @@ def improve(step: int, settings: RunConfig, parts: Parts, run: TrainingRun, log:
         for part in split_updates(sequences, recipe):
             log.add(learner.update(part, hyperparams))
         parts.compare_engine(sequences, step)
+    if is_parity_due(step + 1, settings.schedule.parity_every):
+        with log.phase("parity"):
+            report = parts.parity(sequences, step)
+            log.add(parity_metrics(report))
+            log.keep_parity(report)
     with log.phase("push"):
         rollout.wake()
         parts.sync.update_weights(version=step + 1)

@@ -155,6 +155,7 @@ class TrainSample:
     reward: float  # shaped
     rollout_logprobs: np.ndarray  # [T] float32
     version: int
+    key: str = ""  # of its problem
     old_logprobs: np.ndarray | None = None  # [T] float32
     reference_logprobs: np.ndarray | None = None  # [T] float32
 
@@ -217,6 +218,53 @@ class Decision:
     def reasons(self) -> tuple[str, ...]:
         """One line per event, for the console."""
         return tuple(event.text for event in self.events)
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class ParitySlice:
+    """|log p(learner) − log p(sampler)| in nats over the tokens of some versions, or of some positions.
+
+    `first` and `last` are the versions or positions that it covers. p50 and p99 are differences that occurred: the
+    smallest that so many per cent of the tokens do not exceed. A slice without tokens has 0 everywhere.
+    """
+
+    first: int
+    last: int
+    tokens: int
+    mean: float
+    p50: float
+    p99: float
+    max: float
+    counts: list[int]  # [edges + 1] tokens per bin of the report, those below the first edge first
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class ParityToken:
+    """A sampled token with both log-probabilities; None stands for one that is not finite."""
+
+    key: str  # of the problem
+    position: int  # in the answer, from 0
+    version: int  # of the weights that sampled it
+    token: int
+    text: str
+    before: str  # the text of some tokens before it, those of the prompt included
+    sampler: float | None
+    learner: float | None
+    difference: float | None
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class ParityReport:
+    """The agreement of sampler and learner on the tokens of a step. Plain JSON values."""
+
+    version: int  # of the learner's weights
+    answers: int
+    not_finite: int  # tokens with a log-probability that is not finite; they are in no slice
+    edges: list[float]  # [edges] nats, ascending: the limits between the bins of `ParitySlice.counts`
+    whole: ParitySlice
+    by_version: list[ParitySlice]  # newest first
+    by_position: list[ParitySlice]
+    worst: list[ParityToken]  # not finite first, then by difference; the same token after the same text once
 
 
 Metrics = dict[str, float]

@@ -14,7 +14,7 @@ MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 MAX_KERNEL = 90  # of a Triton kernel, whose variables live in the registers of one function
 
 ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "boundary", "backtest", "report", "serve",
-                "creativity", "view"}  # fmt: skip
+                "creativity", "view", "doctor"}  # fmt: skip
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
 BASE = {"protocols", "types", "errors", "plugins", "checksum", "documents", "config", "distributed", "families",

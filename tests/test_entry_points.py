@@ -47,6 +47,10 @@ def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
         ("view", ["/nowhere"], ExitCode.CONFIG, r"/nowhere is not a directory"),
         ("creativity", ["score", "/nowhere", "--index", "/nowhere"], ExitCode.CONFIG, r"/nowhere: is no folder"),
         ("serve", ["tasks=nothing"], ExitCode.CONFIG, r"nothing"),
+        ("doctor", ["experiment=demo"], ExitCode.CONFIG, r"say what to examine: .*doctor parity experiment=demo`"),
+        ("doctor", ["parity", "experiment=demo", "seed=x"], ExitCode.CONFIG, r"seed"),
+        ("doctor", ["parity", "experiment=demo", "--samples", "0"], ExitCode.CONFIG, r"--samples 0: at least 1"),
+        ("doctor", ["parity", "-m", "experiment=demo"], ExitCode.CONFIG, r"--multirun: one examination"),
     ],
 )
 def test_what_is_wrong_is_said_at_once(module: str, arguments: list[str], code: int, message: str) -> None:
@@ -55,7 +59,7 @@ def test_what_is_wrong_is_said_at_once(module: str, arguments: list[str], code: 
     assert (left, imported) == (code, set()), said
 
 
-@pytest.mark.parametrize("module", ["train", "export", "backtest", "creativity", "sandbox", "tasks", "view"])
+@pytest.mark.parametrize("module", ["train", "export", "backtest", "creativity", "doctor", "sandbox", "tasks", "view"])
 def test_help_comes_at_once(module: str) -> None:
     left, said, imported = run(module, "--help")
     assert (left, imported) == (0, set())

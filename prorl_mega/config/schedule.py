@@ -142,6 +142,9 @@ class ScheduleConfig:
     kl: KLControlConfig = field(default_factory=KLControlConfig)
     stages: list[StageConfig] = field(default_factory=list)  # none: one stage with the settings of the run
     evaluate_every: int = bounded(10, ge=0)  # steps; 0: only at the end
+    # Steps between reports on sampler and learner, token by token (`parity.jsonl`); the first step always has one, and
+    # with 0 no other.
+    parity_every: int = bounded(10, ge=0)
     save_every: int = bounded(10, ge=1)  # steps; a checkpoint is also written at the end and after a signal
     keep_checkpoints: int = bounded(2, ge=1)  # the newest
     keep_every: int = bounded(0, ge=0)  # steps; checkpoints at multiples of it stay for good; 0: none

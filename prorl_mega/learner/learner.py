@@ -163,6 +163,11 @@ class MegatronLearner:
                 logprobs = self._forward_backward.log_probs(batches)
             self._fill("reference_logprobs", samples, batches, logprobs)
 
+    def compute_old_log_probs(self, samples: list[TrainSample]) -> None:
+        """Fill in `old_logprobs` of every sample, whether `update` reads them or not, and nothing else."""
+        batches = self._pack(samples, self._recipe.loss.aggregation)
+        self._fill("old_logprobs", samples, batches, self._forward_backward.log_probs(batches))
+
     def update(self, samples: list[TrainSample], hyperparams: StepHyperparams) -> Metrics:
         """One optimizer step on all `samples`; the order and the grouping into micro-batches do not matter.
 

@@ -20,6 +20,11 @@ import torch
 from prorl_mega.errors import NumericsError
 from prorl_mega.types import TrainSample
 
+LIKELY_CAUSES = (
+    "Likely causes: a field of config.json that engine and learner read differently (RoPE scaling first of all), a "
+    "version of vLLM that was not tested, quantised or low-precision engine settings; with bf16 on a large model a gap "
+    "just above the bound may be rounding, then raise rollout.max_logprob_gap"
+)
 BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 0.05}
 
 
@@ -44,8 +49,6 @@ def check_agreement(sequences: Sequence[TrainSample], version: int, bound: float
         f"engine and learner do not compute the same model: over the {len(gap):,} tokens that were just sampled, the "
         f"mean log-probability is {engine.mean():.5g} in the engine and {learner.mean():.5g} in the learner; they "
         f"differ by {gap.mean():.3g} per token on average, by {gap.max():.3g} at most, and rollout.max_logprob_gap is "
-        f"{bound:g}. The step was not saved. Likely causes: a field of config.json that engine and learner read "
-        "differently (RoPE scaling first of all), a version of vLLM that was not tested, quantised or low-precision "
-        "engine settings; with bf16 on a large model a gap just above the bound may be rounding, then raise "
-        "rollout.max_logprob_gap"
+        f"{bound:g}. The step was not saved; `python -m prorl_mega.doctor parity` with the same settings shows on "
+        f"which tokens. {LIKELY_CAUSES}"
     )

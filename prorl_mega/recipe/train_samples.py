@@ -25,22 +25,33 @@ def is_trained(sample: Sample, recipe: RecipeConfig) -> bool:
 def to_train_samples(groups: list[Group], recipe: RecipeConfig) -> list[TrainSample]:
     """One sequence per sample that is trained on, in order; their advantages are still 0 (`assign_advantages`)."""
     return [
-        _sequence(group.prompt_tokens, sample, reward)
+        _sequence(group, sample, reward)
         for group in groups
         for sample, reward in zip(group.scored(), group.shaped_rewards(), strict=True)
         if is_trained(sample, recipe)
     ]
 
 
-def _sequence(prompt_tokens: np.ndarray, sample: Sample, reward: float) -> TrainSample:
+def unjudged_samples(groups: list[Group]) -> list[TrainSample]:
+    """One sequence per sample that has tokens, whatever its verdict, in order: for looking at, not for training."""
+    return [
+        _sequence(group, sample, reward=0.0)
+        for group in groups
+        for sample in group.samples
+        if len(sample.completion.tokens) > 0
+    ]
+
+
+def _sequence(group: Group, sample: Sample, reward: float) -> TrainSample:
     completion = sample.completion
     return TrainSample(
-        tokens=np.concatenate([prompt_tokens, completion.tokens]).astype(np.int32, copy=False),
-        prompt_length=len(prompt_tokens),
+        tokens=np.concatenate([group.prompt_tokens, completion.tokens]).astype(np.int32, copy=False),
+        prompt_length=len(group.prompt_tokens),
         advantage=0.0,
         reward=reward,
         rollout_logprobs=completion.logprobs,
         version=completion.version,
+        key=group.problem.key,
     )
 
 

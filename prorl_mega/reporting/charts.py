@@ -15,6 +15,7 @@ from prorl_mega.run.console import printable
 
 DRAWN_POINTS = 400  # per line of a picture, or of a chart with many lines; longer runs are averaged in buckets
 MOST_LINES = 8  # that a page shows at first; there may be a hundred tasks
+PARITY = "Sampler and learner, token by token"
 SHARE, FROM_ZERO = (0.0, 1.0), (0.0, math.nan)
 
 
@@ -88,6 +89,7 @@ def all_charts(history: History) -> list[Chart]:
         ),
         chart("Time per step", "Phases of the loop add up to the step", "seconds", phases, stacked=True),
         chart("Engine against learner", mismatch, "nats", gap, logarithmic=True),
+        _parity(history),
         chart("Groups left out", "By reason, per step", "groups", dropped, stacked=True),
         chart("Clipped tokens", "Share of tokens whose ratio hit a bound", "share", clipped, bounds=FROM_ZERO),
         chart("Gradient norm", "Before clipping", "norm", columns(norm="optimizer/grad_norm")),
@@ -109,6 +111,16 @@ def all_charts(history: History) -> list[Chart]:
         ),
     )  # fmt: skip
     return [tidied(each) for each in charts]
+
+
+def _parity(history: History) -> Chart:
+    """The numbers of the parity reports, at the steps that have one."""
+    names = {"mean": "mean", "median": "p50", "99 % below": "p99", "largest": "max"}
+    lines = {label: history.column(f"sampler/parity_{name}") for label, name in names.items()}
+    return Chart(
+        PARITY, "At steps with a report; every token counts the same", "nats", lines, steps=history.steps,
+        resets=tuple(history.resets()), exact=frozenset(lines), logarithmic=True,
+    )  # fmt: skip
 
 
 def _entropies(history: History) -> dict[str, np.ndarray]:

@@ -4,7 +4,8 @@ config.yaml       the settings in force            samples/       a few answers 
 metrics.jsonl     a row per step, 0: the base      evaluation/    results on held-out problems
 tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
 decisions.jsonl   the controller's decisions       starts.jsonl   versions, commit and command of every start
-console.log       the lines of the console         LOCK           the process that writes here
+parity.jsonl      sampler against learner          console.log    the lines of the console
+LOCK              the process that writes here
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ from prorl_mega.run.checkpoints import AFTER, STATE, UNFINISHED, Audit, Checkpoi
 from prorl_mega.run.console import Console, counted, duration
 from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import SettingChange, append_decisions, go_on, to_row
-from prorl_mega.run.jsonl import read_rows, to_lines
+from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.kept_parts import KeptParts, remove_kept_parts
 from prorl_mega.run.lock import RunLock
 from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
 from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
+from prorl_mega.run.parity import PARITY, append_parity, cut_parity
 from prorl_mega.run.progress import SAVE, RunProgress, due
 from prorl_mega.run.provenance import record_start
 from prorl_mega.run.retention import Retention
-from prorl_mega.run.samples import remove_samples_after
+from prorl_mega.run.samples import remove_samples_after, write_samples
 from prorl_mega.run.settings import write_settings
 from prorl_mega.run.signals import Interrupted, StopSignals
 from prorl_mega.run.step import StepLog
@@ -154,6 +156,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 finished = step - bool(self._unfinished)
                 done = -1 if self._newest is None else finished  # a fresh start keeps nothing, not even step 0
                 last = cut_metrics(self.directory / METRICS, done)
+                cut_parity(self.directory / PARITY, done)
                 go_on(self.directory / DECISIONS, finished, self._changes)
                 write_settings(self.directory / changes.CONFIG, self._config)
                 record_start(self.directory)
@@ -249,11 +252,9 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             self._lock.check()
             if self._ranks.is_first:
                 append_decisions(self.directory / DECISIONS, step, log.events)
+                append_parity(self.directory / PARITY, step, log.parity)
                 append_metrics(self.directory / METRICS, step, metrics)
-                if log.rows:
-                    with storage_errors(f"writing {self.directory}"):
-                        text = to_lines(log.rows, readable=True)
-                        write_durably(self.directory / "samples" / f"step_{step:06d}.jsonl", text)
+                write_samples(self.directory / "samples", step, log.rows)
                 for logger in self._loggers:
                     logger.append(step, metrics)
         self._console.line(self._progress.line(step, metrics, seconds["step"]))

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from prorl_mega.run.console import printable
+from prorl_mega.run.jsonl import to_lines
+from prorl_mega.run.storage import storage_errors, write_durably
 from prorl_mega.types import FinishReason, Group, Sample
 
 GROUPS = 4  # problems that are shown per step, at most one per task while there are more tasks than that
@@ -32,6 +34,13 @@ def sample_rows(groups: list[Group]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def write_samples(directory: Path, step: int, rows: list[dict[str, Any]]) -> None:
+    """Write the file of a step; none without rows. Rank 0 only."""
+    if rows:
+        with storage_errors(f"writing {directory}"):
+            write_durably(directory / f"step_{step:06d}.jsonl", to_lines(rows, readable=True))
 
 
 def remove_samples_after(directory: Path, step: int) -> None:

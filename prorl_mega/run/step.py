@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from prorl_mega.run.console import Console
 from prorl_mega.run.metrics import RESETS, mean_of_additions
 from prorl_mega.run.samples import sample_rows
 from prorl_mega.run.timers import TIMING_PREFIX, PhaseTimer
-from prorl_mega.types import Decision, Event, Group, Metrics
+from prorl_mega.types import Decision, Event, Group, Metrics, ParityReport
 
 
 class UnfinishedStep(msgspec.Struct, forbid_unknown_fields=True):
@@ -22,6 +23,7 @@ class UnfinishedStep(msgspec.Struct, forbid_unknown_fields=True):
 
     additions: list[dict[str, float]] = []
     rows: list[dict[str, Any]] = []
+    parity: ParityReport | None = None
     seconds: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1e12)]] = {}
 
 
@@ -42,6 +44,7 @@ class StepLog:
         before = read_unfinished(earlier) if earlier else UnfinishedStep()
         self.timer = PhaseTimer(earlier=before.seconds)
         self.rows: list[dict[str, Any]] = before.rows
+        self.parity: ParityReport | None = before.parity
         self.resets = resets  # reference resets since the run began
         self.is_updated = bool(earlier)
         self._heading = heading
@@ -65,7 +68,8 @@ class StepLog:
     def to_json(self) -> str:
         """Everything so far, as far as a step has it that is not yet evaluated. Values may be infinite or NaN."""
         additions = [{name: float(value) for name, value in each.items()} for each in self._additions]
-        return json.dumps({"additions": additions, "rows": self.rows, "seconds": self.timer.seconds()})
+        parity = {} if self.parity is None else {"parity": asdict(self.parity)}
+        return json.dumps({"additions": additions, "rows": self.rows, "seconds": self.timer.seconds()} | parity)
 
     def add(self, metrics: Metrics) -> None:
         """Take in metrics; several values under one name are averaged."""
@@ -74,6 +78,10 @@ class StepLog:
     def samples(self, groups: list[Group]) -> None:
         """Keep a few of these answers for people to read."""
         self.rows = sample_rows(groups)
+
+    def keep_parity(self, report: ParityReport) -> None:
+        """Keep the report on the agreement of sampler and learner in this step."""
+        self.parity = report
 
     def decide(self, decision: Decision) -> None:
         """Take in a decision of the controller: a reset is a metric, the reasons go to the console and to disk."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from helpers.programs import Finished, Program, metrics, outcome, run_program
 
 from prorl_mega.errors import ExitCode
+from prorl_mega.run.parity import PARITY
 
 NAME = "interrupted"
 CONSEQUENTIAL = ("checkpoints/step_000010", "evaluation", "samples")
@@ -63,6 +64,7 @@ def test_killed_twice_and_stopped_once(
     assert metrics(run, seconds=False) == expected
     for part in CONSEQUENTIAL:
         assert outcome(run / part) == outcome(whole / part), part
+    assert (run / PARITY).read_text() == (whole / PARITY).read_text()
     optimizer = whole / "checkpoints" / "step_000010" / "optimizer-tp00-pp00-dp00.safetensors"
     policy = whole / "checkpoints" / "step_000010" / "policy-tp00-pp00.safetensors"
     assert optimizer.stat().st_size > 2 * policy.stat().st_size - 10_000, "an empty optimizer proves nothing"

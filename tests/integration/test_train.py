@@ -18,6 +18,12 @@ SHARDS = {"policy", "reference", "optimizer", "random"}
 SHORTER = ("schedule.steps=3", "schedule.reset.every=2", "schedule.reset.min_distance=2")
 
 
+def by_position(run: Path) -> list[tuple[int, int]]:
+    """Positions and numbers of tokens in the parity report of the first step."""
+    report = json.loads((run / "parity.jsonl").read_text().splitlines()[0])
+    return [(each["first"], each["tokens"]) for each in report["by_position"]]
+
+
 def evaluation(run: Path, label: str) -> dict[str, Any]:
     return json.loads((run / "evaluation" / f"{label}.json").read_text())
 
@@ -52,6 +58,7 @@ def test_one_process_leaves_a_complete_run_directory(uninterrupted: tuple[Finish
         "decisions.jsonl",
         "evaluation",
         "metrics.jsonl",
+        "parity.jsonl",
         "report.html",
         "report.png",
         "samples",
@@ -151,6 +158,7 @@ def test_two_ranks_begin_as_one_does(
     assert {key: rows[0][key] for key in counted} == {key: first[key] for key in counted}
     samples = Path("samples") / "step_000001.jsonl"
     assert (run / samples).read_text() == (alone / samples).read_text()
+    assert by_position(run) == by_position(alone)
     assert evaluation(run, "base")["problems"] == evaluation(alone, "base")["problems"]
 
 
