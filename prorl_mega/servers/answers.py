@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -93,7 +93,7 @@ class _Status(msgspec.Struct):
     core_version: str
 
 
-def sample_body(order: GroupOrder, seed: int, end_ids: Sequence[int]) -> dict[str, Any]:
+def sample_body(order: GroupOrder, seed: int, end_ids: Iterable[int]) -> dict[str, Any]:
     """The body of a request for one sample."""
     return {
         "token_ids": order.prompt.tolist(),

@@ -174,10 +174,10 @@ def end_with_parent(stdin: Any) -> None:
 
 
 if __name__ == "__main__":
-    line = sys.stdin.buffer.raw.readline()  # type: ignore[attr-defined]
-    found = json.loads(line)
+    stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 (a thread reads it to the end)
+    found = json.loads(stdin.readline())
     if found.get("behaviour", {}).get("start") == "fail":
         print("it cannot find its weights", file=sys.stderr)
         sys.exit(3)
-    threading.Thread(target=end_with_parent, args=(sys.stdin.buffer.raw,), daemon=True).start()  # type: ignore[attr-defined]
+    threading.Thread(target=end_with_parent, args=(stdin,), daemon=True).start()
     asyncio.run(serve(found))

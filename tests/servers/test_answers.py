@@ -135,7 +135,7 @@ def test_the_status() -> None:
 
 def test_the_body_of_a_request() -> None:
     order = GroupOrder(prompt=np.array([1, 2], dtype=np.int32), seeds=(7, 8), temperature=0.7, top_p=0.9, max_tokens=5)
-    body = json.loads(json.dumps(sample_body(order, 8, np.array([2, 5]))))
+    body = json.loads(json.dumps(sample_body(order, 8, np.array([2, 5]).tolist())))
     assert body["token_ids"] == [1, 2]
     params = body["sampling_params"]
     assert (params["seed"], params["max_tokens"], params["logprobs"], params["stop_token_ids"]) == (8, 5, 0, [2, 5])

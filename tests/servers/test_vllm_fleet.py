@@ -10,7 +10,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from prorl_mega.servers.process import ServerProcess, server_launcher
 from prorl_mega.transfer.transport import open_transport
 
 LIMITS = SampleLimits(valid_vocab=VALID_VOCABULARY, end_ids=ENDS)
-LONG = 150  # tokens of a sample that a push interrupts
+LONG = 400  # tokens of a sample that a push interrupts
 ROLLOUT = {"max_prompt_tokens": 24, "max_response_tokens": LONG, "max_concurrent": 32}
 
 
@@ -195,15 +194,17 @@ def test_samples_go_on_under_new_weights(
     watched: WatchedFleet, checkpoint: Path, weights: dict[int, dict[str, Tensor]]
 ) -> None:
     """Each token's log-probability is that of the weights that it names, keys and values of old weights forgotten."""
-    orders = some_orders(3, max_tokens=LONG)
-    futures: list[Future[list[VersionedSample]]] = [watched.fleet.submit(each) for each in orders]
-    time.sleep(0.5)
-    report = push(watched, weights, 2)
-    groups = [future.result(timeout=300) for future in futures]
-    versions = [set(sample.versions.tolist()) for group in groups for sample in group]
-    assert {1, 2} in versions, "none was interrupted"
-    assert report.servers == ("server-0",)
-    assert huggingface_gap(checkpoint, weights, orders, groups) < 1e-4
+    orders = some_orders(6, max_tokens=LONG)
+    for version in range(2, 12):  # until a push comes while samples are decoded; how long that takes is not known
+        futures = [watched.fleet.submit(each) for each in orders]
+        time.sleep(0.02 * 1.6**version)
+        report = push(watched, weights, version)
+        groups = [future.result(timeout=300) for future in futures]
+        assert report.servers == ("server-0",)
+        assert huggingface_gap(checkpoint, weights, orders, groups) < 1e-4
+        if any(set(sample.versions.tolist()) == {version - 1, version} for group in groups for sample in group):
+            return
+    raise AssertionError("no sample was interrupted")
 
 
 @pytest.mark.slow
@@ -216,15 +217,15 @@ def test_a_push_that_arrives_changed_and_the_server_that_follows(
         bucket.memory[bucket.manifest.entries[1].offset] ^= 1
         return place(bucket, version)
 
-    first = watched.processes["server-0"]
+    first, version = watched.processes["server-0"], (watched.fleet.version or 0) + 1
     watched.fleet.transport.place = spoiled  # type: ignore[method-assign]
     name = list(weights[1])[1]
     with pytest.raises(WeightSyncError, match=rf"server-0: update_weights \(bucket 0\): .*{re.escape(name)} did not"):
-        push(watched, weights, 3)
+        push(watched, weights, version)
     watched.fleet.transport.place = place  # type: ignore[method-assign]
     watched.until(lambda: watched.state("server-0") == "waiting", 900)
     assert first.has_ended
-    assert push(watched, weights, 3, only_waiting=True).servers == ("server-0.1",)
+    assert push(watched, weights, version, only_waiting=True).servers == ("server-0.1",)
     orders = some_orders(2, max_tokens=12)
     groups = [future.result(timeout=300) for future in [watched.fleet.submit(each) for each in orders]]
     assert huggingface_gap(checkpoint, weights, orders, groups) < 1e-4
