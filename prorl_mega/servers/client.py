@@ -22,7 +22,7 @@ from prorl_mega.servers.answers import (
 
 CONNECT_S = 5.0
 _LONGEST_REASON = 400  # characters of a server's words in a message
-STATUS, VERIFY, GENERATE = "/prorl/status", "/prorl/verify", "/inference/v1/generate"
+STATUS, VERIFY, GENERATE, HEALTH = "/prorl/status", "/prorl/verify", "/inference/v1/generate", "/health"
 
 
 class ServerGoneError(Exception):
@@ -49,6 +49,10 @@ class EngineClient:
     async def status(self, deadline_s: float) -> tuple[str, int | None]:
         """State and version of its weights; see `read_status`. The engine's core has answered as well."""
         return read_status(await self._ask("GET", STATUS, None, deadline_s, BASE_BYTES))
+
+    async def is_there(self, deadline_s: float) -> None:
+        """Whether the web server answers, whatever the engine's core does. Raises ServerGoneError and the others."""
+        await self._ask("GET", HEALTH, None, deadline_s, BASE_BYTES)
 
     async def sample(
         self, order: GroupOrder, seed: int, *, limits: SampleLimits, versions: Callable[[], range], deadline_s: float

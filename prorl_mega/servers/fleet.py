@@ -26,14 +26,12 @@ from prorl_mega.servers.answers import (
     SampleLimits,
     VersionedSample,
 )
-from prorl_mega.servers.client import EngineClient, ServerGoneError, ServerRefusedError
+from prorl_mega.servers.client import ServerGoneError, ServerRefusedError
 from prorl_mega.servers.group_job import GroupJob
-from prorl_mega.servers.process import ServerProcess
 from prorl_mega.servers.replica import Replica, ReplicaState
+from prorl_mega.servers.start import Launch, start_replica
 from prorl_mega.transfer.transport import Transport
 
-Launch = Callable[[str], ServerProcess]
-"""Starts a server of this name."""
 _FAILED = (ServerGoneError, ServerRefusedError, GarbledAnswerError)
 _TICK_S = 0.2
 _THREADS = 64  # that wait for processes and transports
@@ -191,7 +189,15 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
         for life in itertools.count():
             name = slot if not life else f"{slot}.{life}"
             try:
-                replica = await self._start(slot, name)
+                replica = await start_replica(
+                    name,
+                    self._launch,
+                    self.transport,
+                    self.config,
+                    token=self._token,
+                    valid_vocab=self._limits.valid_vocab,
+                    workers=self._workers,
+                )
             except (RolloutError, *_FAILED) as error:
                 failed += 1
                 self.counts["failed_starts"] += 1
@@ -201,6 +207,8 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
                     return
                 continue
             failed = 0
+            self._replicas[slot] = replica
+            self._say(f"{name} has started, and waits for weights")
             try:
                 await self._watch(replica)
             finally:
@@ -210,40 +218,6 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
                 return
             self.counts["replaced"] += 1
             self._say(f"{name} is replaced: {replica.reason}")
-
-    async def _start(self, slot: str, name: str) -> Replica:
-        process = await self._loop.run_in_executor(None, self._launch, name)
-        client = None
-        try:
-            deadline = time.monotonic() + self.config.start_deadline_s
-            client = EngineClient(name, process.address, await process.port(self.config.start_deadline_s), self._token)
-            await self._until_it_answers(client, process, deadline)
-            greeting = self.transport.greeting(name, address=process.address, workers=self._workers)
-            info = {"transport": self.transport.kind, "valid_vocab": self._limits.valid_vocab, "place": greeting}
-            meeting = self._loop.run_in_executor(None, self.transport.meet, name)
-            body = {"init_info": info}
-            await asyncio.gather(
-                client.call("/init_weight_transfer_engine", body, self.config.step_deadline_s), meeting
-            )
-        except BaseException:
-            if client is not None:
-                await client.close()
-            await self._loop.run_in_executor(None, process.end)
-            raise
-        replica = Replica(name, process, client, self.config)
-        self._replicas[slot] = replica
-        self._say(f"{name} has started, and waits for weights")
-        return replica
-
-    async def _until_it_answers(self, client: EngineClient, process: ServerProcess, deadline: float) -> None:
-        while True:
-            try:
-                await client.status(self.config.probe_deadline_s)
-                return
-            except ServerGoneError:
-                if process.has_ended or time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(_TICK_S)
 
     async def _watch(self, replica: Replica) -> None:
         """Ask the server how it is until it has to be ended."""
@@ -255,14 +229,19 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
                 replica.doom(f"its process has ended; {replica.process.log} says why")
             elif replica.has_been_away_too_long:
                 replica.doom(replica.reason)
-            elif not replica.is_pushing and not replica.doomed.is_set():
+            elif not replica.doomed.is_set():
                 await self._probe(replica, pushes)
 
     async def _probe(self, replica: Replica, pushes: int) -> None:
+        was_pushing = replica.is_pushing
         try:
+            if was_pushing:  # the core is loading weights, and answers nothing else
+                await replica.client.is_there(self.config.probe_deadline_s)
+                replica.is_there()
+                return
             state, version = await replica.client.status(self.config.probe_deadline_s)
         except _FAILED as error:
-            if not replica.is_pushing and replica.pushes == pushes and replica.missed(str(error)):
+            if replica.is_pushing is was_pushing and replica.pushes == pushes and replica.missed(str(error)):
                 self._say_quarantined(replica)
             return
         if not replica.is_pushing and replica.pushes == pushes and replica.answered(state, version, self.version):

@@ -145,13 +145,15 @@ class WeightPush:
             async with lane.turn:
                 if lane.error:
                     return
-                sending = asyncio.to_thread(self._transport.deliver, bucket, lane.replica.name)
-                telling = self._step(lane, "/update_weights", {"update_info": info}, bucket=manifest.index)
-                sent, _ = await asyncio.gather(sending, telling, return_exceptions=True)
-                if isinstance(sent, ProRLError):
-                    lane.error = lane.error or f"update_weights (bucket {manifest.index}): {sent}"
-                elif isinstance(sent, BaseException):
-                    raise sent
+                sending = asyncio.create_task(asyncio.to_thread(self._transport.deliver, bucket, lane.replica.name))
+                await self._step(lane, "/update_weights", {"update_info": info}, bucket=manifest.index)
+                if lane.error:  # a transport may wait for this server for as long as its own time limit
+                    sending.add_done_callback(lambda task: task.exception())
+                    return
+                try:
+                    await sending
+                except ProRLError as error:
+                    lane.error = f"update_weights (bucket {manifest.index}): {error}"
 
         await self._each(lanes, deliver)
 
@@ -172,9 +174,18 @@ class WeightPush:
         """One call, unless one before it has failed."""
         if lane.error:
             return {}
+        step = path[1:].partition("?")[0] + ("" if bucket is None else f" (bucket {bucket})")
+        replica = lane.replica
+        call = asyncio.ensure_future(replica.client.call(path, body, deadline_s or self._config.step_deadline_s))
+        doom = asyncio.ensure_future(replica.doomed.wait())
+        await asyncio.wait((call, doom), return_when=asyncio.FIRST_COMPLETED)
+        doom.cancel()
+        if not call.done():
+            call.cancel()
+            lane.error = f"{step}: {replica.reason}"
+            return {}
         try:
-            return await lane.replica.client.call(path, body, deadline_s or self._config.step_deadline_s)
+            return call.result()
         except (ServerGoneError, ServerRefusedError, GarbledAnswerError) as error:
-            step = path[1:].partition("?")[0] + ("" if bucket is None else f" (bucket {bucket})")
             lane.error = f"{step}: {error}"
             return {}

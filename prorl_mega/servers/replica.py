@@ -55,6 +55,9 @@ class Replica:
         self.reason, self._good = reason, 0
         if self.state not in (ReplicaState.READY, ReplicaState.WAITING):
             return False
+        if self.is_pushing:  # nobody waits for it: a push that broke off is not taken up again
+            self.doom(reason)
+            return True
         self.state, self._since = ReplicaState.QUARANTINED, time.monotonic()
         self.give_back()
         return True
@@ -81,6 +84,10 @@ class Replica:
         """It has not answered a question. Whether it was in work and is not any more."""
         self._misses, self._good = self._misses + 1, 0
         return self._misses >= _MISSES and self.quarantine(reason)
+
+    def is_there(self) -> None:
+        """It has answered a question that says nothing about its engine."""
+        self._misses = 0
 
     def answered(self, state: str, version: int | None, current: int | None) -> bool:
         """It has answered what its weights are; `current` are those that the fleet samples from. Whether it is back.

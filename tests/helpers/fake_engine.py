@@ -52,6 +52,8 @@ class FakeEngine:
         if path == "/fake":
             self.behaviour |= await request.json()
             return web.json_response({"asked": self.asked, "calls": self.calls})
+        if path == "/health":
+            return web.json_response({})
         if path == "/prorl/status":
             return await self.status()
         if path == "/inference/v1/generate":

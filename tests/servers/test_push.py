@@ -19,7 +19,7 @@ from helpers.fleets import TRANSPORTS, WatchedFleet, fake_fleet, order, some_wei
 from torch import Tensor
 
 from prorl_mega.config.servers import PauseMode, TransportName
-from prorl_mega.errors import ExitCode, WeightSyncError
+from prorl_mega.errors import ExitCode, StorageError, WeightSyncError
 
 ORDER_OF_CALLS = [
     "/pause", "/start_weight_update", "/update_weights", "/finish_weight_update",
@@ -223,3 +223,31 @@ def test_a_server_in_quarantine_misses_a_push_and_waits_for_the_next(tmp_path: P
         assert {each.server for future in futures for each in future.result()} == {"server-1"}
         watched.pusher.push(iter(some_weights(3).items()), 3)
         watched.until(lambda: watched.state("server-0") == "ready")
+
+
+def test_a_disk_that_is_full_leaves_no_rank_waiting(tmp_path: Path) -> None:
+    with fake_fleet(tmp_path, replicas=1) as watched:
+        watched.fleet.wait_for(1)
+
+        def full(bucket: Any, version: int) -> dict[str, Any]:
+            raise StorageError("no space is left")
+
+        watched.fleet.transport.place = full  # type: ignore[method-assign]
+        consumed = CountedStream(some_weights(1))
+        with pytest.raises(StorageError, match="no space is left"):
+            watched.pusher.push(consumed, 1)
+        assert consumed.left == 0, "other ranks of the learner wait in the stream"
+        watched.until(lambda: watched.fleet.counts["replaced"] == 1)
+
+
+def test_a_server_that_is_stopped_during_a_push_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Long before the deadline of the step, because it does not answer that it is there."""
+    with fake_fleet(tmp_path, step_deadline_s=600.0, behaviour={"server-0": {"update_seconds": 1.0}}) as watched:
+        watched.fleet.wait_for(2)
+        stopping = threading.Timer(0.7, lambda: os.kill(watched.processes["server-0"].pid, signal.SIGSTOP))
+        stopping.start()
+        report = watched.pusher.push(iter(some_weights(1).items()), 1)
+        assert report.servers == ("server-1",)
+        assert report.total_s < 30.0
+        assert "/health: no answer within 2 s" in report.failures["server-0"]
+        watched.until(lambda: watched.fleet.counts["replaced"] == 1)

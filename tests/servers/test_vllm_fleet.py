@@ -251,6 +251,16 @@ def test_a_server_that_is_killed_in_the_middle(
     assert huggingface_gap(checkpoint, weights, orders, groups) < 1e-4
 
 
+@pytest.mark.slow
+def test_it_ends_with_its_parent(watched: WatchedFleet) -> None:
+    """The last test: its stdin is closed, as it is when the learner's process is gone."""
+    (replica,) = watched.fleet._replicas.values()
+    stdin = replica.process._process.stdin
+    assert stdin is not None
+    stdin.close()
+    watched.until(lambda: alive_in_group(replica.process.pid) == [], 20)
+
+
 def alive_in_group(group: int) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
