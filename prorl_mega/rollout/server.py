@@ -118,6 +118,8 @@ async def _build(settings: ServerSettings) -> tuple[Any, Any]:
             "weight_transfer_config": WeightTransferConfig(backend=PLUGIN),
             "worker_extension_cls": "prorl_mega.rollout.worker_extension.WeightReceipts",
         }
+        if arguments["tensor_parallel_size"] > 1:
+            arguments["distributed_executor_backend"] = "mp"  # a process per rank; "uni" would wait for the others
         if "worker_cls" in arguments:
             arguments["worker_cls"] = "prorl_mega.rollout.server_worker.ServerCPUWorker"
         config = AsyncEngineArgs(**arguments).create_engine_config()

@@ -65,6 +65,7 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
         self._lives: dict[str, asyncio.Task[None]] = {}  # by slot
         self._replicas: dict[str, Replica] = {}  # by slot: those that have started
         self._given_up: dict[str, str] = {}  # slots that do not start, with the reason
+        self._failed_starts: dict[str, str] = {}  # the reason of the last one, by slot
         self._queue: deque[GroupJob] = deque()
         self._open: set[GroupJob] = set()
         self._numbers = itertools.count()
@@ -201,12 +202,14 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
             except (RolloutError, *_FAILED) as error:
                 failed += 1
                 self.counts["failed_starts"] += 1
+                self._failed_starts[slot] = str(error)
                 self._say(f"{name} did not start: {error}")
                 if failed == self.config.max_failed_starts:
                     self._given_up[slot] = str(error)
                     return
                 continue
             failed = 0
+            self._failed_starts.pop(slot, None)
             self._replicas[slot] = replica
             self._say(f"{name} has started, and waits for weights")
             try:
@@ -356,7 +359,7 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
             await asyncio.sleep(_TICK_S)
 
     def _loss(self) -> RolloutError:
-        reasons = [f"{slot}: {reason}" for slot, reason in self._given_up.items()]
+        reasons = [f"{slot}: {reason}" for slot, reason in (self._failed_starts | self._given_up).items()]
         reasons += [f"{each.name}: {each.reason}" for each in self._replicas.values() if each.reason]
         return RolloutError(f"no server is left to sample from ({'; '.join(reasons) or 'none has started'})")
 

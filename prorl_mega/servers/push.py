@@ -180,8 +180,9 @@ class WeightPush:
         doom = asyncio.ensure_future(replica.doomed.wait())
         await asyncio.wait((call, doom), return_when=asyncio.FIRST_COMPLETED)
         doom.cancel()
-        if not call.done():
+        if replica.doomed.is_set():  # its connections are closed as well: the reason is the fleet's, not that
             call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
             lane.error = f"{step}: {replica.reason}"
             return {}
         try:
