@@ -23,6 +23,7 @@ setup(
         "prorl_mega.viewing": ["pages/*"],
         "prorl_mega.tasks.instruction": ["*.gz", "*.txt"],
     },
+    entry_points={"vllm.general_plugins": ["prorl_mega = prorl_mega.rollout.plugin:register"]},
     extras_require={  # for the setting `loggers`, each by itself
         "mlflow": ["mlflow-skinny>=3.17"],
         "trackio": ["trackio>=0.43"],

@@ -35,7 +35,7 @@ def load_into_engine(engine: Any, weights: Iterator[tuple[str, torch.Tensor]], e
             yield name, tensor
 
     _reload(engine, received)
-    engine.apply_model(_repack_shared)
+    engine.apply_model(repack_shared)
     if remaining:
         raise WeightSyncError(
             f"{len(remaining)} of {len(expected)} tensors were not sent to the engine, first {min(remaining)}"
@@ -51,7 +51,7 @@ def _reload(engine: Any, received: Callable[[], Iterator[tuple[str, torch.Tensor
         raise WeightSyncError(f"the engine does not take the weights: {error!r}") from error
 
 
-def _repack_shared(model: torch.nn.Module) -> None:
+def repack_shared(model: torch.nn.Module) -> None:
     """Prepare a tied output projection for its new weights.
 
     It shares its parameter with the embedding, so vLLM's reload sees nothing to load for it; on a CPU it multiplies by

@@ -51,24 +51,25 @@ def start_engine(model: Path, config: RolloutConfig, *, precision: Precision, va
         logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
         with warnings.catch_warnings(), collection_paused():
             warnings.simplefilter("ignore")
-            _run_helpers_uncompiled()
+            run_helpers_uncompiled()
             round_matmuls()
             keep_sampled_logprobs_only()
             from vllm.engine.arg_utils import EngineArgs
             from vllm.v1.engine.llm_engine import LLMEngine
 
-            vllm_config = EngineArgs(**_arguments(model, config, precision, seed)).create_engine_config()
+            vllm_config = EngineArgs(**engine_arguments(model, config, precision, seed)).create_engine_config()
             _check_head_size(model, vllm_config.model_config.get_head_size())
             engine = LLMEngine.from_vllm_config(vllm_config, disable_log_stats=True)
     except ProRLError:
         raise
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         raise RolloutError(f"vLLM could not start an engine for {model}: {error}") from error
-    engine.apply_model(lambda module: _forbid_padding(module, valid_vocab))
+    engine.apply_model(lambda module: forbid_padding(module, valid_vocab))
     return engine
 
 
-def _arguments(model: Path, config: RolloutConfig, precision: Precision, seed: int) -> dict[str, Any]:
+def engine_arguments(model: Path, config: RolloutConfig, precision: Precision, seed: int) -> dict[str, Any]:
+    """The arguments of an engine: `vllm.EngineArgs` by name."""
     gpu = torch.cuda.is_available()
     half = precision is Precision.bf16 or (precision is Precision.auto and gpu)
     length = config.max_prompt_tokens + config.max_response_tokens
@@ -111,7 +112,7 @@ def _check_head_size(model: Path, size: int) -> None:
         )
 
 
-def _run_helpers_uncompiled() -> None:
+def run_helpers_uncompiled() -> None:
     """Without a GPU, run vLLM's small helpers of the sampler as written.
 
     It compiles them with a C++ compiler, which takes seconds in the first call and which a plain machine does not have.
@@ -122,7 +123,7 @@ def _run_helpers_uncompiled() -> None:
         type(current_platform).simple_compile_backend = "eager"
 
 
-def _forbid_padding(model: torch.nn.Module, valid_vocab: int) -> None:
+def forbid_padding(model: torch.nn.Module, valid_vocab: int) -> None:
     """Give no probability to rows of the output projection that are no token: they are -inf before the sampler."""
 
     def mask(_module: torch.nn.Module, _inputs: Any, logits: torch.Tensor | None) -> torch.Tensor | None:
