@@ -7,7 +7,8 @@
 line per operation, its letter and what is left of the letters, and a full stop: `Rdcba`, `Lcbad`, `Udcbe`, `.`. The
 line above the full stop is the answer. The parts are `beginning`, the first line; `next`, which operation comes after
 some lines, or whether it is the end; `step`, an operation on the letters of the line above. The lines that `next` and
-`step` give have random letters: no text of the parts does an operation on the result of another one.
+`step` give have random letters: no text of the parts does an operation on the result of another one. With `width=9` all
+problems are as long as the longest, `RLU......abcd`, and a line of a solution stands at the same place in each.
 """
 
 from __future__ import annotations
@@ -66,13 +67,24 @@ def has_short_cut(operations: str, letters: str) -> bool:
     )
 
 
+def check_width(width: int) -> None:
+    """Raise ValueError for one that is longer than all operations and a full stop."""
+    if not 0 <= width <= len(OPERATIONS) + 1:
+        raise ValueError(f"width: must be from 0 to {len(OPERATIONS) + 1}, not {width}")
+
+
 @dataclass(kw_only=True, slots=True)
 class CompositionOptions:
-    """How many operations a problem has, all different; so the letter of one says where in the problem it stands."""
+    """How many operations a problem has, all different; so the letter of one says where in the problem it stands.
+
+    Full stops fill the operations up to `width` signs; there is one at least.
+    """
 
     depth: int = 2
+    width: int = 0
 
     def __post_init__(self) -> None:
+        check_width(self.width)
         if not 1 <= self.depth <= len(OPERATIONS):
             raise ValueError(f"depth: must be from 1 to {len(OPERATIONS)}, not {self.depth}")
 
@@ -96,9 +108,9 @@ def worked(operations: str, letters: str) -> list[str]:
     return ["".join(line) for line in zip(operations, chain(operations, letters), strict=True)]
 
 
-def statement(operations: str, letters: str) -> str:
-    """The prompt of a problem."""
-    return f"{operations}{END}{letters}\n"
+def statement(operations: str, letters: str, width: int) -> str:
+    """The prompt of a problem. A full stop follows the last operation, so that to end is to copy one more sign."""
+    return f"{(operations + END).ljust(width, END)}{letters}\n"
 
 
 def answer_line(answer: str) -> re.Match[str] | None:
@@ -120,7 +132,7 @@ class Composition(Task):
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=statement(operations, letters),
+            prompt=statement(operations, letters, self.options.width),
             entry={"answer": lines[-1][1:]},
             solution="\n".join([*lines, END]),
         )
@@ -144,13 +156,18 @@ class Composition(Task):
 
 @dataclass(kw_only=True, slots=True)
 class PartOptions:
-    """A part of a problem of up to `most` operations."""
+    """A part of a problem of `least` to `most` operations, filled up to `width` signs."""
 
+    least: int = 1
     most: int = 7
+    width: int = 0
 
     def __post_init__(self) -> None:
+        check_width(self.width)
         if not 2 <= self.most <= len(OPERATIONS):
             raise ValueError(f"most: must be from 2 to {len(OPERATIONS)}, not {self.most}")
+        if not 1 <= self.least <= self.most:
+            raise ValueError(f"least: must be from 1 to most={self.most}, not {self.least}")
 
 
 class Part(Task):
@@ -170,12 +187,12 @@ class Beginning(Part):
 
     def problem(self, index: int, seed: int) -> Problem:
         random = self.generator(index, seed)
-        operations, letters = draw(random, random.randint(2, self.options.most))
+        operations, letters = draw(random, random.randint(max(2, self.options.least), self.options.most))
         first = worked(operations[0], letters)[0]
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=statement(operations, letters),
+            prompt=statement(operations, letters, self.options.width),
             entry={"answer": first},
             solution=f"{first}\n{operations[1]}" if random.random() < 0.5 else first,
             solution_ends=False,
@@ -188,14 +205,14 @@ class Next(Part):
 
     def problem(self, index: int, seed: int) -> Problem:
         random = self.generator(index, seed)
-        operations, letters = draw(random, random.randint(1, self.options.most))
+        operations, letters = draw(random, random.randint(self.options.least, self.options.most))
         done = random.randint(1, len(operations))
         above = "".join(f"{each}{random_letters(random)}\n" for each in operations[:done])
         follows = f"{operations}{END}"[done]
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=statement(operations, letters) + above,
+            prompt=statement(operations, letters, self.options.width) + above,
             entry={"answer": follows},
             solution=follows,
             solution_ends=follows == END,
@@ -208,14 +225,15 @@ class Step(Part):
 
     def problem(self, index: int, seed: int) -> Problem:
         random = self.generator(index, seed)
-        operations, letters = draw(random, random.randint(2, self.options.most))
+        operations, letters = draw(random, random.randint(max(2, self.options.least), self.options.most))
         place = random.randrange(1, len(operations))
         above = random_letters(random)
         left = OPERATIONS[operations[place]](above)
+        asked = statement(operations, letters, self.options.width)
         return Problem(
             key=self.key(index, seed),
             task=self.entry,
-            prompt=f"{statement(operations, letters)}{operations[place - 1]}{above}\n{operations[place]}",
+            prompt=f"{asked}{operations[place - 1]}{above}\n{operations[place]}",
             entry={"answer": left},
             solution=left,
             solution_ends=False,

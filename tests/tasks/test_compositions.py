@@ -19,13 +19,13 @@ module: Any = load_module(str(FILE), key="tasks.modules")
 
 def problem(operations: str, letters: str) -> Problem:
     answer = module.chain(operations, letters)[-1]
-    return Problem(key="p/1", task="p", prompt=module.statement(operations, letters), entry={"answer": answer})
+    return Problem(key="p/1", task="p", prompt=module.statement(operations, letters, 0), entry={"answer": answer})
 
 
 def split(prompt: str) -> tuple[str, str]:
     """Operations and letters."""
     operations, _, letters = prompt.strip().partition(".")
-    return operations, letters
+    return operations, letters.lstrip(".")
 
 
 def test_operations_one_by_one() -> None:
@@ -34,6 +34,8 @@ def test_operations_one_by_one() -> None:
         "R": "dcha", "L": "hcda", "S": "dhca", "H": "cdah", "U": "bade", "F": "bhcd", "E": "ahce", "D": "aacd"
     }  # fmt: skip
     assert module.worked("RLU", "abcd") == ["Rdcba", "Lcbad", "Udcbe"]
+    assert module.statement("RLU", "abcd", 0) == "RLU.abcd\n"
+    assert module.statement("RLU", "abcd", 9) == "RLU......abcd\n"
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 6])
@@ -129,12 +131,31 @@ def test_a_step_is_one_operation_on_random_letters() -> None:
     assert results <= 3
 
 
+@pytest.mark.parametrize("name", ["composition", "beginning", "next", "step"])
+def test_width_changes_nothing_else(name: str) -> None:
+    plain, wide = (create(name, "texts", options) for options in ({}, {"width": 9}))
+    for index in range(40):
+        short, long = plain.problem(index, seed=1), wide.problem(index, seed=1)
+        stated, rest = long.prompt[:9], long.prompt[9:]
+        assert short.prompt == stated.rstrip(".") + "." + rest
+        assert (short.entry, short.solution) == (long.entry, long.solution)
+
+
+@pytest.mark.parametrize("name", ["beginning", "next", "step"])
+def test_parts_may_be_of_long_problems_alone(name: str) -> None:
+    task = create(name, "texts", {"least": 6})
+    lengths = {len(split(task.problem(index, seed=1).prompt.split("\n")[0])[0]) for index in range(40)}
+    assert lengths == {6, 7}
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("composition", {"depth": 9}, "depth: must be from 1 to 8, not 9"),
+        ("composition", {"width": 10}, "width: must be from 0 to 9, not 10"),
         ("beginning", {"most": 1}, "most: must be from 2 to 8, not 1"),
         ("next", {"most": 9}, "most: must be from 2 to 8, not 9"),
+        ("step", {"least": 8}, "least: must be from 1 to most=7, not 8"),
     ],
 )
 def test_wrong_options_are_named(name: str, options: dict[str, Any], message: str) -> None:
