@@ -71,7 +71,7 @@ def test_one_bucket_is_gathered_while_another_travels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", list(PauseMode))
 def test_samples_in_flight(tmp_path: Path, mode: PauseMode) -> None:
     """They go on under the new weights, and every token says which weights it is from."""
-    with fake_fleet(tmp_path, replicas=1, pause=mode, behaviour={"server-0": {"seconds": 0.3}}) as watched:
+    with fake_fleet(tmp_path, replicas=1, pause=mode, behaviour={"server-0": {"seconds": 1.0}}) as watched:
         watched.fleet.wait_for(1)
         watched.pusher.push(iter(some_weights(1).items()), 1)
         future = watched.fleet.submit(order(3))
