@@ -293,6 +293,7 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
             task.add_done_callback(functools.partial(self._ended, job, replica, len(job.missing)))
 
     def _ended(self, job: GroupJob, replica: Replica, count: int, task: asyncio.Task[None]) -> None:
+        """Free the place of a group's work, whichever way it has ended."""
         if task.cancelled():  # before it has begun: nothing of `_work` has run
             self._again(job, replica, replica.reason)
         replica.working -= count
@@ -311,9 +312,13 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
             self._queue.appendleft(job)
         except asyncio.CancelledError:
             self._again(job, replica, replica.reason or "it was taken out of work")
-        except _FAILED as error:
-            self.counts["garbled"] += (is_lie := isinstance(error, GarbledAnswerError))
-            if replica.strike(str(error)) if is_lie else replica.quarantine(str(error)):
+        except GarbledAnswerError as error:
+            self.counts["garbled"] += 1
+            if replica.strike(str(error)):
+                self._say_quarantined(replica)
+            self._again(job, replica, str(error))
+        except (ServerGoneError, ServerRefusedError) as error:
+            if replica.quarantine(str(error)):
                 self._say_quarantined(replica)
             self._again(job, replica, str(error))
         finally:
