@@ -180,9 +180,9 @@ class FleetRollout:
 
     def _completion(self, sample: VersionedSample) -> Completion:
         if (sample.versions != self._number).any():
+            found = sorted(set(sample.versions.tolist()))
             raise RolloutError(
-                f"{sample.server} sampled with weights {sorted(set(sample.versions.tolist()))}; all samples of this step "
-                f"have to be of {self._number}"
+                f"{sample.server} sampled with weights {found}, where all samples have to be of {self._number}"
             )
         return Completion(tokens=sample.tokens, logprobs=sample.logprobs, finish=sample.finish, version=self.version)
 
