@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import threading
 import time
@@ -145,8 +146,8 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
     @property
     def is_starved(self) -> bool:
         """Whether nothing can be sampled before a push: servers wait for weights, and none is ready."""
-        states = {replica.state for replica in list(self._replicas.values())}
-        return ReplicaState.WAITING in states and ReplicaState.READY not in states
+        ready = any(each.state is ReplicaState.READY for each in list(self._replicas.values()))
+        return self.has_newcomers and not ready
 
     @property
     def has_newcomers(self) -> bool:
@@ -305,10 +306,18 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
             self._queue.popleft()
             replica = min(free, key=lambda each: each.working)
             replica.working += len(job.missing)
-            task = self._loop.create_task(self._work(job, replica, len(job.missing)))
+            task = self._loop.create_task(self._work(job, replica))
             replica.jobs.add(task)
+            task.add_done_callback(functools.partial(self._ended, job, replica, len(job.missing)))
 
-    async def _work(self, job: GroupJob, replica: Replica, count: int) -> None:
+    def _ended(self, job: GroupJob, replica: Replica, count: int, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before it has begun: nothing of `_work` has run
+            self._again(job, replica, replica.reason)
+        replica.working -= count
+        replica.jobs.discard(task)
+        self._dispatch()
+
+    async def _work(self, job: GroupJob, replica: Replica) -> None:
         """Sample what is missing of a group on one server; what is missing then is for another one."""
         samples = [asyncio.create_task(self._sample(job, place, replica)) for place in job.missing]
         try:
@@ -320,23 +329,14 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
             self._queue.appendleft(job)
         except asyncio.CancelledError:
             self._again(job, replica, replica.reason or "it was taken out of work")
-        except GarbledAnswerError as error:
-            self.counts["garbled"] += 1
-            if replica.strike(str(error)):
-                self._say_quarantined(replica)
-            self._again(job, replica, str(error))
-        except (ServerGoneError, ServerRefusedError) as error:
-            if replica.quarantine(str(error)):
+        except _FAILED as error:
+            self.counts["garbled"] += (is_lie := isinstance(error, GarbledAnswerError))
+            if replica.strike(str(error)) if is_lie else replica.quarantine(str(error)):
                 self._say_quarantined(replica)
             self._again(job, replica, str(error))
         finally:
             for sample in samples:
                 sample.cancel()
-            replica.working -= count
-            task = asyncio.current_task()
-            assert task is not None
-            replica.jobs.discard(task)
-            self._dispatch()
 
     async def _sample(self, job: GroupJob, place: int, replica: Replica) -> None:
         first = replica.version or 0

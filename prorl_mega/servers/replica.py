@@ -77,7 +77,8 @@ class Replica:
         self.give_back()
 
     def give_back(self) -> None:
-        for job in self.jobs:
+        """Cancel its work, but for the task that calls, which knows already."""
+        for job in self.jobs - {asyncio.current_task()}:
             job.cancel()
 
     def missed(self, reason: str) -> bool:

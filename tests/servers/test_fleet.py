@@ -15,6 +15,7 @@ from helpers.fleets import TOKEN, WatchedFleet, fake_fleet, order, some_weights
 
 from prorl_mega.errors import ExitCode, RolloutError
 from prorl_mega.servers.answers import VersionedSample
+from prorl_mega.servers.group_job import GroupJob
 
 NOTICED_S = 10.0  # the longest until a fault is noticed, with the settings' own probes; the tests' are quicker
 
@@ -250,3 +251,26 @@ def test_the_token_is_on_no_command_line_and_in_no_environment(tmp_path: Path) -
         watched.fleet.wait_for(1)
         process = Path(f"/proc/{watched.processes['server-0'].pid}")
         assert TOKEN.encode() not in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+
+
+def test_a_group_that_a_server_loses_before_it_has_begun(tmp_path: Path) -> None:
+    """Work is handed to a server that gets no more work in the very same moment."""
+    with fake_fleet(tmp_path) as watched:
+        watched.fleet.wait_for(2)
+        push(watched, 1)
+        fleet, futures = watched.fleet, []
+
+        async def lose() -> None:
+            for group in range(4):
+                job = GroupJob(order(group), lambda place, sample: None)
+                futures.append(job.outcome)
+                fleet._open.add(job)
+                fleet._queue.append(job)
+            fleet._dispatch()
+            fleet._replicas["server-0"].quarantine("lost at once")
+
+        fleet.call(lose())
+        assert set(check(futures)) == {"server-1"}
+        watched.until(lambda: watched.state("server-0") == "ready")
+        assert watched.fleet.summary()["server-0"]["working"] == 0
+        assert watched.fleet.counts["repeated_groups"] == 2
