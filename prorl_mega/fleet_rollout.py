@@ -82,7 +82,7 @@ class FleetRollout:
         orders = (
             (index * samples, make(prompt, row)) for index, (prompt, row) in enumerate(zip(prompts, seeds, strict=True))
         )
-        yield from self._sample(orders, ahead=samples * len(prompts))
+        yield from self._sample(orders, ahead=max(1, samples * len(prompts)))
 
     def stream(
         self,

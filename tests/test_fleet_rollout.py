@@ -77,6 +77,8 @@ def test_all_ranks_go_along_and_the_first_has_every_sample(tmp_path: Path) -> No
         held = rollout.update_weights(weights(), 5)
         rollout.sleep()
         rollout.wake()
+        nothing = rollout.generate([], samples=4, seeds=[], temperature=1.0, top_p=1.0, max_tokens=LENGTH)
+        assert list(nothing) == [[]]
         first = everything(rollout)
         again = rollout.update_weights(weights(1), 5)  # a reset to the best policy does not change the step
         return held, first, again, everything(rollout), rollout.version, rollout.metrics(), rollout.metrics()
