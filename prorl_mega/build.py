@@ -122,7 +122,8 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
             run.message(note)
     longest = longest_response(config, controller.stages)
     with contextlib.ExitStack() as running:
-        fleet = running.enter_context(starting_servers(config, run, ranks, tokenizer, max_response_tokens=longest))
+        servers = starting_servers(config, ranks, tokenizer, run.directory, run.message, max_response_tokens=longest)
+        fleet = running.enter_context(servers)
         with run.phase(f"building the learner ({spec_name()} layers, {counted(ranks.world_size, 'rank')})"):
             learner = build_learner(
                 config.model,

@@ -154,7 +154,9 @@ def _engine(
         tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
         during.enter_context(run.phase("starting the inference engine"))
         longest = compared_response(config, stage_settings(config))
-        fleet = servers.enter_context(starting_servers(config, run, ranks, tokenizer, max_response_tokens=longest))
+        fleet = servers.enter_context(
+            starting_servers(config, ranks, tokenizer, run.directory, run.message, max_response_tokens=longest)
+        )
         rollout = start_rollout(config, tokenizer, ranks, fleet, policy.stream, max_response_tokens=longest)
         checksum = WeightSync(stream=policy.stream, rollout=rollout, ranks=ranks).update_weights(version=policy.step)
     return EngineSamples(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from itertools import groupby, islice
 from queue import Empty, SimpleQueue
 
@@ -58,7 +59,7 @@ class FleetRollout:
         self._number = -1  # of the last push; versions of the loop may come twice, after a reset
         self._checksum = ""
         self._lost_pushes = 0  # in a row
-        self._seconds: Counter[str] = Counter()
+        self._seconds = {"push": 0.0, "paused": 0.0}
         self._told: Counter[str] = Counter()  # the fleet's counts when `metrics` was last asked
 
     def generate(
@@ -136,10 +137,10 @@ class FleetRollout:
         found: Metrics = {}
         if self._fleet is not None:
             now = Counter(self._fleet.counts)
-            found = {SERVERS_PREFIX + name: self._seconds[name] for name in ("push", "paused")}
+            found = {SERVERS_PREFIX + name: seconds for name, seconds in self._seconds.items()}
             found |= {f"servers/{name}": float(now[name] - self._told[name]) for name in COUNTS}
             self._told = now
-            self._seconds.clear()
+            self._seconds = dict.fromkeys(self._seconds, 0.0)
         return dict(self._ranks.broadcast(found))
 
     def _orders(
@@ -273,4 +274,8 @@ class OpenGroups:
     def _submit(self, first: int, order: GroupOrder) -> None:
         self._open += len(order.seeds)
         future = self._fleet.submit(order, lambda place, sample: self._queue.put((first + place, sample)))
-        future.add_done_callback(lambda done: (error := done.exception()) and self._queue.put(error))
+        future.add_done_callback(self._ended)
+
+    def _ended(self, outcome: Future[list[VersionedSample]]) -> None:
+        if (error := outcome.exception()) is not None:
+            self._queue.put(error)

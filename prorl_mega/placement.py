@@ -18,7 +18,6 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError
 from prorl_mega.fleet_rollout import FleetRollout, Stream
 from prorl_mega.huggingface.tokenizer import Tokenizer
-from prorl_mega.protocols import Surroundings
 from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.servers.answers import SampleLimits
 from prorl_mega.servers.fleet import Fleet
@@ -42,21 +41,26 @@ def decoded_at_once(config: RunConfig) -> int:
 
 @contextlib.contextmanager
 def starting_servers(
-    config: RunConfig, run: Surroundings, ranks: Ranks, tokenizer: Tokenizer, *, max_response_tokens: int
+    config: RunConfig,
+    ranks: Ranks,
+    tokenizer: Tokenizer,
+    directory: Path | None,
+    say: Callable[[str], None],
+    *,
+    max_response_tokens: int,
 ) -> Iterator[Fleet | None]:
     """Servers that start while the caller does something else. Leaving it ends them. Collective.
 
-    They belong to the first rank: None on the others, and where engines are in the learner's ranks.
+    They belong to the first rank: None on the others, and where engines are in the learner's ranks. Their logs stand
+    in `directory`; without one they are gone at the end. Raises ConfigError where there are too few GPUs.
     """
     fleet = None
     with contextlib.ExitStack() as ending:
         if config.placement is Placement.disaggregated:
             with ranks.raise_on_all_ranks("starting servers"):
                 if ranks.is_first:
-                    logs = run.directory and run.directory / LOGS
-                    if logs is None:
-                        logs = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="prorl_mega-servers-")))
-                    fleet = ending.enter_context(_fleet(config, logs, tokenizer, max_response_tokens, run.message))
+                    kept = directory or Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="prorl_mega-")))
+                    fleet = ending.enter_context(_fleet(config, kept / LOGS, tokenizer, max_response_tokens, say))
         yield fleet
 
 

@@ -129,7 +129,7 @@ def ways(config: RunConfig) -> list[tuple[str, RunConfig]]:
             continue
         changes: dict[str, Any] = {"transport": transport, "directory": directory}
         if transport is TransportName.shared_memory:
-            changes["address"] = ServersConfig.address if ":" not in config.servers.address else "::1"
+            changes["address"] = ServersConfig().address if ":" not in config.servers.address else "::1"
         servers = dataclasses.replace(config.servers, **changes)
         found.append((transport.value, dataclasses.replace(config, placement=Placement.disaggregated, servers=servers)))
     return found
@@ -211,7 +211,7 @@ def _to_servers(
 
     timing = PushTiming(way=config.servers.transport.value)
     most = config.rollout.max_response_tokens
-    with starting_servers(config, run, ranks, tokenizer, max_response_tokens=most) as fleet:
+    with starting_servers(config, ranks, tokenizer, run.directory, run.message, max_response_tokens=most) as fleet:
         with ranks.raise_on_all_ranks("waiting for servers"):
             if fleet is not None:
                 fleet.wait_for(config.servers.replicas)

@@ -44,7 +44,7 @@ def on_ranks(watched: WatchedFleet, work: Callable[[FleetRollout, Ranks], Any], 
 
     def main(ranks: Ranks) -> Any:
         fleet = watched.fleet if ranks.is_first else None
-        settings = {"config": CONFIG, "valid_vocab": VOCABULARY, "policy": weights} | how
+        settings: dict[str, Any] = {"config": CONFIG, "valid_vocab": VOCABULARY, "policy": weights} | how
         return work(FleetRollout(fleet, ranks, **settings), ranks)
 
     return run_ranks(count, main, timeout_s=60.0)
@@ -52,7 +52,7 @@ def on_ranks(watched: WatchedFleet, work: Callable[[FleetRollout, Ranks], Any], 
 
 def everything(rollout: FleetRollout) -> tuple[int, dict[int, list[int]]]:
     """The iterations that it took, and the tokens of every sample by its number; none may come twice."""
-    steps, found = 0, {}
+    steps, found = 0, dict[int, list[int]]()
     for finished in rollout.generate(PROMPTS, samples=4, seeds=SEEDS, temperature=1.0, top_p=1.0, max_tokens=LENGTH):
         steps += 1
         for index, completion in finished:
@@ -138,7 +138,7 @@ def test_a_stream_takes_requests_as_there_is_room(tmp_path: Path) -> None:
     def work(rollout: FleetRollout, ranks: Ranks) -> Any:
         nonlocal most_open
         rollout.update_weights(weights(), 0)
-        steps, found = 0, {}
+        steps, found = 0, dict[int, list[int]]()
         for finished in rollout.stream(requests(), ahead=24, temperature=1.0, top_p=1.0, max_tokens=None):
             steps += 1
             found |= {index: completion.tokens.tolist() for index, completion in finished}

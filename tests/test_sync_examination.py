@@ -40,7 +40,18 @@ def test_the_table_says_what_did_not_arrive() -> None:
         PushTiming(way="gloo", tensors=290, nbytes=3 << 30, seconds=12.25, paused_s=12.0, fault="server-0: verify"),
     ]
     heading, first, second = table(timings, 0.25)
-    assert heading.split() == "transport tensors MiB seconds plain copy digest equal paused seconds".split()
+    assert heading.split() == [
+        "transport",
+        "tensors",
+        "MiB",
+        "seconds",
+        "plain",
+        "copy",
+        "digest",
+        "equal",
+        "paused",
+        "seconds",
+    ]
     assert first.split() == [*IN_PROCESS.split(), "290", "3,072.0", "1.500", "0.250", "yes", "1.500"]
     assert second.split() == ["gloo", "290", "3,072.0", "12.250", "0.250", "no", "12.000"]
     assert len({len(line) for line in (heading, first, second)}) == 1
