@@ -276,7 +276,7 @@ def test_what_is_given_up_is_not_sampled_any_more(tmp_path: Path) -> None:
             watched.behave("server-0", seconds=0.0)
         return everything(rollout)[1], rollout.metrics()["servers/repeated_groups"]
 
-    with fake_fleet(tmp_path, replicas=1, behaviour={"server-0": {"seconds": 30.0}}) as watched:
+    with fake_fleet(tmp_path, replicas=1, behaviour={"server-0": {"seconds": 300.0}}) as watched:
         watched.fleet.wait_for(1)
         (found, repeated), *_ = on_ranks(watched, work)
     assert (found, repeated) == (expected(0), 0)
