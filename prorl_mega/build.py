@@ -24,6 +24,7 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, NoInformativeGroupsError
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
+from prorl_mega.placement import start_rollout, starting_servers
 from prorl_mega.protocols import Controller, Rollout, Surroundings
 from prorl_mega.recipe.agreement import BOUNDS, check_agreement
 from prorl_mega.recipe.control import ProRLController
@@ -119,23 +120,27 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
         controller.load_state_dict(run.saved_state["controller"])
         for note in controller.notes:
             run.message(note)
-    with run.phase(f"building the learner ({spec_name()} layers, {counted(ranks.world_size, 'rank')})"):
-        learner = build_learner(
-            config.model,
-            config.parallel,
-            config.optimizer,
-            config.recipe,
-            temperature=config.rollout.temperature,
-            valid_vocab=len(tokenizer),
-            seed=config.seed,
-            reference=config.reference,
-        )
-    tell_ignored(config.model.path, learner.description, run.message)
-    if learner.kernels is not None:
-        run.message(f"log-probs, entropy and KL by {learner.kernels}")
     longest = longest_response(config, controller.stages)
-    with start_collector(config, run, tokenizer, learner.layout, max_response_tokens=longest) as collector:
+    with contextlib.ExitStack() as running:
+        servers = starting_servers(config, ranks, tokenizer, run.directory, run.message, max_response_tokens=longest)
+        fleet = running.enter_context(servers)
+        with run.phase(f"building the learner ({spec_name()} layers, {counted(ranks.world_size, 'rank')})"):
+            learner = build_learner(
+                config.model,
+                config.parallel,
+                config.optimizer,
+                config.recipe,
+                temperature=config.rollout.temperature,
+                valid_vocab=len(tokenizer),
+                seed=config.seed,
+                reference=config.reference,
+            )
+        tell_ignored(config.model.path, learner.description, run.message)
+        if learner.kernels is not None:
+            run.message(f"log-probs, entropy and KL by {learner.kernels}")
         stream = partial(policy_stream, learner, bucket_mib=config.rollout.sync_bucket_mib)
+        start = partial(start_rollout, config, tokenizer, ranks, fleet, stream, max_response_tokens=longest)
+        collector = running.enter_context(start_collector(config, run, tokenizer, learner.layout, start))
         yield Parts(
             learner=learner,
             rollout=collector.rollout,

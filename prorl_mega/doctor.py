@@ -1,6 +1,7 @@
 """Examinations of a set-up: each builds what a run builds, looks at one thing, and leaves nothing on disk.
 
     python -m prorl_mega.doctor parity experiment=demo              do sampler and learner compute the same model?
+    python -m prorl_mega.doctor sync experiment=demo                do weights reach the engines, and how fast?
     python -m prorl_mega.doctor parity --help                       how it examines, what it takes, its exit codes
 
 Settings are those of `prorl_mega.train`: whatever is started there can be examined here first, under torchrun and srun
@@ -13,10 +14,13 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from prorl_mega import parity_examination
+from prorl_mega import parity_examination, sync_examination
 from prorl_mega.errors import ConfigError, exit_status
 
-EXAMINATIONS: dict[str, Callable[[list[str]], NoReturn]] = {"parity": parity_examination.examine}
+EXAMINATIONS: dict[str, Callable[[list[str]], NoReturn]] = {
+    "parity": parity_examination.examine,
+    "sync": sync_examination.examine,
+}
 """The programs by name. Each gets the rest of the command line, and imports what takes seconds once it is checked."""
 
 

@@ -1,4 +1,4 @@
-"""Answers of an inference engine in this process, for an evaluation: a `SampleSource`."""
+"""Answers of the job's inference engines, for an evaluation: a `SampleSource`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from prorl_mega.config.schema import EvaluationConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.distributed.vote import StepwiseVote
+from prorl_mega.fleet_rollout import FleetRollout
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.sample_requests import SampleAnswer, SampleRequest
@@ -22,9 +23,10 @@ AHEAD = 2  # requests in the engine, as a multiple of those that it decodes at o
 
 @dataclass(kw_only=True, slots=True)
 class EngineSamples:
-    """One engine, whose ranks (`engine_ranks`) call everything together and get the same answers."""
+    """One engine, whose ranks (`engine_ranks`) call everything together. The first of them gets the answers, the others
+    the same or none."""
 
-    rollout: VllmRollout
+    rollout: VllmRollout | FleetRollout
     tokenizer: Tokenizer
     evaluation: EvaluationConfig
     max_concurrent: int

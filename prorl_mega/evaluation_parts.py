@@ -16,6 +16,7 @@ from prorl_mega.engine_samples import EngineSamples
 from prorl_mega.grader import Grader
 from prorl_mega.huggingface.config import describe
 from prorl_mega.huggingface.tokenizer import Tokenizer
+from prorl_mega.placement import decoded_at_once, ranks_per_engine, start_rollout, starting_servers
 from prorl_mega.protocols import Verifiers
 from prorl_mega.run.chosen import chosen_checkpoint, step_of, told_if_deleted
 from prorl_mega.run.evaluation_run import EvaluationRun
@@ -23,7 +24,7 @@ from prorl_mega.run.evaluations import POLICY
 from prorl_mega.run.recorded import run_directory
 from prorl_mega.run.sample_store import StoredProblem, StoredVerdict, StoreHeader
 from prorl_mega.sample_requests import SampleSource
-from prorl_mega.sampler import build_mixture, load_tokenizer, start_engine, start_verifiers, tell_ignored
+from prorl_mega.sampler import build_mixture, load_tokenizer, start_verifiers, tell_ignored
 from prorl_mega.served.model import ServedModel
 from prorl_mega.stored import store_header, stored_problem
 from prorl_mega.tasks.benchmarks import benchmark_lines, benchmark_scores
@@ -109,15 +110,15 @@ def build_evaluation(
         run.message(line)
     mixture = build_mixture(config, ranks, tokenizer, run.message)
     problems = mixture.held_out(config.evaluation.final_problems_per_task)
-    engines = ranks.world_size // config.rollout.tensor
-    writes = ranks.rank % config.rollout.tensor == 0
-    with start_verifiers(config, run.message) as verifiers:
+    size = ranks_per_engine(config, ranks.world_size)
+    engines, writes = ranks.world_size // size, ranks.rank % size == 0
+    with start_verifiers(config, run.message) as verifiers, contextlib.ExitStack() as servers:
         if writes:  # beside the engine, which takes seconds
             verifiers.start(len(problems) * config.evaluation.samples // engines)
         source: SampleSource = (
             _server(config, tokenizer, run)
             if config.evaluation.server.url is not None
-            else _engine(config, policy, tokenizer, run, ranks)
+            else _engine(config, policy, tokenizer, run, ranks, servers)
         )
         stored = [
             stored_problem(problem, tokenizer.encode_prompt(problem.prompt, problem.system) if tokenizer else ())
@@ -130,7 +131,7 @@ def build_evaluation(
             ),
             source=source,
             verifiers=verifiers,
-            engine=ranks.rank // config.rollout.tensor,
+            engine=ranks.rank // size,
             engines=engines,
             writes=writes,
             benchmarks=config.tasks.mixture if config.evaluation.benchmarks else {},
@@ -138,22 +139,32 @@ def build_evaluation(
 
 
 def _engine(
-    config: EvaluateConfig, policy: StoredPolicy, tokenizer: Tokenizer | None, run: EvaluationRun, ranks: Ranks
+    config: EvaluateConfig,
+    policy: StoredPolicy,
+    tokenizer: Tokenizer | None,
+    run: EvaluationRun,
+    ranks: Ranks,
+    servers: contextlib.ExitStack,
 ) -> EngineSamples:
+    """`servers` ends those that are started."""
     assert tokenizer is not None, "settings without a model are refused but for a server"
     run.message(f"evaluating {policy.checkpoint or policy.model}")
     with contextlib.ExitStack() as during:
         during.enter_context(told_if_deleted(*policy.checkpoints()))
         tell_ignored(config.model.path, describe(config.model.path, config.model.family), run.message)
         during.enter_context(run.phase("starting the inference engine"))
-        rollout = start_engine(config, tokenizer, max_response_tokens=compared_response(config, stage_settings(config)))
+        longest = compared_response(config, stage_settings(config))
+        fleet = servers.enter_context(
+            starting_servers(config, ranks, tokenizer, run.directory, run.message, max_response_tokens=longest)
+        )
+        rollout = start_rollout(config, tokenizer, ranks, fleet, policy.stream, max_response_tokens=longest)
         checksum = WeightSync(stream=policy.stream, rollout=rollout, ranks=ranks).update_weights(version=policy.step)
     return EngineSamples(
         rollout=rollout,
         tokenizer=tokenizer,
         evaluation=config.evaluation,
-        max_concurrent=config.rollout.max_concurrent,
-        engine_ranks=neighbour_ranks(config.rollout.tensor),
+        max_concurrent=decoded_at_once(config),
+        engine_ranks=neighbour_ranks(ranks_per_engine(config, ranks.world_size)),
         name=checksum,
     )
 

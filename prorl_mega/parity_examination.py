@@ -26,17 +26,17 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from prorl_mega.config.compose import run_composed, to_config
+from prorl_mega.config.compose import run_composed
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.distributed.launch import read_launch
-from prorl_mega.errors import ConfigError, ExitCode, NumericsError, exit_status
+from prorl_mega.errors import ConfigError, ExitCode, NumericsError
+from prorl_mega.examination import examined_config, refuse_sweeps
 from prorl_mega.reporting.parity_text import parity_lines
 from prorl_mega.run.console import counted
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.unrecorded_run import UnrecordedRun
-from prorl_mega.tasks.benchmarks import with_benchmarks
 
 if TYPE_CHECKING:
     from prorl_mega.build import Parts
@@ -51,8 +51,7 @@ def examine(arguments: list[str]) -> NoReturn:
     parser.add_argument("--problems", type=int)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     options, sys.argv[1:] = parser.parse_known_args(arguments)
-    if {"-m", "--multirun"} & set(sys.argv[1:]):
-        sys.exit(exit_status(_refuse_sweep))
+    refuse_sweeps()
 
     def main(settings: DictConfig) -> ExitCode:
         launch = read_launch(os.environ)
@@ -61,15 +60,9 @@ def examine(arguments: list[str]) -> NoReturn:
         for flag, number in (("--problems", problems), ("--samples", options.samples)):
             if number < 1:
                 raise ConfigError(f"{flag} {number}: at least 1 works")
-        if OmegaConf.is_missing(settings, "name"):
-            settings.name = "doctor"  # nothing is written under it
-        return run(to_config(settings, RunConfig, launch.world_size, with_benchmarks), problems, options.samples)
+        return run(examined_config(settings, launch.world_size), problems, options.samples)
 
     run_composed(main, RunConfig)
-
-
-def _refuse_sweep() -> NoReturn:
-    raise ConfigError("--multirun: one examination has one set of settings; start it once for each")
 
 
 def run(config: RunConfig, problems: int, samples: int) -> ExitCode:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from prorl_mega.config.compose import run_composed, to_config, to_objects
 from prorl_mega.config.schedule import ResetTarget, StageEnd
-from prorl_mega.config.schema import Precision, Recompute, RunConfig
+from prorl_mega.config.schema import Placement, Precision, Recompute, RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import ExitCode
 from prorl_mega.families.family import ModelDescription
@@ -68,7 +68,7 @@ def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int)
         reference=0 if config.reference.offload else snapshots,
         activations=per_layer * size / 2 * tokens * model.hidden_size * layers / parallel.tensor
         + (parallel.logits_cache_mib << 20),
-        engine=size * parameter_count(model) / config.rollout.tensor,
+        engine=size * parameter_count(model) / config.rollout.tensor * (config.placement is Placement.colocated),
         host=(snapshots if config.reference.offload else 0) + (size * model.hidden_size * rows if exact else 0),
     )
 
@@ -76,6 +76,7 @@ def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int)
 def derived(config: RunConfig, model: ModelDescription, world_size: int) -> dict[str, str]:
     """Name and value of everything that follows from the settings."""
     recipe, parallel, rollout = config.recipe, config.parallel, config.rollout
+    servers = config.servers.replicas if config.placement is Placement.disaggregated else 0
     replicas = world_size // (parallel.tensor * parallel.pipeline)
     samples = recipe.prompts_per_step * recipe.samples_per_prompt
     longest = rollout.max_prompt_tokens + rollout.max_response_tokens
@@ -86,7 +87,8 @@ def derived(config: RunConfig, model: ModelDescription, world_size: int) -> dict
     return {
         "model": f"{parameter_count(model) / 1e6:,.1f} M parameters, {model.layers} layers, {architecture}",
         "ranks": f"{world_size} = tensor {parallel.tensor} × pipeline {parallel.pipeline} × data {replicas}",
-        "engines": f"{world_size // rollout.tensor} with tensor {rollout.tensor}",
+        "engines": f"{servers or world_size // rollout.tensor} with tensor {rollout.tensor}"
+        + (", servers beside the learner" if servers else ""),
         "samples per step": f"{samples:,} = {recipe.prompts_per_step} prompts × {recipe.samples_per_prompt}",
         "updates per step": f"{updates} of {samples // updates:,} samples",
         "tokens per step": f"at most {samples * longest:,}, {samples * longest // replicas:,} per data-parallel rank",

@@ -36,6 +36,10 @@ class Surroundings(Protocol):
     def saved_state(self) -> dict[str, Any] | None:
         """The state of the checkpoint that the job goes on from; None for a fresh start."""
 
+    @property
+    def directory(self) -> Path | None:
+        """The place for files of processes that the job starts; None if nothing may be left on disk."""
+
     def message(self, text: str) -> None:
         """Print a line, on rank 0 alone."""
 
@@ -106,8 +110,8 @@ class Rollout(Protocol):
     ) -> Generator[Finished]:
         """Sample `samples` completions of each prompt (`[P]` int32), one decoding step per iteration.
 
-        Every rank of an engine drives its iterator to the end, and gets the same. `max_tokens` of a completion; None:
-        the engine's limit.
+        Every rank of an engine drives its iterator to the end, in as many iterations as the others. The first rank gets
+        the completions, the others the same or none. `max_tokens` of a completion; None: the engine's limit.
         """
 
     def update_weights(self, weights: Iterator[tuple[str, torch.Tensor]], version: int) -> str:
@@ -118,6 +122,9 @@ class Rollout(Protocol):
 
     def wake(self) -> None:
         """Take the GPU memory back."""
+
+    def metrics(self) -> Metrics:
+        """Numbers on pushes and servers since the last call, for the metrics of a step; equal on all ranks."""
 
 
 class Batch(Protocol):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from prorl_mega.collect import Collector
 from prorl_mega.config.schema import ModelConfig, RunConfig, WarmstartConfig
@@ -15,9 +14,9 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.learner.backend import initialize_distributed
-from prorl_mega.protocols import Surroundings
+from prorl_mega.placement import decoded_at_once, ranks_per_engine
+from prorl_mega.protocols import Rollout, Surroundings
 from prorl_mega.recipe.curriculum import Curriculum
-from prorl_mega.rollout.engine import VllmRollout
 from prorl_mega.tasks.objection import length_check
 from prorl_mega.tasks.shared_mixture import SharedMixture
 from prorl_mega.types import ParallelLayout
@@ -33,35 +32,28 @@ def join_job(config: RunConfig | WarmstartConfig) -> Ranks:
 
 @contextlib.contextmanager
 def start_collector(
-    config: RunConfig, run: Surroundings, tokenizer: Tokenizer, layout: ParallelLayout, *, max_response_tokens: int
+    config: RunConfig,
+    run: Surroundings,
+    tokenizer: Tokenizer,
+    layout: ParallelLayout,
+    start_rollout: Callable[[], Rollout],
 ) -> Iterator[Collector]:
-    """Verifiers and this rank's engine, without weights. Leaving it stops the workers."""
+    """Verifiers and this rank's part of an engine, without weights. Leaving it stops the workers."""
     with start_verifiers(config, run.message) as verifiers:
         with run.phase("starting the inference engine"):
-            rollout = start_engine(config, tokenizer, max_response_tokens=max_response_tokens)
+            rollout = start_rollout()
+        size = ranks_per_engine(config, layout.world_size)
         yield Collector(
             rollout=rollout,
             verifiers=verifiers,
             tokenizer=tokenizer,
             layout=layout,
-            engine_size=config.rollout.tensor,
-            engine_ranks=neighbour_ranks(config.rollout.tensor),
-            max_concurrent=config.rollout.max_concurrent,
+            engine_size=size,
+            engine_ranks=neighbour_ranks(size),
+            max_concurrent=decoded_at_once(config),
             seed=config.seed,
             is_stopping=run.is_stopping,
         )
-
-
-def start_engine(config: RunConfig, tokenizer: Tokenizer, *, max_response_tokens: int) -> VllmRollout:
-    """This rank's part of an engine, without weights. Collective."""
-    return VllmRollout(
-        Path(config.model.path),
-        dataclasses.replace(config.rollout, max_response_tokens=max_response_tokens),
-        precision=config.model.precision,
-        valid_vocab=len(tokenizer),
-        end_ids=tokenizer.end_ids,
-        seed=config.seed,
-    )
 
 
 def start_verifiers(config: RunConfig, say: Callable[[str], None]) -> VerifierPool | RemoteVerifiers:

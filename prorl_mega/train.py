@@ -108,6 +108,7 @@ def improve(step: int, settings: RunConfig, parts: Parts, run: TrainingRun, log:
     with log.phase("push"):
         rollout.wake()
         parts.sync.update_weights(version=step + 1)
+    log.add(rollout.metrics())
 
 
 def main(config: RunConfig) -> ExitCode:

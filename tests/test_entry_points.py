@@ -50,6 +50,7 @@ def run(module: str, *arguments: str) -> tuple[int, str, set[str]]:
         ("doctor", ["experiment=demo"], ExitCode.CONFIG, r"say what to examine: .*doctor parity experiment=demo`"),
         ("doctor", ["parity", "experiment=demo", "seed=x"], ExitCode.CONFIG, r"seed"),
         ("doctor", ["parity", "experiment=demo", "--samples", "0"], ExitCode.CONFIG, r"--samples 0: at least 1"),
+        ("doctor", ["sync", "experiment=demo", "--pushes", "0"], ExitCode.CONFIG, r"--pushes 0: at least 1"),
         ("doctor", ["parity", "-m", "experiment=demo"], ExitCode.CONFIG, r"--multirun: one examination"),
     ],
 )

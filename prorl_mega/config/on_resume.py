@@ -44,6 +44,8 @@ ON_RESUME: dict[str, str] = {
     "parallel.max_tokens_per_microbatch": MAY,
     "parallel.logits_cache_mib": MAY,
     "rollout": MAY,
+    "placement": MAY,
+    "servers": MAY,
     "reference.path": (
         f"the reference policy that the run began with; since then it is part of the checkpoints; {_BEGAN_WITH}"
     ),

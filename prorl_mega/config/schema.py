@@ -15,6 +15,7 @@ from omegaconf import MISSING
 from prorl_mega.config.bounds import bounded
 from prorl_mega.config.recipe import RecipeConfig
 from prorl_mega.config.schedule import ScheduleConfig
+from prorl_mega.config.servers import ServersConfig
 
 
 class Precision(Enum):
@@ -73,7 +74,7 @@ class ParallelConfig:
 
 @dataclass(kw_only=True, slots=True)
 class RolloutConfig:
-    """vLLM in the learner's ranks. Sampling of training rollouts; evaluation has its own temperature."""
+    """vLLM, wherever `placement` says. Sampling of training rollouts; evaluation has its own temperature."""
 
     tensor: int = bounded(1, ge=1)  # tensor parallelism of one engine
     temperature: float = bounded(1.0, gt=0, le=10)
@@ -214,6 +215,13 @@ class ClusterConfig:
     collective_timeout_s: int = bounded(1800, ge=1)  # a rank that is missing for so long ends the job
 
 
+class Placement(StrEnum):
+    """The place of the inference engines."""
+
+    colocated = "colocated"  # in the learner's ranks, which take turns with them
+    disaggregated = "disaggregated"  # vLLM servers beside the learner: `servers`
+
+
 @dataclass(kw_only=True, slots=True)
 class RunConfig:
     """The whole run. `python -m prorl_mega.train --help` lists the groups."""
@@ -226,6 +234,8 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    placement: Placement = Placement.colocated
+    servers: ServersConfig = field(default_factory=ServersConfig)  # with placement=disaggregated
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

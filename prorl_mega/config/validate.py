@@ -10,6 +10,7 @@ import math
 import re
 
 from prorl_mega.config.bounds import out_of_bounds
+from prorl_mega.config.placement_checks import placement_problems
 from prorl_mega.config.recipe_checks import known_or_own, recipe_problems
 from prorl_mega.config.schedule_checks import schedule_problems
 from prorl_mega.config.schema import (
@@ -18,7 +19,7 @@ from prorl_mega.config.schema import (
     ModelConfig,
     OptimizerName,
     ParallelConfig,
-    RolloutConfig,
+    Placement,
     RunConfig,
     ServerApi,
     Split,
@@ -49,6 +50,7 @@ def validate(config: RunConfig, world_size: int) -> None:
             *name_problems(config.name),
             *_parallel(config.parallel, world_size),
             *_rollout(config, world_size),
+            *placement_problems(config),
             *_batches(config, world_size),
             *recipe_problems(config),
             *schedule_problems(config, stages),
@@ -100,7 +102,8 @@ def validate_evaluation(config: EvaluateConfig, world_size: int) -> None:
             *([] if config.label is None else name_problems(config.label, "label")),
             *server_problems(config.evaluation.server),
             *_server_ranks(config, world_size),
-            *_engines(config.rollout, world_size),
+            *_engines(config, world_size),
+            *placement_problems(config),
             *(problem for problem in _tasks(config.tasks) if not problem.startswith("tasks.mixture: every weight")),
             *_evaluation(config.tasks),
             *_cluster(config.cluster),
@@ -160,13 +163,14 @@ def _parallel(parallel: ParallelConfig, world_size: int) -> list[str]:
     return problems
 
 
-def _engines(rollout: RolloutConfig, world_size: int) -> list[str]:
-    if rollout.tensor >= 1 and world_size % rollout.tensor == 0:
+def _engines(config: RunConfig, world_size: int) -> list[str]:
+    rollout = config.rollout
+    if config.placement is Placement.disaggregated or (rollout.tensor >= 1 and world_size % rollout.tensor == 0):
         return []
     works = ", ".join(str(n) for n in _divisors(world_size))
     return [
         f"rollout.tensor={rollout.tensor} does not divide the {world_size} rank{'s' * (world_size > 1)} "
-        f"of this job; these work: {works}"
+        f"of this job; these work: {works}, and any with placement=disaggregated"
     ]
 
 
@@ -181,7 +185,7 @@ def _server_ranks(config: EvaluateConfig, world_size: int) -> list[str]:
 
 def _rollout(config: RunConfig, world_size: int) -> list[str]:
     rollout, fits = config.rollout, config.parallel.max_tokens_per_microbatch
-    problems = _engines(rollout, world_size)
+    problems = _engines(config, world_size)
     longest = rollout.max_prompt_tokens + rollout.max_response_tokens
     if longest > fits:
         problems.append(

@@ -17,7 +17,7 @@ from prorl_mega.run.jsonl import read_objects, read_rows
 from prorl_mega.run.metrics import is_number
 from prorl_mega.run.provenance import STARTS
 from prorl_mega.run.settings import read_settings
-from prorl_mega.run.timers import TIMING_PREFIX, VERIFIER_PREFIX
+from prorl_mega.run.timers import SERVERS_PREFIX, TIMING_PREFIX, VERIFIER_PREFIX
 from prorl_mega.types import Event
 
 _NOT_A_PHASE = ("step", "tokens_per_second")
@@ -67,7 +67,7 @@ class History:
     def phases(self) -> dict[str, np.ndarray]:
         """Seconds per phase of the loop; they add up to the whole step."""
         below = self.below(TIMING_PREFIX)
-        beside = VERIFIER_PREFIX.removeprefix(TIMING_PREFIX)
+        beside = tuple(each.removeprefix(TIMING_PREFIX) for each in (VERIFIER_PREFIX, SERVERS_PREFIX))
         return {
             name: values for name, values in below.items() if name not in _NOT_A_PHASE and not name.startswith(beside)
         }

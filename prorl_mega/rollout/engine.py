@@ -18,6 +18,7 @@ from prorl_mega.rollout.isolation import global_state_kept
 from prorl_mega.rollout.loading import checkpoint_names, load_into_engine
 from prorl_mega.rollout.requests import check_prompts, read_output, sampling_params, seeded
 from prorl_mega.rollout.startup import start_engine
+from prorl_mega.types import Metrics
 
 NO_WEIGHTS = -1  # `version` of an engine that holds nothing to sample from
 
@@ -167,6 +168,10 @@ class VllmRollout:
         """Take the GPU memory back. The engine has no weights until `update_weights`."""
         if torch.cuda.is_available():
             self._engine.wake_up()
+
+    def metrics(self) -> Metrics:
+        """Nothing: an engine in this process either works or ends it."""
+        return {}
 
     def _checked(self, requests: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
         """The requests; raises DataError when it comes to a prompt that does not fit."""

@@ -5,7 +5,7 @@ metrics.jsonl     a row per step, 0: the base      evaluation/    results on hel
 tensorboard/      the same, by `loggers`           checkpoints/   complete states, newest last
 decisions.jsonl   the controller's decisions       starts.jsonl   versions, commit and command of every start
 parity.jsonl      sampler against learner          console.log    the lines of the console
-LOCK              the process that writes here
+LOCK              the process that writes here     servers/       logs of vLLM servers, where there are any
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ TIMING_PREFIX = "seconds/"
 VERIFIER_PREFIX = f"{TIMING_PREFIX}verifier_"
 """The prefix of verifiers' times, which run in parallel with the phases and are no part of the step's sum."""
 
+SERVERS_PREFIX = f"{TIMING_PREFIX}servers_"
+"""The prefix of times of vLLM servers, which are a part of a phase."""
+
 
 class PhaseTimer:
     """Seconds per named phase since it was made. `clock` returns seconds and never goes backwards."""

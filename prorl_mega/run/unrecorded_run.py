@@ -16,6 +16,7 @@ class UnrecordedRun(contextlib.AbstractContextManager["UnrecordedRun"]):
     """`protocols.Surroundings` of a program that looks at something. Leaving it gives the signals back."""
 
     saved_state: dict[str, Any] | None = None  # always a fresh start
+    directory: Path | None = None
 
     def __init__(self, ranks: Ranks) -> None:
         self._console = Console(Path(os.devnull) if ranks.is_first else None)

@@ -107,12 +107,15 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
         """Let a server finish what it has, and end it. Waits for that."""
         self.call(self._remove(name))
 
-    def submit(self, order: GroupOrder) -> Future[list[VersionedSample]]:
+    def submit(
+        self, order: GroupOrder, arrived: Callable[[int, VersionedSample], None] = lambda place, sample: None
+    ) -> Future[list[VersionedSample]]:
         """Have a group sampled; its samples come in the order of the seeds. Does not wait.
 
-        The future raises RolloutError if too many servers fail over it, or if there is none left for too long.
+        Each is handed to `arrived` as soon as it is there, with its place among the seeds, in the fleet's thread. The
+        future raises RolloutError if too many servers fail over it, or if there is none left for too long.
         """
-        job = GroupJob(order)
+        job = GroupJob(order, arrived)
 
         def enqueue() -> None:
             self._open.add(job)
@@ -121,6 +124,16 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
 
         self._loop.call_soon_threadsafe(enqueue)
         return job.outcome
+
+    def give_up(self) -> None:
+        """Forget all groups that are not finished; their futures raise RolloutError."""
+
+        async def give_up() -> None:
+            self._fail_all(RolloutError("the samples were given up"))
+            for replica in self._replicas.values():
+                replica.give_back()
+
+        self.call(give_up())
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """The state of each server that has started, by name."""
@@ -133,8 +146,13 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
     @property
     def is_starved(self) -> bool:
         """Whether nothing can be sampled before a push: servers wait for weights, and none is ready."""
-        states = {replica.state for replica in list(self._replicas.values())}
-        return ReplicaState.WAITING in states and ReplicaState.READY not in states
+        ready = any(each.state is ReplicaState.READY for each in list(self._replicas.values()))
+        return self.has_newcomers and not ready
+
+    @property
+    def has_newcomers(self) -> bool:
+        """Whether a server waits for weights, as one does that came after the last push."""
+        return any(each.state is ReplicaState.WAITING and not each.is_leaving for each in list(self._replicas.values()))
 
     def wait_for(self, count: int) -> None:
         """Wait until so many servers have started. Raises RolloutError when that cannot happen any more."""
@@ -228,16 +246,16 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
         while not replica.doomed.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(replica.doomed.wait(), self.config.probe_s)
-            pushes = replica.pushes
+            replica.process.shorten_log()
             if replica.process.has_ended:
                 replica.doom(f"its process has ended; {replica.process.log} says why")
             elif replica.has_been_away_too_long:
                 replica.doom(replica.reason)
             elif not replica.doomed.is_set():
-                await self._probe(replica, pushes)
+                await self._probe(replica)
 
-    async def _probe(self, replica: Replica, pushes: int) -> None:
-        was_pushing = replica.is_pushing
+    async def _probe(self, replica: Replica) -> None:
+        was_pushing, pushes = replica.is_pushing, replica.pushes
         try:
             if was_pushing:  # the core is loading weights, and answers nothing else
                 await replica.client.is_there(self.config.probe_deadline_s)
@@ -293,7 +311,6 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
             task.add_done_callback(functools.partial(self._ended, job, replica, len(job.missing)))
 
     def _ended(self, job: GroupJob, replica: Replica, count: int, task: asyncio.Task[None]) -> None:
-        """Free the place of a group's work, whichever way it has ended."""
         if task.cancelled():  # before it has begun: nothing of `_work` has run
             self._again(job, replica, replica.reason)
         replica.working -= count
@@ -312,13 +329,9 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
             self._queue.appendleft(job)
         except asyncio.CancelledError:
             self._again(job, replica, replica.reason or "it was taken out of work")
-        except GarbledAnswerError as error:
-            self.counts["garbled"] += 1
-            if replica.strike(str(error)):
-                self._say_quarantined(replica)
-            self._again(job, replica, str(error))
-        except (ServerGoneError, ServerRefusedError) as error:
-            if replica.quarantine(str(error)):
+        except _FAILED as error:
+            self.counts["garbled"] += (is_lie := isinstance(error, GarbledAnswerError))
+            if replica.strike(str(error)) if is_lie else replica.quarantine(str(error)):
                 self._say_quarantined(replica)
             self._again(job, replica, str(error))
         finally:
@@ -327,12 +340,15 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
 
     async def _sample(self, job: GroupJob, place: int, replica: Replica) -> None:
         first = replica.version or 0
-        job.samples[place] = await replica.client.sample(
+        sample = await replica.client.sample(
             job.order, job.order.seeds[place], limits=self._limits,
             versions=lambda: range(first, self._newest + 1), deadline_s=self.config.sample_deadline_s,
         )  # fmt: skip
+        job.add(place, sample)
 
     def _again(self, job: GroupJob, replica: Replica, reason: str) -> None:
+        if job.outcome.done():
+            return
         job.failures.append(f"{replica.name}: {reason}")
         job.avoided.add(replica.name)
         self.counts["repeated_groups"] += 1

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from prorl_mega.errors import RolloutError
+from prorl_mega.servers.server_log import remove_old_logs, shorten_log
 
 COMMAND = (sys.executable, "-m", "prorl_mega.rollout.server")
 _OF_THE_JOB = (  # variables by which a program finds the ranks of a job: a server is none of them
@@ -33,7 +34,8 @@ class _Ready(msgspec.Struct):
 class ServerProcess:
     """One server. `command` is the program, with a launcher such as srun before it where it runs elsewhere.
 
-    What it writes to stderr is kept in `log`. It ends when this process does, however that ends: its stdin closes.
+    What it writes to stderr is kept in `log`, as far as `shorten_log` leaves it. It ends when this process does,
+    however that ends: its stdin closes.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class ServerProcess:
         kept = {name: value for name, value in os.environ.items() if name not in _OF_THE_JOB}
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
+            remove_old_logs(log.parent, log.stem)
             with log.open("ab") as errors:
                 self._process = subprocess.Popen(
                     list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
@@ -95,6 +98,10 @@ class ServerProcess:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+    def shorten_log(self) -> None:
+        """Keep its log from growing for ever. Cheap; to be called regularly."""
+        shorten_log(self.log)
 
     def last_words(self) -> str:
         """The end of what it wrote to stderr."""

@@ -41,6 +41,10 @@ class PushReport:
     paused_s: float  # the longest that a server did not sample
 
 
+class NothingTakenError(WeightSyncError):
+    """There were servers to push to, and none has taken the weights; all of them are replaced."""
+
+
 @dataclass(slots=True, eq=False)
 class _Lane:
     """One server in a push."""
@@ -63,8 +67,8 @@ class WeightPush:
         """Give all servers the tensors of `stream` (Hugging Face name, full tensor) as `version`, which only rises.
 
         The stream is always consumed to its end, whatever happens to servers: other ranks take part in it. With
-        `only_waiting`, servers that came later get the current version again. Raises WeightSyncError if there were
-        servers and none has taken the weights, and whatever the stream raises.
+        `only_waiting`, servers that came later get the current version again. Raises NothingTakenError if there
+        were servers and none has taken the weights, and whatever the stream raises.
         """
         began = time.monotonic()
         targets = self._fleet.call(self._fleet.begin_push(version, only_waiting=only_waiting))
@@ -91,7 +95,7 @@ class WeightPush:
             failures = {lane.replica.name: self._named(lane, version) for lane in lanes if lane.error}
             self._fleet.call(self._fleet.end_push(version, targets, failures))
         if lanes and len(failures) == len(lanes):
-            raise WeightSyncError(
+            raise NothingTakenError(
                 f"no server has taken the weights of version {version}: {'; '.join(failures.values())}"
             )
         return PushReport(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,4 +73,4 @@ def test_it_is_told_while_the_engine_starts(run: Path) -> None:
     tokenizer: Any = object()
     log: Any = SimpleNamespace(message=print)
     with pytest.raises(ConfigError, match=r"step=60: .* has checkpoints of steps 20, 40 now"):
-        evaluation_parts._engine(config, policy, tokenizer, log, Ranks.alone())
+        evaluation_parts._engine(config, policy, tokenizer, log, Ranks.alone(), contextlib.ExitStack())

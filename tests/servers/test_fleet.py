@@ -262,7 +262,7 @@ def test_a_group_that_a_server_loses_before_it_has_begun(tmp_path: Path) -> None
 
         async def lose() -> None:
             for group in range(4):
-                job = GroupJob(order(group))
+                job = GroupJob(order(group), lambda place, sample: None)
                 futures.append(job.outcome)
                 fleet._open.add(job)
                 fleet._queue.append(job)

@@ -179,7 +179,7 @@ def test_a_server_that_is_killed_in_the_middle(
     assert alive_in_group(replica.process.pid) == []
     push(watched, weights, current, only_waiting=True)
     groups = [future.result(timeout=300) for future in futures]
-    assert {sample.server for group in groups for sample in group} >= {watched.fleet._replicas["server-0"].name}
+    assert {sample.server for group in groups for sample in group} - {replica.name}
     assert huggingface_gap(checkpoint, weights, orders, groups) < 1e-4
 
 

@@ -1,0 +1,52 @@
+"""Refuses servers that could not be reached or given weights."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from prorl_mega.config.schema import Placement, RunConfig
+from prorl_mega.config.servers import ServersConfig, TransportName
+
+
+def placement_problems(config: RunConfig) -> list[str]:
+    """The mistakes in `placement` and `servers`, with what would work. Settings of servers that do not start are kept
+    as they are: a run may go back and forth between placements."""
+    if config.placement is Placement.colocated:
+        return []
+    return [*_address_problems(config.servers), *_directory_problems(config.servers)]
+
+
+def _address_problems(servers: ServersConfig) -> list[str]:
+    try:
+        address = ipaddress.ip_address(servers.address)
+    except ValueError:
+        return [
+            f"servers.address={servers.address[:100]!r} is no address; servers listen on an IP address of this "
+            "machine, as 127.0.0.1"
+        ]
+    if address.is_unspecified or address.is_multicast:
+        return [
+            f"servers.address={servers.address} would be open on every network; name one address of this machine, as "
+            "127.0.0.1"
+        ]
+    if servers.transport is TransportName.shared_memory and not address.is_loopback:
+        return [
+            f"servers.address={servers.address} with servers.transport=shared_memory, which needs servers on this "
+            "machine: 127.0.0.1 works, and servers.transport=gloo or disk with addresses of a network"
+        ]
+    return []
+
+
+def _directory_problems(servers: ServersConfig) -> list[str]:
+    on_disk = servers.transport is TransportName.disk
+    if on_disk and not servers.directory:
+        return [
+            "servers.transport=disk needs servers.directory, which the learner and all servers see; "
+            "servers.transport=shared_memory needs none"
+        ]
+    if servers.directory and not on_disk:
+        return [
+            f"servers.directory={servers.directory} is for servers.transport=disk, and the transport is "
+            f"{servers.transport}; leave one of them out"
+        ]
+    return []
