@@ -62,7 +62,8 @@ class Completion:
     tokens: np.ndarray  # [T] int32, the end-of-sequence token included when it was emitted
     logprobs: np.ndarray  # [T] float32, the sampler's own
     finish: FinishReason
-    version: int  # of the weights that sampled it
+    version: int  # of the weights that sampled it; of its first token, if there were several
+    versions: np.ndarray | None = None  # [T] int32, of each token; None: all are of `version`
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -154,14 +155,19 @@ class TrainSample:
     advantage: float | np.ndarray  # of every token, or [T] float64
     reward: float  # shaped
     rollout_logprobs: np.ndarray  # [T] float32
-    version: int
+    version: int  # as in `Completion`, and so is `versions`
     key: str = ""  # of its problem
+    versions: np.ndarray | None = None  # [T] int32
     old_logprobs: np.ndarray | None = None  # [T] float32
     reference_logprobs: np.ndarray | None = None  # [T] float32
 
     @property
     def completion_length(self) -> int:
         return len(self.tokens) - self.prompt_length
+
+    def token_versions(self) -> np.ndarray:
+        """The version of the weights that sampled each token, `[T]`."""
+        return np.full(self.completion_length, self.version) if self.versions is None else self.versions
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

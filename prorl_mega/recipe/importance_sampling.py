@@ -121,19 +121,21 @@ def rollout_mismatch(sequences: Sequence[types.TrainSample], bound: float) -> Me
     versions sampled the update, mean |log ρ|, largest |log ρ|, KL(sampler ‖ learner) (k3) and that share are also given
     per version, by its distance to the newest: `sampler/kl/lag_1`.
     """
-    gaps: dict[int, list[np.ndarray]] = {}
-    for sequence in sequences:
-        assert sequence.old_logprobs is not None, "the learner's log-probabilities come first"
-        gaps.setdefault(sequence.version, []).append(np.float64(1) * sequence.old_logprobs - sequence.rollout_logprobs)
-    by_version = {version: np.concatenate(each) for version, each in gaps.items()}
-    metrics = {"sampler/beyond_bound": _distance(np.concatenate(list(by_version.values())), bound)["beyond_bound"]}
-    if len(by_version) > 1:
-        newest = max(by_version)
-        for version, gap in sorted(by_version.items()):
-            metrics |= {
-                f"sampler/{name}/lag_{newest - version}": value for name, value in _distance(gap, bound).items()
-            }
+    gap = np.concatenate([_gap(sequence) for sequence in sequences])
+    versions = np.concatenate([sequence.token_versions() for sequence in sequences])
+    metrics = {"sampler/beyond_bound": _distance(gap, bound)["beyond_bound"]}
+    found = np.unique(versions)
+    if len(found) > 1:
+        for version in found.tolist():
+            of_version = _distance(gap[versions == version], bound)
+            metrics |= {f"sampler/{name}/lag_{found.max() - version}": value for name, value in of_version.items()}
     return metrics
+
+
+def _gap(sequence: types.TrainSample) -> np.ndarray:
+    """log ρ of each token, `[T]` float64."""
+    assert sequence.old_logprobs is not None, "the learner's log-probabilities come first"
+    return np.float64(1) * sequence.old_logprobs - sequence.rollout_logprobs
 
 
 def _distance(gap: np.ndarray, bound: float) -> Metrics:

@@ -38,7 +38,7 @@ def parity_report(sequences: Sequence[TrainSample], version: int, decode: Decode
     owners = np.repeat(np.arange(len(ordered)), lengths)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     positions = np.arange(starts[-1]) - starts[owners]
-    versions = np.array([each.version for each in ordered], dtype=np.int64)[owners]
+    versions = np.concatenate([np.empty(0, np.int64), *(each.token_versions() for each in ordered)])
     sampler = _joined([each.rollout_logprobs for each in ordered])
     learner = _joined([_learner_logprobs(each) for each in ordered])
     with np.errstate(invalid="ignore"):  # infinity less infinity
@@ -54,7 +54,7 @@ def parity_report(sequences: Sequence[TrainSample], version: int, decode: Decode
         return ParityToken(
             key=sequence.key,
             position=position,
-            version=sequence.version,
+            version=int(sequence.token_versions()[position]),
             token=int(sequence.tokens[sequence.prompt_length + position]),
             text=text,
             before=before,

@@ -51,6 +51,7 @@ def _sequence(group: Group, sample: Sample, reward: float) -> TrainSample:
         reward=reward,
         rollout_logprobs=completion.logprobs,
         version=completion.version,
+        versions=completion.versions,
         key=group.problem.key,
     )
 

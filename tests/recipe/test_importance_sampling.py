@@ -117,3 +117,11 @@ def test_mismatch_of_several_versions_is_told_apart() -> None:
     assert found["sampler/kl/lag_2"] == pytest.approx(math.exp(0.9) - 1 - 0.9, rel=1e-5)
     assert (found["sampler/beyond_bound/lag_0"], found["sampler/beyond_bound/lag_2"]) == (0.0, 1.0)
     assert found["sampler/beyond_bound"] == pytest.approx(1 / 5)
+
+
+def test_mismatch_of_an_answer_that_weights_of_two_versions_sampled() -> None:
+    made = sequences([[0.0, 0.2, 0.4], [0.1]], [7, 9])
+    made[0].versions = np.array([7, 9, 9], dtype=np.int32)
+    found = rollout_mismatch(made, bound=2.0)
+    assert found["sampler/logprob_gap/lag_2"] == pytest.approx(0.0, abs=1e-6)
+    assert found["sampler/logprob_gap/lag_0"] == pytest.approx(0.7 / 3, rel=1e-5)

@@ -57,6 +57,14 @@ def test_positions_are_in_octaves_and_versions_one_by_one() -> None:
     assert not any("lag" in name for name in parity_metrics(report_on(differing("a", [1.0]))))
 
 
+def test_tokens_of_an_answer_that_weights_of_two_versions_sampled() -> None:
+    answer = differing("a", [0.25, 0.5, 1.0], version=2)
+    answer.versions = np.array([2, 3, 3], dtype=np.int32)
+    report = report_on(answer)
+    assert ranges(report.by_version) == [(3, 3, 2), (2, 2, 1)]
+    assert [each.version for each in report.worst] == [3, 3, 2]
+
+
 def test_the_worst_tokens_have_text_and_context() -> None:
     report = report_on(differing("a", [0.0] * 40), differing("b", [0.0, 0.0, -0.5, 0.25]))
     worst = report.worst
