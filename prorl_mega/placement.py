@@ -19,6 +19,7 @@ from prorl_mega.errors import ConfigError
 from prorl_mega.fleet_rollout import FleetRollout, Stream
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.rollout.engine import VllmRollout
+from prorl_mega.rollout.vllm_version import refuse_untested
 from prorl_mega.servers.answers import SampleLimits
 from prorl_mega.servers.fleet import Fleet
 from prorl_mega.servers.process import server_launcher
@@ -52,8 +53,10 @@ def starting_servers(
     """Servers that start while the caller does something else. Leaving it ends them. Collective.
 
     They belong to the first rank: None on the others, and where engines are in the learner's ranks. Their logs stand
-    in `directory`; without one they are gone at the end. Raises ConfigError where there are too few GPUs.
+    in `directory`; without one they are gone at the end. Raises ConfigError where there are too few GPUs, and
+    RolloutError, wherever the engines are, for a vLLM that this project is not tested with.
     """
+    refuse_untested()
     fleet = None
     with contextlib.ExitStack() as ending:
         if config.placement is Placement.disaggregated:
