@@ -57,6 +57,7 @@ class FleetRollout:
         self._fleet, self._ranks, self._config, self._valid_vocab = fleet, ranks, config, valid_vocab
         self._policy = policy
         self._number = -1  # of the last push; versions of the loop may come twice, after a reset
+        self._versions: dict[int, int] = {}  # of the loop, by the number of their push
         self._checksum = ""
         self._lost_pushes = 0  # in a row
         self._seconds = {"push": 0.0, "paused": 0.0}
@@ -121,9 +122,41 @@ class FleetRollout:
         assert version > NO_WEIGHTS, f"versions count from 0, not {version}"
         self.version = NO_WEIGHTS
         self._number = max(version, self._number + 1)
+        self._versions[self._number] = version  # before servers have them: they sample as soon as they do
         self._checksum = self._push(weights, only_waiting=False)
         self.version = version
         return self._checksum
+
+    def submit(
+        self,
+        prompt: np.ndarray,
+        seeds: list[int],
+        arrived: Callable[[int, Completion], None],
+        *,
+        temperature: float,
+        top_p: float,
+        max_tokens: int | None,
+    ) -> Future[list[VersionedSample]]:
+        """Have samples of a prompt drawn while the caller does something else; on the first rank only.
+
+        `arrived` is called with each and its place among the seeds, in another thread. Their tokens may be of several
+        versions, because pushes do not wait for them. The future's error is why some will never arrive.
+        """
+        assert self._fleet is not None, "the first rank has the servers"
+        check_prompts([prompt], max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab)
+        order = self._orders(temperature, top_p, max_tokens)(prompt, seeds)
+        return self._fleet.submit(order, lambda place, sample: arrived(place, self._completion_of_any(sample)))
+
+    def give_up(self) -> None:
+        """Forget everything that was submitted and has not arrived."""
+        if self._fleet is not None:
+            self._fleet.give_up()
+
+    def serve_newcomers(self, *, has_work: bool) -> None:
+        """Give servers that came after the last push its weights, if there is work for them; as the first rank says.
+        Collective."""
+        if self._ranks.broadcast(has_work and self._fleet is not None and self._fleet.has_newcomers):
+            self._push_once_more()
 
     def sleep(self) -> None:
         """Nothing: servers have memory of their own."""
@@ -186,6 +219,18 @@ class FleetRollout:
                 f"{sample.server} sampled with weights {found}, where all samples have to be of {self._number}"
             )
         return Completion(tokens=sample.tokens, logprobs=sample.logprobs, finish=sample.finish, version=self.version)
+
+    def _completion_of_any(self, sample: VersionedSample) -> Completion:
+        numbers = sample.versions.tolist()
+        versions = np.array([self._versions[number] for number in numbers], dtype=np.int32)
+        is_mixed = len(set(numbers)) > 1
+        return Completion(
+            tokens=sample.tokens,
+            logprobs=sample.logprobs,
+            finish=sample.finish,
+            version=int(versions[0]),
+            versions=versions if is_mixed else None,
+        )
 
     def _push_once_more(self) -> None:
         """Give the weights to servers that came after the last push."""
