@@ -156,6 +156,9 @@ class Collector:
         return samples, batch.scoring
 
 
+NextGroups = Callable[[RecipeConfig, Sampling], tuple[list[Group], list[Group], Metrics]]
+
+
 def collect_informative(
     collector: Collector, problems: Curriculum, recipe: RecipeConfig, sampling: Sampling
 ) -> tuple[list[Group], list[Group], Metrics]:

@@ -1,6 +1,6 @@
 """Groups that are judged in a thread of their own: each sample as soon as it has arrived, whatever the caller does.
 
-While the learner computes an update, servers go on sampling and verifiers go on judging; the loop finds finished groups.
+While the learner computes an update, servers go on sampling and verifiers go on judging.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
             self.fail(error)
 
     def _take(self, seconds: float) -> list[_Arrival]:
-        """What has arrived; waits for at most `seconds` for the first."""
+        """Samples that have arrived; waits for at most `seconds` for the first."""
         found: list[_Arrival] = []
         with contextlib.suppress(Empty):
             found.append(self._arrived.get(timeout=seconds) if seconds else self._arrived.get_nowait())

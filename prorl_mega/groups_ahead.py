@@ -5,8 +5,8 @@ of `staleness` versions, so many problems are in work that `staleness + 1` steps
 the oldest groups that are judged and can be trained on. It waits for those that have begun with version `v − staleness`
 or before, so that no group is ever trained on later than `staleness` versions after its sampling has begun, and none
 is left out because it took long. Answers that are being sampled when new weights arrive go on under these: every token
-has the version that sampled it, and the loss corrects for the difference (`recipe.importance_sampling`). Groups keep the
-settings of sampling that they have begun with.
+has the version that sampled it, and the loss corrects for the difference (`recipe.importance_sampling`). Groups keep
+the settings of sampling that they have begun with.
 
 With a bound of 0 every group is sampled by the policy that is trained on it, in the same order and with the same seeds
 as `collect_informative` has them.
@@ -103,11 +103,12 @@ class GroupsAhead:
         refuse_too_few(list(self._ready().values()), sampled, rounds, dropped, recipe)
         groups = self._take(recipe.prompts_per_step)
         dropped[SURPLUS] = self._drop_stale()
-        metrics = collection_metrics(sampled, len(groups), rounds, +dropped, [[self._scoring()]])
+        shown = sampled or groups  # all may have been judged in the step before
+        metrics = collection_metrics(shown, len(groups), rounds, +dropped, [[self._scoring()]])
         metrics |= staleness_metrics(groups, self._rollout.version)
         metrics |= {"groups/in_work": float(len(self._in_work())), "groups/ready": float(len(self._ready()))}
         still_open = [each.problem for each in self._open.values()]
-        return groups, sampled, metrics | self._problems.observe(sampled, still_open)
+        return groups, shown, metrics | self._problems.observe(sampled, still_open)
 
     def _in_work(self) -> list[OpenGroup]:
         return [each for each in self._open.values() if each.group is None]
