@@ -139,6 +139,7 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
                 valid_vocab=len(tokenizer),
                 seed=config.seed,
                 reference=config.reference,
+                sampled_ahead=bool(config.rollout.staleness),
             )
         tell_ignored(config.model.path, learner.description, run.message)
         if learner.kernels is not None:
@@ -193,10 +194,11 @@ def build_learner(
     valid_vocab: int,
     seed: int,
     reference: ReferenceConfig | None = None,
+    sampled_ahead: bool = False,
 ) -> MegatronLearner:
     """A learner with the weights of `model.path`, or with random ones.
 
-    Its reference policy has those of `reference.path`, or is equal to it.
+    Its reference policy has those of `reference.path`, or is equal to it. `sampled_ahead` as `MegatronLearner` has it.
     """
     learner = MegatronLearner(
         model=model,
@@ -207,6 +209,7 @@ def build_learner(
         valid_vocab=valid_vocab,
         seed=seed,
         offload_reference=reference is not None and reference.offload,
+        sampled_ahead=sampled_ahead,
     )
     if model.weights is WeightSource.pretrained:
         load_weights(model.path, learner.parameters(), learner.description, learner.layout)

@@ -6,11 +6,14 @@ it tells the others whether there is more to come, because they take part in pus
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from itertools import groupby, islice
 from queue import Empty, SimpleQueue
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +24,7 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import RolloutError, WeightSyncError
 from prorl_mega.protocols import Finished
 from prorl_mega.rollout.requests import check_prompts
-from prorl_mega.run.timers import SERVERS_PREFIX
+from prorl_mega.run.timers import SERVERS_IDLE, SERVERS_PREFIX
 from prorl_mega.servers.answers import GroupOrder, VersionedSample
 from prorl_mega.servers.fleet import Fleet
 from prorl_mega.servers.push import NothingTakenError, WeightPush
@@ -62,6 +65,7 @@ class FleetRollout:
         self._lost_pushes = 0  # in a row
         self._seconds = {"push": 0.0, "paused": 0.0}
         self._told: Counter[str] = Counter()  # the fleet's counts when `metrics` was last asked
+        self._idle = IdleTime()
 
     def generate(
         self,
@@ -147,11 +151,6 @@ class FleetRollout:
         order = self._orders(temperature, top_p, max_tokens)(prompt, seeds)
         return self._fleet.submit(order, lambda place, sample: arrived(place, self._completion_of_any(sample)))
 
-    def give_up(self) -> None:
-        """Forget everything that was submitted and has not arrived."""
-        if self._fleet is not None:
-            self._fleet.give_up()
-
     def serve_newcomers(self, *, has_work: bool) -> None:
         """Give servers that came after the last push its weights, if there is work for them; as the first rank says.
         Collective."""
@@ -166,11 +165,13 @@ class FleetRollout:
 
     def metrics(self) -> Metrics:
         """Since the last call: seconds of pushes (`seconds/servers_push`), those in which servers waited for them
-        (`seconds/servers_paused`), and how often something went wrong (`servers/…`). Collective."""
+        (`seconds/servers_paused`) or had nothing to sample (`seconds/servers_idle`, the mean of the servers), and how
+        often something went wrong (`servers/…`). Collective."""
         found: Metrics = {}
         if self._fleet is not None:
             now = Counter(self._fleet.counts)
             found = {SERVERS_PREFIX + name: seconds for name, seconds in self._seconds.items()}
+            found[SERVERS_IDLE] = self._idle.since_last_call(self._fleet.summary())
             found |= {f"servers/{name}": float(now[name] - self._told[name]) for name in COUNTS}
             self._told = now
             self._seconds = dict.fromkeys(self._seconds, 0.0)
@@ -262,6 +263,25 @@ class FleetRollout:
         self._lost_pushes = 0
         self._seconds["push"] += report.total_s
         self._seconds["paused"] += report.paused_s
+
+
+class IdleTime:
+    """How long servers have had nothing to sample."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._asked = clock()
+        self._busy: dict[str, float] = {}  # seconds by server, when it was last asked
+
+    def since_last_call(self, servers: Mapping[str, Mapping[str, Any]]) -> float:
+        """Seconds, the mean of the servers that are there now; `servers` as `Fleet.summary` has them."""
+        passed = self._clock() - self._asked
+        self._asked += passed
+        busy = {name: each["busy_s"] for name, each in servers.items()}
+        # One that was replaced counts from 0 again.
+        idle = [max(0.0, passed - max(0.0, now - self._busy.get(name, 0.0))) for name, now in busy.items()]
+        self._busy = busy
+        return fmean(idle) if idle else passed
 
 
 class OpenGroups:

@@ -78,13 +78,6 @@ class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
                 found.append(each)
         return found
 
-    def forget(self) -> None:
-        """Give up all groups that are not finished, and those that nobody has asked for."""
-        self._open = {}
-        with contextlib.suppress(Empty):
-            while True:
-                self._finished.get_nowait()
-
     def take_scoring(self) -> Scoring:
         """The counts of scoring since the last call. Nobody has waited for verdicts alone: `tail_s` is 0."""
         now = Scoring()

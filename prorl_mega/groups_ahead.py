@@ -4,7 +4,8 @@ The loop is the same (`train.py`); what differs is where its groups come from. W
 of `staleness` versions, so many problems are in work that `staleness + 1` steps can be trained on them. A step takes
 the oldest groups that are judged and can be trained on. It waits for those that have begun with version `v − staleness`
 or before, so that no group is ever trained on later than `staleness` versions after its sampling has begun, and none
-is left out because it took long. Answers that are being sampled when new weights arrive go on under these: every token
+is left out because it took long; and for older ones rather than to take newer ones, if that would leave more of them
+than the steps to come may take. Answers that are being sampled when new weights arrive go on under these: every token
 has the version that sampled it, and the loss corrects for the difference (`recipe.importance_sampling`). Groups keep
 the settings of sampling that they have begun with.
 
@@ -39,6 +40,7 @@ from prorl_mega.share import Share, exchange_shares
 from prorl_mega.types import Group, Metrics, Problem, Sample, Scoring
 
 WAIT_S = 0.2  # for a group, between two looks at whether to stop
+MEMORY = 0.8  # of the share of groups that can be trained on, per step
 SURPLUS = "surplus"  # there were groups enough for every step that this one could have been trained in
 
 
@@ -71,6 +73,7 @@ class GroupsAhead:
         self._collector, self._problems = collector, problems
         self._staleness, self._last_step = staleness, last_step
         self._count = 0  # of problems drawn
+        self._judged, self._kept = 0.0, 0.0  # groups, and those of them that could be trained on; the last steps most
         self._open: dict[int, OpenGroup] = {}  # by number, in the order in which they were drawn
 
     def collect(self, recipe: RecipeConfig, sampling: Sampling) -> tuple[list[Group], list[Group], Metrics]:
@@ -101,6 +104,8 @@ class GroupsAhead:
                 rounds += count > 0
         sampled = [judged[number] for number in sorted(judged)]
         refuse_too_few(list(self._ready().values()), sampled, rounds, dropped, recipe)
+        self._judged = MEMORY * self._judged + len(judged)
+        self._kept = MEMORY * self._kept + len(judged) - sum(dropped.values())
         groups = self._take(recipe.prompts_per_step)
         dropped[SURPLUS] = self._drop_stale()
         shown = sampled or groups  # all may have been judged in the step before
@@ -117,11 +122,13 @@ class GroupsAhead:
         return {number: each.group for number, each in self._open.items() if each.group is not None}
 
     def _lacking(self, recipe: RecipeConfig) -> int:
-        """The problems to draw at the beginning of a step, for it and those that may be sampled before their turn."""
-        steps = 1 + max(0, min(self._staleness, self._last_step - self._rollout.version - 1))
-        oversampling = recipe.selection.oversampling if recipe.selection.dynamic_sampling else 1.0
-        expected = len(self._ready()) + len(self._in_work()) / oversampling
-        return max(0, math.ceil((steps * recipe.prompts_per_step - expected) * oversampling))
+        """The problems to draw at the beginning of a step: for the step itself as many as `collect_informative` draws,
+        and those that may be sampled before their turn."""
+        selection = recipe.selection
+        ahead = max(0, min(self._staleness, self._last_step - self._rollout.version - 1))
+        wanted = recipe.prompts_per_step * (selection.oversampling if selection.dynamic_sampling else 1.0)
+        wanted += (ahead * recipe.prompts_per_step - len(self._ready())) / self._share(recipe) - len(self._in_work())
+        return max(0, math.ceil(wanted))
 
     def _lacking_still(self, recipe: RecipeConfig, judged: int, kept: int) -> int:
         """The problems to draw when all are judged and the step still lacks groups: as many as it takes if the share of
@@ -132,9 +139,24 @@ class GroupsAhead:
         return min(recipe.prompts_per_step, math.ceil(lacking / (kept / judged if kept else 1.0)))
 
     def _is_enough(self, recipe: RecipeConfig) -> bool:
-        """Whether there are groups for a step, and none in work that would be too old for the next one."""
-        oldest = self._rollout.version - self._staleness
-        return len(self._ready()) >= recipe.prompts_per_step and all(each.begun > oldest for each in self._in_work())
+        """Whether there are groups for a step, and those that it leaves are not more than the steps that may still take
+        them can use: what is drawn together ends at different times, and newer groups must not take the place of older
+        ones for too long."""
+        wanted, ready = recipe.prompts_per_step, [each for each in self._open.values() if each.group is not None]
+        if len(ready) < wanted:
+            return False
+        newest = ready[wanted - 1].begun
+        for begun in {each.begun for each in self._in_work()}:
+            steps = begun + self._staleness - self._rollout.version  # after this one
+            left = sum(each.begun <= begun for each in ready[wanted:])
+            left += self._share(recipe) * sum(each.begun <= begun for each in self._in_work())
+            if steps <= 0 or (newest > begun and left > steps * wanted):
+                return False
+        return True
+
+    def _share(self, recipe: RecipeConfig) -> float:
+        """The share of groups that can be trained on, as the last steps had it."""
+        return max(1 / recipe.selection.max_sampling_rounds, self._kept / self._judged if self._judged else 1.0)
 
     def _begin(self, count: int, sampling: Sampling, drawn: list[str]) -> None:
         """Have `count` problems sampled; `drawn` are the keys of those that this step has begun with so far."""

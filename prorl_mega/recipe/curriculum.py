@@ -82,11 +82,6 @@ class Curriculum:
         self._offered.update(problem.key for problem in again)
         return again + self._draw(count - len(again)) if len(again) < count else again
 
-    def give_back(self, problems: list[Problem]) -> None:
-        """Problems that were drawn, in their order, come again before all others: their answers were given up."""
-        self._returned = problems + self._returned
-        self._offered -= Counter(problem.key for problem in problems)
-
     def _draw(self, count: int) -> list[Problem]:
         if self._config.by is CurriculumUnit.none:
             return self._offers(count)

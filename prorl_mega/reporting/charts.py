@@ -12,6 +12,7 @@ import numpy as np
 from prorl_mega.reporting.descriptions import MOST_POINTS, LineChart, Series, bucket_means
 from prorl_mega.reporting.history import History
 from prorl_mega.run.console import printable
+from prorl_mega.run.timers import SERVERS_IDLE, TIMING_PREFIX
 
 DRAWN_POINTS = 400  # per line of a picture, or of a chart with many lines; longer runs are averaged in buckets
 MOST_LINES = 8  # that a page shows at first; there may be a hundred tasks
@@ -65,6 +66,7 @@ def all_charts(history: History) -> list[Chart]:
     tasks = {task: values for task, values in history.below("reward/").items() if task != "mean"}
     dropped = {name.replace("_", " "): values for name, values in history.below("groups/dropped/").items()}
     clipped = columns(from_below="policy/clipped_low", from_above="policy/clipped_high")
+    ages = columns(mean="staleness/mean", oldest="staleness/max")
     gap = columns(mean="sampler/logprob_gap", largest="sampler/logprob_gap_max")
     mismatch = "Difference of their log-probabilities for the sampled tokens"
     phases = history.phases()
@@ -88,6 +90,11 @@ def all_charts(history: History) -> list[Chart]:
             columns(truncated_at_the_limit="length/truncated"), bounds=FROM_ZERO,
         ),
         chart("Time per step", "Phases of the loop add up to the step", "seconds", phases, stacked=True),
+        chart(
+            "Idle", "The learner without samples, engines with nothing to sample", "share of the step", _idle(history),
+            bounds=SHARE,
+        ),
+        chart("Age of the samples", "Updates of the policy since each token was sampled", "versions", ages),
         chart("Engine against learner", mismatch, "nats", gap, logarithmic=True),
         _parity(history),
         chart("Groups left out", "By reason, per step", "groups", dropped, stacked=True),
@@ -121,6 +128,14 @@ def _parity(history: History) -> Chart:
         PARITY, "At steps with a report; every token counts the same", "nats", lines, steps=history.steps,
         resets=tuple(history.resets()), exact=frozenset(lines), logarithmic=True,
     )  # fmt: skip
+
+
+def _idle(history: History) -> dict[str, np.ndarray]:
+    """Shares of each step. Engines in the learner's ranks work while the learner waits, and never else."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        learner = history.column(f"{TIMING_PREFIX}rollout") / history.column(f"{TIMING_PREFIX}step")
+        idle = history.column(SERVERS_IDLE) / history.column(f"{TIMING_PREFIX}step")
+    return {"learner": learner, "engines": np.where(np.isfinite(idle), np.minimum(idle, 1.0), 1 - learner)}
 
 
 def _entropies(history: History) -> dict[str, np.ndarray]:
