@@ -148,8 +148,8 @@ class GroupsAhead:
         newest = ready[wanted - 1].begun
         for begun in {each.begun for each in self._in_work()}:
             steps = begun + self._staleness - self._rollout.version  # after this one
-            left = sum(each.begun <= begun for each in ready[wanted:])
-            left += self._share(recipe) * sum(each.begun <= begun for each in self._in_work())
+            in_work = sum(each.begun <= begun for each in self._in_work())
+            left = sum(each.begun <= begun for each in ready[wanted:]) + self._share(recipe) * in_work
             if steps <= 0 or (newest > begun and left > steps * wanted):
                 return False
         return True

@@ -52,6 +52,12 @@ class Numbers:
     def draw_metrics(self) -> Metrics:
         return {}
 
+    def held_out(self, per_task: int) -> list[Problem]:
+        return []
+
+    def set_weights(self, weights: dict[str, float]) -> None:
+        """There is one entry."""
+
     def state_dict(self) -> dict[str, Any]:
         return {"next": self.next}
 
