@@ -66,7 +66,6 @@ def all_charts(history: History) -> list[Chart]:
     tasks = {task: values for task, values in history.below("reward/").items() if task != "mean"}
     dropped = {name.replace("_", " "): values for name, values in history.below("groups/dropped/").items()}
     clipped = columns(from_below="policy/clipped_low", from_above="policy/clipped_high")
-    ages = columns(mean="staleness/mean", oldest="staleness/max")
     gap = columns(mean="sampler/logprob_gap", largest="sampler/logprob_gap_max")
     mismatch = "Difference of their log-probabilities for the sampled tokens"
     phases = history.phases()
@@ -90,11 +89,8 @@ def all_charts(history: History) -> list[Chart]:
             columns(truncated_at_the_limit="length/truncated"), bounds=FROM_ZERO,
         ),
         chart("Time per step", "Phases of the loop add up to the step", "seconds", phases, stacked=True),
-        chart(
-            "Idle", "The learner without samples, engines with nothing to sample", "share of the step", _idle(history),
-            bounds=SHARE,
-        ),
-        chart("Age of the samples", "Updates of the policy since each token was sampled", "versions", ages),
+        _idle(history),
+        _ages(history),
         chart("Engine against learner", mismatch, "nats", gap, logarithmic=True),
         _parity(history),
         chart("Groups left out", "By reason, per step", "groups", dropped, stacked=True),
@@ -130,12 +126,25 @@ def _parity(history: History) -> Chart:
     )  # fmt: skip
 
 
-def _idle(history: History) -> dict[str, np.ndarray]:
+def _idle(history: History) -> Chart:
     """Shares of each step. Engines in the learner's ranks work while the learner waits, and never else."""
+    step = history.column(f"{TIMING_PREFIX}step")
     with np.errstate(invalid="ignore", divide="ignore"):
-        learner = history.column(f"{TIMING_PREFIX}rollout") / history.column(f"{TIMING_PREFIX}step")
-        idle = history.column(SERVERS_IDLE) / history.column(f"{TIMING_PREFIX}step")
-    return {"learner": learner, "engines": np.where(np.isfinite(idle), np.minimum(idle, 1.0), 1 - learner)}
+        learner, servers = history.column(f"{TIMING_PREFIX}rollout") / step, history.column(SERVERS_IDLE) / step
+    engines = np.where(np.isfinite(servers), np.minimum(servers, 1.0), 1 - learner)
+    return Chart(
+        "Idle", "The learner without samples, engines with nothing to sample", "share of the step",
+        {"learner": learner, "engines": engines}, steps=history.steps, resets=tuple(history.resets()), bounds=SHARE,
+    )  # fmt: skip
+
+
+def _ages(history: History) -> Chart:
+    """Of runs whose groups are sampled ahead of training."""
+    lines = {"mean": history.column("staleness/mean"), "oldest": history.column("staleness/max")}
+    return Chart(
+        "Age of the samples", "Updates of the policy since each token was sampled", "versions", lines,
+        steps=history.steps, resets=tuple(history.resets()), bounds=FROM_ZERO,
+    )  # fmt: skip
 
 
 def _entropies(history: History) -> dict[str, np.ndarray]:
