@@ -50,7 +50,7 @@ TRAIN = {
         "kl": {"coef": 0.001},
     },
     "optimizer": {"learning_rate": 3e-4},
-    "schedule": {"steps": STEPS, "evaluate_every": 0, "save_every": 0, "parity_every": 0, "reset": {"patience": 0}},
+    "schedule": {"steps": STEPS, "evaluate_every": 0, "save_every": STEPS, "parity_every": 0, "reset": {"patience": 0}},
     "evaluation": {"problems_per_task": 1, "samples": 1, "final_problems_per_task": 1},
     "tasks": {"workers": 1},
 }

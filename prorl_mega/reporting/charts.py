@@ -68,7 +68,6 @@ def all_charts(history: History) -> list[Chart]:
     clipped = columns(from_below="policy/clipped_low", from_above="policy/clipped_high")
     gap = columns(mean="sampler/logprob_gap", largest="sampler/logprob_gap_max")
     mismatch = "Difference of their log-probabilities for the sampled tokens"
-    phases = history.phases()
     charts = (
         chart("Reward", "Mean over all sampled answers", "reward", columns(mean="reward/mean")),
         chart(
@@ -88,7 +87,7 @@ def all_charts(history: History) -> list[Chart]:
             "Truncated answers", "Share that reached the length limit", "share",
             columns(truncated_at_the_limit="length/truncated"), bounds=FROM_ZERO,
         ),
-        chart("Time per step", "Phases of the loop add up to the step", "seconds", phases, stacked=True),
+        chart("Time per step", "Phases of the loop add up to the step", "seconds", history.phases(), stacked=True),
         _idle(history),
         _ages(history),
         chart("Engine against learner", mismatch, "nats", gap, logarithmic=True),
@@ -139,7 +138,7 @@ def _idle(history: History) -> Chart:
 
 
 def _ages(history: History) -> Chart:
-    """Of runs whose groups are sampled ahead of training."""
+    """There are numbers in runs whose groups are sampled ahead of training."""
     lines = {"mean": history.column("staleness/mean"), "oldest": history.column("staleness/max")}
     return Chart(
         "Age of the samples", "Updates of the policy since each token was sampled", "versions", lines,
