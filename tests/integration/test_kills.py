@@ -15,12 +15,12 @@ from helpers.programs import Program, metrics, outcome, run_program
 
 pytestmark = pytest.mark.faults
 
-STEPS = 10
-RUN = ("experiment=small", f"schedule.steps={STEPS}", "schedule.save_every=1", "schedule.evaluate_every=4")
+STEPS = 60
+RUN = ("experiment=small", f"schedule.steps={STEPS}", "schedule.save_every=1", "schedule.evaluate_every=20")
 SERVERS = ("placement=disaggregated", "servers.probe_deadline_s=60", "servers.start_deadline_s=300")
 OWN = ("servers/", "staleness/", "groups/in_work", "groups/ready")
 KILLS = 15
-LONGEST_S = 45.0  # of a kill after the start of the program, which takes about half of it
+LONGEST_S = 40.0  # of a kill after the start of the program, which takes about half of it
 LAUNCHER, LEARNER, SERVER = "torch.distributed.run", "prorl_mega.train", "prorl_mega.rollout.server"
 
 
