@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prorl_mega.collect import Collector
+from prorl_mega.collect import Collector, NextGroups, collect_informative
 from prorl_mega.config.recipe import RecipeConfig
 from prorl_mega.config.schema import (
     ModelConfig,
@@ -22,6 +22,9 @@ from prorl_mega.config.schema import (
 from prorl_mega.config.stages import longest_response
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, NoInformativeGroupsError
+from prorl_mega.fleet_rollout import FleetRollout
+from prorl_mega.group_judge import GroupJudge
+from prorl_mega.groups_ahead import GroupsAhead
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.learner.model import spec_name
 from prorl_mega.placement import start_rollout, starting_servers
@@ -50,6 +53,8 @@ class Parts:
     problems: Curriculum
     collector: Collector
     controller: Controller
+    next_groups: NextGroups
+    """The groups of the next step, as `collect_informative` has them."""
     max_logprob_gap: float  # between engine and learner, on the first step of this start
     compared: bool = False
     companions: dict[str, bytes] = field(default_factory=dict)
@@ -134,6 +139,7 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
                 valid_vocab=len(tokenizer),
                 seed=config.seed,
                 reference=config.reference,
+                sampled_ahead=bool(config.rollout.staleness),
             )
         tell_ignored(config.model.path, learner.description, run.message)
         if learner.kernels is not None:
@@ -141,6 +147,7 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
         stream = partial(policy_stream, learner, bucket_mib=config.rollout.sync_bucket_mib)
         start = partial(start_rollout, config, tokenizer, ranks, fleet, stream, max_response_tokens=longest)
         collector = running.enter_context(start_collector(config, run, tokenizer, learner.layout, start))
+        next_groups = running.enter_context(_next_groups(config, collector, problems, ranks))
         yield Parts(
             learner=learner,
             rollout=collector.rollout,
@@ -148,9 +155,33 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
             problems=problems,
             collector=collector,
             controller=controller,
+            next_groups=next_groups,
             companions=read_companions(config.model.path),
             max_logprob_gap=config.rollout.max_logprob_gap or BOUNDS[learner.dtype],
         )
+
+
+@contextlib.contextmanager
+def _next_groups(config: RunConfig, collector: Collector, problems: Curriculum, ranks: Ranks) -> Iterator[NextGroups]:
+    """Groups that are sampled when a step begins, or ahead of it."""
+    if config.rollout.staleness is None:
+        yield partial(collect_informative, collector, problems)
+        return
+    assert isinstance(collector.rollout, FleetRollout), "settings were validated"
+    with contextlib.ExitStack() as running:
+        judge = None
+        if ranks.is_first:
+            judge = running.enter_context(GroupJudge(collector.verifiers, collector.tokenizer))
+            collector.verifiers = judge  # evaluations, between whose answers it judges nothing
+        yield GroupsAhead(
+            collector.rollout,
+            judge,
+            collector,
+            problems,
+            ranks,
+            staleness=config.rollout.staleness,
+            last_step=config.schedule.steps,
+        ).collect
 
 
 def build_learner(
@@ -163,10 +194,11 @@ def build_learner(
     valid_vocab: int,
     seed: int,
     reference: ReferenceConfig | None = None,
+    sampled_ahead: bool = False,
 ) -> MegatronLearner:
     """A learner with the weights of `model.path`, or with random ones.
 
-    Its reference policy has those of `reference.path`, or is equal to it.
+    Its reference policy has those of `reference.path`, or is equal to it. `sampled_ahead` as `MegatronLearner` has it.
     """
     learner = MegatronLearner(
         model=model,
@@ -177,6 +209,7 @@ def build_learner(
         valid_vocab=valid_vocab,
         seed=seed,
         offload_reference=reference is not None and reference.offload,
+        sampled_ahead=sampled_ahead,
     )
     if model.weights is WeightSource.pretrained:
         load_weights(model.path, learner.parameters(), learner.description, learner.layout)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -67,7 +67,7 @@ class Collector:
         Raises Interrupted on every rank, and gives up what was sampled, when one of them has to stop.
         """
         engines, engine = self._engines(), self.layout.rank // self.engine_size
-        seeds = self._seeds(problems, sampling, earlier)
+        seeds = self.seeds(problems, sampling, [group.problem.key for group in earlier])
         try:
             share = self._sample_and_score(problems[engine::engines], seeds[engine::engines], sampling)
         except Interrupted:
@@ -92,9 +92,12 @@ class Collector:
     def _engines(self) -> int:
         return self.layout.world_size // self.engine_size
 
-    def _seeds(self, problems: list[Problem], sampling: Sampling, earlier: Sequence[Group]) -> list[list[int]]:
-        """A seed for each sample of each problem. Draw `n` of a problem, from 0, goes on where draw `n - 1` ended."""
-        draws = Counter(group.problem.key for group in earlier)
+    def seeds(self, problems: list[Problem], sampling: Sampling, earlier: Iterable[str] = ()) -> list[list[int]]:
+        """A seed for each sample of each problem; `earlier` are the keys of those that the same step has drawn before.
+
+        Draw `n` of a problem, from 0, goes on where draw `n - 1` ended.
+        """
+        draws = Counter(earlier)
         seeds = []
         for key in (problem.key for problem in problems):
             first = draws[key] * sampling.samples
@@ -153,6 +156,9 @@ class Collector:
         return samples, batch.scoring
 
 
+NextGroups = Callable[[RecipeConfig, Sampling], tuple[list[Group], list[Group], Metrics]]
+
+
 def collect_informative(
     collector: Collector, problems: Curriculum, recipe: RecipeConfig, sampling: Sampling
 ) -> tuple[list[Group], list[Group], Metrics]:
@@ -181,25 +187,39 @@ def collect_informative(
         dropped += reasons
         rate = len(kept) / len(sampled) if kept else 1.0
         count = min(wanted, math.ceil((wanted - len(kept)) / rate))
-    if len(kept) < max(1, selection.min_groups_fraction * wanted):
-        counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
-        raise NoInformativeGroupsError(
-            f"only {len(kept)} of {len(sampled)} groups could be trained on after {rounds} rounds ({counts}). "
-            + (
-                _unscored(sampled)
-                or "The tasks are too easy or too hard for this policy: change tasks.mixture, raise "
-                "recipe.selection.max_sampling_rounds, or lower recipe.selection.min_groups_fraction."
-            )
-        )
+    refuse_too_few(kept, sampled, rounds, dropped, recipe)
     surplus = len(kept) - wanted
     if surplus > 0:
         dropped["surplus"] += surplus
-    metrics = group_metrics(sampled) | scoring_metrics(scoring) | problems.observe(sampled)
-    metrics["groups/sampled"] = float(len(sampled))
-    metrics["groups/kept"] = float(min(len(kept), wanted))
-    metrics["groups/rounds"] = float(rounds)
-    metrics |= {f"groups/dropped/{reason}": float(count) for reason, count in sorted(dropped.items())}
-    return kept[:wanted], sampled, metrics
+    metrics = collection_metrics(sampled, min(len(kept), wanted), rounds, dropped, scoring)
+    return kept[:wanted], sampled, metrics | problems.observe(sampled)
+
+
+def refuse_too_few(
+    kept: list[Group], sampled: list[Group], rounds: int, dropped: Counter[str], recipe: RecipeConfig
+) -> None:
+    """Raise NoInformativeGroupsError if `kept` is too little for a step; `dropped` counts the reasons of the others."""
+    if len(kept) >= max(1, recipe.selection.min_groups_fraction * recipe.prompts_per_step):
+        return
+    counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
+    raise NoInformativeGroupsError(
+        f"only {len(kept)} of {len(sampled)} groups could be trained on after {rounds} rounds ({counts}). "
+        + (
+            _unscored(sampled)
+            or "The tasks are too easy or too hard for this policy: change tasks.mixture, raise "
+            "recipe.selection.max_sampling_rounds, or lower recipe.selection.min_groups_fraction."
+        )
+    )
+
+
+def collection_metrics(
+    sampled: list[Group], kept: int, rounds: int, dropped: Counter[str], scoring: list[list[Scoring]]
+) -> Metrics:
+    """Metrics of what was sampled for a step, of which `kept` groups are trained on. `scoring` as `scoring_metrics` has
+    it."""
+    metrics = group_metrics(sampled) | scoring_metrics(scoring)
+    metrics |= {"groups/sampled": float(len(sampled)), "groups/kept": float(kept), "groups/rounds": float(rounds)}
+    return metrics | {f"groups/dropped/{reason}": float(count) for reason, count in sorted(dropped.items())}
 
 
 def group_metrics(groups: list[Group]) -> Metrics:

@@ -50,6 +50,7 @@ def _read_problems(state: Any) -> MixtureState:
     if not isinstance(state, dict):
         raise CheckpointError(f"{STATE}: problems is {brief(state)} and not an object")
     curriculum.read_state(state)
+    curriculum.read_open(state)
     return mixture.read_state(curriculum.source_state(state))
 
 

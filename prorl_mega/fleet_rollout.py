@@ -6,11 +6,14 @@ it tells the others whether there is more to come, because they take part in pus
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from itertools import groupby, islice
 from queue import Empty, SimpleQueue
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +24,7 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import RolloutError, WeightSyncError
 from prorl_mega.protocols import Finished
 from prorl_mega.rollout.requests import check_prompts
-from prorl_mega.run.timers import SERVERS_PREFIX
+from prorl_mega.run.timers import SERVERS_IDLE, SERVERS_PREFIX
 from prorl_mega.servers.answers import GroupOrder, VersionedSample
 from prorl_mega.servers.fleet import Fleet
 from prorl_mega.servers.push import NothingTakenError, WeightPush
@@ -57,10 +60,12 @@ class FleetRollout:
         self._fleet, self._ranks, self._config, self._valid_vocab = fleet, ranks, config, valid_vocab
         self._policy = policy
         self._number = -1  # of the last push; versions of the loop may come twice, after a reset
+        self._versions: dict[int, int] = {}  # of the loop, by the number of their push
         self._checksum = ""
         self._lost_pushes = 0  # in a row
         self._seconds = {"push": 0.0, "paused": 0.0}
         self._told: Counter[str] = Counter()  # the fleet's counts when `metrics` was last asked
+        self._idle = IdleTime()
 
     def generate(
         self,
@@ -121,9 +126,36 @@ class FleetRollout:
         assert version > NO_WEIGHTS, f"versions count from 0, not {version}"
         self.version = NO_WEIGHTS
         self._number = max(version, self._number + 1)
+        self._versions[self._number] = version  # before servers have them: they sample as soon as they do
         self._checksum = self._push(weights, only_waiting=False)
         self.version = version
         return self._checksum
+
+    def submit(
+        self,
+        prompt: np.ndarray,
+        seeds: list[int],
+        arrived: Callable[[int, Completion], None],
+        *,
+        temperature: float,
+        top_p: float,
+        max_tokens: int | None,
+    ) -> Future[list[VersionedSample]]:
+        """Have samples of a prompt drawn while the caller does something else; on the first rank only.
+
+        `arrived` is called with each and its place among the seeds, in another thread. Their tokens may be of several
+        versions, because pushes do not wait for them. The future's error is why some will never arrive.
+        """
+        assert self._fleet is not None, "the first rank has the servers"
+        check_prompts([prompt], max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab)
+        order = self._orders(temperature, top_p, max_tokens)(prompt, seeds)
+        return self._fleet.submit(order, lambda place, sample: arrived(place, self._completion_of_any(sample)))
+
+    def serve_newcomers(self, *, has_work: bool) -> None:
+        """Give servers that came after the last push its weights, if there is work for them; as the first rank says.
+        Collective."""
+        if self._ranks.broadcast(has_work and self._fleet is not None and self._fleet.has_newcomers):
+            self._push_once_more()
 
     def sleep(self) -> None:
         """Nothing: servers have memory of their own."""
@@ -133,11 +165,13 @@ class FleetRollout:
 
     def metrics(self) -> Metrics:
         """Since the last call: seconds of pushes (`seconds/servers_push`), those in which servers waited for them
-        (`seconds/servers_paused`), and how often something went wrong (`servers/…`). Collective."""
+        (`seconds/servers_paused`) or had nothing to sample (`seconds/servers_idle`, the mean of the servers), and how
+        often something went wrong (`servers/…`). Collective."""
         found: Metrics = {}
         if self._fleet is not None:
             now = Counter(self._fleet.counts)
             found = {SERVERS_PREFIX + name: seconds for name, seconds in self._seconds.items()}
+            found[SERVERS_IDLE] = self._idle.since_last_call(self._fleet.summary())
             found |= {f"servers/{name}": float(now[name] - self._told[name]) for name in COUNTS}
             self._told = now
             self._seconds = dict.fromkeys(self._seconds, 0.0)
@@ -187,6 +221,18 @@ class FleetRollout:
             )
         return Completion(tokens=sample.tokens, logprobs=sample.logprobs, finish=sample.finish, version=self.version)
 
+    def _completion_of_any(self, sample: VersionedSample) -> Completion:
+        numbers = sample.versions.tolist()
+        versions = np.array([self._versions[number] for number in numbers], dtype=np.int32)
+        is_mixed = len(set(numbers)) > 1
+        return Completion(
+            tokens=sample.tokens,
+            logprobs=sample.logprobs,
+            finish=sample.finish,
+            version=int(versions[0]),
+            versions=versions if is_mixed else None,
+        )
+
     def _push_once_more(self) -> None:
         """Give the weights to servers that came after the last push."""
         if (found := self._push(self._policy(), only_waiting=True)) != self._checksum:
@@ -217,6 +263,25 @@ class FleetRollout:
         self._lost_pushes = 0
         self._seconds["push"] += report.total_s
         self._seconds["paused"] += report.paused_s
+
+
+class IdleTime:
+    """How long servers have had nothing to sample."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._asked = clock()
+        self._busy: dict[str, float] = {}  # seconds by server, when it was last asked
+
+    def since_last_call(self, servers: Mapping[str, Mapping[str, Any]]) -> float:
+        """Seconds, the mean of the servers that are there now; `servers` as `Fleet.summary` has them."""
+        passed = self._clock() - self._asked
+        self._asked += passed
+        busy = {name: each["busy_s"] for name, each in servers.items()}
+        # One that was replaced counts from 0 again.
+        idle = [max(0.0, passed - max(0.0, now - self._busy.get(name, 0.0))) for name, now in busy.items()]
+        self._busy = busy
+        return fmean(idle) if idle else passed
 
 
 class OpenGroups:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prorl_mega.collect import Sampling, collect_informative
+from prorl_mega.collect import Sampling
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode, NoInformativeGroupsError
@@ -83,7 +83,7 @@ def improve(step: int, settings: RunConfig, parts: Parts, run: TrainingRun, log:
                 max_tokens=limit,
                 stream=f"step {step}",
             )
-            groups, sampled, counts = collect_informative(parts.collector, parts.problems, recipe, sampling)
+            groups, sampled, counts = parts.next_groups(recipe, sampling)
         log.add(counts)
         log.samples(sampled)
         rollout.sleep()

@@ -101,6 +101,11 @@ class Scoring:
         self.longest_s = longest
         return self
 
+    def since(self, earlier: Scoring) -> Scoring:
+        """The counts since those of the same pool were `earlier`; the longest is that of all."""
+        counts = {entry.name: getattr(self, entry.name) - getattr(earlier, entry.name) for entry in fields(self)}
+        return Scoring(**counts | {"longest_s": self.longest_s})
+
 
 @dataclass(kw_only=True, slots=True)
 class Sample:

@@ -19,7 +19,7 @@ from prorl_mega.checksum import Checksum
 from prorl_mega.config.schema import RolloutConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import DataError, RolloutError, WeightSyncError
-from prorl_mega.fleet_rollout import BLOCK, FleetRollout, Stream
+from prorl_mega.fleet_rollout import BLOCK, FleetRollout, IdleTime, Stream
 from prorl_mega.types import FinishReason
 
 CONFIG = RolloutConfig(max_prompt_tokens=24, max_response_tokens=20)
@@ -94,6 +94,8 @@ def test_all_ranks_go_along_and_the_first_has_every_sample(tmp_path: Path) -> No
     assert results[0][5] == results[1][5] == results[2][5]
     assert 0 < results[0][5]["seconds/servers_paused"] <= results[0][5]["seconds/servers_push"]
     assert results[0][5]["servers/repeated_groups"] == 0
+    assert results[0][5]["seconds/servers_idle"] > 0
+    assert results[0][6].pop("seconds/servers_idle") < results[0][5]["seconds/servers_idle"]
     assert set(results[0][6].values()) == {0.0}, "since the last call"
 
 
@@ -203,7 +205,7 @@ def test_a_newcomer_gets_work_while_others_sample(tmp_path: Path) -> None:
             watched.fleet.add()
         return everything(rollout)[1]
 
-    with fake_fleet(tmp_path, replicas=1, behaviour={"server-0": {"seconds": 1.0}}, max_concurrent=4) as watched:
+    with fake_fleet(tmp_path, replicas=1, behaviour={"server-0": {"seconds": 3.0}}, max_concurrent=4) as watched:
         watched.fleet.wait_for(1)
         found, *_ = on_ranks(watched, work)
         assert watched.behave("server-1")["asked"] > 0
@@ -280,3 +282,14 @@ def test_what_is_given_up_is_not_sampled_any_more(tmp_path: Path) -> None:
         watched.fleet.wait_for(1)
         (found, repeated), *_ = on_ranks(watched, work)
     assert (found, repeated) == (expected(0), 0)
+
+
+def test_idle_time_is_the_mean_of_the_servers_since_the_last_call() -> None:
+    now = [100.0]
+    idle = IdleTime(lambda: now[0])
+    now[0] = 110.0
+    assert idle.since_last_call({"a": {"busy_s": 4.0}, "b": {"busy_s": 10.0}}) == 3.0
+    now[0] = 120.0
+    assert idle.since_last_call({"a": {"busy_s": 9.0}, "b": {"busy_s": 3.0}}) == 7.5, "b was replaced: it counts anew"
+    now[0] = 125.0
+    assert idle.since_last_call({}) == 5.0

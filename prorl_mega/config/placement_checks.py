@@ -12,8 +12,17 @@ def placement_problems(config: RunConfig) -> list[str]:
     """The mistakes in `placement` and `servers`, with what would work. Settings of servers that do not start are kept
     as they are: a run may go back and forth between placements."""
     if config.placement is Placement.colocated:
-        return []
+        return _staleness_problems(config)
     return [*_address_problems(config.servers), *_directory_problems(config.servers)]
+
+
+def _staleness_problems(config: RunConfig) -> list[str]:
+    if config.rollout.staleness is None:
+        return []
+    return [
+        f"rollout.staleness={config.rollout.staleness} samples while the learner works, and placement=colocated has "
+        "engines in the learner's own ranks; placement=disaggregated works, or rollout.staleness=null"
+    ]
 
 
 def _address_problems(servers: ServersConfig) -> list[str]:

@@ -63,7 +63,7 @@ class KLPlacement(Enum):
 
 
 class ImportanceSamplingKind(Enum):
-    auto = "auto"  # none in fp32, tis in bf16
+    auto = "auto"  # none in fp32, tis in bf16; with rollout.staleness of 1 or more tis, for gspo mis
     none = "none"
     tis = "tis"
     icepop = "icepop"

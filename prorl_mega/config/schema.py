@@ -81,6 +81,9 @@ class RolloutConfig:
     max_prompt_tokens: int = bounded(1024, ge=1)
     max_response_tokens: int = bounded(8192, ge=1)
     max_concurrent: int = bounded(256, ge=1, le=8192)  # sequences decoded at once by one engine
+    # Versions of the policy that groups may be sampled ahead of the step that trains on them, with
+    # placement=disaggregated; None: a step waits for all of its groups, and nothing is sampled while the learner works.
+    staleness: int | None = field(default=None, metadata={"bounds": {"ge": 0, "le": 64}})
     gpu_memory_fraction: float = bounded(0.6, gt=0, lt=1)
     cpu_kv_cache_gib: int = bounded(1, ge=1)
     enforce_eager: bool = False  # no CUDA graphs; always so on a CPU

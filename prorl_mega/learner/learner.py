@@ -61,8 +61,10 @@ class MegatronLearner:
         valid_vocab: int,
         seed: int,
         offload_reference: bool = False,
+        sampled_ahead: bool = False,
     ) -> None:
-        """`temperature` is the sampler's; ids from `valid_vocab` on (the tokenizer's length) have no probability."""
+        """`temperature` is the sampler's; ids from `valid_vocab` on (the tokenizer's length) have no probability.
+        `sampled_ahead`: samples may be of earlier versions of the policy."""
         self.device = activate()
         self.description: ModelDescription = describe(model.path, model.family)
         self.layout = initialize_parallel(parallel, seed=seed)
@@ -75,6 +77,7 @@ class MegatronLearner:
             valid_vocab=valid_vocab,
         )
         self._dtype: torch.dtype = policy.config.params_dtype
+        self._sampled_ahead = sampled_ahead
         self._recipe = self._resolved(recipe)
         kind = find_kind(optimizer.kind)
         self._model = with_gradient_buffers(policy, kind)
@@ -245,7 +248,9 @@ class MegatronLearner:
 
     def _resolved(self, recipe: RecipeConfig) -> RecipeConfig:
         """`recipe` with what `auto` means for this learner."""
-        kind = resolve_auto(recipe.importance_sampling.kind, recipe.policy_loss.kind, self._dtype)
+        kind = resolve_auto(
+            recipe.importance_sampling.kind, recipe.policy_loss.kind, self._dtype, sampled_ahead=self._sampled_ahead
+        )
         return replace(recipe, importance_sampling=replace(recipe.importance_sampling, kind=kind))
 
     def _has_kl_penalty(self) -> bool:

@@ -13,7 +13,7 @@ on ProRL describes a curriculum; the rule is ours, in the spirit of sampling by 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -32,7 +32,8 @@ UNITS: dict[CurriculumUnit, Callable[[Problem], str]] = {
     CurriculumUnit.problem: lambda problem: problem.key,
 }
 
-STATE, WEIGHTS, OFFERED = "curriculum", "weights", "offered"  # keys in the state of the source
+# Keys in the state of the source.
+STATE, WEIGHTS, OFFERED, OPEN = "curriculum", "weights", "offered", "open"
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -59,6 +60,9 @@ class Curriculum:
 
     Within a step (until `observe`) the source is asked for problems that it has not offered yet, as long as there are
     any.
+
+    Problems that a step leaves open, because their groups are trained on in a later one, are part of the state: they
+    are drawn first when a run goes on from a checkpoint, so that each is trained on once, whatever happens.
     """
 
     def __init__(self, source: ProblemSource, config: CurriculumConfig) -> None:
@@ -69,9 +73,16 @@ class Curriculum:
         self._passed_over = 0  # since the last `observe`
         self._offered: Counter[str] = Counter()  # keys, since the last `observe`
         self._weighting = MixtureWeights(config) if config.weigh_entries else None
+        self._open: list[Problem] = []  # drawn before the last `observe`, and still to be trained on
+        self._returned: list[Problem] = []  # of those; to be drawn again
 
     def draw(self, count: int) -> list[Problem]:
-        """The next `count` problems that are not skipped."""
+        """The next `count` problems that are not skipped; first those that have come back."""
+        again, self._returned = self._returned[:count], self._returned[count:]
+        self._offered.update(problem.key for problem in again)
+        return again + self._draw(count - len(again)) if len(again) < count else again
+
+    def _draw(self, count: int) -> list[Problem]:
         if self._config.by is CurriculumUnit.none:
             return self._offers(count)
         taken: list[Problem] = []
@@ -90,9 +101,13 @@ class Curriculum:
         self._offered.update(problem.key for problem in problems)
         return problems
 
-    def observe(self, groups: list[Group]) -> Metrics:
-        """End a step: take in how its groups were scored; those without any verdict are ignored."""
-        self._offered.clear()
+    def observe(self, groups: list[Group], still_open: Sequence[Problem] = ()) -> Metrics:
+        """End a step: take in how its groups were scored; those without any verdict are ignored.
+
+        `still_open` are the problems drawn so far whose groups are trained on in a later step, if at all.
+        """
+        self._open = list(still_open)
+        self._offered = Counter(problem.key for problem in still_open)
         metrics = self._source.draw_metrics()
         if self._weighting is not None:
             metrics |= self._weighting.observe(groups)
@@ -128,6 +143,8 @@ class Curriculum:
     def state_dict(self) -> dict[str, Any]:
         """The source's own state and the curriculum's; plain JSON values."""
         state = self._source.state_dict()
+        if still_open := self._open + self._returned:
+            state = state | {OPEN: msgspec.to_builtins(still_open)}
         if self._offered:
             state = state | {OFFERED: dict(self._offered)}
         if self._weighting is not None:
@@ -147,10 +164,11 @@ class Curriculum:
         if self._weighting is not None:
             self._weighting.load_state_dict(state.get(WEIGHTS, {}))
         saved, offered = read_state(state)
+        self._open, self._returned = [], read_open(state)
         if saved is None or saved.by not in ("", self._config.by.name):
             saved = CurriculumState(rates={}, credit={}, passed_over=0)
         self._rates, self._credit, self._passed_over = saved.rates, saved.credit, saved.passed_over
-        self._offered = Counter(offered)
+        self._offered = Counter(offered) - Counter(problem.key for problem in self._returned)
 
     def _is_dull(self, unit: str) -> bool:
         rate, seen = self._rates[unit]
@@ -169,7 +187,15 @@ class Curriculum:
 
 def source_state(state: dict[str, Any]) -> dict[str, Any]:
     """The part of `Curriculum.state_dict` that is its source's."""
-    return {key: value for key, value in state.items() if key not in (STATE, WEIGHTS, OFFERED)}
+    return {key: value for key, value in state.items() if key not in (STATE, WEIGHTS, OFFERED, OPEN)}
+
+
+def read_open(state: dict[str, Any]) -> list[Problem]:
+    """The problems that the step left open, in the order in which they were drawn. Raises CheckpointError."""
+    try:
+        return msgspec.convert(state.get(OPEN, []), list[Problem])
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"the problems that are still to be trained on are broken: {error}") from None
 
 
 def read_state(state: dict[str, Any]) -> tuple[CurriculumState | None, dict[str, int]]:

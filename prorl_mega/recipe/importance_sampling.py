@@ -106,11 +106,20 @@ IMPORTANCE_WEIGHTS: dict[
 }
 
 
-def resolve_auto(kind: ImportanceSamplingKind, policy_loss: str, dtype: torch.dtype) -> ImportanceSamplingKind:
-    """The kind that `auto` means for a learner whose parameters have `dtype`; every other kind is itself."""
+def resolve_auto(
+    kind: ImportanceSamplingKind, policy_loss: str, dtype: torch.dtype, *, sampled_ahead: bool = False
+) -> ImportanceSamplingKind:
+    """The kind that `auto` means for a learner whose parameters have `dtype`; every other kind is itself.
+
+    `sampled_ahead`: samples may be of earlier versions than the one that is trained, so that exact arithmetic does not
+    close the gap; of GSPO, whose ratio is that of an answer, it is an answer that is weighed.
+    """
     if kind is not ImportanceSamplingKind.auto:
         return kind
-    exact = dtype in (torch.float32, torch.float64) or policy_loss == PolicyLossKind.gspo
+    of_answers = policy_loss == PolicyLossKind.gspo
+    if sampled_ahead:
+        return ImportanceSamplingKind.mis if of_answers else ImportanceSamplingKind.tis
+    exact = dtype in (torch.float32, torch.float64) or of_answers
     return ImportanceSamplingKind.none if exact else ImportanceSamplingKind.tis
 
 

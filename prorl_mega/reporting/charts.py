@@ -12,6 +12,7 @@ import numpy as np
 from prorl_mega.reporting.descriptions import MOST_POINTS, LineChart, Series, bucket_means
 from prorl_mega.reporting.history import History
 from prorl_mega.run.console import printable
+from prorl_mega.run.timers import SERVERS_IDLE, TIMING_PREFIX
 
 DRAWN_POINTS = 400  # per line of a picture, or of a chart with many lines; longer runs are averaged in buckets
 MOST_LINES = 8  # that a page shows at first; there may be a hundred tasks
@@ -67,7 +68,6 @@ def all_charts(history: History) -> list[Chart]:
     clipped = columns(from_below="policy/clipped_low", from_above="policy/clipped_high")
     gap = columns(mean="sampler/logprob_gap", largest="sampler/logprob_gap_max")
     mismatch = "Difference of their log-probabilities for the sampled tokens"
-    phases = history.phases()
     charts = (
         chart("Reward", "Mean over all sampled answers", "reward", columns(mean="reward/mean")),
         chart(
@@ -87,7 +87,9 @@ def all_charts(history: History) -> list[Chart]:
             "Truncated answers", "Share that reached the length limit", "share",
             columns(truncated_at_the_limit="length/truncated"), bounds=FROM_ZERO,
         ),
-        chart("Time per step", "Phases of the loop add up to the step", "seconds", phases, stacked=True),
+        chart("Time per step", "Phases of the loop add up to the step", "seconds", history.phases(), stacked=True),
+        _idle(history),
+        _ages(history),
         chart("Engine against learner", mismatch, "nats", gap, logarithmic=True),
         _parity(history),
         chart("Groups left out", "By reason, per step", "groups", dropped, stacked=True),
@@ -120,6 +122,27 @@ def _parity(history: History) -> Chart:
     return Chart(
         PARITY, "At steps with a report; every token counts the same", "nats", lines, steps=history.steps,
         resets=tuple(history.resets()), exact=frozenset(lines), logarithmic=True,
+    )  # fmt: skip
+
+
+def _idle(history: History) -> Chart:
+    """Shares of each step. Engines in the learner's ranks work while the learner waits, and never else."""
+    step = history.column(f"{TIMING_PREFIX}step")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        learner, servers = history.column(f"{TIMING_PREFIX}rollout") / step, history.column(SERVERS_IDLE) / step
+    engines = np.where(np.isfinite(servers), np.minimum(servers, 1.0), 1 - learner)
+    return Chart(
+        "Idle", "The learner without samples, engines with nothing to sample", "share of the step",
+        {"learner": learner, "engines": engines}, steps=history.steps, resets=tuple(history.resets()), bounds=SHARE,
+    )  # fmt: skip
+
+
+def _ages(history: History) -> Chart:
+    """There are numbers in runs whose groups are sampled ahead of training."""
+    lines = {"mean": history.column("staleness/mean"), "oldest": history.column("staleness/max")}
+    return Chart(
+        "Age of the samples", "Updates of the policy since each token was sampled", "versions", lines,
+        steps=history.steps, resets=tuple(history.resets()), bounds=FROM_ZERO,
     )  # fmt: skip
 
 

@@ -8,10 +8,12 @@ from statistics import fmean
 
 from prorl_mega.config.schema import ScheduleConfig
 from prorl_mega.run.console import duration
+from prorl_mega.run.timers import SERVERS_IDLE, TIMING_PREFIX
 from prorl_mega.types import Metrics
 
 RECENT = 20  # steps, evaluations and saves that the estimate looks back on
 EVALUATE, SAVE = "evaluate", "save"  # phases that come at their own cadence
+WAITING = f"{TIMING_PREFIX}rollout"  # what the learner does nothing in
 
 SHOWN = {
     "reward/mean": ("reward", ".2f"),
@@ -64,10 +66,17 @@ class RunProgress:
         return left
 
     def line(self, step: int, metrics: Metrics, seconds: float) -> str:
-        """ "step 12/40  reward 0.53  pass 0.41  kl 0.0030  entropy 0.31  len 24  2.1 s/step  left 1 min 05 s"."""
+        """ "step 12/40  reward 0.53  pass 0.41  kl 0.0030  entropy 0.31  len 24  2.1 s/step  left 1 min 05 s".
+
+        With servers also "idle 35 % / 10 %": the shares of the step in which the learner waited for samples, and in
+        which a server had nothing to sample.
+        """
         parts = [f"step {step:>{len(str(self._schedule.steps))}}/{self._schedule.steps}"]
         parts += [f"{label} {metrics[name]:{shape}}" for name, (label, shape) in SHOWN.items() if name in metrics]
         parts.append(f"{seconds:.1f} s/step")
+        if SERVERS_IDLE in metrics and seconds > 0:
+            learner, servers = metrics.get(WAITING, 0.0) / seconds, metrics[SERVERS_IDLE] / seconds
+            parts.append(f"idle {learner:.0%} / {min(servers, 1.0):.0%}".replace("%", " %"))
         left = self.seconds_left(step)
         if left is not None and step < self._schedule.steps:
             parts.append(f"left {duration(left)}")

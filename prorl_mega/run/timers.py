@@ -13,7 +13,10 @@ VERIFIER_PREFIX = f"{TIMING_PREFIX}verifier_"
 """The prefix of verifiers' times, which run in parallel with the phases and are no part of the step's sum."""
 
 SERVERS_PREFIX = f"{TIMING_PREFIX}servers_"
-"""The prefix of times of vLLM servers, which are a part of a phase."""
+"""The prefix of times of vLLM servers, which are a part of a phase, or beside all of them."""
+
+SERVERS_IDLE = f"{SERVERS_PREFIX}idle"
+"""Seconds of a step in which a server had nothing to sample, the mean of the servers."""
 
 
 class PhaseTimer:

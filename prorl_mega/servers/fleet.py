@@ -305,7 +305,7 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
                 return
             self._queue.popleft()
             replica = min(free, key=lambda each: each.working)
-            replica.working += len(job.missing)
+            replica.take(len(job.missing))
             task = self._loop.create_task(self._work(job, replica))
             replica.jobs.add(task)
             task.add_done_callback(functools.partial(self._ended, job, replica, len(job.missing)))
@@ -313,7 +313,7 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
     def _ended(self, job: GroupJob, replica: Replica, count: int, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # before it has begun: nothing of `_work` has run
             self._again(job, replica, replica.reason)
-        replica.working -= count
+        replica.take(-count)
         replica.jobs.discard(task)
         self._dispatch()
 

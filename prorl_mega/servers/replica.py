@@ -40,6 +40,20 @@ class Replica:
         self._config = config
         self._misses = self._good = self._strikes = 0
         self._since = time.monotonic()
+        self._busy_s, self._busy_since = 0.0, 0.0
+
+    def take(self, samples: int) -> None:
+        """It is asked for so many samples; a negative number of them has ended."""
+        now, was_busy = time.monotonic(), self.working > 0
+        self.working += samples
+        if was_busy:
+            self._busy_s += now - self._busy_since
+        self._busy_since = now
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which it had anything to sample, since it started."""
+        return self._busy_s + (time.monotonic() - self._busy_since if self.working else 0.0)
 
     @property
     def takes_work(self) -> bool:
@@ -114,4 +128,5 @@ class Replica:
 
     def summary(self) -> dict[str, Any]:
         """Its facts for people and tests."""
-        return {"state": str(self.state), "version": self.version, "working": self.working, "reason": self.reason}
+        numbers = {"version": self.version, "working": self.working, "busy_s": self.busy_s}
+        return {"state": str(self.state), "reason": self.reason} | numbers

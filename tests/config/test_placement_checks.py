@@ -71,6 +71,17 @@ def test_settings_of_servers_that_do_not_start_are_kept(model: Path) -> None:
     assert (config.placement, config.servers.address) == (Placement.colocated, "node7")
 
 
+def test_only_servers_sample_while_the_learner_works(model: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"rollout\.staleness=0 samples while the learner works, .*=disaggregated works"
+    ):
+        run_config(model, "rollout.staleness=0")
+    with pytest.raises(ConfigError, match=r"rollout\.staleness=-1 must be at least 0"):
+        run_config(model, BESIDE, "rollout.staleness=-1")
+    assert run_config(model, BESIDE, "rollout.staleness=2").rollout.staleness == 2
+    assert run_config(model, BESIDE).rollout.staleness is None
+
+
 def test_no_setting_holds_the_token(model: Path) -> None:
     from prorl_mega.run.settings import to_plain
 

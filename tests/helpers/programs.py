@@ -116,6 +116,10 @@ class Program:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

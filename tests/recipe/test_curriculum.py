@@ -188,3 +188,35 @@ def test_what_a_dull_entry_has_earned_is_part_of_the_state() -> None:
     drawn = [problem.key for problem in curriculum.draw(8)]
     assert [problem.key for problem in resumed.draw(8)] == drawn
     assert sum(key.startswith("a/") for key in drawn) == 1
+
+
+def test_problems_that_a_step_left_open_come_first_when_a_run_goes_on_and_only_then() -> None:
+    curriculum = Curriculum(Numbers(), CurriculumConfig())
+    drawn = curriculum.draw(6)
+    curriculum.observe(scored(drawn[:3], {"a": 0.5, "b": 0.5}), still_open=drawn[3:])
+    state = json.loads(json.dumps(curriculum.state_dict()))
+    assert [problem.key for problem in curriculum.draw(2)] == ["a/6", "b/7"]
+
+    resumed = Curriculum(Numbers(), CurriculumConfig())
+    resumed.load_state_dict(state)
+    again = resumed.draw(2)
+    assert again == drawn[3:5], "as they were drawn, with all that belongs to them"
+    resumed.observe([], still_open=again)
+    # In a checkpoint of a step that has not drawn all of them again, the others are still there.
+    saved = json.loads(json.dumps(resumed.state_dict()))
+    later = Curriculum(Numbers(), CurriculumConfig())
+    later.load_state_dict(saved)
+    assert [problem.key for problem in later.draw(5)] == ["b/3", "a/4", "b/5", "a/6", "b/7"]
+
+
+def test_open_problems_are_not_offered_again_in_the_same_step() -> None:
+    curriculum = Curriculum(Numbers(), CurriculumConfig())
+    drawn = curriculum.draw(3)
+    curriculum.observe([], still_open=drawn)
+    assert curriculum.state_dict()["offered"] == {problem.key: 1 for problem in drawn}
+
+
+@pytest.mark.parametrize("broken", [7, [{"key": "a"}], [7], [{"key": 7, "task": "a", "prompt": "p"}]])
+def test_broken_open_problems_are_an_error(broken: object) -> None:
+    with pytest.raises(CheckpointError, match="still to be trained on are broken"):
+        Curriculum(Numbers(), BY_ENTRY).load_state_dict({"next": 0, "open": broken})

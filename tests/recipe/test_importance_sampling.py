@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -91,6 +92,10 @@ def test_auto_depends_on_the_precision() -> None:
     assert resolve_auto(auto, PolicyLossKind.ppo_clip, torch.float32) is ImportanceSamplingKind.none
     assert resolve_auto(auto, PolicyLossKind.ppo_clip, torch.bfloat16) is ImportanceSamplingKind.tis
     assert resolve_auto(auto, PolicyLossKind.gspo, torch.bfloat16) is ImportanceSamplingKind.none
+    stale = partial(resolve_auto, dtype=torch.float32, sampled_ahead=True)
+    assert stale(auto, PolicyLossKind.ppo_clip) is ImportanceSamplingKind.tis
+    assert stale(auto, PolicyLossKind.gspo) is ImportanceSamplingKind.mis
+    assert stale(ImportanceSamplingKind.none, PolicyLossKind.ppo_clip) is ImportanceSamplingKind.none
     for kind in KINDS:
         assert resolve_auto(kind, PolicyLossKind.cispo, torch.float32) is kind
 

@@ -89,6 +89,7 @@ def test_every_chart_is_there(outline: Outline) -> None:
         "KL to the reference policy",
         "Completion length",
         "Time per step",
+        "Idle",
         "Engine against learner",
         "Groups left out",
         "reference reset",

@@ -120,3 +120,5 @@ def test_the_line_of_a_step() -> None:
         "step 14/40  reward 0.53  pass 0.41  kl 0.0030  entropy nan  len 24  2.1 s/step  left 1 min 05 s"
     )
     assert progress.line(40, {}, 2.1) == "step 40/40  2.1 s/step"
+    idle = {"seconds/rollout": 0.5, "seconds/servers_idle": 2.3}
+    assert progress.line(40, idle, 2.0) == "step 40/40  2.0 s/step  idle 25 % / 100 %", "at most the whole step"

@@ -1,0 +1,98 @@
+"""Runs with a server whose processes are killed at random moments, again and again, until they are done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from helpers.programs import Program, metrics, outcome, run_program
+
+pytestmark = pytest.mark.faults
+
+STEPS = 60
+RUN = ("experiment=small", f"schedule.steps={STEPS}", "schedule.save_every=1", "schedule.evaluate_every=20")
+SERVERS = ("placement=disaggregated", "servers.probe_deadline_s=60", "servers.start_deadline_s=300")
+OWN = ("servers/", "staleness/", "groups/in_work", "groups/ready")
+KILLS = 15
+LONGEST_S = 40.0  # of a kill after the start of the program, which takes about half of it
+LAUNCHER, LEARNER, SERVER = "torch.distributed.run", "prorl_mega.train", "prorl_mega.rollout.server"
+
+
+def processes_of(setup: Path, module: str) -> list[psutil.Process]:
+    """The processes of the run that were started as `python -m module`."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            if process.cwd() == str(setup) and module in command and (module == LAUNCHER or LAUNCHER not in command):
+                found.append(process)
+    return found
+
+
+def killed_again_and_again(setup: Path, *arguments: str, ranks: int, seed: int) -> dict[str, int]:
+    """The run to its end, in spite of KILLS kills; how many of each kind hit something."""
+    rng = random.Random(seed)
+    kinds = [LEARNER, SERVER, *([LAUNCHER] if ranks > 1 else [])]
+    hit = dict.fromkeys(kinds, 0)
+    while sum(hit.values()) < KILLS:
+        with Program("prorl_mega.train", setup, *arguments, ranks=ranks) as program:
+            while program.is_running and sum(hit.values()) < KILLS:
+                kind, moment = rng.choice(kinds), time.monotonic() + rng.uniform(0.0, LONGEST_S)
+                while program.is_running and time.monotonic() < moment:
+                    time.sleep(0.01)
+                if victims := processes_of(setup, kind):
+                    rng.choice(victims).kill()
+                    hit[kind] += 1
+                    if kind != SERVER:
+                        break
+            if not program.is_running:
+                finished = program.finish()
+                if finished.code == 0:  # all is done, and kills are left
+                    return hit
+        for process in processes_of(setup, SERVER):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.wait(30)  # servers end with their parent
+    finished = run_program("prorl_mega.train", setup, *arguments, ranks=ranks)
+    assert finished.code == 0, finished.output
+    return hit
+
+
+def state_of(run: Path) -> dict[str, Any]:
+    """What the last checkpoint says about the problems."""
+    state: dict[str, Any] = json.loads((run / "checkpoints" / f"step_{STEPS:06d}" / "state.json").read_text())
+    return dict(state["problems"])
+
+
+def test_with_a_bound_of_no_version_kills_change_nothing(setup: Path) -> None:
+    expected, run = setup / "runs" / "undisturbed", setup / "runs" / "killed"
+    assert run_program("prorl_mega.train", setup, *RUN, f"name={expected.name}", ranks=2).code == 0
+    hit = killed_again_and_again(setup, *RUN, *SERVERS, "rollout.staleness=0", f"name={run.name}", ranks=2, seed=1)
+    print("kills", hit)
+    rows = [
+        {name: value for name, value in row.items() if not name.startswith(OWN)} for row in metrics(run, seconds=False)
+    ]
+    assert rows == metrics(expected, seconds=False)
+    last = f"checkpoints/step_{STEPS:06d}"
+    ours, theirs = ({k: v for k, v in outcome(each / last).items() if "policy" in k} for each in (run, expected))
+    assert ours == theirs != {}
+    assert outcome(run / "evaluation/final/samples") == outcome(expected / "evaluation/final/samples")
+    assert state_of(run) == state_of(expected)
+
+
+def test_ahead_every_problem_is_trained_on_left_out_or_still_open_whatever_is_killed(setup: Path) -> None:
+    run = setup / "runs" / "killed_ahead"
+    hit = killed_again_and_again(setup, *RUN, *SERVERS, "rollout.staleness=2", f"name={run.name}", ranks=1, seed=2)
+    print("kills", hit)
+    rows = metrics(run)
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    kept = sum(row["groups/kept"] for row in rows)
+    dropped = sum(value for row in rows for name, value in row.items() if name.startswith("groups/dropped/"))
+    state = state_of(run)
+    assert kept + dropped + len(state.get("open", [])) == state["drawn"]
+    assert max(row["staleness/max"] for row in rows) <= 2
