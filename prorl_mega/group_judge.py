@@ -33,7 +33,8 @@ _Arrival = tuple[int, int, Completion]  # group, place among its samples
 class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
     """Judges with `verifiers`, of which it makes one batch at a time; `batch` lets others in between.
 
-    Groups are named by numbers of the caller's. Leaving it ends the thread; the verifiers stay the caller's.
+    Groups are named by numbers of the caller's. Leaving it ends the thread; the verifiers stay the caller's, but their
+    workers that were started in that thread end with it, as with a process (PR_SET_PDEATHSIG): it comes last.
     """
 
     def __init__(self, verifiers: Verifiers, tokenizer: Tokenizer) -> None:
@@ -43,6 +44,7 @@ class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
         self._finished: SimpleQueue[tuple[int, list[Sample]] | BaseException] = SimpleQueue()
         self._scoring, self._told = Scoring(), Scoring()  # of all ended batches; of all that `take_scoring` has told
         self._batch: Batch | None = None
+        self._counting = threading.Lock()  # so that a batch that ends counts once
         self._turn = threading.Lock()  # whose batch it is
         self._stands_aside = threading.Event()
         self._is_closing = threading.Event()
@@ -81,9 +83,10 @@ class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
     def take_scoring(self) -> Scoring:
         """The counts of scoring since the last call. Nobody has waited for verdicts alone: `tail_s` is 0."""
         now = Scoring()
-        now += self._scoring
-        if (batch := self._batch) is not None:
-            now += batch.scoring
+        with self._counting:
+            now += self._scoring
+            if self._batch is not None:
+                now += self._batch.scoring
         before, self._told = self._told, now
         found = now.since(before)
         found.tail_s = 0.0
@@ -114,8 +117,9 @@ class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
                     with self._turn, self._verifiers.batch() as batch:
                         self._batch = batch
                         self._judge(batch, arrived)
-                        self._batch = None
-                        self._scoring += batch.scoring
+                        with self._counting:
+                            self._batch = None
+                            self._scoring += batch.scoring
         except BaseException as error:
             self.fail(error)
 

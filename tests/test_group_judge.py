@@ -26,8 +26,9 @@ def completion(text: str) -> Completion:
     return Completion(tokens=tokens, logprobs=zeros, finish=FinishReason.STOP, version=0)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pool() -> Iterator[VerifierPool]:
+    """One for each judge: workers end with the thread that started them, which is the judge's."""
     with VerifierPool(hostile_config(workers=2, timeout_s=60.0, retries=1)) as pool:
         yield pool
 
@@ -83,7 +84,8 @@ def test_a_group_is_not_finished_before_its_last_sample(judge: GroupJudge) -> No
     judge.put(0, 1, completion("good"))
     assert judge.finished(0.5) == []
     judge.put(0, 0, completion("bad"))
-    assert rewards(all_finished(judge, 1)[0]) == [0.0, 1.0]
+    (samples,) = all_finished(judge, 1).values()
+    assert rewards(samples) == [0.0, 1.0], samples
 
 
 def test_others_have_the_verifiers_in_between(judge: GroupJudge) -> None:
