@@ -22,6 +22,7 @@ from prorl_mega.config.schema import (
 from prorl_mega.config.stages import longest_response
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, NoInformativeGroupsError
+from prorl_mega.evaluation_beside import EVALUATION_BEGAN, EvaluationBeside
 from prorl_mega.fleet_rollout import FleetRollout
 from prorl_mega.group_judge import GroupJudge
 from prorl_mega.groups_ahead import GroupsAhead
@@ -55,6 +56,7 @@ class Parts:
     controller: Controller
     next_groups: NextGroups
     """The groups of the next step, as `collect_informative` has them."""
+    beside: EvaluationBeside | None = None  # that goes on while steps do
     max_logprob_gap: float  # between engine and learner, on the first step of this start
     compared: bool = False
     companions: dict[str, bytes] = field(default_factory=dict)
@@ -98,11 +100,13 @@ class Parts:
         self.learner.save(directory)
         if self.learner.layout.rank == 0:
             write_companions(directory / MODEL, self.companions)
-        return {
+        state = {
             "controller": self.controller.state_dict(),
             "problems": self.problems.state_dict(),
             "optimizer_steps": self.learner.optimizer_steps,
         }
+        is_evaluating = self.beside is not None and self.beside.began is not None
+        return state | ({EVALUATION_BEGAN: self.beside.began} if is_evaluating else {})
 
     def restore(self, directory: Path) -> None:
         """Continue exactly where `save` was called; `build` has restored the state outside of this rank's files."""
@@ -147,7 +151,7 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
         stream = partial(policy_stream, learner, bucket_mib=config.rollout.sync_bucket_mib)
         start = partial(start_rollout, config, tokenizer, ranks, fleet, stream, max_response_tokens=longest)
         collector = running.enter_context(start_collector(config, run, tokenizer, learner.layout, start))
-        next_groups = running.enter_context(_next_groups(config, collector, problems, ranks))
+        next_groups, beside = running.enter_context(_ahead(config, collector, problems, ranks))
         yield Parts(
             learner=learner,
             rollout=collector.rollout,
@@ -156,16 +160,19 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
             collector=collector,
             controller=controller,
             next_groups=next_groups,
+            beside=beside,
             companions=read_companions(config.model.path),
             max_logprob_gap=config.rollout.max_logprob_gap or BOUNDS[learner.dtype],
         )
 
 
 @contextlib.contextmanager
-def _next_groups(config: RunConfig, collector: Collector, problems: Curriculum, ranks: Ranks) -> Iterator[NextGroups]:
-    """Groups that are sampled when a step begins, or ahead of it."""
+def _ahead(
+    config: RunConfig, collector: Collector, problems: Curriculum, ranks: Ranks
+) -> Iterator[tuple[NextGroups, EvaluationBeside | None]]:
+    """Groups that are sampled when a step begins, or ahead of it; evaluations that steps do not wait for."""
     if config.rollout.staleness is None:
-        yield partial(collect_informative, collector, problems)
+        yield partial(collect_informative, collector, problems), None
         return
     assert isinstance(collector.rollout, FleetRollout), "settings were validated"
     with contextlib.ExitStack() as running:
@@ -173,7 +180,7 @@ def _next_groups(config: RunConfig, collector: Collector, problems: Curriculum, 
         if ranks.is_first:
             judge = running.enter_context(GroupJudge(collector.verifiers, collector.tokenizer))
             collector.verifiers = judge  # evaluations, between whose answers it judges nothing
-        yield GroupsAhead(
+        ahead = GroupsAhead(
             collector.rollout,
             judge,
             collector,
@@ -181,7 +188,9 @@ def _next_groups(config: RunConfig, collector: Collector, problems: Curriculum, 
             ranks,
             staleness=config.rollout.staleness,
             last_step=config.schedule.steps,
-        ).collect
+        )
+        is_beside = config.evaluation.beside_training
+        yield ahead.collect, EvaluationBeside(collector.rollout, judge, collector, ranks) if is_beside else None
 
 
 def build_learner(

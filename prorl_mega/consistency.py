@@ -11,6 +11,7 @@ from typing import Any
 
 from prorl_mega.documents import brief
 from prorl_mega.errors import CheckpointError, ConfigError
+from prorl_mega.evaluation_beside import EVALUATION_BEGAN
 from prorl_mega.learner.checkpoint import LearnerManifest, missing_files, read_manifest, refuse_odd_random_state
 from prorl_mega.recipe import controller_state, curriculum
 from prorl_mega.recipe.controller_state import ControllerState
@@ -21,6 +22,7 @@ from prorl_mega.tasks.mixture import MixtureState
 
 _PARTS = {"controller", "problems"}
 _OPTIMIZER_STEPS = "optimizer_steps"  # checkpoints of earlier versions have it in learner.json alone
+_OPTIONAL = {_OPTIMIZER_STEPS, EVALUATION_BEGAN}
 
 
 def contradictions(checkpoint: SavedCheckpoint) -> list[str]:
@@ -33,7 +35,7 @@ def contradictions(checkpoint: SavedCheckpoint) -> list[str]:
 
 def _contradictions(checkpoint: SavedCheckpoint) -> Iterator[str]:
     directory, state = checkpoint.directory, checkpoint.state
-    if odd := _PARTS - state.keys() or state.keys() - _PARTS - {_OPTIMIZER_STEPS}:
+    if odd := _PARTS - state.keys() or state.keys() - _PARTS - _OPTIONAL:
         yield f"{STATE} has the keys {brief(sorted(state))}; {min(odd)!r} is missing or unknown"
         return
     learner = read_manifest(directory)
@@ -42,6 +44,9 @@ def _contradictions(checkpoint: SavedCheckpoint) -> Iterator[str]:
     yield from controller_state.contradictions(controller, checkpoint.step)
     yield from _of_learner(checkpoint, learner)
     yield from _of_optimizer(checkpoint, learner, controller, problems)
+    began = state.get(EVALUATION_BEGAN, 0)
+    if type(began) is not int or not 0 <= began <= checkpoint.step:
+        yield f"{STATE} has {EVALUATION_BEGAN}={brief(began)}; steps are from 0 to {checkpoint.step}"
     if (directory / changes.NAME).exists():  # those of version 0.1 have none
         yield from _of_cursors(problems, changes.read_in_force(directory).settings)
 

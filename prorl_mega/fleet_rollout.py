@@ -140,15 +140,17 @@ class FleetRollout:
         temperature: float,
         top_p: float,
         max_tokens: int | None,
+        in_background: bool = False,
     ) -> Future[list[VersionedSample]]:
         """Have samples of a prompt drawn while the caller does something else; on the first rank only.
 
         `arrived` is called with each and its place among the seeds, in another thread. Their tokens may be of several
-        versions, because pushes do not wait for them. The future's error is why some will never arrive.
+        versions, because pushes do not wait for them. The future's error is why some will never arrive. Those
+        `in_background` are sampled where servers have nothing else to do.
         """
         assert self._fleet is not None, "the first rank has the servers"
         check_prompts([prompt], max_tokens=self._config.max_prompt_tokens, valid_vocab=self._valid_vocab)
-        order = self._orders(temperature, top_p, max_tokens)(prompt, seeds)
+        order = self._orders(temperature, top_p, max_tokens, in_background)(prompt, seeds)
         return self._fleet.submit(order, lambda place, sample: arrived(place, self._completion_of_any(sample)))
 
     def serve_newcomers(self, *, has_work: bool) -> None:
@@ -178,7 +180,7 @@ class FleetRollout:
         return dict(self._ranks.broadcast(found))
 
     def _orders(
-        self, temperature: float, top_p: float, max_tokens: int | None
+        self, temperature: float, top_p: float, max_tokens: int | None, in_background: bool = False
     ) -> Callable[[np.ndarray, list[int]], GroupOrder]:
         most = self._config.max_response_tokens
         longest = most if max_tokens is None else max_tokens
@@ -186,7 +188,12 @@ class FleetRollout:
 
         def make(prompt: np.ndarray, seeds: list[int]) -> GroupOrder:
             return GroupOrder(
-                prompt=prompt, seeds=tuple(seeds), temperature=temperature, top_p=top_p, max_tokens=longest
+                prompt=prompt,
+                seeds=tuple(seeds),
+                temperature=temperature,
+                top_p=top_p,
+                max_tokens=longest,
+                in_background=in_background,
             )
 
         return make

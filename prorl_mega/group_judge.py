@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
@@ -24,6 +24,7 @@ IDLE_S = 0.2  # the same while there is nothing to judge
 class _OpenGroup:
     problem: Problem
     count: int
+    done: Callable[[list[Sample]], None] | None
     samples: dict[int, Sample] = field(default_factory=dict)  # by place
 
 
@@ -43,6 +44,7 @@ class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
         self._arrived: SimpleQueue[_Arrival] = SimpleQueue()
         self._finished: SimpleQueue[tuple[int, list[Sample]] | BaseException] = SimpleQueue()
         self._scoring, self._told = Scoring(), Scoring()  # of all ended batches; of all that `take_scoring` has told
+        self.error: BaseException | None = None  # what judging, or what it waits for, has failed with
         self._batch: Batch | None = None
         self._counting = threading.Lock()  # so that a batch that ends counts once
         self._turn = threading.Lock()  # whose batch it is
@@ -54,9 +56,12 @@ class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def expect(self, number: int, problem: Problem, samples: int) -> None:
-        """Group `number` has so many samples, which will be `put`."""
-        self._open[number] = _OpenGroup(problem, samples)
+    def expect(
+        self, number: int, problem: Problem, samples: int, done: Callable[[list[Sample]], None] | None = None
+    ) -> None:
+        """Group `number` has so many samples, which will be `put`. Judged, they are handed to `done`, in the judging
+        thread, or by `finished`."""
+        self._open[number] = _OpenGroup(problem, samples, done)
 
     def put(self, number: int, place: int, completion: Completion) -> None:
         """A sample of group `number` has arrived. From any thread."""
@@ -64,6 +69,7 @@ class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
 
     def fail(self, error: BaseException) -> None:
         """`finished` raises `error`. From any thread."""
+        self.error = error
         self._finished.put(error)
 
     def finished(self, seconds: float) -> list[tuple[int, list[Sample]]]:
@@ -155,4 +161,8 @@ class GroupJudge(contextlib.AbstractContextManager["GroupJudge"]):
             return
         group.samples[place] = sample
         if len(group.samples) == group.count and self._open.pop(number, None) is group:
-            self._finished.put((number, [group.samples[place] for place in sorted(group.samples)]))
+            samples = [group.samples[place] for place in sorted(group.samples)]
+            if group.done is not None:
+                group.done(samples)
+            else:
+                self._finished.put((number, samples))

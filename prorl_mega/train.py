@@ -27,7 +27,7 @@ from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.step import StepLog
 from prorl_mega.tasks.benchmarks import with_benchmarks
-from prorl_mega.validation import evaluate, evaluate_as, evaluate_base
+from prorl_mega.validation import Validation, evaluate_as, evaluate_base
 
 if TYPE_CHECKING:
     from prorl_mega.build import Parts
@@ -43,6 +43,8 @@ def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
     parts.sync.update_weights(version=step)
     if step == 0:
         evaluate_base(parts, config, run)
+    validation = Validation(parts, config, run)
+    validation.begin_again(step)
 
     while (coming := run.next_step(step)) is not None:
         settings = controller.settings()  # those of the stage, with the controller's adjustments
@@ -51,14 +53,14 @@ def train(config: RunConfig, run: TrainingRun, parts: Parts) -> ExitCode:
             if coming > step:  # otherwise an earlier job has updated the policy and was stopped in the evaluation
                 improve(step, settings, parts, run, log)
             step = coming
-            if run.due(step, config.schedule.evaluate_every):
+            if validation.has_results(step):
                 with log.phase("evaluate"):
-                    limit = settings.rollout.max_response_tokens
-                    log.add(evaluate(parts, config, run, config.evaluation.problems_per_task, limit).metrics)
+                    log.add(validation.results(step))
 
             decision = controller.observe(step, log.metrics)
             parts.apply(decision, step)
             log.decide(decision)
+            validation.begin(step)
         if decision.stop:
             run.stop(decision)
         if run.due_to_save(step):

@@ -11,6 +11,7 @@ from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import compared_response, stage_settings
 from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.evaluation.summary import problem_records, summarise
+from prorl_mega.evaluation_beside import EVALUATION_BEGAN, EvaluationBeside
 from prorl_mega.resumable import collect_in_parts
 from prorl_mega.run.evaluations import BASE
 from prorl_mega.run.run_directory import TrainingRun
@@ -37,16 +38,63 @@ def evaluate(
     `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have their own.
     What an interrupted call has finished is not done again.
     """
-    sampling = Sampling(
+    chosen, policy = sampling(config, max_tokens), parts.sync.checksum
+    problems = parts.problems.held_out(problems_per_task)
+    groups = collect_in_parts(parts.collector, problems, chosen, policy=policy, config=config, run=run)
+    return Evaluation(summarise(groups), groups)
+
+
+def sampling(config: RunConfig, max_tokens: int | None) -> Sampling:
+    """How evaluations sample; `max_tokens` of an answer, None: the engine's limit."""
+    return Sampling(
         samples=config.evaluation.samples,
         temperature=config.evaluation.temperature,
         top_p=config.evaluation.top_p,
         max_tokens=max_tokens,
         stream=STREAM,
     )
-    problems = parts.problems.held_out(problems_per_task)
-    groups = collect_in_parts(parts.collector, problems, sampling, policy=parts.sync.checksum, config=config, run=run)
-    return Evaluation(summarise(groups), groups)
+
+
+class Validation:
+    """The evaluations on the way: each when it is due, or in the gaps of the steps that follow."""
+
+    def __init__(self, parts: Parts, config: RunConfig, run: TrainingRun) -> None:
+        self._parts, self._config, self._run = parts, config, run
+        self._beside = parts.beside
+
+    def begin_again(self, step: int) -> None:
+        """Begin with the evaluation that was open when the run was saved after `step`, if one was."""
+        if self._beside is not None and (self._run.saved_state or {}).get(EVALUATION_BEGAN) is not None:
+            self._begin(self._beside, step)
+
+    def begin(self, step: int) -> None:
+        """Begin with the evaluation that is due after `step`, if steps do not wait for it. The last one does not
+        begin: what it would say, the final evaluation says."""
+        if self._beside is not None and self._is_due(step) and step < self._config.schedule.steps:
+            self._begin(self._beside, step)
+
+    def has_results(self, step: int) -> bool:
+        """Whether there are numbers to record after `step`, or will be once they have been waited for."""
+        if self._beside is None:
+            return self._is_due(step)
+        return self._beside.began is not None and (self._is_due(step) or self._beside.has_ended())
+
+    def results(self, step: int) -> Metrics:
+        """The numbers to record after `step`. Raises Interrupted on every rank."""
+        if self._beside is not None:
+            return self._beside.results(step)
+        count = self._config.evaluation.problems_per_task
+        return evaluate(self._parts, self._config, self._run, count, self._limit()).metrics
+
+    def _begin(self, beside: EvaluationBeside, step: int) -> None:
+        problems = self._parts.problems.held_out(self._config.evaluation.problems_per_task)
+        beside.begin(step, problems, sampling(self._config, self._limit()))
+
+    def _is_due(self, step: int) -> bool:
+        return self._run.due(step, self._config.schedule.evaluate_every)
+
+    def _limit(self) -> int:
+        return self._parts.controller.settings().rollout.max_response_tokens
 
 
 def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: TrainingRun) -> list[Group]:

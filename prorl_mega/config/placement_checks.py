@@ -12,8 +12,21 @@ def placement_problems(config: RunConfig) -> list[str]:
     """The mistakes in `placement` and `servers`, with what would work. Settings of servers that do not start are kept
     as they are: a run may go back and forth between placements."""
     if config.placement is Placement.colocated:
-        return _staleness_problems(config)
-    return [*_address_problems(config.servers), *_directory_problems(config.servers)]
+        return [*_staleness_problems(config), *_beside_problems(config)]
+    return [
+        *_beside_problems(config),
+        *_address_problems(config.servers),
+        *_directory_problems(config.servers),
+    ]
+
+
+def _beside_problems(config: RunConfig) -> list[str]:
+    if not config.evaluation.beside_training or config.rollout.staleness is not None:
+        return []
+    return [
+        "evaluation.beside_training=true needs servers that sample while the learner works: "
+        "placement=disaggregated rollout.staleness=1 works, or evaluation.beside_training=false"
+    ]
 
 
 def _staleness_problems(config: RunConfig) -> list[str]:

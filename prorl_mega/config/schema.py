@@ -196,6 +196,7 @@ class EvaluationConfig:
     samples: int = bounded(16, ge=1)  # per problem; pass@k is estimated from them for every power of two up to it
     temperature: float = bounded(0.6, gt=0, le=10)
     top_p: float = bounded(0.95, gt=0, le=1)
+    beside_training: bool = False  # on the way, in the gaps of the servers while steps go on; needs rollout.staleness
     final_problems_per_task: int = bounded(64, ge=1)  # for the comparison of base and trained policy at the end
     server: ServerConfig = field(default_factory=ServerConfig)
     max_response_tokens: int = bounded(0, ge=0)  # in that comparison and in `evaluate`; 0: the longest of training

@@ -140,8 +140,10 @@ def _idle(history: History) -> Chart:
 def _ages(history: History) -> Chart:
     """There are numbers in runs whose groups are sampled ahead of training."""
     lines = {"mean": history.column("staleness/mean"), "oldest": history.column("staleness/max")}
+    evaluation = history.column("evaluation/lag")
     return Chart(
-        "Age of the samples", "Updates of the policy since each token was sampled", "versions", lines,
+        "Age of the samples", "Updates of the policy since each token was sampled", "versions",
+        lines | ({"held-out, mean": evaluation} if np.isfinite(evaluation).any() else {}),
         steps=history.steps, resets=tuple(history.resets()), bounds=FROM_ZERO,
     )  # fmt: skip
 

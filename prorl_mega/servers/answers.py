@@ -36,6 +36,7 @@ class GroupOrder:
     temperature: float
     top_p: float
     max_tokens: int
+    in_background: bool = False  # it is sampled where no other order has something to do
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

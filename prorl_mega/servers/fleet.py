@@ -13,7 +13,7 @@ import functools
 import itertools
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from prorl_mega.servers.answers import (
 )
 from prorl_mega.servers.client import ServerGoneError, ServerRefusedError
 from prorl_mega.servers.group_job import GroupJob
+from prorl_mega.servers.group_queue import GroupQueue
 from prorl_mega.servers.replica import Replica, ReplicaState
 from prorl_mega.servers.start import Launch, start_replica
 from prorl_mega.transfer.transport import Transport
@@ -67,7 +68,7 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
         self._replicas: dict[str, Replica] = {}  # by slot: those that have started
         self._given_up: dict[str, str] = {}  # slots that do not start, with the reason
         self._failed_starts: dict[str, str] = {}  # the reason of the last one, by slot
-        self._queue: deque[GroupJob] = deque()
+        self._queue = GroupQueue()
         self._open: set[GroupJob] = set()
         self._numbers = itertools.count()
         # When there has been no server for too long; the first ones may take all the time that a start may take.
@@ -146,8 +147,9 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
     @property
     def is_starved(self) -> bool:
         """Whether nothing can be sampled before a push: servers wait for weights, and none is ready."""
-        ready = any(each.state is ReplicaState.READY for each in list(self._replicas.values()))
-        return self.has_newcomers and not ready
+        return self.has_newcomers and not any(
+            each.state is ReplicaState.READY for each in list(self._replicas.values())
+        )
 
     @property
     def has_newcomers(self) -> bool:
@@ -295,7 +297,7 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
     def _dispatch(self) -> None:
         """Hand groups to servers that take work, as long as there are both."""
         while self._queue:
-            job = self._queue[0]
+            job = self._queue.first
             able = [each for each in self._replicas.values() if each.takes_work]
             able = [each for each in able if each.name not in job.avoided] or able
             free = [

@@ -82,6 +82,17 @@ def test_only_servers_sample_while_the_learner_works(model: Path) -> None:
     assert run_config(model, BESIDE).rollout.staleness is None
 
 
+def test_only_servers_evaluate_while_the_learner_works(model: Path) -> None:
+    for others in ((), (BESIDE,)):
+        with pytest.raises(
+            ConfigError, match=r"beside_training=true needs servers .*disaggregated rollout\.staleness=1 works"
+        ):
+            run_config(model, "evaluation.beside_training=true", *others)
+    assert run_config(
+        model, BESIDE, "rollout.staleness=0", "evaluation.beside_training=true"
+    ).evaluation.beside_training
+
+
 def test_no_setting_holds_the_token(model: Path) -> None:
     from prorl_mega.run.settings import to_plain
 

@@ -38,6 +38,7 @@ class FakeEngine:
         self.state = "random"
         self.paused = asyncio.Event()
         self.paused.set()  # set: not paused
+        self.paused_once = False
         self.asked = 0  # samples
         self.calls: list[str] = []
         self._receiver: Any = None
@@ -59,6 +60,8 @@ class FakeEngine:
         if path == "/inference/v1/generate":
             return await self.generate(await request.json())
         self.calls.append(path)
+        if reason := self.refusal(path):
+            return web.json_response({"error": reason}, status=409)
         wanted = self.behaviour.get(path)
         if wanted == "hang":
             await asyncio.sleep(3600)
@@ -70,6 +73,18 @@ class FakeEngine:
         except Exception as error:
             return web.json_response({"error": {"message": str(error)}}, status=500)
 
+    def refusal(self, path: str) -> str:
+        """Why a call comes too early, as the guard of a real server has it; empty if it does not."""
+        if path == "/start_weight_update" and not self.paused_once:
+            return "pause comes before start_weight_update"
+        if path in ("/update_weights", "/finish_weight_update") and self.state != "updating":
+            return f"start_weight_update comes before {path[1:]}"
+        if path == "/prorl/verify" and self.state != "finished":
+            return "finish_weight_update comes before verify"
+        if path == "/resume" and self.state != "verified":
+            return "verify and reset_prefix_cache come before resume"
+        return ""
+
     async def status(self) -> web.StreamResponse:
         if self.behaviour.get("status") == "hang":
             await asyncio.sleep(3600)
@@ -79,7 +94,7 @@ class FakeEngine:
     async def generate(self, body: dict[str, Any]) -> web.StreamResponse:
         self.asked += 1
         if self.verified is None:
-            return web.json_response({"error": "random weights"}, status=409)
+            return web.json_response({"error": "the weights are random: a push has to be verified before"}, status=409)
         started = self.verified
         await asyncio.sleep(self.behaviour.get("seconds", 0.0))
         await self.paused.wait()
@@ -119,6 +134,7 @@ class FakeEngine:
 
     async def pause(self, body: dict[str, Any]) -> dict[str, Any]:
         self.paused.clear()
+        self.paused_once = True
         return {}
 
     async def start_weight_update(self, body: dict[str, Any]) -> dict[str, Any]:

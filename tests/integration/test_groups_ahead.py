@@ -44,3 +44,22 @@ def test_ahead_no_token_is_older_than_the_bound(setup: Path) -> None:
     assert [row["groups/kept"] for row in rows] == [4.0] * 4
     assert rows[-1]["groups/in_work"] == rows[-1]["groups/ready"] == 0, "nothing is sampled for steps after the last"
     assert all(row["groups/in_work"] + row["groups/ready"] > 0 for row in rows[:-1])
+
+
+def test_held_out_problems_are_evaluated_in_the_gaps_and_say_how_old_their_answers_are(setup: Path) -> None:
+    every = ("recipe.selection.dynamic_sampling=false", "recipe.selection.keep_uniform_groups=true", "schedule.steps=6")
+    beside = ("rollout.staleness=1", "evaluation.beside_training=true", "name=beside")
+    finished = run_program("prorl_mega.train", setup, *RUN, *SERVERS, *every, *beside)
+    assert finished.code == 0, finished.output
+    run = setup / "runs" / "beside"
+    rows = {int(row["step"]): row for row in metrics(run)}
+    recorded = [step for step, row in rows.items() if "evaluation/pass@1" in row]
+    assert len(recorded) == 2
+    assert recorded[0] in (3, 4), "that of step 2"
+    assert recorded[1] in (5, 6), "that of step 4; the final evaluation follows step 6"
+    for step in recorded:
+        row = rows[step]
+        assert 0 < row["evaluation/lag"] <= 2
+        assert 1 <= row["evaluation/versions"] <= 3
+        assert row["evaluation/problems"] > 0
+    assert (run / "evaluation" / "final.json").exists()

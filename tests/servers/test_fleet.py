@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,21 @@ def test_groups_stay_together_and_go_to_whoever_has_least_to_do(tmp_path: Path) 
         servers = check(submit(watched, 12))
         assert servers.count("server-0") <= 8, "whoever is slow gets less when there is a queue"
         assert servers.count("server-0") + servers.count("server-1") == 48
+
+
+def test_groups_in_the_background_wait_for_the_others(tmp_path: Path) -> None:
+    with fake_fleet(tmp_path, replicas=1, behaviour={"server-0": {"seconds": 0.05}}, max_concurrent=4) as watched:
+        watched.fleet.wait_for(1)
+        push(watched, 1)
+        ended: list[int] = []
+        futures = []
+        for group in range(12):
+            in_background = group < 6
+            future = watched.fleet.submit(replace(order(group), in_background=in_background))
+            future.add_done_callback(lambda _, group=group: ended.append(group))  # type: ignore[misc]
+            futures.append(future)
+        check(futures)
+        assert ended.index(5) > max(ended.index(group) for group in range(6, 12)), ended
 
 
 def test_a_server_that_is_killed(tmp_path: Path) -> None:

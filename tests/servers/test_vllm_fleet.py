@@ -1,4 +1,8 @@
-"""A real vLLM server beside its client: the guard on every route, pushes, and what is sampled after them."""
+"""A real vLLM server beside its client: the guard on every route, pushes, and what is sampled after them.
+
+What the client relies on is asked of the fake engine of the other tests as well (`engine`): where that one differs from
+the installed vLLM, tests that use it say nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from helpers.fleets import TOKEN, WatchedFleet
-from helpers.rollouts import VALID_VOCABULARY, engine_checkpoint
+from helpers.fleets import TOKEN, WatchedFleet, fake_fleet
+from helpers.rollouts import ENDS, VALID_VOCABULARY, engine_checkpoint
 from helpers.vllm_fleets import LONG, huggingface_gap, real_fleet, some_orders, two_versions
 from torch import Tensor
 
 from prorl_mega.errors import WeightSyncError
 from prorl_mega.rollout.guard import ROUTES
+from prorl_mega.servers.client import EngineClient, ServerRefusedError
+from prorl_mega.servers.fleet import Fleet
 from prorl_mega.servers.process import ServerProcess
+from prorl_mega.servers.replica import Replica
+from prorl_mega.types import FinishReason
 
 
 @pytest.fixture(scope="module")
@@ -97,21 +106,91 @@ def test_it_listens_on_this_machine_alone(watched: WatchedFleet) -> None:
     assert set(listening) == {"0100007F"}, "127.0.0.1, as the kernel writes it"
 
 
-def test_random_weights_are_not_sampled_from(watched: WatchedFleet) -> None:
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedFleet]:
+    with fake_fleet(tmp_path_factory.mktemp("fake"), replicas=1, behaviour={"server-0": {"seconds": 0.5}}) as fake:
+        fake.fleet.wait_for(1)
+        yield fake
+
+
+ENGINES = pytest.mark.parametrize("engine", ["fake", "watched"], ids=["fake", "installed"])
+
+
+def replica_of(fleet: Fleet) -> Replica:
+    (replica,) = fleet._replicas.values()
+    return replica
+
+
+@ENGINES
+def test_random_weights_are_not_sampled_from(engine: str, request: pytest.FixtureRequest) -> None:
+    fleet: Fleet = request.getfixturevalue(engine).fleet
+    client = replica_of(fleet).client
+    assert fleet.call(client.status(30.0)) == ("random", None)
     body = {"token_ids": [7], "sampling_params": {"max_tokens": 1}}
-    (replica,) = watched.fleet._replicas.values()
-    for path in ("/inference/v1/generate", "/resume", "/start_weight_update", "/prorl/verify"):
-        with pytest.raises(Exception, match=r"HTTP 409: .*(before|random)"):
-            watched.fleet.call(replica.client.call(path, body, 30.0))
+    early = ("/resume", "/start_weight_update", "/update_weights", "/finish_weight_update", "/prorl/verify")
+    for path in ("/inference/v1/generate", *early):
+        with pytest.raises(ServerRefusedError, match=r"HTTP 409: .*(before|random)"):
+            fleet.call(client.call(path, body, 30.0))
+
+
+@ENGINES
+def test_another_token_is_refused(engine: str, request: pytest.FixtureRequest) -> None:
+    fleet: Fleet = request.getfixturevalue(engine).fleet
+    port = int(replica_of(fleet).client._url.rpartition(":")[2])
+    stranger = EngineClient("stranger", "127.0.0.1", port, TOKEN[:-1])
+    with pytest.raises(ServerRefusedError, match="HTTP 401"):
+        fleet.call(stranger.status(30.0))
+    fleet.call(stranger.close())
+
+
+@ENGINES
+def test_samples_have_the_form_that_the_client_reads(
+    engine: str, request: pytest.FixtureRequest, weights: dict[int, dict[str, Tensor]]
+) -> None:
+    """With the version that was pushed; a seed gives the same sample, another seed another one."""
+    watched: WatchedFleet = request.getfixturevalue(engine)
+    report = push(watched, weights, 0)
+    assert (report.servers, report.tensors, report.failures) == (("server-0",), len(weights[0]), {})
+    assert watched.fleet.call(replica_of(watched.fleet).client.status(30.0)) == ("verified", 0)
+    (order,) = some_orders(1, max_tokens=12)
+    samples, again = (watched.fleet.submit(order).result(timeout=300) for _ in range(2))
+    assert [each.tokens.tolist() for each in samples] == [each.tokens.tolist() for each in again]
+    assert len({tuple(each.tokens.tolist()) for each in samples}) > 1
+    for sample in samples:
+        assert (sample.versions == 0).all()
+        assert (sample.logprobs <= 0).all()
+        ended = sample.tokens[-1] in ENDS
+        assert sample.finish is (FinishReason.STOP if ended else FinishReason.LENGTH)
+        assert len(sample.tokens) == 12 or ended
+        assert not np.isin(sample.tokens[:-1], ENDS).any()
+
+
+@ENGINES
+def test_a_push_in_the_middle_of_samples_is_named_by_their_tokens(
+    engine: str, request: pytest.FixtureRequest, weights: dict[int, dict[str, Tensor]]
+) -> None:
+    watched: WatchedFleet = request.getfixturevalue(engine)
+    (order,) = some_orders(1, max_tokens=LONG)
+    for version in range(1, 12):  # until a push comes while samples are decoded; how long that takes is not known
+        sampling = watched.fleet.submit(order)
+        time.sleep(0.02 * 1.6**version)
+        push(watched, weights, version)
+        samples = sampling.result(timeout=300)
+        assert all((np.diff(each.versions) >= 0).all() for each in samples)
+        assert {int(number) for each in samples for number in each.versions} <= {version - 1, version}
+        if any(len(set(each.versions.tolist())) == 2 for each in samples):
+            return
+    raise AssertionError("no sample was interrupted")
 
 
 def test_samples_after_a_push_are_those_of_the_model(
     watched: WatchedFleet, checkpoint: Path, weights: dict[int, dict[str, Tensor]]
 ) -> None:
-    for version in (0, 1):
+    first = (watched.fleet.version or 0) + 1
+    for version in (first, first + 1):
         report = push(watched, weights, version)
         assert report.servers == ("server-0",), report
-        assert report.tensors == len(weights[version])
+        assert report.tensors == len(weights[version % 2])
         orders = some_orders(4, max_tokens=12)
         groups = [future.result(timeout=300) for future in [watched.fleet.submit(each) for each in orders]]
         assert {int(each) for group in groups for sample in group for each in sample.versions} == {version}
@@ -127,9 +206,11 @@ def test_samples_go_on_under_new_weights(
 ) -> None:
     """Each token's log-probability is that of the weights that it names, keys and values of old weights forgotten."""
     orders = some_orders(6, max_tokens=LONG)
-    for version in range(2, 12):  # until a push comes while samples are decoded; how long that takes is not known
+    first = (watched.fleet.version or 0) + 1
+    for attempt in range(10):  # until a push comes while samples are decoded; how long that takes is not known
+        version = first + attempt
         futures = [watched.fleet.submit(each) for each in orders]
-        time.sleep(0.02 * 1.6**version)
+        time.sleep(0.05 * 1.6**attempt)
         report = push(watched, weights, version)
         groups = [future.result(timeout=300) for future in futures]
         assert report.servers == ("server-0",)
@@ -172,7 +253,7 @@ def test_a_server_that_is_killed_in_the_middle(
     (replica,) = watched.fleet._replicas.values()
     orders = some_orders(3, max_tokens=LONG)
     futures = [watched.fleet.submit(each) for each in orders]
-    time.sleep(0.5)
+    watched.until(lambda: replica.working > 0)
     os.kill(replica.process.pid, signal.SIGKILL)
     assert watched.until(lambda: replica.state != "ready") < 10.0
     watched.until(lambda: watched.state("server-0") == "waiting", 900)
