@@ -105,8 +105,8 @@ class Parts:
             "problems": self.problems.state_dict(),
             "optimizer_steps": self.learner.optimizer_steps,
         }
-        is_evaluating = self.beside is not None and self.beside.began is not None
-        return state | ({EVALUATION_BEGAN: self.beside.began} if is_evaluating else {})
+        began = None if self.beside is None else self.beside.began
+        return state if began is None else state | {EVALUATION_BEGAN: began}
 
     def restore(self, directory: Path) -> None:
         """Continue exactly where `save` was called; `build` has restored the state outside of this rank's files."""
@@ -144,6 +144,7 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
                 seed=config.seed,
                 reference=config.reference,
                 sampled_ahead=bool(config.rollout.staleness),
+                batch_invariant=config.rollout.batch_invariant,
             )
         tell_ignored(config.model.path, learner.description, run.message)
         if learner.kernels is not None:
@@ -162,8 +163,14 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
             next_groups=next_groups,
             beside=beside,
             companions=read_companions(config.model.path),
-            max_logprob_gap=config.rollout.max_logprob_gap or BOUNDS[learner.dtype],
+            max_logprob_gap=_largest_gap(config, learner),
         )
+
+
+def _largest_gap(config: RunConfig, learner: MegatronLearner) -> float:
+    """Between engine and learner, in nats: none where both compute in the same order."""
+    is_exact = config.rollout.batch_invariant and learner.device.type == "cpu"
+    return 0.0 if is_exact else config.rollout.max_logprob_gap or BOUNDS[learner.dtype]
 
 
 @contextlib.contextmanager
@@ -204,10 +211,12 @@ def build_learner(
     seed: int,
     reference: ReferenceConfig | None = None,
     sampled_ahead: bool = False,
+    batch_invariant: bool = False,
 ) -> MegatronLearner:
     """A learner with the weights of `model.path`, or with random ones.
 
-    Its reference policy has those of `reference.path`, or is equal to it. `sampled_ahead` as `MegatronLearner` has it.
+    Its reference policy has those of `reference.path`, or is equal to it. `sampled_ahead` and `batch_invariant` as
+    `MegatronLearner` has them.
     """
     learner = MegatronLearner(
         model=model,
@@ -219,6 +228,7 @@ def build_learner(
         seed=seed,
         offload_reference=reference is not None and reference.offload,
         sampled_ahead=sampled_ahead,
+        batch_invariant=batch_invariant,
     )
     if model.weights is WeightSource.pretrained:
         load_weights(model.path, learner.parameters(), learner.description, learner.layout)

@@ -40,6 +40,7 @@ class Options:
     keeps_logits: bool  # false when no gradient will be asked for
     cache_bytes: int
     chunk_bytes: int
+    batch_invariant: bool = False
 
     def __post_init__(self) -> None:
         if self.sequence_parallel and self.shard.group is None:

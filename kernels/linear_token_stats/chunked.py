@@ -44,7 +44,8 @@ def statistics(problem: TiledProblem, cache: Cache) -> Tensor:
         weight = problem.weight[columns].to(problem.operand)
         ref_weight = None if problem.ref_weight is None else problem.ref_weight[columns].to(problem.ref_operand)
         for rows in problem.rows(cache.rows):
-            logits = matmul(problem.hidden[rows].to(problem.operand), weight.t(), problem.dtype)
+            inputs, invariant = problem.hidden[rows].to(problem.operand), problem.batch_invariant
+            logits = matmul(inputs, weight.t(), problem.dtype, batch_invariant=invariant)
             ref_logits = _ref_logits(problem, rows, ref_weight)
             if rows.stop <= cache.rows:
                 for side, tile in ((cache.policy, logits), (cache.reference, ref_logits)):

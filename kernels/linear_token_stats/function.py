@@ -114,6 +114,7 @@ def _problem(implementation: Implementation, inputs: Inputs, options: Options, i
             dtype=options.dtype, has_reference=ref_weight is not None, has_softcap=options.softcap is not None
         ),
         chunk_bytes=options.chunk_bytes,
+        batch_invariant=options.batch_invariant,
     )
     return problem if index is None else problem.select(index)
 

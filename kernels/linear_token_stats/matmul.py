@@ -10,14 +10,22 @@ of rows: blocks that fit into the cache are also up to twice as fast as one of m
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 WORTH_COMPILING = 1e8  # multiplications, about 2 ms of one core
 LEAST_ROWS = 128  # per block; fewer are slower
 
 
-def matmul(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
-    """`left` `[rows, inner]` times `right` `[inner, columns]`, accumulated and returned in `dtype`; any strides."""
+def matmul(left: Tensor, right: Tensor, dtype: torch.dtype, *, batch_invariant: bool = False) -> Tensor:
+    """`left` `[rows, inner]` times `right` `[inner, columns]`, accumulated and returned in `dtype`; any strides.
+
+    With `batch_invariant`, in fp32 on a CPU, a row has the same bits whichever others there are. oneDNN adds up in the
+    order of `inner` with any number of rows, but for a single one.
+    """
+    if batch_invariant:
+        padded = F.pad(left, (0, 0, 0, 1)) if len(left) == 1 else left
+        return _host_matmul(padded, right)[: len(left)]
     if _is_for_host(left, right):
         return _host_matmul(left, right)
     return torch.mm(left, right) if left.dtype == dtype else torch.mm(left, right, out_dtype=dtype)

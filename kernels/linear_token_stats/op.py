@@ -34,6 +34,7 @@ def linear_token_stats(
     accumulate_main_grad: bool = False,
     implementation: str | None = None,
     chunk_bytes: int | None = None,
+    batch_invariant: bool = False,
 ) -> TokenStats:
     """Log-probability of the target, entropy and KL of softmax(softcap(hidden · weightᵀ) / temperature), per token.
 
@@ -53,6 +54,7 @@ def linear_token_stats(
         accumulate_main_grad: d_weight is added to `weight.main_grad`, by Megatron's convention.
         implementation: "fused" (Triton), "chunked" (any device) or "reference" (full logits on one rank).
         chunk_bytes: bound on the tiles alive at once; by default 16 MiB on a CPU and 256 MiB on a GPU.
+        batch_invariant: a token's results are the same bits whichever others are computed with it; chunked, on a CPU.
 
     Returns:
         `[tokens]` each, fp32 (fp64 when an input is fp64). Products accumulate in it, also of 16-bit inputs.
@@ -66,14 +68,12 @@ def linear_token_stats(
     options = Options(
         dtype=accumulation_dtype(hidden, weight, ref_hidden, ref_weight),
         shard=arguments.new_shard(weight, vocab_start, valid_vocab, tensor_group),
-        softcap=softcap,
-        ignore_index=ignore_index,
-        sequence_parallel=sequence_parallel,
-        accumulate_main_grad=accumulate_main_grad,
+        softcap=softcap, ignore_index=ignore_index,
+        sequence_parallel=sequence_parallel, accumulate_main_grad=accumulate_main_grad,
         keeps_logits=torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad),
-        cache_bytes=cache_bytes,
-        chunk_bytes=default_chunk if chunk_bytes is None else chunk_bytes,
-    )
+        cache_bytes=cache_bytes, chunk_bytes=default_chunk if chunk_bytes is None else chunk_bytes,
+        batch_invariant=batch_invariant,
+    )  # fmt: skip
     inputs = arguments.new_inputs(hidden, weight, targets, temperature, ref_hidden, ref_weight, options)
     return _computed(_fastest(inputs, options) if implementation is None else implementation, inputs, options)
 

@@ -44,6 +44,7 @@ class TiledProblem(Projection):
     dtype: torch.dtype  # for accumulation
     tile: TileSize
     chunk_bytes: int
+    batch_invariant: bool = False  # of the statistics
 
     @property
     def tile_columns(self) -> int:

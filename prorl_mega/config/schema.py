@@ -84,6 +84,13 @@ class RolloutConfig:
     # Versions of the policy that groups may be sampled ahead of the step that trains on them, with
     # placement=disaggregated; None: a step waits for all of its groups, and nothing is sampled while the learner works.
     staleness: int | None = field(default=None, metadata={"bounds": {"ge": 0, "le": 64}})
+    # Speculative decoding: the tokens that followed when the last `speculative_ngram` tokens were last seen in the same
+    # sequence are checked at once, up to so many; 0: none. Samples have the same distribution.
+    speculative_tokens: int = bounded(0, ge=0, le=32)
+    speculative_ngram: int = bounded(3, ge=1, le=32)
+    # Sampler and learner compute every token in the same order of sums, so that their log-probabilities are equal to
+    # the bit, in fp32 on a CPU; on a GPU the engine's own mode (VLLM_BATCH_INVARIANT). Slower.
+    batch_invariant: bool = False
     gpu_memory_fraction: float = bounded(0.6, gt=0, lt=1)
     cpu_kv_cache_gib: int = bounded(1, ge=1)
     enforce_eager: bool = False  # no CUDA graphs; always so on a CPU

@@ -193,6 +193,12 @@ def _rollout(config: RunConfig, world_size: int) -> list[str]:
             f"rollout.max_response_tokens={rollout.max_response_tokens} = {longest} is more than "
             f"parallel.max_tokens_per_microbatch={fits}; {_fits(longest)}"
         )
+    sharded = [key for key, size in (("parallel", config.parallel.tensor), ("rollout", rollout.tensor)) if size > 1]
+    if rollout.batch_invariant and sharded:
+        problems.append(
+            f"rollout.batch_invariant=true with {sharded[0]}.tensor above 1: sums over ranks have an order of their "
+            f"own; {sharded[0]}.tensor=1 works, with any parallel.pipeline"
+        )
     return problems
 
 

@@ -8,6 +8,8 @@ doubles its rows. Right padding is exact: a causal query never looks to its righ
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from megatron.core.process_groups_config import ProcessGroupCollection
@@ -16,7 +18,9 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor, nn
 
 from prorl_mega.learner.packed_sequences import PackedSequences
-from prorl_mega.learner.rotary import rotate
+from prorl_mega.learner.rotary import Rotated, rotate
+
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class PackedAttention(nn.Module):
@@ -58,12 +62,22 @@ class PackedAttention(nn.Module):
         """
         packed = packed_seq_params
         assert attention_mask is None
-        query, key = rotate(query, packed), rotate(key, packed)
+        query, key = rotate(query, packed, self.rotated), rotate(key, packed, self.rotated)
         if packed.owners is None and query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
             mixed = _variable_length(query, key, value, packed, self.scale)
         else:
-            mixed = _dense(query, key, value, packed, self.scale)
+            mixed = _dense(query, key, value, packed, self.mixed)
         return mixed.flatten(1)
+
+    def rotated(self, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+        """`x` `[tokens, heads, rotary_dim]`, turned."""
+        return Rotated.apply(x, cosines, sines)
+
+    def mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Causal attention of `[sequences, heads, length, head_dim]`."""
+        return F.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=self.scale, enable_gqa=query.size(1) != key.size(1)
+        )
 
 
 def _variable_length(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scale: float | None) -> Tensor:
@@ -83,7 +97,7 @@ def _variable_length(query: Tensor, key: Tensor, value: Tensor, packed: PackedSe
     )
 
 
-def _dense(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scale: float | None) -> Tensor:
+def _dense(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, mix: Mix) -> Tensor:
     """One dense causal call per rectangle; returns `[tokens, heads, head_dim]`."""
     query, key, value = (_scatter(x, packed) for x in (query, key, value))
     mixed = []
@@ -91,10 +105,7 @@ def _dense(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, s
     for count, length in packed.rectangles:
         rows = slice(first, first + count * length)
         q, k, v = (x[rows].unflatten(0, (count, length)).transpose(1, 2) for x in (query, key, value))
-        out = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, scale=scale, enable_gqa=query.size(1) != key.size(1)
-        )
-        mixed.append(out.transpose(1, 2).flatten(0, 1))
+        mixed.append(mix(q, k, v).transpose(1, 2).flatten(0, 1))
         first = rows.stop
     rows_out = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
     return rows_out if packed.slots is None else rows_out.index_select(0, packed.slots)

@@ -53,6 +53,7 @@ class ForwardBackward:
     valid_vocab: int
     device: torch.device
     implementation: str | None  # of `linear_token_stats`; None for what suits the device
+    batch_invariant: bool  # the results of a row are the same bits whichever others there are, on a CPU
     logits_cache_bytes: int  # per micro-batch, from its forward to its backward pass
 
     def train(self, batches: list[PackedBatch], loss: Loss) -> list[TrainedMicrobatch]:
@@ -139,6 +140,7 @@ class ForwardBackward:
             valid_vocab=self.valid_vocab,
             tensor_group=group if group.size() > 1 else None,
             implementation=self.implementation,
+            batch_invariant=self.batch_invariant,
             cache_bytes=self.logits_cache_bytes,
             accumulate_main_grad=True,  # in fp32; autograd would hand over a gradient rounded to the weight's type
         )

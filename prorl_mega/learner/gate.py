@@ -21,10 +21,10 @@ class GatedActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., 2 * ffn]` to `[..., ffn]`."""
-        return _Gated.apply(x)
+        return Gated.apply(x)
 
 
-class _Gated(torch.autograd.Function):
+class Gated(torch.autograd.Function):
     """Keeps its input only, and writes both halves of the gradient where they belong."""
 
     @staticmethod

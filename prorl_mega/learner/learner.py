@@ -62,20 +62,19 @@ class MegatronLearner:
         seed: int,
         offload_reference: bool = False,
         sampled_ahead: bool = False,
+        batch_invariant: bool = False,
     ) -> None:
         """`temperature` is the sampler's; ids from `valid_vocab` on (the tokenizer's length) have no probability.
-        `sampled_ahead`: samples may be of earlier versions of the policy."""
+        `sampled_ahead`: samples may be of earlier versions of the policy. `batch_invariant`: as
+        `build_model` has it."""
         self.device = activate()
         self.description: ModelDescription = describe(model.path, model.family)
         self.layout = initialize_parallel(parallel, seed=seed)
         self.groups = process_groups()
         (policy,) = build_model(
-            self.description,
-            parallel,
-            precision=model.precision,
-            recompute=model.recompute,
-            valid_vocab=valid_vocab,
-        )
+            self.description, parallel, precision=model.precision, recompute=model.recompute, valid_vocab=valid_vocab,
+            batch_invariant=batch_invariant,
+        )  # fmt: skip
         self._dtype: torch.dtype = policy.config.params_dtype
         self._sampled_ahead = sampled_ahead
         self._recipe = self._resolved(recipe)
@@ -106,6 +105,7 @@ class MegatronLearner:
             valid_vocab=valid_vocab,
             device=self.device,
             implementation=None if self.kernels is None else self.kernels.implementation,
+            batch_invariant=batch_invariant and self.device.type == "cpu",
             logits_cache_bytes=parallel.logits_cache_mib << 20,
         )
 

@@ -28,8 +28,10 @@ from torch import Tensor, nn
 from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.config import check_layout, check_vocabulary
+from prorl_mega.invariant import check_exact
 from prorl_mega.learner.attention import PackedAttention
 from prorl_mega.learner.backend import activate
+from prorl_mega.learner.batch_invariance import InvariantAttention, InvariantGatedActivation, InvariantRMSNorm
 from prorl_mega.learner.gate import GatedActivation
 from prorl_mega.learner.linear import HostColumnParallelLinear, HostRowParallelLinear, has_host_product
 from prorl_mega.learner.norm import RMSNorm
@@ -40,10 +42,17 @@ from prorl_mega.learner.rotary import RotaryPositions
 class PolicyModel(GPTModel):
     """One pipeline stage of the policy. Parameters have the same names with and without Transformer Engine."""
 
-    def __init__(self, config: TransformerConfig, description: ModelDescription, *, valid_vocab: int) -> None:
+    def __init__(
+        self,
+        config: TransformerConfig,
+        description: ModelDescription,
+        *,
+        valid_vocab: int,
+        batch_invariant: bool = False,
+    ) -> None:
         super().__init__(
             config=config,
-            transformer_layer_spec=_block_spec(config),
+            transformer_layer_spec=_block_spec(config, batch_invariant=batch_invariant),
             vocab_size=padded_vocab(description, config.tensor_model_parallel_size),
             max_sequence_length=description.max_positions,
             pre_process=is_pipeline_first_stage(),
@@ -90,18 +99,23 @@ def build_model(
     precision: Precision,
     recompute: Recompute,
     valid_vocab: int,
+    batch_invariant: bool = False,
 ) -> list[PolicyModel]:
     """This rank's stage of the model, with random weights, on this rank's device: a list of one chunk.
 
     Needs `backend.activate` and `parallel.initialize_parallel`. `valid_vocab` is the number of ids that the tokenizer
-    knows; rows of the LM head beyond it exist but are never sampled or scored. Raises `ModelError` if the model cannot
+    knows; rows of the LM head beyond it exist but are never sampled or scored. With `batch_invariant` a token's results
+    are the same bits in every batch, in fp32 on a CPU. Raises `ModelError` if the model cannot
     be cut that way and `ConfigError` if `valid_vocab` does not fit.
     """
     check_layout(description, parallel.tensor, parallel.pipeline)
     check_vocabulary(valid_vocab, description)
     device = activate()
     config = _transformer_config(description, parallel, _dtype(precision, device), recompute, device)
-    return [PolicyModel(config, description, valid_vocab=valid_vocab).to(device)]
+    if batch_invariant and device.type == "cpu":
+        check_exact(config.params_dtype)
+    model = PolicyModel(config, description, valid_vocab=valid_vocab, batch_invariant=batch_invariant)
+    return [model.to(device)]
 
 
 def padded_vocab(description: ModelDescription, tensor: int) -> int:
@@ -185,20 +199,23 @@ def _transformer_config(
     )
 
 
-def _block_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
+def _block_spec(config: TransformerConfig, *, batch_invariant: bool) -> TransformerBlockSubmodules:
     """The layers of this stage. Norms stay modules of their own also with Transformer Engine, so that parameters keep
     one set of names; attention is ours in both, because it takes packs and applies the rotary positions."""
     column, row, norm = ColumnParallelLinear, RowParallelLinear, RMSNorm
+    core, activation = PackedAttention, GatedActivation
     if _has_transformer_engine():
         from megatron.core.extensions import transformer_engine as engine
 
         column, row, norm = engine.TEColumnParallelLinear, engine.TERowParallelLinear, engine.TENorm
     elif config.use_cpu_initialization and config.params_dtype is torch.float32 and has_host_product():
         column, row = HostColumnParallelLinear, HostRowParallelLinear
+        if batch_invariant:
+            norm, core, activation = InvariantRMSNorm, InvariantAttention, InvariantGatedActivation
     head_norm = norm if config.qk_layernorm else IdentityOp
     attention = SelfAttentionSubmodules(
         linear_qkv=column,
-        core_attention=PackedAttention,
+        core_attention=core,
         linear_proj=row,
         q_layernorm=head_norm,
         k_layernorm=head_norm,
@@ -212,7 +229,7 @@ def _block_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
         pre_mlp_layernorm=norm,
         mlp=ModuleSpec(
             module=MLP,
-            submodules=MLPSubmodules(linear_fc1=column, linear_fc2=row, activation_func=GatedActivation),
+            submodules=MLPSubmodules(linear_fc1=column, linear_fc2=row, activation_func=activation),
         ),
         mlp_bda=get_bias_dropout_add,
     )

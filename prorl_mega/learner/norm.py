@@ -25,10 +25,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., hidden]` in any floating dtype to the same shape and dtype."""
-        return _Normalized.apply(x, self.weight, self.eps)
+        return Normalized.apply(x, self.weight, self.eps)
 
 
-class _Normalized(torch.autograd.Function):
+class Normalized(torch.autograd.Function):
     """The norm with half of autograd's passes over memory, keeping one number per row instead of three copies of x.
 
     For n = x · r, r = 1 / sqrt(mean(x²) + eps) and y = w · n:

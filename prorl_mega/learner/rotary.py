@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch.autograd.function import once_differentiable
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.rope import LinearScaling, Llama3Scaling, LongRopeScaling, YarnScaling
 from prorl_mega.learner.packed_sequences import PackedSequences
+
+Turn = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class RotaryPositions(nn.Module):
@@ -83,18 +86,21 @@ def _yarn_kept(description: ModelDescription, scaling: YarnScaling) -> Tensor:
     return 1.0 - ((torch.arange(planes, dtype=torch.float32) - first) / width).clamp(0.0, 1.0)
 
 
-def rotate(x: Tensor, packed: PackedSequences) -> Tensor:
-    """`x` `[tokens, heads, head_dim]` with the leading channels of each head turned; the others are as they were."""
+def rotate(x: Tensor, packed: PackedSequences, turn: Turn) -> Tensor:
+    """`x` `[tokens, heads, head_dim]` with the leading channels of each head turned; the others are as they were.
+
+    `turn` turns whole heads, given cosines and sines.
+    """
     assert packed.cosines is not None
     assert packed.sines is not None
     width = packed.cosines.shape[-1]
     if width == x.shape[-1]:
-        return _Rotated.apply(x, packed.cosines, packed.sines)
+        return turn(x, packed.cosines, packed.sines)
     turned, rest = x.split((width, x.shape[-1] - width), dim=-1)
-    return torch.cat((_Rotated.apply(turned, packed.cosines, packed.sines), rest), dim=-1)
+    return torch.cat((turn(turned, packed.cosines, packed.sines), rest), dim=-1)
 
 
-class _Rotated(torch.autograd.Function):
+class Rotated(torch.autograd.Function):
     """Rotate `[tokens, heads, head_dim]`: channel i forms a plane with channel i + head_dim / 2.
 
     The gradient is rotated back. Both take three passes over memory; autograd's gradient of slices takes ten.

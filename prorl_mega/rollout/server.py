@@ -99,7 +99,8 @@ async def _build(settings: ServerSettings) -> tuple[Any, Any]:
     """The engine with random weights, and vLLM's application behind the guard. Raises RolloutError."""
     from prorl_mega.rollout.startup import engine_arguments, prepare_environment, run_helpers_uncompiled
 
-    prepare_environment()
+    rollout = RolloutConfig(**settings.rollout)
+    prepare_environment(rollout)
     with collection_paused():
         run_helpers_uncompiled()
         from vllm import AsyncEngineArgs
@@ -111,9 +112,7 @@ async def _build(settings: ServerSettings) -> tuple[Any, Any]:
 
         load_general_plugins()
         _check_plugin()
-        arguments = engine_arguments(
-            Path(settings.model), RolloutConfig(**settings.rollout), Precision(settings.precision), settings.seed
-        )
+        arguments = engine_arguments(Path(settings.model), rollout, Precision(settings.precision), settings.seed)
         arguments |= {
             "weight_transfer_config": WeightTransferConfig(backend=PLUGIN),
             "worker_extension_cls": "prorl_mega.rollout.worker_extension.WeightReceipts",

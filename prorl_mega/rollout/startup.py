@@ -14,6 +14,8 @@ import torch.distributed as dist
 from prorl_mega.config.schema import Precision, RolloutConfig
 from prorl_mega.errors import ModelError, ProRLError, RolloutError
 from prorl_mega.garbage import collection_paused
+from prorl_mega.invariant import check_exact
+from prorl_mega.rollout.batch_invariance import SETTING
 from prorl_mega.rollout.matmul import round_matmuls
 from prorl_mega.rollout.sampled_logprobs import keep_sampled_logprobs_only
 
@@ -33,10 +35,12 @@ _ENVIRONMENT = {
 }
 
 
-def prepare_environment() -> None:
+def prepare_environment(config: RolloutConfig) -> None:
     """Set the variables that vLLM reads when it is imported, where the user has not set them."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if config.batch_invariant and torch.cuda.is_available():  # on a CPU it is ours: `batch_invariance.py`
+        os.environ["VLLM_BATCH_INVARIANT"] = "1"
 
 
 def start_engine(model: Path, config: RolloutConfig, *, precision: Precision, valid_vocab: int, seed: int) -> Any:
@@ -45,7 +49,7 @@ def start_engine(model: Path, config: RolloutConfig, *, precision: Precision, va
     Every rank of the job calls it together when `torch.distributed` is initialised; then consecutive
     `config.tensor` ranks form one engine.
     """
-    prepare_environment()
+    prepare_environment(config)
     try:
         # What vLLM warns about at import, before it sets up logging, concerns its developers; its errors are raised.
         logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
@@ -88,6 +92,16 @@ def engine_arguments(model: Path, config: RolloutConfig, precision: Precision, s
         "enable_prefix_caching": True,
         "enforce_eager": config.enforce_eager or not gpu,
     }
+    if config.batch_invariant and not gpu:
+        check_exact(torch.bfloat16 if half else torch.float32)
+        arguments["additional_config"] = {SETTING: True}
+    if config.speculative_tokens:
+        arguments["speculative_config"] = {
+            "method": "ngram",
+            "num_speculative_tokens": config.speculative_tokens,
+            "prompt_lookup_min": config.speculative_ngram,
+            "prompt_lookup_max": config.speculative_ngram,
+        }
     if gpu:
         return arguments | {"gpu_memory_utilization": config.gpu_memory_fraction, "enable_sleep_mode": True}
     return arguments | {
@@ -125,6 +139,8 @@ def run_helpers_uncompiled() -> None:
 
 def forbid_padding(model: torch.nn.Module, valid_vocab: int) -> None:
     """Give no probability to rows of the output projection that are no token: they are -inf before the sampler."""
+
+    model.valid_vocab = valid_vocab
 
     def mask(_module: torch.nn.Module, _inputs: Any, logits: torch.Tensor | None) -> torch.Tensor | None:
         if logits is not None:

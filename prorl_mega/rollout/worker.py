@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from vllm.config import VllmConfig
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from prorl_mega.rollout.batch_invariance import SETTING, make_batch_invariant, weights_unpacked
 from prorl_mega.rollout.matmul import round_batches
+from prorl_mega.rollout.speculation import mend_expansion
 
 
 class ColocatedCPUWorker(CPUWorker):
@@ -42,3 +45,13 @@ class ColocatedCPUWorker(CPUWorker):
         super().init_device()
         most = self.vllm_config.scheduler_config.max_num_batched_tokens
         round_batches(self.model_runner.cudagraph_dispatcher, most)
+
+    def load_model(self, *args: Any, **kwargs: Any) -> None:
+        if self.vllm_config.speculative_config is not None:
+            mend_expansion()
+        if not self.vllm_config.additional_config.get(SETTING):
+            super().load_model(*args, **kwargs)
+            return
+        with weights_unpacked():
+            super().load_model(*args, **kwargs)
+        make_batch_invariant(self.model_runner)

@@ -36,7 +36,6 @@ from prorl_mega.transfer.transport import Transport
 
 _FAILED = (ServerGoneError, ServerRefusedError, GarbledAnswerError)
 _TICK_S = 0.2
-_THREADS = 64  # that wait for processes and transports
 _Result = TypeVar("_Result")
 
 
@@ -74,7 +73,7 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
         # When there has been no server for too long; the first ones may take all the time that a start may take.
         self._lost_at = time.monotonic() + max(config.start_deadline_s, config.lost_deadline_s)
         self._lost: RolloutError | None = None
-        self._pool = ThreadPoolExecutor(_THREADS, "servers")
+        self._pool = ThreadPoolExecutor(64, "servers")  # threads that wait for processes and transports
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(self._pool)
         self._thread = threading.Thread(target=self._loop.run_forever, name="servers", daemon=True)
@@ -147,9 +146,8 @@ class Fleet(contextlib.AbstractContextManager["Fleet"]):
     @property
     def is_starved(self) -> bool:
         """Whether nothing can be sampled before a push: servers wait for weights, and none is ready."""
-        return self.has_newcomers and not any(
-            each.state is ReplicaState.READY for each in list(self._replicas.values())
-        )
+        states = [each.state for each in list(self._replicas.values())]
+        return self.has_newcomers and ReplicaState.READY not in states
 
     @property
     def has_newcomers(self) -> bool:

@@ -17,6 +17,7 @@ import ctypes
 import torch
 from prorl_mega.learner.backend import activate
 from prorl_mega.learner.linear import _HostLinear
+from prorl_mega.config.schema import RolloutConfig
 from prorl_mega.rollout.startup import prepare_environment
 
 class Counters(ctypes.Structure):  # of glibc's malloc, in bytes
@@ -28,7 +29,7 @@ activate()
 """
 
 MANY_SIZES = """
-prepare_environment()
+prepare_environment(RolloutConfig())
 weight = torch.zeros(1024, 192)
 for rows in range(1, 501):
     _HostLinear.apply(torch.zeros(rows, 192), weight, None)

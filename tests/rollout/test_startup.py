@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers.tiny import tiny_checkpoint
 
+from prorl_mega.config.schema import RolloutConfig
 from prorl_mega.errors import RolloutError
 from prorl_mega.rollout.requests import read_output
 from prorl_mega.rollout.startup import prepare_environment
@@ -25,7 +26,7 @@ def test_importing_the_package_does_not_import_vllm() -> None:
 
 def test_variables_of_the_user_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"VLLM_LOGGING_LEVEL": "DEBUG"})
-    prepare_environment()
+    prepare_environment(RolloutConfig())
     assert os.environ["VLLM_LOGGING_LEVEL"] == "DEBUG"
     assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
