@@ -38,7 +38,7 @@ def evaluate(
     `max_tokens`: validation has the response limit of the current stage, like ProRL's; comparisons have their own.
     What an interrupted call has finished is not done again.
     """
-    chosen, policy = sampling(config, max_tokens), parts.sync.checksum
+    chosen, policy = sampling(config, max_tokens), parts.sync.identity()
     problems = parts.problems.held_out(problems_per_task)
     groups = collect_in_parts(parts.collector, problems, chosen, policy=policy, config=config, run=run)
     return Evaluation(summarise(groups), groups)
@@ -111,7 +111,7 @@ def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Tra
     with run.phase(f"evaluating {what} on held-out problems"):
         limit = compared_response(config, stage_settings(config))
         metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task, limit)
-    header = store_header(config, policy=parts.sync.checksum, step=step, label=label)
+    header = store_header(config, policy=parts.sync.identity(), step=step, label=label)
     run.evaluation(
         label,
         step=step,

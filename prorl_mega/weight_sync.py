@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -42,8 +43,7 @@ class WeightSync:
     """The current policy as full tensors, on every rank."""
     rollout: Rollout
     ranks: Ranks
-    checksum: str = field(default="", init=False)
-    """The checksum of the weights that the engines hold."""
+    _identity: str = field(default="", init=False)
 
     def update_weights(self, version: int) -> str:
         """Hand over the current weights as `version`; returns their checksum, equal on all ranks."""
@@ -55,5 +55,14 @@ class WeightSync:
                 f"weights of version {version} did not arrive as they were sent (checksums: "
                 f"{', '.join(sorted(digests))}); no completion may be sampled from them"
             )
-        self.checksum = received
+        self._identity = received if sent.is_of_host else ""
         return received
+
+    def identity(self) -> str:
+        """The checksum of the weights that the engines hold, the same on any machine. Collective: weights on a GPU are
+        copied to the host for it, once for a version."""
+        if not self._identity:
+            checksum = Checksum(on_host=True)
+            deque(checksum.observe(self.stream()), maxlen=0)
+            self._identity = checksum.hexdigest()
+        return self._identity

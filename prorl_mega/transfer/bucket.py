@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -135,9 +135,10 @@ def gather_buckets(
             index, filling = index + 1, None
         if filling is None:
             filling = _Filling(memory(max(limit, nbytes)))
-        entry = BucketEntry(name, dtype, tuple(tensor.shape), filling.used, fingerprint(name, tensor))
-        entry.view(filling.memory).copy_(tensor)
-        filling.entries.append(entry)
+        entry = BucketEntry(name, dtype, tuple(tensor.shape), filling.used, digest="")
+        placed = entry.view(filling.memory)
+        placed.copy_(tensor)
+        filling.entries.append(replace(entry, digest=fingerprint(name, placed)))  # a GPU's tensor travels once
         filling.used += -(-nbytes // ALIGNMENT) * ALIGNMENT
         del tensor  # not to be kept alive while the next one is gathered
     if filling is not None:

@@ -33,7 +33,7 @@ def alone_and_among_others(checkpoint: str) -> list[dict[int, Any]]:
     results = []
     for count in (1, len(prompts)):
         seeds = [[8 * index + sample for sample in range(8)] for index in range(count)]
-        found = {}
+        found = dict[int, Any]()
         for finished in rollout.generate(
             prompts[:count], samples=8, seeds=seeds, temperature=TEMPERATURE, top_p=1.0, max_tokens=64
         ):
