@@ -12,11 +12,23 @@ def placement_problems(config: RunConfig) -> list[str]:
     """The mistakes in `placement` and `servers`, with what would work. Settings of servers that do not start are kept
     as they are: a run may go back and forth between placements."""
     if config.placement is Placement.colocated:
-        return [*_staleness_problems(config), *_beside_problems(config)]
+        return [*_staleness_problems(config), *_beside_problems(config), *_speculation_problems(config)]
     return [
         *_beside_problems(config),
+        *_speculation_problems(config),
         *_address_problems(config.servers),
         *_directory_problems(config.servers),
+    ]
+
+
+def _speculation_problems(config: RunConfig) -> list[str]:
+    rollout = config.rollout
+    if not (rollout.batch_invariant and rollout.speculative_tokens):
+        return []
+    return [
+        f"rollout.speculative_tokens={rollout.speculative_tokens} with rollout.batch_invariant=true: log-probabilities "
+        "of guessed tokens are made in another way; rollout.speculative_tokens=0 works, or "
+        "rollout.batch_invariant=false"
     ]
 
 

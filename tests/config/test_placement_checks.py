@@ -93,6 +93,16 @@ def test_only_servers_evaluate_while_the_learner_works(model: Path) -> None:
     ).evaluation.beside_training
 
 
+def test_what_does_not_go_together_with_exact_agreement_is_refused(model: Path) -> None:
+    exact = "rollout.batch_invariant=true"
+    with pytest.raises(ConfigError, match=r"speculative_tokens=3 with .*; rollout\.speculative_tokens=0 works"):
+        run_config(model, exact, "rollout.speculative_tokens=3")
+    for placement in ((), (BESIDE,)):
+        with pytest.raises(ConfigError, match=r"rollout\.tensor above 1: .*; rollout\.tensor=1 works"):
+            run_config(model, exact, "rollout.tensor=2", *placement, world_size=2)
+    assert run_config(model, exact, "rollout.speculative_tokens=0").rollout.batch_invariant
+
+
 def test_no_setting_holds_the_token(model: Path) -> None:
     from prorl_mega.run.settings import to_plain
 
