@@ -22,7 +22,7 @@ from prorl_mega.config.schema import (
 from prorl_mega.config.stages import longest_response
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, NoInformativeGroupsError
-from prorl_mega.evaluation_beside import EVALUATION_BEGAN, EvaluationBeside
+from prorl_mega.evaluation_beside import EvaluationBeside
 from prorl_mega.fleet_rollout import FleetRollout
 from prorl_mega.group_judge import GroupJudge
 from prorl_mega.groups_ahead import GroupsAhead
@@ -34,7 +34,7 @@ from prorl_mega.recipe.agreement import BOUNDS, check_agreement
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.curriculum import Curriculum
 from prorl_mega.recipe.parity import parity_report
-from prorl_mega.run.checkpoints import MODEL
+from prorl_mega.run.checkpoints import EVALUATION_BEGAN, MODEL
 from prorl_mega.run.console import counted
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.sampler import build_problems, load_tokenizer, start_collector, tell_ignored

@@ -11,12 +11,11 @@ from typing import Any
 
 from prorl_mega.documents import brief
 from prorl_mega.errors import CheckpointError, ConfigError
-from prorl_mega.evaluation_beside import EVALUATION_BEGAN
 from prorl_mega.learner.checkpoint import LearnerManifest, missing_files, read_manifest, refuse_odd_random_state
 from prorl_mega.recipe import controller_state, curriculum
 from prorl_mega.recipe.controller_state import ControllerState
 from prorl_mega.run import changes, manifest
-from prorl_mega.run.checkpoints import STATE, SavedCheckpoint
+from prorl_mega.run.checkpoints import EVALUATION_BEGAN, STATE, SavedCheckpoint
 from prorl_mega.tasks import mixture
 from prorl_mega.tasks.mixture import MixtureState
 

@@ -28,7 +28,6 @@ from prorl_mega.run.signals import Interrupted
 from prorl_mega.share import Share, exchange_shares
 from prorl_mega.types import Group, Metrics, Problem, Sample, Scoring
 
-EVALUATION_BEGAN = "evaluation_began"  # key of a checkpoint's state: the step that the open evaluation began after
 WAIT_S = 0.2  # between two looks at what has ended, and at whether to stop
 
 

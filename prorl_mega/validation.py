@@ -11,8 +11,8 @@ from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import compared_response, stage_settings
 from prorl_mega.evaluation.conditions import conditions
 from prorl_mega.evaluation.summary import problem_records, summarise
-from prorl_mega.evaluation_beside import EVALUATION_BEGAN, EvaluationBeside
 from prorl_mega.resumable import collect_in_parts
+from prorl_mega.run.checkpoints import EVALUATION_BEGAN
 from prorl_mega.run.evaluations import BASE
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.stored import STREAM, keep_groups, store_header
@@ -20,6 +20,7 @@ from prorl_mega.types import Group, Metrics
 
 if TYPE_CHECKING:
     from prorl_mega.build import Parts
+    from prorl_mega.evaluation_beside import EvaluationBeside
 
 
 class Evaluation(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 
 from prorl_mega import validation
 from prorl_mega.config.schema import EvaluationConfig, RunConfig, ScheduleConfig
-from prorl_mega.evaluation_beside import EVALUATION_BEGAN
+from prorl_mega.run.checkpoints import EVALUATION_BEGAN
 from prorl_mega.types import Metrics
 from prorl_mega.validation import Evaluation, Validation
 

@@ -48,10 +48,10 @@ def test_ahead_no_token_is_older_than_the_bound(setup: Path) -> None:
 
 def test_held_out_problems_are_evaluated_in_the_gaps_and_say_how_old_their_answers_are(setup: Path) -> None:
     every = ("recipe.selection.dynamic_sampling=false", "recipe.selection.keep_uniform_groups=true", "schedule.steps=6")
-    beside = ("rollout.staleness=1", "evaluation.beside_training=true", "name=beside")
+    beside = ("rollout.staleness=1", "evaluation.beside_training=true", "name=in_the_gaps")
     finished = run_program("prorl_mega.train", setup, *RUN, *SERVERS, *every, *beside)
     assert finished.code == 0, finished.output
-    run = setup / "runs" / "beside"
+    run = setup / "runs" / "in_the_gaps"
     rows = {int(row["step"]): row for row in metrics(run)}
     recorded = [step for step, row in rows.items() if "evaluation/pass@1" in row]
     assert len(recorded) == 2

@@ -15,7 +15,7 @@ from helpers.programs import Program, metrics, outcome, run_program
 
 pytestmark = pytest.mark.faults
 
-STEPS = 60
+STEPS, LONGER = 60, 160
 RUN = ("experiment=small", f"schedule.steps={STEPS}", "schedule.save_every=1", "schedule.evaluate_every=20")
 SERVERS = ("placement=disaggregated", "servers.probe_deadline_s=60", "servers.start_deadline_s=300")
 OWN = ("servers/", "staleness/", "groups/in_work", "groups/ready")
@@ -63,9 +63,9 @@ def killed_again_and_again(setup: Path, *arguments: str, ranks: int, seed: int) 
     return hit
 
 
-def state_of(run: Path) -> dict[str, Any]:
+def state_of(run: Path, steps: int = STEPS) -> dict[str, Any]:
     """What the last checkpoint says about the problems."""
-    state: dict[str, Any] = json.loads((run / "checkpoints" / f"step_{STEPS:06d}" / "state.json").read_text())
+    state: dict[str, Any] = json.loads((run / "checkpoints" / f"step_{steps:06d}" / "state.json").read_text())
     return dict(state["problems"])
 
 
@@ -87,12 +87,16 @@ def test_with_a_bound_of_no_version_kills_change_nothing(setup: Path) -> None:
 
 def test_ahead_every_problem_is_trained_on_left_out_or_still_open_whatever_is_killed(setup: Path) -> None:
     run = setup / "runs" / "killed_ahead"
-    hit = killed_again_and_again(setup, *RUN, *SERVERS, "rollout.staleness=2", f"name={run.name}", ranks=1, seed=2)
+    ahead = (f"schedule.steps={LONGER}", "rollout.staleness=2", "evaluation.beside_training=true", f"name={run.name}")
+    hit = killed_again_and_again(setup, *RUN, *SERVERS, *ahead, ranks=1, seed=2)
     print("kills", hit)
     rows = metrics(run)
-    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in rows] == list(range(1, LONGER + 1))
     kept = sum(row["groups/kept"] for row in rows)
     dropped = sum(value for row in rows for name, value in row.items() if name.startswith("groups/dropped/"))
-    state = state_of(run)
+    state = state_of(run, LONGER)
     assert kept + dropped + len(state.get("open", [])) == state["drawn"]
     assert max(row["staleness/max"] for row in rows) <= 2
+    evaluated = [row["step"] for row in rows if "evaluation/pass@1" in row]
+    assert len(evaluated) == LONGER // 20 - 1, "each that was due but the last, which the final one is instead of"
+    assert all(20 * turn < step <= 20 * (turn + 1) for turn, step in enumerate(evaluated, 1)), evaluated
