@@ -11,7 +11,7 @@ from prorl_mega.invariant.attention import attend
 from prorl_mega.invariant.gate import gated
 from prorl_mega.invariant.norm import rms_norm
 from prorl_mega.invariant.product import product
-from prorl_mega.invariant.rotary import angle_table, turned
+from prorl_mega.invariant.rotary import turned
 
 ROWS = (1, 2, 3, 16, 33)
 WIDTHS = (17, 64, 200)
@@ -46,10 +46,11 @@ def test_they_compute_what_their_names_say() -> None:
     assert torch.allclose(rms_norm(x, weight, 1e-6), F.rms_norm(x, (64,), weight, 1e-6), atol=1e-6)
     assert torch.allclose(gated(x), F.silu(x[:, :32]) * x[:, 32:], atol=1e-6)
     frequencies = 10000.0 ** -(torch.arange(0, 8, 2) / 8)
-    cosines, sines = angle_table(frequencies, 20)
     heads = normal(3, 2, 12)
     at = torch.tensor([0, 5, 19])
-    found = turned(heads, cosines[at].unsqueeze(1), sines[at].unsqueeze(1))
+    angles = torch.outer(at.float(), frequencies).unsqueeze(1)
+    cosines, sines = angles.cos(), angles.sin()
+    found = turned(heads, torch.cat((cosines, cosines), -1), torch.cat((-sines, sines), -1))
     planes = torch.view_as_complex(torch.stack((heads[..., :4], heads[..., 4:8]), -1))
     expected = torch.view_as_real(planes * torch.polar(torch.ones(3, 4), torch.outer(at.float(), frequencies))[:, None])
     assert torch.allclose(found, torch.cat((expected[..., 0], expected[..., 1], heads[..., 8:]), -1), atol=1e-6)
