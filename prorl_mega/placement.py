@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from prorl_mega.config.schema import Placement, RolloutConfig, RunConfig
+from prorl_mega.config.servers import TransportName
 from prorl_mega.distributed.launch import read_launch
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError
@@ -131,19 +132,21 @@ def _fleet(
 
 
 def _devices(config: RunConfig) -> Callable[[str], Mapping[str, str]]:
-    """The variables that give each server, by its name, GPUs behind those of the learner's ranks. Raises ConfigError
-    where there are too few."""
+    """The variables that give each server, by its name, GPUs behind those of the learner's ranks, or with CUDA IPC that
+    of the first. Raises ConfigError where there are too few."""
     if not torch.cuda.is_available():
         return lambda name: {}
     size, learner = config.rollout.tensor, read_launch(os.environ).local_world_size
     listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     visible = listed.split(",") if listed else [str(each) for each in range(torch.cuda.device_count())]
+    if config.servers.transport is TransportName.cuda_ipc:
+        return lambda name: {"CUDA_VISIBLE_DEVICES": visible[0]}
     wanted = config.servers.replicas * size
     if learner + wanted > len(visible):
         raise ConfigError(
             f"servers.replicas={config.servers.replicas} × rollout.tensor={size} = {wanted} GPUs beside the {learner} "
             f"of the learner's ranks on this machine, and {len(visible)} are visible; fewer ranks or servers work, or "
-            "placement=colocated, which shares GPUs"
+            "placement=colocated or servers.transport=cuda_ipc, which share GPUs"
         )
 
     def variables(name: str) -> Mapping[str, str]:

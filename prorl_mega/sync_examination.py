@@ -117,18 +117,26 @@ def run(config: RunConfig, pushes: int) -> ExitCode:
 def ways(config: RunConfig) -> list[tuple[str, RunConfig]]:
     """The ways of weights to engines by name, that of the settings first, each with settings that use it.
 
-    Files need a directory: without `servers.directory` they are left out.
+    Files need a directory: without `servers.directory` they are left out; so are ways that need a GPU where there is
+    none.
     """
+    from prorl_mega.transfer.transport import usable_transports
+
     found = []
     if config.placement is Placement.colocated:
         found.append((IN_PROCESS, config))
     first = config.servers.transport
-    for transport in sorted(TransportName, key=lambda each: each is not first):
+    usable = {first, *map(TransportName, usable_transports())}
+    for transport in sorted(usable, key=lambda each: (each is not first, list(TransportName).index(each))):
         directory = config.servers.directory if transport is TransportName.disk else None
         if transport is TransportName.disk and directory is None:
             continue
         changes: dict[str, Any] = {"transport": transport, "directory": directory}
-        if transport is TransportName.shared_memory:
+        if transport is TransportName.cuda_ipc:
+            if config.rollout.tensor > 1:
+                continue
+            changes["replicas"] = 1
+        if transport in (TransportName.shared_memory, TransportName.cuda_ipc):
             changes["address"] = ServersConfig().address if ":" not in config.servers.address else "::1"
         servers = dataclasses.replace(config.servers, **changes)
         found.append((transport.value, dataclasses.replace(config, placement=Placement.disaggregated, servers=servers)))

@@ -18,6 +18,7 @@ def placement_problems(config: RunConfig) -> list[str]:
         *_speculation_problems(config),
         *_address_problems(config.servers),
         *_directory_problems(config.servers),
+        *_one_gpu_problems(config),
     ]
 
 
@@ -63,12 +64,30 @@ def _address_problems(servers: ServersConfig) -> list[str]:
             f"servers.address={servers.address} would be open on every network; name one address of this machine, as "
             "127.0.0.1"
         ]
-    if servers.transport is TransportName.shared_memory and not address.is_loopback:
+    if servers.transport in (TransportName.shared_memory, TransportName.cuda_ipc) and not address.is_loopback:
         return [
-            f"servers.address={servers.address} with servers.transport=shared_memory, which needs servers on this "
-            "machine: 127.0.0.1 works, and servers.transport=gloo or disk with addresses of a network"
+            f"servers.address={servers.address} with servers.transport={servers.transport}, which needs servers on "
+            "this machine: 127.0.0.1 works, and servers.transport=gloo, nccl or disk with addresses of a network"
         ]
     return []
+
+
+def _one_gpu_problems(config: RunConfig) -> list[str]:
+    if config.servers.transport is not TransportName.cuda_ipc:
+        return []
+    replicas, fraction = config.servers.replicas, config.rollout.gpu_memory_fraction
+    problems = []
+    if config.rollout.tensor > 1:
+        problems.append(
+            f"rollout.tensor={config.rollout.tensor} with servers.transport=cuda_ipc, which has all servers on the "
+            "first rank's GPU; rollout.tensor=1 works, and servers.transport=nccl with a GPU for each"
+        )
+    if replicas * fraction >= 1:
+        problems.append(
+            f"servers.replicas={replicas} × rollout.gpu_memory_fraction={fraction:g} of the GPU that "
+            "servers.transport=cuda_ipc has them share with the learner is all of it; less than 1 in all works"
+        )
+    return problems
 
 
 def _directory_problems(servers: ServersConfig) -> list[str]:

@@ -21,6 +21,8 @@ class TransportName(StrEnum):
 
     shared_memory = "shared_memory"  # servers on this machine
     gloo = "gloo"  # sockets, also between machines
+    cuda_ipc = "cuda_ipc"  # servers on the first rank's own GPU
+    nccl = "nccl"  # GPUs to GPUs
     disk = "disk"  # safetensors files, for debugging and for other engines
 
 

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from prorl_mega.errors import WeightSyncError
 from prorl_mega.transfer.bucket import BucketEntry, BucketManifest, fingerprint
-from prorl_mega.transfer.gloo import GlooPair
+from prorl_mega.transfer.cuda_ipc import opened
+from prorl_mega.transfer.nccl import NcclPair
+from prorl_mega.transfer.pair import GlooPair, Pair
 
 _DESCRIPTOR = re.compile(r"/proc/\d{1,10}/fd/\d{1,10}")
 Arrived = Iterator[tuple[BucketEntry, Tensor]]
@@ -39,9 +41,15 @@ def open_receiver(transport: str, place: dict[str, Any], *, rank: int) -> Receiv
         return SharedMemoryReceiver()
     if transport == "disk":
         return DiskReceiver(Path(_text(place, "directory")))
+    if transport == "cuda_ipc":
+        return CudaIpcReceiver()
     if transport == "gloo":
-        return GlooReceiver(GlooPair.joined(place, rank=rank + 1))
-    raise WeightSyncError(f"transport {transport[:40]!r} is not known; shared_memory, disk and gloo are")
+        return PairReceiver(GlooPair.joined(place, rank=rank + 1))
+    if transport == "nccl":
+        return PairReceiver(NcclPair.joined(place, rank=rank + 1))
+    raise WeightSyncError(
+        f"transport {transport[:40]!r} is not known; shared_memory, disk, gloo, cuda_ipc and nccl are"
+    )
 
 
 class SharedMemoryReceiver:
@@ -92,16 +100,30 @@ class DiskReceiver:
         """Files are closed when they have been read."""
 
 
-class GlooReceiver:
+class CudaIpcReceiver:
+    """Reads from the memory of the sender's GPU, which is this worker's as well."""
+
+    def receive(self, place: dict[str, Any], manifest: BucketManifest) -> Arrived:
+        try:
+            memory = opened(place, manifest.nbytes)
+        except WeightSyncError as error:
+            raise WeightSyncError(f"bucket {manifest.index}: {error}") from None
+        return _copies(memory, manifest)
+
+    def close(self) -> None:
+        """Nothing is kept open between buckets."""
+
+
+class PairReceiver:
     """Receives the bytes of a bucket into memory that is used again for the next one."""
 
-    def __init__(self, pair: GlooPair) -> None:
+    def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        self._memory = torch.empty(0, dtype=torch.uint8)
+        self._memory = torch.empty(0, dtype=torch.uint8, device=pair.device)
 
     def receive(self, place: dict[str, Any], manifest: BucketManifest) -> Arrived:
         if len(self._memory) < manifest.nbytes:
-            self._memory = torch.empty(manifest.nbytes, dtype=torch.uint8)
+            self._memory = torch.empty(manifest.nbytes, dtype=torch.uint8, device=self._pair.device)
         self._pair.broadcast(self._memory[: manifest.nbytes])
         return _copies(self._memory, manifest)
 

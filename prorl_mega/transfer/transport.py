@@ -17,10 +17,13 @@ from torch import Tensor
 
 from prorl_mega.errors import ConfigError, StorageError
 from prorl_mega.transfer.bucket import Bucket
-from prorl_mega.transfer.gloo import GlooPair, GlooRendezvous
+from prorl_mega.transfer.cuda_ipc import exported
+from prorl_mega.transfer.nccl import NcclPair
+from prorl_mega.transfer.pair import GlooPair, Pair, Rendezvous
 
 SLOTS = 2  # buckets at a time: one travels while the next is gathered
-TRANSPORTS = ("shared_memory", "disk", "gloo")
+HOST_TRANSPORTS = ("shared_memory", "disk", "gloo")
+GPU_TRANSPORTS = ("cuda_ipc", "nccl")
 
 
 class Transport(Protocol):
@@ -55,15 +58,23 @@ class Transport(Protocol):
 
 def open_transport(kind: str, *, address: str, directory: Path | None, timeout_s: float) -> Transport:
     """The transport of this kind; `address` is this machine's, `directory` is for files. Raises ConfigError."""
+    if kind not in (usable := usable_transports()):
+        reason = "needs a GPU, and PyTorch sees none" if kind in GPU_TRANSPORTS else "is not known"
+        raise ConfigError(f"transport={kind} {reason}; these work: {', '.join(usable)}")
     if kind == "shared_memory":
         return SharedMemoryTransport()
     if kind == "disk":
         if directory is None:
             raise ConfigError("transport=disk needs a directory that the learner and all engines see")
         return DiskTransport(directory)
-    if kind == "gloo":
-        return GlooTransport(address, timeout_s)
-    raise ConfigError(f"transport={kind} is not known; these work: {', '.join(TRANSPORTS)}")
+    if kind == "cuda_ipc":
+        return CudaIpcTransport()
+    return PairTransport(Rendezvous(NcclPair if kind == "nccl" else GlooPair, address, timeout_s))
+
+
+def usable_transports() -> tuple[str, ...]:
+    """The kinds of transports that this machine has."""
+    return HOST_TRANSPORTS + (GPU_TRANSPORTS if torch.cuda.is_available() else ())
 
 
 class SharedMemoryTransport:
@@ -127,16 +138,18 @@ class _SharedSlot:
         os.close(self.descriptor)
 
 
-class _HostMemory:
+class _Memory:
     """SLOTS pieces of ordinary memory, in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self._slots: deque[Tensor] = deque()
 
     def next(self, nbytes: int) -> Tensor:
-        memory = self._slots.popleft() if len(self._slots) == SLOTS else torch.empty(0, dtype=torch.uint8)
+        none = torch.empty(0, dtype=torch.uint8, device=self.device)
+        memory = self._slots.popleft() if len(self._slots) == SLOTS else none
         if len(memory) < nbytes:
-            memory = torch.empty(nbytes, dtype=torch.uint8)
+            memory = torch.empty(nbytes, dtype=torch.uint8, device=self.device)
         self._slots.append(memory)
         return memory
 
@@ -152,7 +165,7 @@ class DiskTransport:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._host = _HostMemory()
+        self._host = _Memory(torch.device("cpu"))
         self._files: dict[str, str] = {}  # tensor to file, of the push that is going on
         self._bytes = 0
 
@@ -205,16 +218,54 @@ class DiskTransport:
         return self._directory / f"version_{version:06d}"
 
 
-class GlooTransport:
-    """Sockets of gloo, one group per engine: between machines without a GPU, and NCCL's twin."""
+class CudaIpcTransport:
+    """Memory of the learner's GPU that engines on the same GPU read where it is."""
 
-    kind = "gloo"
+    kind = "cuda_ipc"
 
-    def __init__(self, address: str, timeout_s: float) -> None:
-        self._rendezvous = GlooRendezvous(address, timeout_s)
-        self._host = _HostMemory()
+    def __init__(self) -> None:
+        self._memory = _Memory(torch.device("cuda", torch.cuda.current_device()))
+        self._places: dict[int, dict[str, Any]] = {}  # by address
+
+    def greeting(self, engine: str, *, address: str, workers: int) -> dict[str, Any]:
+        return {}
+
+    def meet(self, engine: str) -> None:
+        """Nothing: an engine opens the memory when it is told to."""
+
+    def memory(self, nbytes: int) -> Tensor:
+        return self._memory.next(nbytes)
+
+    def place(self, bucket: Bucket, version: int) -> dict[str, Any]:
+        address = bucket.memory.data_ptr()
+        if self._places.get(address, {}).get("size") != len(bucket.memory):  # what was there before was shorter
+            self._places[address] = exported(bucket.memory)
+        torch.cuda.current_stream(bucket.memory.device).synchronize()  # another process's stream does not wait for it
+        return self._places[address]
+
+    def deliver(self, bucket: Bucket, engine: str) -> None:
+        """Nothing: the engine reads."""
+
+    def finish(self, version: int) -> None:
+        """Nothing: the last buckets may still be read."""
+
+    def leave(self, engine: str) -> None:
+        """Nothing: there is no connection."""
+
+    def close(self) -> None:
+        """Nothing: the memory goes with this object."""
+
+
+class PairTransport:
+    """A process group per engine: gloo between machines without a GPU, NCCL between GPUs."""
+
+    def __init__(self, rendezvous: Rendezvous) -> None:
+        self.kind = rendezvous.pair.kind
+        self._rendezvous = rendezvous
+        on_host = self.kind == GlooPair.kind
+        self._memory = _Memory(torch.device("cpu" if on_host else f"cuda:{torch.cuda.current_device()}"))
         self._greetings: dict[str, dict[str, Any]] = {}
-        self._pairs: dict[str, GlooPair] = {}
+        self._pairs: dict[str, Pair] = {}
 
     def greeting(self, engine: str, *, address: str, workers: int) -> dict[str, Any]:
         self._greetings[engine] = self._rendezvous.greeting(workers, address)
@@ -224,7 +275,7 @@ class GlooTransport:
         self._pairs[engine] = self._rendezvous.meet(self._greetings.pop(engine))
 
     def memory(self, nbytes: int) -> Tensor:
-        return self._host.next(nbytes)
+        return self._memory.next(nbytes)
 
     def place(self, bucket: Bucket, version: int) -> dict[str, Any]:
         return {}

@@ -28,7 +28,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             ["servers.address=10.0.0.7"],
             r"=10\.0\.0\.7 with servers\.transport=shared_memory, which needs servers on this machine: 127\.0\.0\.1 "
-            r"works, and servers\.transport=gloo or disk",
+            r"works, and servers\.transport=gloo, nccl or disk",
+        ),
+        (
+            ["servers.address=10.0.0.7", "servers.transport=cuda_ipc"],
+            r"=10\.0\.0\.7 with servers\.transport=cuda_ipc, which needs servers on this machine",
+        ),
+        (
+            ["servers.transport=cuda_ipc", "rollout.tensor=2"],
+            r"rollout\.tensor=2 with servers\.transport=cuda_ipc, .*; rollout\.tensor=1 works, and .*=nccl",
+        ),
+        (
+            ["servers.transport=cuda_ipc", "servers.replicas=2", "rollout.gpu_memory_fraction=0.5"],
+            r"replicas=2 × rollout\.gpu_memory_fraction=0\.5 of the GPU .* is all of it; less than 1",
         ),
         (["servers.transport=disk"], r"servers\.transport=disk needs servers\.directory, which"),
         (
@@ -50,6 +62,8 @@ def test_what_cannot_work_is_refused(model: Path, overrides: list[str], message:
         ["servers.address='::1'"],
         ["servers.address=10.0.0.7", "servers.transport=gloo"],
         ["servers.transport=disk", "servers.directory=weights"],
+        ["servers.transport=nccl", "servers.address=10.0.0.7", "rollout.tensor=2", "servers.replicas=4"],
+        ["servers.transport=cuda_ipc", "servers.replicas=2", "rollout.gpu_memory_fraction=0.3"],
     ],
 )
 def test_what_works(model: Path, overrides: list[str]) -> None:

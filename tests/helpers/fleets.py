@@ -21,7 +21,7 @@ from prorl_mega.servers.answers import GroupOrder, SampleLimits
 from prorl_mega.servers.fleet import Fleet
 from prorl_mega.servers.process import ServerProcess, server_launcher
 from prorl_mega.servers.push import WeightPush
-from prorl_mega.transfer.transport import open_transport
+from prorl_mega.transfer.transport import HOST_TRANSPORTS, open_transport
 
 TOKEN = "token-of-this-job-0123456789-abcdef"
 LIMITS = SampleLimits(valid_vocab=VOCABULARY, end_ids=ENDS)
@@ -102,4 +102,4 @@ def order(first: int, samples: int = 4, *, tokens: int = 6) -> GroupOrder:
     )
 
 
-TRANSPORTS = tuple(TransportName)
+TRANSPORTS = tuple(map(TransportName, HOST_TRANSPORTS))

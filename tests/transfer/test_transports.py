@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.fleets import TRANSPORTS, some_weights
+from helpers.receivers import LIMIT, Other, opened
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -22,75 +21,12 @@ from prorl_mega.config.servers import TransportName
 from prorl_mega.errors import ConfigError, WeightSyncError
 from prorl_mega.transfer.bucket import ALIGNMENT, BucketManifest, PushDigest, fingerprint, gather_buckets
 from prorl_mega.transfer.receiver import open_receiver
-from prorl_mega.transfer.transport import TRANSPORTS as KINDS
-from prorl_mega.transfer.transport import SharedMemoryTransport, Transport, open_transport
-
-LIMIT = 1 << 20
-
-RECEIVING = """
-import json, sys
-from prorl_mega.transfer.bucket import BucketManifest, fingerprint
-from prorl_mega.transfer.receiver import open_receiver
-kind, place = json.loads(sys.stdin.readline())
-receiver = open_receiver(kind, place, rank=0)
-held = []
-for line in sys.stdin:
-    index, place, tensors = json.loads(line)
-    try:
-        manifest = BucketManifest.parsed(index, tensors)
-        held += [(entry.name, tensor) for entry, tensor in receiver.receive(place, manifest)]
-        print(json.dumps("taken"), flush=True)
-    except Exception as error:
-        print(json.dumps(str(error)), flush=True)
-print(json.dumps({name: fingerprint(name, tensor) for name, tensor in held}), flush=True)
-"""
-
-
-def opened(kind: str, directory: Path) -> Transport:
-    return open_transport(kind, address="127.0.0.1", directory=directory / "weights", timeout_s=60.0)
-
-
-class Other:
-    """A process that receives."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", RECEIVING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.write([transport.kind, transport.greeting("other", address="127.0.0.1", workers=1)])
-        transport.meet("other")
-
-    def write(self, message: Any) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-
-    def read(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-    def send(self, weights: dict[str, Tensor], version: int, *, spoil: bool = False) -> list[Any]:
-        """Push `weights`; what it says of each bucket. `spoil`: one bit of the second bucket is changed on its way."""
-        answers = []
-        for bucket in gather_buckets(iter(weights.items()), self.transport.memory, limit=LIMIT):
-            if spoil and bucket.manifest.index == 1:
-                bucket.memory[bucket.manifest.entries[1].offset] ^= 1
-            place = self.transport.place(bucket, version)
-            self.write([bucket.manifest.index, place, bucket.manifest.plain()])
-            self.transport.deliver(bucket, "other")
-            answers.append(self.read())
-        self.transport.finish(version)
-        return answers
-
-    def end(self) -> dict[str, str]:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        found = self.read()
-        self.process.wait(60)
-        self.transport.leave("other")
-        self.transport.close()
-        return found
+from prorl_mega.transfer.transport import (
+    GPU_TRANSPORTS,
+    HOST_TRANSPORTS,
+    SharedMemoryTransport,
+    open_transport,
+)
 
 
 @pytest.mark.parametrize("kind", TRANSPORTS)
@@ -251,8 +187,15 @@ def test_a_receiver_that_is_gone_is_noticed(tmp_path: Path) -> None:
 
 
 def test_settings_that_name_no_transport(tmp_path: Path) -> None:
-    assert set(KINDS) == {str(each) for each in TransportName}
+    assert {*HOST_TRANSPORTS, *GPU_TRANSPORTS} == {str(each) for each in TransportName}
     with pytest.raises(ConfigError, match="transport=pigeon is not known; these work: shared_memory, disk, gloo"):
         open_transport("pigeon", address="127.0.0.1", directory=None, timeout_s=1.0)
     with pytest.raises(ConfigError, match="transport=disk needs a directory"):
         open_transport("disk", address="127.0.0.1", directory=None, timeout_s=1.0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has them")
+@pytest.mark.parametrize("kind", GPU_TRANSPORTS)
+def test_transports_of_gpus_without_one(kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"transport={kind} needs a GPU, and PyTorch sees none; these work: shared"):
+        open_transport(kind, address="127.0.0.1", directory=None, timeout_s=1.0)
