@@ -41,11 +41,8 @@ def first_passes(checkpoint: str) -> list[int]:
     for length in LENGTHS:
         passes.clear()
         prompt = np.arange(length, dtype=np.int32) % 200 + length % 7 + 3
-        list(
-            rollout.generate(
-                [prompt], samples=SAMPLES, seeds=[range(SAMPLES)], temperature=1.0, top_p=1.0, max_tokens=4
-            )
-        )
+        seeds = [list(range(SAMPLES))]
+        list(rollout.generate([prompt], samples=SAMPLES, seeds=seeds, temperature=1.0, top_p=1.0, max_tokens=4))
         found.append(passes[0])
     return found
 
