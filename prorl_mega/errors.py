@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     NUMERICS = 23
     ROLLOUT = 24
     STORAGE = 30
+    NO_PROGRESS = 40  # several attempts of a job have ended before the same checkpoint
 
 
 class ProRLError(Exception):
@@ -76,6 +77,12 @@ class StoppedError(ProRLError):
     """A signal has ended work that other programs do; what they have finished is kept."""
 
     exit_code = ExitCode.SAVED_AFTER_SIGNAL
+
+
+class NoProgressError(ProRLError):
+    """The attempts of a job come no further."""
+
+    exit_code = ExitCode.NO_PROGRESS
 
 
 class StorageError(ProRLError, OSError):

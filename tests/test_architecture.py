@@ -14,7 +14,7 @@ MAX_FILE, MAX_FUNCTION = 400, 60  # lines
 MAX_KERNEL = 90  # of a Triton kernel, whose variables live in the registers of one function
 
 ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "boundary", "backtest", "report", "serve",
-                "creativity", "view", "doctor"}  # fmt: skip
+                "creativity", "view", "doctor", "submit", "attempt"}  # fmt: skip
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
 BASE = {"protocols", "types", "errors", "plugins", "checksum", "documents", "config", "distributed", "families",
@@ -48,6 +48,8 @@ MAY_IMPORT = {
     "tasks": BASE | {"tasks", "data", "sandbox", "time_limit"},
     "verifiers": BASE | {"verifiers", "tasks", "sandbox"},
     "sample_requests": {"sample_requests", "types"},
+    "planning": BASE | {"planning", "tasks"},
+    "slurm": BASE | {"slurm", "run"},
     "served": BASE | {"served", "sample_requests", "run"},
 }
 """Inside `prorl_mega`, by folder or module. What is not listed (entry points, build, what they share) is above all."""
@@ -59,7 +61,8 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
 
 NO_TORCH = {"config", "data", "distributed", "documents", "errors", "families", "huggingface", "plan", "plugins",
             "backtest", "creativity", "reporting", "run", "sample_requests", "sandbox", "serve", "served", "tasks",
-            "time_limit", "types", "verifiers", "view", "viewing"}  # fmt: skip
+            "planning", "slurm", "submit", "attempt", "time_limit", "types", "verifiers", "view",
+            "viewing"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""
 KERNELS_MAY_IMPORT = {"torch", "triton", "prorl_kernels"}

@@ -223,6 +223,12 @@ class ClusterConfig:
     partition: str | None = None  # None: the cluster's own default
     account: str | None = None
     time_minutes: int = bounded(240, ge=1)
+    sbatch: dict[str, str] = field(default_factory=dict)  # more options: +cluster.sbatch.qos=high
+    container: str | None = None  # pyxis:IMAGE or apptainer:IMAGE, in which ranks run; None: this Python environment
+    container_python: str = "python"  # the interpreter inside
+    mounts: list[str] = field(default_factory=list)  # of the container, as /data or /data:/mnt
+    stop_before_end_s: int = bounded(180, ge=0)  # that a job saves and stops before Slurm ends it; 0: only on a signal
+    max_attempts_without_progress: int = bounded(3, ge=1)  # that end in no further checkpoint, until a job is given up
     collective_timeout_s: int = bounded(1800, ge=1)  # a rank that is missing for so long ends the job
 
 

@@ -39,6 +39,7 @@ from prorl_mega.huggingface.weights import check_weights
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[0-9]{1,5}")
 _NO_SHAPE = {"max_positions", "positions_bound_by", "ignored"}  # what two checkpoints of one model may differ in
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_OPTION = re.compile(r"[a-z][a-z-]*")
 
 
 def validate(config: RunConfig, world_size: int) -> None:
@@ -267,9 +268,17 @@ def _evaluation(tasks: TasksConfig) -> list[str]:
 def _cluster(cluster: ClusterConfig) -> list[str]:
     words = {"cluster.partition": cluster.partition, "cluster.account": cluster.account}
     return [
-        f"{key}={value!r} goes to sbatch: letters, digits, '.', '_' and '-' work"
-        for key, value in words.items()
-        if value is not None and not _NAME.fullmatch(value)
+        *(
+            f"{key}={value!r} goes to sbatch: letters, digits, '.', '_' and '-' work"
+            for key, value in words.items()
+            if value is not None and not _NAME.fullmatch(value)
+        ),
+        *(
+            f"cluster.sbatch: {name!r} is no option of sbatch; its long name works, as +cluster.sbatch.qos=high, "
+            "with '' for one that takes no value"
+            for name in cluster.sbatch
+            if not _OPTION.fullmatch(name)
+        ),
     ]
 
 

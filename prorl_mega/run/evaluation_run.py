@@ -32,7 +32,7 @@ from prorl_mega.run.sample_store import (
     StoreHeader,
     write_header,
 )
-from prorl_mega.run.signals import StopSignals
+from prorl_mega.run.stopping import Stopping
 from prorl_mega.run.storage import storage_errors
 from prorl_mega.types import Metrics
 
@@ -48,8 +48,6 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         self.directory = directory = Path(config.root) / config.name / "evaluation" / label
         self.label = label
         self._ranks = ranks
-        self._limit_minutes = config.schedule.time_limit_minutes
-        self._opened = time.monotonic()
         self._lock = RunLock(directory / "LOCK")
         taken_over = ""
         with ranks.raise_on_all_ranks(f"opening {directory}"), storage_errors(f"creating {directory}", KEPT):
@@ -57,13 +55,13 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
                 directory.mkdir(parents=True, exist_ok=True)
                 taken_over = self._lock.acquire(lambda text: print(text, flush=True))
         self._console = Console(directory / "console.log" if ranks.is_first else None)
-        self._signals = StopSignals(announce=ranks.is_first)
-        self._signals.install()
+        self._stopping = Stopping(config, ranks)
+        self._stopping.install()
         if taken_over:
             self.message(taken_over)
 
     def __exit__(self, *exception: object) -> None:
-        self._signals.restore()
+        self._stopping.restore()
         self._console.close()
         if self._ranks.is_first:
             self._lock.release()
@@ -84,10 +82,7 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
     def is_stopping(self) -> bool:
         """Whether this rank has to stop: it has got a signal, the time is over, or another job has taken the folder.
         Cheap, and not collective."""
-        return self._signals.received is not None or self._is_late() or self._lock.taken_by is not None
-
-    def _is_late(self) -> bool:
-        return 0 < self._limit_minutes <= (time.monotonic() - self._opened) / 60
+        return self._stopping.is_asked() or self._lock.taken_by is not None
 
     def begin(self, header: StoreHeader, problems: Sequence[StoredProblem]) -> list[Block]:
         """Prepare the store for these problems; returns the samples that each of them lacks, none left out.
@@ -100,7 +95,7 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         with self._ranks.raise_on_all_ranks(doing), storage_errors(doing, KEPT):
             if self._ranks.is_first:
                 missing = self._prepare(header, problems)
-        self._signals.install()  # libraries that were started since may have put theirs in place
+        self._stopping.install()  # libraries that were started since may have put theirs in place
         return [(number, samples) for number, samples in self._ranks.broadcast(missing)]  # nodes may see files late
 
     @contextlib.contextmanager
@@ -133,18 +128,10 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
         self._console.status("")
         with self._ranks.raise_on_all_ranks(f"holding {self.directory}"):
             self._lock.check()
-        received = self._signals.received.name if self._signals.received else ""
-        votes = self._ranks.gather([received, self._is_late()])
-        if signals := [name for name, _ in votes if name]:
-            self.message(f"stopping: {signals[0]} was received; answers so far are kept, the same command goes on")
-            return ExitCode.SAVED_AFTER_SIGNAL
-        if any(late for _, late in votes):
-            self.message(
-                f"stopping: schedule.time_limit_minutes={self._limit_minutes:g} has been reached; answers so far are "
-                "kept, the same command goes on"
-            )
-            return ExitCode.SAVED_AT_TIME_LIMIT
-        return ExitCode.FINISHED
+        code, why = self._stopping.vote()
+        if why:
+            self.message(f"stopping: {why}; answers so far are kept, the same command goes on")
+        return code
 
     def write(self, header: StoreHeader, metrics: Metrics, problems: list[dict[str, Any]]) -> None:
         """Write `<label>.json`, and say where. Rank 0 only, not collective."""

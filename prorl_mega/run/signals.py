@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -18,8 +19,12 @@ class Interrupted(Exception):  # noqa: N818 (no error: what was asked for)
     """Work that was given up after a request to stop, on every rank at the same place. The text says what is kept."""
 
 
+TOGETHER_S = 3.0
+"""Signals that come within this time of the first one are the same request, sent by several programs."""
+
+
 class StopSignals:
-    """Remembers the first stop signal. A second SIGINT, which comes from a keyboard, ends the process at once.
+    """Remembers the first stop signal. A second one ends the process at once: whoever sends it will not wait.
 
     Ending at once is safe for the run directory, because checkpoints and metrics are complete or absent at any time.
     """
@@ -27,6 +32,7 @@ class StopSignals:
     def __init__(self, *, announce: bool) -> None:
         self._announce = announce  # on one rank only
         self._previous: dict[int, Any] = {}
+        self._received_at = 0.0
         self.received: signal.Signals | None = None
 
     def install(self) -> None:
@@ -47,10 +53,13 @@ class StopSignals:
         self._previous.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.received is signal.SIGINT:
-            os._exit(128 + signal.SIGINT)
-        first, self.received = self.received is None, signal.Signals(number)  # the next signal may interrupt the write
-        if first and self._announce:
-            hint = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+        now = time.monotonic()
+        if self.received is not None and (number == signal.SIGINT or now - self._received_at > TOGETHER_S):
+            os._exit(128 + number)
+        if self.received is not None:
+            return
+        self.received, self._received_at = signal.Signals(number), now  # the next signal may interrupt the write
+        if self._announce:
+            hint = "; Ctrl-C again stops at once" if number == signal.SIGINT else "; a second one stops at once"
             text = f"\n{signal.Signals(number).name}: stopping; what is finished will be kept{hint}\n"
             os.write(2, text.encode())  # a print could interrupt itself

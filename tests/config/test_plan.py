@@ -18,7 +18,9 @@ from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError, DataError, ExitCode
 from prorl_mega.families.mapping_registry import MappingRegistry
 from prorl_mega.huggingface.config import describe
-from prorl_mega.plan import derived, estimate_memory, main, parameter_count
+from prorl_mega.plan import main
+from prorl_mega.planning.memory import estimate_memory, parameter_count
+from prorl_mega.planning.numbers import derived
 from prorl_mega.tasks import mixture
 
 

@@ -81,7 +81,8 @@ class SlurmCluster:
         for node in NODES:
             self._daemon("slurmd", "-D", "-N", node)
         self._wait(
-            "idle nodes", lambda: self.run("sinfo", "-h", "-N", "-o", "%t", check=False).stdout.split() == ["idle"] * 2
+            "idle nodes",
+            lambda: self.run("sinfo", "-h", "-N", "-p", "all", "-o", "%t", check=False).stdout.split() == ["idle"] * 2,
         )
 
     def stop(self) -> None:
@@ -189,7 +190,10 @@ KillWait=5
 MinJobAge=600
 NodeName={NODES[0]} NodeHostname={host} NodeAddr=127.0.0.1 Port={first} CPUs=2 State=UNKNOWN
 NodeName={NODES[1]} NodeHostname={host} NodeAddr=127.0.0.1 Port={second} CPUs=2 State=UNKNOWN
-PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=60 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=60 State=UP PriorityTier=1 GraceTime=20
+PartitionName=urgent Nodes={",".join(NODES)} MaxTime=60 State=UP PriorityTier=9
 """
 
 

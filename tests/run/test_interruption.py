@@ -25,7 +25,7 @@ def test_an_interruption_keeps_what_is_finished_and_says_the_truth(tmp_path: Pat
 
     with TrainingRun(toy_config(tmp_path, 5), Ranks.alone()) as run:
         run.resume(toy.restore)
-        run._signals.received = signal.SIGTERM
+        run._stopping._signals.received = signal.SIGTERM
         assert run.is_stopping()
         with pytest.raises(Interrupted) as stopped, run.step(1, toy.save) as log:
             run.interruption_point()

@@ -23,6 +23,7 @@ from prorl_mega.run.decisions import read_decisions
 from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.metrics import MEMORY_PREFIX, append_metrics, cut_metrics
 from prorl_mega.run.run_directory import TrainingRun
+from prorl_mega.run.signals import TOGETHER_S
 from prorl_mega.run.timers import TIMING_PREFIX
 from prorl_mega.types import Decision, Event
 
@@ -159,17 +160,29 @@ def test_a_signal_stops_it_with_a_checkpoint(tmp_path: Path, number: signal.Sign
     assert (tmp_path / "toy" / "checkpoints" / f"step_{steps:06d}").is_dir()
 
 
-def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "second", "between_s"),
+    [
+        (signal.SIGINT, signal.SIGINT, 0.0),  # from a keyboard
+        (signal.SIGTERM, signal.SIGTERM, 1.1 * TOGETHER_S),  # Slurm's, at the end of a time of grace
+        (signal.SIGUSR1, signal.SIGTERM, 1.1 * TOGETHER_S),
+    ],
+)
+def test_a_second_signal_ends_it_at_once(
+    first: signal.Signals, second: signal.Signals, between_s: float, tmp_path: Path
+) -> None:
     process = start(tmp_path, 5, pause=60.0)
     assert process.stdout is not None
     deadline = time.monotonic() + 30
     while not (tmp_path / "toy" / "tensorboard").exists() or not any((tmp_path / "toy" / "tensorboard").iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
-    assert "SIGINT: stopping" in "".join(process.stdout.readline() for _ in range(2))
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait() == 128 + signal.SIGINT
+    os.kill(process.pid, first)
+    assert f"{first.name}: stopping" in "".join(process.stdout.readline() for _ in range(2))
+    os.kill(process.pid, signal.SIGUSR2 if between_s else second)  # the same request, by another program
+    time.sleep(between_s)
+    os.kill(process.pid, second)
+    assert process.wait() == 128 + second
 
 
 def test_the_time_limit_stops_it_with_a_checkpoint(tmp_path: Path) -> None:
@@ -184,7 +197,7 @@ def test_a_signal_on_one_rank_stops_all_of_them(tmp_path: Path) -> None:
         with TrainingRun(toy_config(tmp_path, 5), ranks) as run:
             answers = [run.should_stop()]
             if ranks.rank == 1:
-                run._signals.received = signal.SIGTERM
+                run._stopping._signals.received = signal.SIGTERM
             answers.append(run.should_stop())
             return answers, run.exit_code
 
