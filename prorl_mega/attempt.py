@@ -10,10 +10,13 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from prorl_mega.errors import exit_status
 from prorl_mega.slurm import attempts
+
+_END_S = 120  # in which Slurm ends the job that it has put back into the queue
 
 
 def begin(run: Path, most: int) -> int:
@@ -37,6 +40,7 @@ def end(run: Path, code: int) -> int:
         if attempts.is_running(job):
             print(f"job {job} goes back into the queue", flush=True)
             attempts.requeue(job)
+            time.sleep(_END_S)  # one that ended by itself now could be taken for a job that has failed
         else:
             print(f"job {job} was cancelled, or is in the queue already", flush=True)
     except (OSError, subprocess.SubprocessError) as error:

@@ -60,7 +60,9 @@ def test_what_is_wrong_is_said_at_once(module: str, arguments: list[str], code: 
     assert (left, imported) == (code, set()), said
 
 
-@pytest.mark.parametrize("module", ["train", "export", "backtest", "creativity", "doctor", "sandbox", "tasks", "view"])
+@pytest.mark.parametrize(
+    "module", ["train", "export", "backtest", "creativity", "doctor", "sandbox", "submit", "attempt", "tasks", "view"]
+)
 def test_help_comes_at_once(module: str) -> None:
     left, said, imported = run(module, "--help")
     assert (left, imported) == (0, set())

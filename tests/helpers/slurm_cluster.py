@@ -6,8 +6,10 @@ that `start` began.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -36,6 +38,7 @@ class SlurmCluster:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}  # by node
         self.environ = {
             **{
                 name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_", "SBATCH_"))
@@ -79,7 +82,7 @@ class SlurmCluster:
         self._wait("munged", munge_socket.exists)
         self._daemon("slurmctld", "-D", "-i")
         for node in NODES:
-            self._daemon("slurmd", "-D", "-N", node)
+            self._daemons[node] = self._daemon("slurmd", "-D", "-N", node)
         self._wait(
             "idle nodes",
             lambda: self.run("sinfo", "-h", "-N", "-p", "all", "-o", "%t", check=False).stdout.split() == ["idle"] * 2,
@@ -129,6 +132,21 @@ class SlurmCluster:
         words = self.run("scontrol", "show", "job", "-o", job).stdout.split()
         return next(word.partition("=")[2] for word in words if word.startswith(f"{field}="))
 
+    def fail_node(self, node: str, job: str) -> None:
+        """A power cut: the node's daemon, and everything of `job`, which runs on no other node, is gone at once."""
+        daemon = self._daemons[node]
+        steps = [pid for pid, line in _processes() if line.startswith(f"slurmstepd: [{job}.")]
+        for pid in [daemon.pid, *_descendants(steps), *steps]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        daemon.wait()
+        self.processes.remove(daemon)
+        self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+
+    def restore_node(self, node: str) -> None:
+        self._daemons[node] = self._daemon("slurmd", "-D", "-N", node)
+        self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+
     def logs(self) -> str:
         """Ends of the daemons' logs, for the message of a failed start."""
         files = sorted((self.directory / "log").iterdir())
@@ -139,7 +157,7 @@ class SlurmCluster:
         while time.monotonic() < ends and self.run("squeue", "-h", check=False).stdout.strip():
             time.sleep(0.5)
 
-    def _daemon(self, program: str, *arguments: str) -> None:
+    def _daemon(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         path = find(program)
         assert path is not None, program
         output = (self.directory / "log" / f"{program}-{len(self.processes)}.out").open("wb")
@@ -147,6 +165,7 @@ class SlurmCluster:
             subprocess.Popen([path, *arguments], env=self.environ, stdout=output, stderr=subprocess.STDOUT)
         )
         output.close()
+        return self.processes[-1]
 
     def _wait(self, what: str, ready: object) -> None:
         assert callable(ready)
@@ -195,6 +214,29 @@ PreemptMode=REQUEUE
 PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=60 State=UP PriorityTier=1 GraceTime=20
 PartitionName=urgent Nodes={",".join(NODES)} MaxTime=60 State=UP PriorityTier=9
 """
+
+
+def _processes() -> list[tuple[int, str]]:
+    """Number and command line of every process."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found.append(
+                (int(path.name), (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            )
+    return found
+
+
+def _descendants(ancestors: list[int]) -> list[int]:
+    parents: dict[int, int] = {}
+    for pid, _ in _processes():
+        with contextlib.suppress(OSError):
+            parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    found, new = set[int](), set(ancestors)
+    while new:
+        new = {pid for pid, parent in parents.items() if parent in new} - found
+        found |= new
+    return list(found)
 
 
 def free_ports(count: int) -> list[int]:

@@ -94,7 +94,7 @@ def wait(cluster: SlurmCluster, job: str) -> str:
         elif state not in ("RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED"):
             return state
         time.sleep(0.5)
-    raise TimeoutError(cluster.state(job))
+    raise TimeoutError(cluster.run("scontrol", "show", "job", job).stdout + cluster.run("sinfo", "-N", "-l").stdout)
 
 
 def logs(directory: Path) -> str:
@@ -159,11 +159,11 @@ def test_a_node_that_fails(cluster: SlurmCluster, tmp_path: Path) -> None:
     job = submit(cluster, tmp_path)
     until(lambda: step(tmp_path) >= 4)
     node = cluster.job_field(job, "NodeList")
-    cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    cluster.fail_node(node, job)
     try:
         assert wait(cluster, job) == "COMPLETED", logs(tmp_path)
     finally:
-        cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        cluster.restore_node(node)
     assert len(attempts(tmp_path)) == 2
     assert_as_if_nothing_had_happened(tmp_path)
 
