@@ -16,10 +16,6 @@ _OTHER_PROBLEMS = (
     "other problems would be drawn, and held out, than those that the run was trained and evaluated on; add an entry "
     "with the new options beside this one, and set this one's weight to 0"
 )
-_LAYOUT = (
-    "checkpoints are files per rank of one layout; start with this layout, or export the policy (python -m "
-    "prorl_mega.export) and start a new run from there"
-)
 _BEGAN_WITH = (
     "put it back as it was, or export the policy (python -m prorl_mega.export) and start a new run from there under "
     "another name"
@@ -38,8 +34,8 @@ ON_RESUME: dict[str, str] = {
     "model.recompute": MAY,
     "model.chat": f"the prompts of all steps and evaluations were made with it; {_BEGAN_WITH}",
     "model.keep_special_tokens": MAY,
-    "parallel.tensor": _LAYOUT,
-    "parallel.pipeline": _LAYOUT,
+    "parallel.tensor": MAY,
+    "parallel.pipeline": MAY,
     "parallel.sequence": MAY,
     "parallel.max_tokens_per_microbatch": MAY,
     "parallel.logits_cache_mib": MAY,

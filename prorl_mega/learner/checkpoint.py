@@ -89,17 +89,15 @@ def set_random_state(states: dict[str, torch.Tensor], device: torch.device) -> N
 
 def _files(layout: ParallelLayout) -> Iterator[tuple[str, str, bool]]:
     """(part of the state, file name, whether this rank writes it)."""
-    for part, name in _names(layout.tensor_rank, layout.pipeline_rank, layout.data_rank):
+    for part, name in file_names(layout.tensor_rank, layout.pipeline_rank, layout.data_rank).items():
         yield part, name, part in ("optimizer", "random") or layout.data_rank == 0
 
 
-def _names(tensor_rank: int, pipeline_rank: int, data_rank: int) -> Iterator[tuple[str, str]]:
-    """(part of the state, file name) of a rank."""
+def file_names(tensor_rank: int, pipeline_rank: int, data_rank: int) -> dict[str, str]:
+    """The file of every part of a rank's state."""
     shard = f"tp{tensor_rank:02d}-pp{pipeline_rank:02d}"
-    for part in ("policy", "reference", "best"):
-        yield part, f"{part}-{shard}.safetensors"
-    for part in ("optimizer", "random"):
-        yield part, f"{part}-{shard}-dp{data_rank:02d}.safetensors"
+    shards = {part: f"{part}-{shard}.safetensors" for part in ("policy", "reference", "best")}
+    return shards | {part: f"{part}-{shard}-dp{data_rank:02d}.safetensors" for part in ("optimizer", "random")}
 
 
 def save_state(directory: Path, layout: ParallelLayout, state: LearnerState) -> None:
@@ -122,22 +120,20 @@ def save_state(directory: Path, layout: ParallelLayout, state: LearnerState) -> 
 
 
 def load_state(directory: Path, layout: ParallelLayout) -> LearnerState:
-    """Read this rank's files. Raises CheckpointError when one is missing or broken or the layout is another."""
+    """Read this rank's files, of the same layout. Raises CheckpointError when one is missing or broken."""
     manifest = read_manifest(directory)
-    saved = manifest.sizes
-    wanted = (layout.tensor_size, layout.pipeline_size, layout.data_size)
-    if saved != wanted:
-        raise CheckpointError(
-            f"{directory} was saved with {_layout_text(saved)}, this job runs {_layout_text(wanted)}; resume with "
-            f"parallel.tensor={saved[0]} parallel.pipeline={saved[1]} on {saved[0] * saved[1] * saved[2]} ranks, or "
-            "export it to a Hugging Face directory and start a new run from there"
-        )
+    assert is_of(manifest, layout), f"{directory} is of another layout; relayout.py reads it"
     parts = {
         part: _tensors(directory / name)
         for part, name, _ in _files(layout)
         if part != "best" or (directory / name).exists()
     }
     return LearnerState(optimizer_steps=manifest.optimizer_steps, **parts)
+
+
+def is_of(manifest: LearnerManifest, layout: ParallelLayout) -> bool:
+    """Whether a checkpoint was saved by ranks that stand as these do."""
+    return manifest.sizes == (layout.tensor_size, layout.pipeline_size, layout.data_size)
 
 
 def copy_into(live: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], what: str) -> None:
@@ -154,10 +150,6 @@ def copy_into(live: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], wha
     with torch.no_grad():
         for name, value in live.items():
             value.copy_(saved[name])
-
-
-def _layout_text(sizes: tuple[int, ...]) -> str:
-    return f"tensor={sizes[0]} pipeline={sizes[1]} data={sizes[2]}"
 
 
 def read_manifest(directory: Path) -> LearnerManifest:
@@ -192,7 +184,7 @@ def refuse_odd_random_state(directory: Path) -> None:
 def missing_files(manifest: LearnerManifest, found: Collection[str]) -> list[str]:
     """The files of all ranks that a checkpoint with this manifest must have and that are not among those `found`."""
     ranks = itertools.product(*map(range, manifest.sizes))
-    names = [name for place in ranks for part, name in _names(*place) if part != "best"]
+    names = [name for place in ranks for part, name in file_names(*place).items() if part != "best"]
     return sorted(set(names) - set(found))
 
 

@@ -22,8 +22,10 @@ from prorl_mega.learner.batching import PackedBatch, Packer, completion_offsets
 from prorl_mega.learner.checkpoint import (
     LearnerState,
     copy_into,
+    is_of,
     load_state,
     random_state,
+    read_manifest,
     save_state,
     set_random_state,
 )
@@ -34,6 +36,7 @@ from prorl_mega.learner.optimizer import Optimizer, with_gradient_buffers
 from prorl_mega.learner.optimizer_kinds import find_kind
 from prorl_mega.learner.parallel import initialize_parallel, process_groups
 from prorl_mega.learner.reduction import all_gather_rows, reduce_metrics
+from prorl_mega.learner.relayout import Target, read_other_layout
 from prorl_mega.learner.weight_store import WeightStore
 from prorl_mega.recipe.importance_sampling import resolve_auto, rollout_mismatch
 from prorl_mega.recipe.kl import EXACT
@@ -235,8 +238,13 @@ class MegatronLearner:
         save_state(directory, self.layout, state)
 
     def load(self, directory: Path) -> None:
-        """Restore what `save` wrote, bit for bit. Raises CheckpointError when it does not fit this run."""
-        state = load_state(directory, self.layout)
+        """Restore what `save` wrote, bit for bit, in whichever layout. Raises CheckpointError when it does not fit this
+        run. Generators keep the state that they were seeded with where the layout was another."""
+        manifest = read_manifest(directory)
+        if is_of(manifest, self.layout):
+            state = load_state(directory, self.layout)
+        else:
+            state = read_other_layout(directory, manifest, self._target())
         self._weights.take(REFERENCE)
         copy_into(self.parameters(), state.policy, "policy")
         copy_into(self._weights.tensors(REFERENCE), state.reference, "reference")
@@ -244,7 +252,18 @@ class MegatronLearner:
             self._weights.take(BEST)
             copy_into(self._weights.tensors(BEST), state.best, "best policy")
         self._optimizer.load_state(state.optimizer, state.optimizer_steps)
-        set_random_state(state.random, self.device)
+        if state.random:
+            set_random_state(state.random, self.device)
+
+    def _target(self) -> Target:
+        names = {parameter: name for name, parameter in self._parameters.items()}
+        return Target(
+            description=self.description,
+            layout=self.layout,
+            parameters=self.parameters(),
+            optimized={own: (names[each], part) for own, each, part in self._optimizer.parts()},
+            sharded_optimizer=self._optimizer.is_sharded,
+        )
 
     def _resolved(self, recipe: RecipeConfig) -> RecipeConfig:
         """`recipe` with what `auto` means for this learner."""

@@ -44,6 +44,7 @@ class Optimizer:
         self._main_copies = next(model.parameters()).dtype is not torch.float32
         self._chain = kind.build(model, settings)
         self._names = {parameter: name for name, parameter in model.module.named_parameters()}
+        self.is_sharded = kind.is_sharded
         self.steps = 0
 
     def adopt_parameters(self) -> None:
@@ -134,6 +135,19 @@ class Optimizer:
             for group in inner.param_groups:
                 group["step"] = steps  # where Transformer Engine's Adam counts
         self.steps = steps
+
+    def parts(self) -> Iterator[tuple[str, torch.nn.Parameter, slice]]:
+        """The name that `state` has for a parameter, the parameter, and the part of it, flat, that this rank
+        optimises: all of it where the optimizer is not sharded."""
+        parameters = {name: parameter for parameter, name in self._names.items()}
+        for each in self._chain.chained_optimizers:
+            if isinstance(each, DistributedOptimizer):
+                for parameter in each.model_param_group_index_map:
+                    part = each._get_model_param_range_map(parameter)["param"]
+                    yield self._names[parameter], parameter, slice(part.start, part.end)
+        if not self.is_sharded:
+            for name, _, _ in self._shards():
+                yield name, parameters[name], slice(None)
 
     def _shards(self) -> Iterator[tuple[str, torch.Tensor, torch.optim.Optimizer]]:
         """The name of every parameter of this rank, the tensor that is optimised for it, and the optimizer.

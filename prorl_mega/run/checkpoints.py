@@ -64,18 +64,12 @@ class SavedCheckpoint:
         path = self.directory / UNFINISHED
         return read_content(path).decode("utf-8") if path.exists() else ""
 
-    def check_resumable(self, resume: Resume, world_size: int) -> None:
-        """Raise ConfigError when it must not, or cannot, be continued by a job of so many ranks."""
+    def check_resumable(self, resume: Resume) -> None:
+        """Raise ConfigError when it must not be continued."""
         if resume is Resume.never:
             raise ConfigError(
                 f"resume=never, but {self.directory} exists. Choose another name, move the directory away, or go on "
                 "from there with resume=auto."
-            )
-        if self.world_size != world_size:
-            raise ConfigError(
-                f"{self.directory} was saved by {self.world_size} ranks and this job has {world_size}; start it with "
-                f"{self.world_size} ranks, or export the policy (python -m prorl_mega.export) and start a new run from "
-                "there."
             )
 
 

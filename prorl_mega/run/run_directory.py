@@ -105,7 +105,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             self._unfinished = "" if self._newest is None else self._newest.unfinished()
             with ranks.raise_on_all_ranks(opening), storage_errors(f"writing {directory}"):
                 if self._newest is not None:
-                    self._newest.check_resumable(config.resume, ranks.world_size)
+                    self._newest.check_resumable(config.resume)
                 if ranks.is_first:
                     self._compare_settings()
         except BaseException as error:

@@ -11,7 +11,7 @@ import torch
 from megatron.core.parallel_state import get_data_parallel_group
 
 from prorl_mega.config.keys import with_settings
-from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
+from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, Precision, RecipeConfig
 from prorl_mega.learner.backend import initialize_distributed
 from prorl_mega.learner.learner import MegatronLearner
 from prorl_mega.types import StepHyperparams, TrainSample
@@ -71,6 +71,7 @@ def make_learner(
     logits_cache_mib: int = 0,
     optimizer: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
+    precision: Precision = Precision.fp32,
 ) -> MegatronLearner:
     """A learner with the weights of `path`, in a process started by `run_ranks`."""
     initialize_distributed(60)
@@ -82,7 +83,7 @@ def make_learner(
         logits_cache_mib=logits_cache_mib,
     )
     learner = MegatronLearner(
-        model=ModelConfig(path=str(path)),
+        model=ModelConfig(path=str(path), precision=precision),
         parallel=parallel,
         optimizer=OptimizerConfig(**({"max_grad_norm": 1e9} | (optimizer or {}))),
         recipe=with_settings(RecipeConfig(), ONE_UPDATE | {"kl.coef": 0.1} | (recipe or {})),

@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
 from helpers.programs import Program, metrics, run_program
 
 from prorl_mega.backtest import backtest, read_course
@@ -103,3 +104,23 @@ def test_a_run_without_groups_to_train_on_loses_no_step(setup: Path) -> None:
         assert run_program("prorl_mega.train", setup, *arguments, takes_all, f"name={name}").code == ExitCode.FINISHED
     runs = setup / "runs"
     assert metrics(runs / "stuck", seconds=False) == metrics(runs / "whole", seconds=False)
+
+
+def test_a_stopped_run_goes_on_in_another_layout(setup: Path) -> None:
+    """Two ranks of tensor parallelism after one, and two stages after those: samples of each first step are of the
+    policy that was saved, and the numbers stay those of a run that kept its layout, as far as sums in another order
+    allow."""
+    common = (*ARGUMENTS, "schedule.evaluate_every=0", "rollout.tensor=1")
+    kept = run_program("prorl_mega.train", setup, *common, "schedule.steps=3", "name=kept")
+    assert kept.code == ExitCode.FINISHED, kept.output
+    for steps, ranks, layout in ((1, 1, ()), (2, 2, ("parallel.tensor=2",)), (3, 2, ("parallel.pipeline=2",))):
+        settings = (*common, *layout, f"schedule.steps={steps}", "name=layouts")
+        done = run_program("prorl_mega.train", setup, *settings, ranks=ranks)
+        assert done.code == ExitCode.FINISHED, done.output
+    assert "changed setting: parallel.pipeline: 1 -> 2, from step 3 on" in done.output
+    found, expected = metrics(setup / "runs" / "layouts"), metrics(setup / "runs" / "kept")
+    assert [row["step"] for row in found] == [row["step"] for row in expected]
+    for row, other in zip(found, expected, strict=True):
+        for name in ("reward/mean", "length/total"):
+            assert row.get(name) == other.get(name)
+        assert row.get("optimizer/grad_norm", 0) == pytest.approx(other.get("optimizer/grad_norm", 0), rel=1e-3)

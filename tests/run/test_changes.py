@@ -34,8 +34,6 @@ REFUSED = {
     "model.family": "the policy is this architecture",
     "model.weights": "it says what the run began with",
     "model.precision": "weights and optimizer are saved in the precision",
-    "parallel.tensor": "checkpoints are files per rank of one layout",
-    "parallel.pipeline": "checkpoints are files per rank of one layout",
     "reference.path": "the reference policy that the run began with",
     "optimizer.kind": "the optimizer's state in the checkpoint is of this kind",
     "model.chat.system": "the prompts of all steps and evaluations were made with it",

@@ -16,6 +16,7 @@ import pytest
 from helpers.slurm_cluster import SlurmCluster, missing
 from helpers.toy_run import toy_config, toy_train
 
+from prorl_mega.config.keys import with_settings
 from prorl_mega.config.schema import ClusterConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.run.jsonl import read_rows
@@ -63,7 +64,7 @@ def submit(
         submission=directory / "submission",
         working_directory=directory,
         python=sys.executable,
-        cluster=ClusterConfig(**({"time_minutes": 10} | settings)),
+        cluster=with_settings(ClusterConfig(), {"time_minutes": 10} | settings),
         tasks=[
             (root / "toy", [str(root), str(STEPS), str(pause), str(fails_at)])
             for root in (directory / f"runs{index}" for index in range(tasks))
