@@ -14,7 +14,7 @@ import torch
 
 from prorl_mega.config.schema import Placement, RolloutConfig, RunConfig
 from prorl_mega.config.servers import TransportName
-from prorl_mega.distributed.launch import read_launch
+from prorl_mega.distributed.launch import address_of_rank_0, read_launch
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError
 from prorl_mega.fleet_rollout import FleetRollout, Stream
@@ -24,6 +24,7 @@ from prorl_mega.rollout.vllm_version import refuse_untested
 from prorl_mega.servers.answers import SampleLimits
 from prorl_mega.servers.fleet import Fleet
 from prorl_mega.servers.process import server_launcher
+from prorl_mega.servers.step import step_commands
 from prorl_mega.transfer.transport import open_transport
 
 LOGS = "servers"
@@ -115,13 +116,19 @@ def _fleet(
         "address": servers.address,
     }
     directory = None if servers.directory is None else Path(servers.directory)
-    environment = _devices(config)
+    address = servers.address
+    if config.cluster.server_nodes:
+        address = settings["learner"] = address_of_rank_0(os.environ)
+        commands = step_commands(servers, config.cluster, config.rollout.tensor, os.environ)
+        launcher = server_launcher(settings, logs, command=commands)
+    else:
+        launcher = server_launcher(settings, logs, environment=_devices(config))
     transport = open_transport(
-        servers.transport.value, address=servers.address, directory=directory, timeout_s=servers.step_deadline_s
+        servers.transport.value, address=address, directory=directory, timeout_s=servers.step_deadline_s
     )
     return Fleet(
         servers,
-        server_launcher(settings, logs, environment=environment),
+        launcher,
         transport,
         token=token,
         limits=SampleLimits(valid_vocab=len(tokenizer), end_ids=tuple(tokenizer.end_ids)),

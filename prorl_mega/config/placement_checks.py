@@ -7,18 +7,26 @@ import ipaddress
 from prorl_mega.config.schema import Placement, RunConfig
 from prorl_mega.config.servers import ServersConfig, TransportName
 
+_LOCAL = (TransportName.shared_memory, TransportName.cuda_ipc)  # for servers of the learner's machine
+
 
 def placement_problems(config: RunConfig) -> list[str]:
     """The mistakes in `placement` and `servers`, with what would work. Settings of servers that do not start are kept
     as they are: a run may go back and forth between placements."""
     if config.placement is Placement.colocated:
-        return [*_staleness_problems(config), *_beside_problems(config), *_speculation_problems(config)]
+        return [
+            *_own_nodes_problems(config),
+            *_staleness_problems(config),
+            *_beside_problems(config),
+            *_speculation_problems(config),
+        ]
     return [
         *_beside_problems(config),
         *_speculation_problems(config),
         *_address_problems(config.servers),
         *_directory_problems(config.servers),
         *_one_gpu_problems(config),
+        *_own_nodes_problems(config),
     ]
 
 
@@ -64,12 +72,35 @@ def _address_problems(servers: ServersConfig) -> list[str]:
             f"servers.address={servers.address} would be open on every network; name one address of this machine, as "
             "127.0.0.1"
         ]
-    if servers.transport in (TransportName.shared_memory, TransportName.cuda_ipc) and not address.is_loopback:
+    if servers.transport in _LOCAL and not address.is_loopback:
         return [
             f"servers.address={servers.address} with servers.transport={servers.transport}, which needs servers on "
             "this machine: 127.0.0.1 works, and servers.transport=gloo, nccl or disk with addresses of a network"
         ]
     return []
+
+
+def _own_nodes_problems(config: RunConfig) -> list[str]:
+    nodes, replicas, transport = config.cluster.server_nodes, config.servers.replicas, config.servers.transport
+    if not nodes:
+        return []
+    if config.placement is Placement.colocated:
+        return [
+            f"cluster.server_nodes={nodes} with placement=colocated, which has no servers; placement=disaggregated "
+            "works, or cluster.server_nodes=0"
+        ]
+    problems = []
+    if transport in _LOCAL:
+        problems.append(
+            f"servers.transport={transport} with cluster.server_nodes={nodes}: servers are on other machines than the "
+            "learner; servers.transport=gloo, nccl or disk works"
+        )
+    if replicas % nodes:
+        problems.append(
+            f"servers.replicas={replicas} on cluster.server_nodes={nodes}: as many on each of them; "
+            f"servers.replicas={max(1, replicas // nodes) * nodes} works"
+        )
+    return problems
 
 
 def _one_gpu_problems(config: RunConfig) -> list[str]:

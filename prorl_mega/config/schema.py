@@ -216,7 +216,8 @@ class EvaluationConfig:
 class ClusterConfig:
     """Facts about the machine; `slurm/` and the Slurm launcher read them."""
 
-    nodes: int = bounded(1, ge=1)
+    nodes: int = bounded(1, ge=1)  # of the learner's ranks
+    server_nodes: int = bounded(0, ge=0)  # more of them, for vLLM servers (placement=disaggregated); 0: beside rank 0
     ranks_per_node: int = bounded(1, ge=1)
     gpus_per_node: int = bounded(0, ge=0)
     cpus_per_rank: int = bounded(1, ge=1)

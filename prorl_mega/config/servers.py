@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from prorl_mega.config.bounds import bounded
@@ -34,6 +34,7 @@ class ServersConfig:
     address: str = "127.0.0.1"  # that servers listen on; nothing on the way is encrypted
     transport: TransportName = TransportName.shared_memory
     directory: str | None = None  # for transport=disk, seen by the learner and all servers
+    step_options: dict[str, str] = field(default_factory=dict)  # of srun, with cluster.server_nodes: {mem: "0"}
     bucket_mib: int = bounded(256, ge=1)  # most that a push holds at once, twice: one bucket travels, one is gathered
     pause: PauseMode = PauseMode.keep
     # A server that does not answer two questions in a row, or breaks off or garbles an answer, gets no work until it

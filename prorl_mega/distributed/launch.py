@@ -56,6 +56,11 @@ def read_launch(environ: Mapping[str, str]) -> LaunchEnvironment:
     )
 
 
+def address_of_rank_0(environ: Mapping[str, str]) -> str:
+    """The address by which other nodes reach the node of rank 0, in a Slurm step. Raises `ConfigError` elsewhere."""
+    return _address_of_first_node(_text(environ, "SLURM_STEP_NODELIST"))
+
+
 def _torchrun(environ: Mapping[str, str]) -> LaunchEnvironment:
     rank, world_size = _integer(environ, "RANK"), _integer(environ, "WORLD_SIZE")
     if not 0 <= rank < world_size:

@@ -42,6 +42,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     precision: str
     seed: int
     address: str
+    learner: str | None = None  # an address of the learner: listen on this machine's own towards it, not on `address`
 
 
 def main() -> None:
@@ -50,11 +51,12 @@ def main() -> None:
     told = _keep_stdout()
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
+    address = settings.address if settings.learner is None else _towards(settings.learner)
     threading.Thread(target=_end_with_parent, args=(stdin,), daemon=True).start()
     os.environ.update(_ENVIRONMENT)
-    os.environ["VLLM_HOST_IP"] = settings.address  # of its own sockets, too
+    os.environ["VLLM_HOST_IP"] = address  # of its own sockets, too
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    listening = socket.create_server((settings.address, 0))
+    listening = socket.create_server((address, 0))
     asyncio.run(_serve(settings, listening, told))
 
 
@@ -73,6 +75,14 @@ def _keep_stdout() -> int:
     return told
 
 
+def _towards(other: str) -> str:
+    """The address of this machine from which packets to `other` are sent; none is."""
+    family, _, _, _, place = socket.getaddrinfo(other, 9, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(place)
+        return str(probe.getsockname()[0])
+
+
 def _end_with_parent(stdin: io.RawIOBase) -> None:
     while stdin.read(1 << 16):
         pass
@@ -84,11 +94,11 @@ async def _serve(settings: ServerSettings, listening: socket.socket, told: int) 
     from vllm.entrypoints.launchers.launcher import serve_http
 
     with os.fdopen(told, "w") as stdout:
-        print(json.dumps({"port": listening.getsockname()[1], "pid": os.getpid()}), file=stdout, flush=True)
+        address, port = listening.getsockname()[:2]
+        print(json.dumps({"port": port, "pid": os.getpid(), "address": address}), file=stdout, flush=True)
     try:
         ended = await serve_http(
-            app, sock=listening, host=settings.address, port=listening.getsockname()[1], log_level="warning",
-            access_log=False,
+            app, sock=listening, host=address, port=port, log_level="warning", access_log=False,
         )  # fmt: skip
         await ended
     finally:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,16 +21,19 @@ from prorl_mega.errors import RolloutError
 from prorl_mega.servers.server_log import remove_old_logs, shorten_log
 
 COMMAND = (sys.executable, "-m", "prorl_mega.rollout.server")
-_OF_THE_JOB = (  # variables by which a program finds the ranks of a job: a server is none of them
-    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "ROLE_WORLD_SIZE",
-    "MASTER_ADDR", "MASTER_PORT",
-)  # fmt: skip
+_OF_THE_RANK = re.compile(
+    r"((LOCAL_|GROUP_|ROLE_)?RANK|(LOCAL_|ROLE_)?WORLD_SIZE|MASTER_(ADDR|PORT)"
+    r"|(SLURM|SRUN)_(?!CONF$|JOB_?ID|HET_|CLUSTER_NAME$).*)"
+)
+"""Variables by which a program finds its place among the ranks of a job, and srun the step that it is called from: a
+server is none of them, and a step of its own."""
 _LAST_WORDS = 2000  # characters of stderr in a message
 
 
 class _Ready(msgspec.Struct):
     port: int
     pid: int
+    address: str | None = None
 
 
 class ServerProcess:
@@ -47,8 +52,8 @@ class ServerProcess:
     ) -> None:
         """Start it. Raises RolloutError if the program cannot be started."""
         self.log = log
-        self.address = str(settings["address"])
-        kept = {name: value for name, value in os.environ.items() if name not in _OF_THE_JOB}
+        self.address = str(settings["address"])  # its own, once `port` has returned
+        kept = {name: value for name, value in os.environ.items() if not _OF_THE_RANK.fullmatch(name)}
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             remove_old_logs(log.parent, log.stem)
@@ -73,15 +78,19 @@ class ServerProcess:
         return self._process.poll() is not None
 
     async def port(self, deadline_s: float) -> int:
-        """The port that it listens on, once it has built its engine. Raises RolloutError with its last words."""
+        """The port that it listens on, and its address, once it has built its engine. Raises RolloutError with its last
+        words."""
         assert self._process.stdout is not None
         reading = asyncio.get_running_loop().run_in_executor(None, self._process.stdout.readline, 1 << 12)
         try:
             line = await asyncio.wait_for(reading, deadline_s)
-            return msgspec.json.decode(line, type=_Ready).port
+            ready = msgspec.json.decode(line, type=_Ready)
+            if ready.address is not None:
+                self.address = str(ipaddress.ip_address(ready.address))
+            return ready.port
         except TimeoutError:
             reason = f"was not ready within {deadline_s:g} s"
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError):
             reason = "ended before it was ready"
         except asyncio.CancelledError:
             self.end()  # which ends the reading thread as well
@@ -117,15 +126,16 @@ def server_launcher(
     settings: Mapping[str, Any],
     logs: Path,
     *,
-    command: Sequence[str] = COMMAND,
+    command: Callable[[str], Sequence[str]] = lambda name: COMMAND,
     environment: Callable[[str], Mapping[str, str]] = lambda name: {},
 ) -> Callable[[str], ServerProcess]:
-    """A function that starts a server of a given name. `settings` are those of `rollout.server.ServerSettings`.
+    """A function that starts a server of a given name by `command(name)`. `settings` are those of
+    `rollout.server.ServerSettings`.
 
     Each writes to `<logs>/<name>.log`; `environment` gives it variables of its own, its GPUs among them.
     """
 
     def launch(name: str) -> ServerProcess:
-        return ServerProcess(command, settings, logs / f"{name}.log", environment(name))
+        return ServerProcess(command(name), settings, logs / f"{name}.log", environment(name))
 
     return launch

@@ -47,7 +47,7 @@ export PYTHONPATH=$submission/code${PYTHONPATH:+:$PYTHONPATH}
 
 # A signal to this shell is the step's to act on; it gets it from Slurm by itself, and this shell outlives it.
 trap : TERM INT USR1 USR2
-srun --kill-on-bad-exit=1 "${options[@]}" -P -m prorl_mega.train "${arguments[@]}" &
+srun --kill-on-bad-exit=1 ${SLURM_HET_SIZE:+--het-group=0} "${options[@]}" -P -m prorl_mega.train "${arguments[@]}" &
 step=$!
 while true; do
     wait "$step" && code=0 || code=$?
@@ -102,6 +102,11 @@ class SlurmJob:
         if len(self.tasks) > 1:
             options.append(f"--array=0-{len(self.tasks) - 1}")
         options += [f"--{name}={value}" if value else f"--{name}" for name, value in cluster.sbatch.items()]
+        if cluster.server_nodes:  # a second component, in the same queue, with nodes of the same kind
+            options += [":", f"--nodes={cluster.server_nodes}", "--ntasks-per-node=1"]
+            options += [f"--cpus-per-task={cluster.cpus_per_rank * cluster.ranks_per_node}"]
+            options += [f"--{name}={value}" for name, value in optional.items() if value is not None]
+            options += [f"--gpus-per-node={cluster.gpus_per_node}"] if cluster.gpus_per_node else []
         most = str(cluster.max_attempts_without_progress)
         script = str(self.submission / SCRIPT)
         return ["sbatch", "--parsable", *options, script, str(self.submission), self.python, most]

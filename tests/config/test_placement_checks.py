@@ -42,6 +42,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["servers.transport=cuda_ipc", "servers.replicas=2", "rollout.gpu_memory_fraction=0.5"],
             r"replicas=2 × rollout\.gpu_memory_fraction=0\.5 of the GPU .* is all of it; less than 1",
         ),
+        (
+            ["cluster.server_nodes=2", "servers.replicas=3", "servers.transport=gloo"],
+            r"servers\.replicas=3 on cluster\.server_nodes=2: as many on each of them; servers\.replicas=2 works",
+        ),
+        (
+            ["cluster.server_nodes=1"],
+            r"servers\.transport=shared_memory with cluster\.server_nodes=1: .*=gloo, nccl or disk works",
+        ),
         (["servers.transport=disk"], r"servers\.transport=disk needs servers\.directory, which"),
         (
             ["servers.transport=gloo", "servers.directory=weights"],
@@ -68,6 +76,11 @@ def test_what_cannot_work_is_refused(model: Path, overrides: list[str], message:
 )
 def test_what_works(model: Path, overrides: list[str]) -> None:
     assert run_config(model, BESIDE, *overrides).placement is Placement.disaggregated
+
+
+def test_nodes_for_servers_that_do_not_start(model: Path) -> None:
+    with pytest.raises(ConfigError, match=r"server_nodes=1 with placement=colocated, which has no servers"):
+        run_config(model, "cluster.server_nodes=1")
 
 
 def test_the_layout_of_servers_does_not_depend_on_the_learner_s_ranks(model: Path) -> None:

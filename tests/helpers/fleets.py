@@ -72,7 +72,7 @@ def fake_fleet(
 
     def launch(name: str) -> ServerProcess:
         settings = {"token": TOKEN, "address": config.address, "behaviour": (behaviour or {}).get(name, {})}
-        processes[name] = server_launcher(settings, directory, command=FAKE)(name)
+        processes[name] = server_launcher(settings, directory, command=lambda name: FAKE)(name)
         return processes[name]
 
     transport = open_transport(

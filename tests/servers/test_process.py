@@ -58,7 +58,9 @@ def test_it_ends_with_its_parent(tmp_path: Path, way: signal.Signals) -> None:
 def test_it_does_not_see_the_ranks_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
-    process = server_launcher(SETTINGS, tmp_path, command=FAKE, environment=lambda name: {"OWN": name})("a")
+    process = server_launcher(SETTINGS, tmp_path, command=lambda name: FAKE, environment=lambda name: {"OWN": name})(
+        "a"
+    )
     try:
         asyncio.run(process.port(60.0))
         seen = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
