@@ -7,6 +7,7 @@ from several, or edited together with its manifest: such a one would be trained 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from prorl_mega.documents import brief
@@ -42,7 +43,7 @@ def _contradictions(checkpoint: SavedCheckpoint) -> Iterator[str]:
     problems = _read_problems(state["problems"])
     yield from controller_state.contradictions(controller, checkpoint.step)
     yield from _of_learner(checkpoint, learner)
-    yield from _of_optimizer(checkpoint, learner, controller, problems)
+    yield from _of_optimizer(checkpoint, learner, controller, problems, may_skip=_may_skip(directory))
     began = state.get(EVALUATION_BEGAN, 0)
     if type(began) is not int or not 0 <= began <= checkpoint.step:
         yield f"{STATE} has {EVALUATION_BEGAN}={brief(began)}; steps are from 0 to {checkpoint.step}"
@@ -69,12 +70,19 @@ def _of_learner(checkpoint: SavedCheckpoint, learner: LearnerManifest) -> Iterat
 
 
 def _of_optimizer(
-    checkpoint: SavedCheckpoint, learner: LearnerManifest, controller: ControllerState, problems: MixtureState
+    checkpoint: SavedCheckpoint,
+    learner: LearnerManifest,
+    controller: ControllerState,
+    problems: MixtureState,
+    *,
+    may_skip: bool,
 ) -> Iterator[str]:
-    """A step makes an update or more, and each is made from a problem or more that was drawn."""
+    """A step makes an update or more, unless it may be left out, and each is made from a problem or more that was
+    drawn."""
     steps, clear = learner.optimizer_steps, controller.progress.last_clear
-    fewest = checkpoint.step - clear
-    most = problems.drawn if fewest else 0
+    since = checkpoint.step - clear
+    fewest = 0 if may_skip else since
+    most = problems.drawn if since else 0
     if not fewest <= steps <= most:
         yield (
             f"learner.json has optimizer_steps={steps}; {fewest} to {most} are possible after step {checkpoint.step}, "
@@ -83,6 +91,13 @@ def _of_optimizer(
     said = checkpoint.state.get(_OPTIMIZER_STEPS, steps)
     if said != steps:
         yield f"learner.json has optimizer_steps={steps}, {STATE} {brief(said)}"
+
+
+def _may_skip(directory: Path) -> bool:
+    if not (directory / changes.NAME).exists():
+        return False
+    settings = changes.read_in_force(directory).settings
+    return bool(settings.get("optimizer", {}).get("max_skipped_updates", 0))
 
 
 def _of_cursors(problems: MixtureState, settings: dict[str, Any]) -> Iterator[str]:

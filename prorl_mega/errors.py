@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     NO_VALID_CHECKPOINT = 22
     NUMERICS = 23
     ROLLOUT = 24
+    HANG = 25  # a rank made no progress for `cluster.hang_timeout_s`
     STORAGE = 30
     NO_PROGRESS = 40  # several attempts of a job have ended before the same checkpoint
 

@@ -56,6 +56,7 @@ ON_RESUME: dict[str, str] = {
     "optimizer.epsilon": MAY,
     "optimizer.momentum": MAY,
     "optimizer.max_grad_norm": MAY,
+    "optimizer.max_skipped_updates": MAY,
     "schedule": MAY,  # but stages that are over: see `refusal`
     "tasks.mixture": MAY,  # entries may be added
     "tasks.mixture.*": "its held-out problems belong to every evaluation of the run; weight 0 ends training on it",

@@ -119,6 +119,9 @@ class OptimizerConfig:
     epsilon: float = bounded(1e-8, gt=0)
     momentum: float = bounded(0.95, ge=0, lt=1)  # of SGD and Muon
     max_grad_norm: float = bounded(1.0, gt=0)
+    max_skipped_updates: int = bounded(
+        0, ge=0
+    )  # in a row that are left out because they are not finite, until an error
 
 
 @dataclass(kw_only=True, slots=True)
@@ -231,6 +234,7 @@ class ClusterConfig:
     stop_before_end_s: int = bounded(180, ge=0)  # that a job saves and stops before Slurm ends it; 0: only on a signal
     max_attempts_without_progress: int = bounded(3, ge=1)  # that end in no further checkpoint, until a job is given up
     collective_timeout_s: int = bounded(1800, ge=1)  # a rank that is missing for so long ends the job
+    hang_timeout_s: float = bounded(1500.0, ge=0, le=86400)  # so does one without progress, by name; 0: not watched
 
 
 class Placement(StrEnum):

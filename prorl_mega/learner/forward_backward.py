@@ -20,6 +20,7 @@ from prorl_kernels.linear_token_stats import TokenStats, linear_token_stats
 from prorl_mega.learner.batching import PackedBatch
 from prorl_mega.learner.packed_sequences import pack_lengths
 from prorl_mega.recipe.loss import LossOutputs
+from prorl_mega.run.pulse import beat
 
 Loss = Callable[[TokenStats, PackedBatch], LossOutputs]
 """Maps the statistics of a micro-batch's rows to its part of the global loss, with metrics."""
@@ -100,6 +101,7 @@ class ForwardBackward:
 
     def _run(self, batches: list[PackedBatch], on_last_stage: OnLastStage, *, forward_only: bool) -> list[Any]:
         def forward_step(data: Iterator[PackedBatch], model: DistributedDataParallel) -> tuple[torch.Tensor, Any]:
+            beat()
             batch = next(data).to(self.device)
 
             def loss_function(hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +36,7 @@ from prorl_mega.learner.optimizer_kinds import find_kind
 from prorl_mega.learner.parallel import initialize_parallel, process_groups
 from prorl_mega.learner.reduction import all_gather_rows, reduce_metrics
 from prorl_mega.learner.relayout import Target, read_other_layout
+from prorl_mega.learner.skipped_updates import SkippedUpdates
 from prorl_mega.learner.weight_store import WeightStore
 from prorl_mega.recipe.importance_sampling import resolve_auto, rollout_mismatch
 from prorl_mega.recipe.kl import EXACT
@@ -87,6 +87,7 @@ class MegatronLearner:
         policy.config.no_sync_func = self._model.no_sync
         self._parameters = global_names(policy)
         self._optimizer = Optimizer(self._model, optimizer, kind)
+        self._skipped = SkippedUpdates(optimizer.max_skipped_updates)
         registry = MappingRegistry(self.description)
         for name, parameter in self._parameters.items():  # Muon has to know matrices apart that share a parameter
             setattr(getattr(parameter, "main_param", parameter), "shard_rule", registry.mapping(name).rule)  # noqa: B010
@@ -292,9 +293,10 @@ class MegatronLearner:
         metrics = self._reduced(trained, loss)
         norm = self._optimizer.gradient_norm()
         metrics |= {"optimizer/grad_norm": norm, "optimizer/learning_rate": learning_rate}
-        _check_finite(metrics)
-        self._optimizer.step(norm=norm, learning_rate=learning_rate)
-        return metrics, [each.logprobs for each in trained]
+        metrics |= self._skipped.judge(metrics)
+        if not self._skipped.is_skipped:
+            self._optimizer.step(norm=norm, learning_rate=learning_rate)
+        return self._skipped.finite(metrics), [each.logprobs for each in trained]
 
     def _reduced(self, trained: list[TrainedMicrobatch], loss: Loss) -> Metrics:
         """The metrics of all micro-batches of all ranks."""
@@ -335,16 +337,6 @@ def loss_inputs(stats: TokenStats, batch: PackedBatch, recipe: RecipeConfig) -> 
         weights=batch.weights,
         metric_weights=batch.metric_weights,
     )
-
-
-def _check_finite(metrics: Metrics) -> None:
-    broken = [key for key, value in metrics.items() if not math.isfinite(value)]
-    if broken:
-        values = ", ".join(f"{key}={metrics[key]}" for key in broken)
-        raise NumericsError(
-            f"not finite: {values}; the step was not applied and the last checkpoint is intact. "
-            "Lower optimizer.learning_rate, or look for extreme log-probabilities in the metrics before this step"
-        )
 
 
 def _sizes(samples: list[TrainSample], batches: list[PackedBatch]) -> Metrics:

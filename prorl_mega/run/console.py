@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from prorl_mega.run.pulse import beat
+
 QUIET_S = 60.0  # longest silence of a console that is not a terminal
 _CLEAR = "\r\x1b[2K"
 
@@ -48,11 +50,17 @@ class Console:
 
     def status(self, text: str) -> None:
         """Set the current phase and count its seconds. An empty text ends it."""
+        beat()
         with self._lock:
             if self._live and self._status and not text:
                 self._write(_CLEAR)
             self._status, self._since = text, time.monotonic()
             self._draw()
+
+    @property
+    def current(self) -> str:
+        """The current phase, on every rank; empty between phases."""
+        return self._status
 
     @contextlib.contextmanager
     def phase(self, text: str) -> Iterator[None]:

@@ -55,7 +55,7 @@ class EvaluationRun(contextlib.AbstractContextManager["EvaluationRun"]):
                 directory.mkdir(parents=True, exist_ok=True)
                 taken_over = self._lock.acquire(lambda text: print(text, flush=True))
         self._console = Console(directory / "console.log" if ranks.is_first else None)
-        self._stopping = Stopping(config, ranks)
+        self._stopping = Stopping(config, ranks, directory, self._console)
         self._stopping.install()
         if taken_over:
             self.message(taken_over)

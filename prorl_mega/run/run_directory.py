@@ -87,7 +87,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._console = Console(directory / "console.log" if ranks.is_first else None)
         if taken_over:
             self.message(taken_over)
-        self._stopping = Stopping(config, ranks)
+        self._stopping = Stopping(config, ranks, directory, self._console)
         self._retention = Retention.of(config)
         try:
             self._checkpoints = Checkpoints(

@@ -10,6 +10,7 @@ from helpers.toy_run import toy_config
 
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ExitCode
+from prorl_mega.run.console import Console
 from prorl_mega.run.stopping import END, Stopping
 
 
@@ -28,7 +29,7 @@ def test_the_end_of_a_slurm_job(
     monkeypatch.setenv(END, str(int(time.time()) + left_s))
     config = toy_config(tmp_path, 5)
     config.cluster.stop_before_end_s = before_s
-    stopping = Stopping(config, Ranks.alone())
+    stopping = Stopping(config, Ranks.alone(), tmp_path, Console(None))
     code, why = stopping.vote()
     assert code is expected
     assert ("the end of the Slurm job is near" in why) is stopping.is_asked() is (code is not ExitCode.FINISHED)
@@ -37,4 +38,4 @@ def test_the_end_of_a_slurm_job(
 @pytest.mark.parametrize("value", ["", "soon", "-1"])
 def test_an_end_that_is_no_time_is_none(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(END, value)
-    assert Stopping(toy_config(tmp_path, 5), Ranks.alone()).vote() == (ExitCode.FINISHED, "")
+    assert Stopping(toy_config(tmp_path, 5), Ranks.alone(), tmp_path, Console(None)).vote() == (ExitCode.FINISHED, "")

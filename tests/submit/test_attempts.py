@@ -78,7 +78,7 @@ def test_what_is_tried_again(code: int, again: bool) -> None:
 
 
 def test_every_exit_code_is_decided() -> None:
-    undecided = {ExitCode.NUMERICS, ExitCode.ROLLOUT, ExitCode.STORAGE}  # accidents
+    undecided = {ExitCode.NUMERICS, ExitCode.ROLLOUT, ExitCode.HANG, ExitCode.STORAGE}  # accidents
     assert {each for each in ExitCode if is_to_run_again(each)} == undecided | {
         ExitCode.SAVED_AFTER_SIGNAL,
         ExitCode.SAVED_AT_TIME_LIMIT,
