@@ -215,6 +215,13 @@ class EvaluationConfig:
     benchmark_directory: str = "data/benchmarks"  # where their files lie, NAME.jsonl or a folder NAME/
 
 
+class GpuKind(StrEnum):
+    """GPUs whose data sheets `plan` knows."""
+
+    h100 = "h100"
+    h200 = "h200"
+
+
 @dataclass(kw_only=True, slots=True)
 class ClusterConfig:
     """Facts about the machine; `slurm/` and the Slurm launcher read them."""
@@ -223,6 +230,7 @@ class ClusterConfig:
     server_nodes: int = bounded(0, ge=0)  # more of them, for vLLM servers (placement=disaggregated); 0: beside rank 0
     ranks_per_node: int = bounded(1, ge=1)
     gpus_per_node: int = bounded(0, ge=0)
+    gpu: GpuKind = GpuKind.h100  # for the times that `plan` prints
     cpus_per_rank: int = bounded(1, ge=1)
     partition: str | None = None  # None: the cluster's own default
     account: str | None = None

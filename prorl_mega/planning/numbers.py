@@ -5,10 +5,13 @@ from __future__ import annotations
 from prorl_mega.config.schedule import StageEnd
 from prorl_mega.config.schema import Placement, RunConfig
 from prorl_mega.config.stages import stage_settings
+from prorl_mega.errors import ConfigError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.config import check_vocabulary, describe
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.planning.memory import estimate_memory, parameter_count
+from prorl_mega.planning.search import lacking, layouts, work_of
+from prorl_mega.planning.step_time import step_seconds
 from prorl_mega.tasks import mixture
 
 _GIB = 2**30
@@ -21,6 +24,8 @@ def plan_lines(config: RunConfig, world_size: int) -> list[str]:
     lines = [f"{name:>18}: {value}" for name, value in derived(config, description, world_size).items()]
     if description.ignored:
         lines.append(f"{'ignored':>18}: {', '.join(description.ignored)} of config.json, which nothing here knows")
+    if config.cluster.gpus_per_node:
+        lines += [f"{name:>18}: {value}" for name, value in time_lines(config, description, world_size).items()]
     for number, line in enumerate(mixture.describe(config.tasks)):
         lines.append(f"{'' if number else 'tasks':>18}{' ' if number else ':'} {line}")
     return lines
@@ -52,6 +57,37 @@ def derived(config: RunConfig, model: ModelDescription, world_size: int) -> dict
         f"+ activations up to {_gib(memory.activations)}; engine weights {_gib(memory.engine)}; in main memory "
         f"{_gib(memory.host)}; rough, without caches",
     }
+
+
+def time_lines(config: RunConfig, model: ModelDescription, gpus: int) -> dict[str, str]:
+    """Name and value of what follows from data sheets and the assumptions of `planning/`."""
+    work = work_of(config, model, gpus)
+    seconds = step_seconds(work)
+    phases = ", ".join(f"{name} {seconds[name]:.0f}" for name in ("rollout", "reference", "update", "push", "rest"))
+    used = gpus + (work.engine_gpus if config.placement is Placement.disaggregated else 0)
+    hours = seconds["step"] * config.schedule.steps / 3600
+    found = {
+        "time per step": f"about {seconds['step']:.0f} s ({phases}) on {used} × {config.cluster.gpu}; assumed are "
+        f"answers of {work.mean_length:,.0f} tokens on average and {work.trained / work.sampled:.0%} useful groups; "
+        "published steps took 0.6 to 4 times as long (LOG.md)",
+        "in all": f"{hours:,.0f} hours, {hours * used:,.0f} GPU-hours",
+    }
+    if why := lacking(config, model, gpus):
+        found["will not fit"] = why
+    return found
+
+
+def best_lines(config: RunConfig, model: ModelDescription, gpus: int, *, most: int = 5) -> list[str]:
+    """The fastest layouts for this many GPUs. Raises ConfigError when none fits."""
+    found, refused = layouts(config, model, gpus)
+    if not found:
+        raise ConfigError(
+            f"none of {refused} layouts of {gpus} GPUs ({config.cluster.gpu}) fits; more GPUs, reference.offload=true, "
+            "model.recompute=full or a smaller parallel.max_tokens_per_microbatch may"
+        )
+    return [f"{number}. {each.text()}" for number, each in enumerate(found[:most], start=1)] + [
+        f"{len(found)} layouts fit, {refused} do not"
+    ]
 
 
 def stage_lines(config: RunConfig) -> list[str]:

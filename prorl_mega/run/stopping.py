@@ -37,7 +37,7 @@ class Stopping:
         """Take signals over, again after a library has installed handlers of its own; begin to watch."""
         self._signals.install()
         if self._watchdog is None and self._hang_s:
-            self._watchdog = Watchdog(self._directory, self._ranks.rank, self._console, self._hang_s)
+            self._watchdog = Watchdog(self._directory, self._ranks, self._console, self._hang_s)
 
     def restore(self) -> None:
         self._signals.restore()

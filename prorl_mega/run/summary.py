@@ -23,7 +23,7 @@ def remove_summary(directory: Path) -> None:
     (directory / SUMMARY).unlink(missing_ok=True)
 
 
-def write_summary(directory: Path, code: int, cause: str, *, step: int, rank: int) -> None:
+def write_summary(directory: Path, code: int, cause: str, *, step: int | None, rank: int) -> None:
     """Say how this job ends, unless another of its ranks has: the first cause counts, and the others follow from it.
 
     Called in the last moments of a process; what cannot be written is left unwritten.
@@ -32,7 +32,7 @@ def write_summary(directory: Path, code: int, cause: str, *, step: int, rank: in
         "exit_code": int(code),
         "name": _NAMES.get(int(code), "CRASHED"),
         "cause": " ".join(cause.split())[:1000],
-        "step": step,  # of the last checkpoint
+        "step": step,  # of the last checkpoint; None: not known
         "rank": rank,
         "time": time.time(),  # seconds since 1970
     }

@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.documents import BrokenDocumentError, read_json
 from prorl_mega.errors import ExitCode
 from prorl_mega.run import pulse
@@ -35,13 +36,17 @@ _LARGEST = 1 << 16  # bytes of a heartbeat
 class Watchdog:
     """Ends this process with ExitCode.HANG when its main thread has no pulse for `timeout_s` in a phase."""
 
-    def __init__(self, directory: Path, rank: int, console: Console, timeout_s: float) -> None:
+    def __init__(self, directory: Path, ranks: Ranks, console: Console, timeout_s: float) -> None:
         self._folder = directory / FOLDER
-        self._directory, self._rank, self._console, self._timeout_s = directory, rank, console, timeout_s
+        self._directory, self._rank, self._console, self._timeout_s = directory, ranks.rank, console, timeout_s
         self._tick_s = min(_LONGEST_S, max(_SHORTEST_S, timeout_s / 10))
         self._over = threading.Event()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._stacks = (self._folder / f"rank_{rank:05d}.txt").open("w")
+        for path in self._folder.glob("rank_*"):  # of a job that was killed
+            number = int(path.stem.removeprefix("rank_"))
+            if number == ranks.rank or (ranks.is_first and number >= ranks.world_size):
+                path.unlink(missing_ok=True)
+        self._stacks = (self._folder / f"rank_{ranks.rank:05d}.txt").open("w")
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
@@ -82,7 +87,7 @@ class Watchdog:
         text = f"error: rank {self._rank}: {cause}; stacks are in {self._folder}\n"
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), text.encode())
-        write_summary(self._directory, ExitCode.HANG, cause, step=-1, rank=self._rank)
+        write_summary(self._directory, ExitCode.HANG, cause, step=None, rank=self._rank)
         os._exit(ExitCode.HANG)
 
 
