@@ -47,6 +47,7 @@ class Watchdog:
             if number == ranks.rank or (ranks.is_first and number >= ranks.world_size):
                 path.unlink(missing_ok=True)
         self._stacks = (self._folder / f"rank_{ranks.rank:05d}.txt").open("w")
+        self._arm()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
@@ -64,7 +65,7 @@ class Watchdog:
     def _watch(self) -> None:
         seen, since = -1, time.monotonic()
         while not self._over.wait(self._tick_s):
-            faulthandler.dump_traceback_later(_LATEST * self._timeout_s, exit=True, file=self._stacks)
+            self._arm()
             now, phase = time.monotonic(), self._console.current
             if pulse.count() != seen or not phase:
                 seen, since = pulse.count(), now
@@ -72,6 +73,10 @@ class Watchdog:
                 self._write(phase, now - since)
             if now - since > self._timeout_s:
                 self._end(phase, now - since)
+
+    def _arm(self) -> None:
+        """Put the end off that comes when this is not called any more."""
+        faulthandler.dump_traceback_later(_LATEST * self._timeout_s, exit=True, file=self._stacks)
 
     def _write(self, phase: str, idle_s: float) -> None:
         words = {"rank": self._rank, "host": socket.gethostname(), "pid": os.getpid(), "phase": phase, "idle_s": idle_s}

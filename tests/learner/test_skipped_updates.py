@@ -29,16 +29,17 @@ def update(learner: Any, seed: int, *, broken: bool = False) -> dict[str, float]
 
 def broken_gradient(learner: Any) -> None:
     """One element of one rank's gradient of the next update, whose loss is fine."""
-    train = learner._forward_backward.train
+    kind = type(learner._forward_backward)
+    train = kind.train
 
     def spoiled(*arguments: Any) -> Any:
         trained = train(*arguments)
         if learner.layout.rank == 1:
             next(iter(learner._parameters.values())).main_grad.view(-1)[:].fill_(math.nan)
-        learner._forward_backward.train = train
+        kind.train = train
         return trained
 
-    learner._forward_backward.train = spoiled
+    kind.train = spoiled
 
 
 def course(path: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ QWEN2_72B: dict[str, Any] = QWEN2_1P5B | {
     "hidden_size": 8192, "intermediate_size": 29568, "num_attention_heads": 64, "num_key_value_heads": 8,
     "num_hidden_layers": 80,
 }  # fmt: skip
-LONG = ("rollout.max_response_tokens=8192", "model.precision=bf16", "parallel.max_tokens_per_microbatch=8192",
+LONG = ("rollout.max_response_tokens=8192", "model.precision=bf16", "parallel.max_tokens_per_microbatch=8704",
         "rollout.gpu_memory_fraction=0.5", "rollout.max_prompt_tokens=512")  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
 def test_the_program(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "prorl_mega.plan", "--best", "experiment=prorl_v1_1p5b", "cluster=h100_4x8",
-        f"model.path={model_directory(tmp_path / 'model')}", "name=x",
+        f"model.path={model_directory(tmp_path / 'model')}", "model=random", "name=x",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

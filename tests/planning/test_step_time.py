@@ -92,7 +92,8 @@ def test_a_batch_reads_the_experts_that_it_meets() -> None:
 
 def engine(**changes: Any) -> Engine:
     rates = Efficiency(decode_step_s=1.0, decode_bandwidth=1e9, prefill=1e9)  # a second a pass, and nothing else
-    return Engine(**({"shape": QWEN_1P5B, "gpu": H100, "tensor": 1, "places": 2, "efficiency": rates} | changes))
+    settings: dict[str, Any] = {"shape": QWEN_1P5B, "gpu": H100, "tensor": 1, "places": 2, "efficiency": rates}
+    return Engine(**(settings | changes))
 
 
 def test_places_are_taken_as_they_become_free() -> None:
