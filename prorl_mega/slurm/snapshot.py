@@ -10,7 +10,7 @@ from prorl_mega.config.compose import config_directory
 from prorl_mega.errors import StorageError
 from prorl_mega.run.provenance import COMMIT, commit
 
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "benchmarks")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 SCRIPTS = "slurm"
 
 

@@ -98,7 +98,12 @@ def test_a_run_is_submitted_and_runs(programs: Path, capsys: pytest.CaptureFixtu
     assert folder.stat().st_mode & 0o077 == 0
     copied, original = (root / "prorl_mega" / "train.py" for root in (folder / "code", ROOT))
     assert copied.read_bytes() == original.read_bytes()
-    assert (folder / "code" / "prorl_kernels").is_dir()
+    for package, source in (("prorl_mega", "prorl_mega"), ("prorl_kernels", "kernels")):
+        files = {each.relative_to(ROOT / source) for each in (ROOT / source).rglob("*") if each.suffix != ".pyc"}
+        wanted = {each for each in files if "__pycache__" not in each.parts}
+        assert wanted == {
+            each.relative_to(folder / "code" / package) for each in (folder / "code" / package).rglob("*")
+        }
     assert "tensor: 2" in (folder / "config.0.yaml").read_text()
 
     done = attempt(programs, folder)
