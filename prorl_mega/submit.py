@@ -24,7 +24,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prorl_mega.config.command_line import flags_first, refuse_odd_choices, spelled_out
@@ -46,7 +46,7 @@ _CONFIG_DIR = ("--config-dir", "-cd")
 def submit(arguments: list[str], *, dry: bool) -> None:
     """Submit the run, or the sweep, of these overrides. Raises ConfigError, StorageError."""
     flags, overrides = divided(arguments)
-    runs = [_composed(flags, each) for each in combinations(overrides)]
+    runs = [_composed(flags, each) for each in combinations(overrides, flags)]
     first = runs[0][1]
     if len({config.name for _, config in runs}) < len(runs):
         raise ConfigError("several runs of this sweep have the same name, so they would share a directory")
@@ -81,8 +81,8 @@ def divided(arguments: list[str]) -> tuple[list[str], list[str]]:
     return flags, words
 
 
-def combinations(overrides: list[str]) -> list[list[str]]:
-    """The overrides of every job of a sweep: those with several values (`seed=1,2`), each with each."""
+def combinations(overrides: list[str], flags: list[str]) -> list[list[str]]:
+    """The overrides of every job of a sweep: those with several values (`seed=1,2`), each with each, and a name."""
     choices: list[list[str]] = []
     swept = []
     try:
@@ -99,7 +99,9 @@ def combinations(overrides: list[str]) -> list[list[str]]:
     for chosen in itertools.product(*choices):
         words = list(chosen)
         if swept:
-            words.append(f"name={_sweep_name(words, [words[index] for index in swept])}")
+            settings = _settings(flags, words)
+            name = "" if OmegaConf.is_missing(settings, "name") else str(settings.name)
+            words.append(f"name={sweep_name(name, [words[index].lstrip('+~') for index in swept])}")
         found.append(words)
     return found
 
@@ -114,11 +116,6 @@ def main(arguments: list[str]) -> int:
     options, rest = parser.parse_known_args([each for each in arguments if each != "--dry-run"])
     dry = "--dry-run" in arguments
     return exit_status(lambda: submit([*rest, *options.settings], dry=dry))
-
-
-def _sweep_name(words: list[str], swept: list[str]) -> str:
-    name = str(_settings([], words).get("name", ""))
-    return sweep_name(name, [each.lstrip("+~") for each in swept])
 
 
 def _settings(flags: list[str], overrides: list[str]) -> DictConfig:

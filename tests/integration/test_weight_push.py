@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.distributed import run_ranks
+from helpers.pushing import pushing_learner
 from helpers.rollouts import (
-    TEMPERATURE,
-    VALID_VOCABULARY,
     by_prompt,
     checkpoint_tensors,
     engine_checkpoint,
@@ -50,7 +49,7 @@ def _push(rollout: Any, ranks: Any, checkpoint: str, layout: tuple[int, int], ve
     from prorl_mega.types import TrainSample
     from prorl_mega.weight_sync import WeightSync, policy_stream
 
-    learner = _learner(checkpoint, *layout)
+    learner = pushing_learner(checkpoint, *layout)
     with held_weights(rollout) as held:
         stream = partial(policy_stream, learner, bucket_mib=1)
         WeightSync(stream=stream, rollout=rollout, ranks=ranks).update_weights(version)
@@ -77,26 +76,6 @@ def _push(rollout: Any, ranks: Any, checkpoint: str, layout: tuple[int, int], ve
         "held": len(held),
         "versions": {each.version for each in sequences},
     }
-
-
-def _learner(checkpoint: str, tensor: int, pipeline: int) -> Any:
-    from prorl_mega.config.recipe import KLConfig
-    from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, Precision, RecipeConfig
-    from prorl_mega.learner.learner import MegatronLearner
-    from prorl_mega.weights.load import load_weights
-
-    learner = MegatronLearner(
-        model=ModelConfig(path=checkpoint, precision=Precision.fp32),
-        parallel=ParallelConfig(tensor=tensor, pipeline=pipeline, max_tokens_per_microbatch=256),
-        optimizer=OptimizerConfig(),
-        recipe=RecipeConfig(prompts_per_step=2, prompts_per_update=1, kl=KLConfig(coef=0.0)),
-        temperature=TEMPERATURE,
-        valid_vocab=VALID_VOCABULARY,
-        seed=3,
-    )
-    load_weights(checkpoint, learner.parameters(), learner.description, learner.layout)
-    learner.adopt_parameters()
-    return learner
 
 
 def _wrong(held: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], size: int, rank: int) -> list[str]:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from helpers.distributed import run_ranks
 from helpers.fleets import TRANSPORTS
-from helpers.rollouts import TEMPERATURE, VALID_VOCABULARY, checkpoint_tensors, engine_checkpoint
+from helpers.pushing import pushing_learner
+from helpers.rollouts import checkpoint_tensors, engine_checkpoint
 from helpers.vllm_fleets import huggingface_gap, real_fleet, some_orders
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ def push_from_every_layout(checkpoints: list[str], directory: str, engine_size: 
 def _push(watched: Any, checkpoint: str, layout: tuple[int, int], version: int) -> Any:
     from prorl_mega.weight_sync import policy_stream
 
-    learner = _learner(checkpoint, *layout)
+    learner = pushing_learner(checkpoint, *layout)
     stream = partial(policy_stream, learner, bucket_mib=1)
     if watched is None:
         deque(stream(), maxlen=0)
@@ -63,26 +64,6 @@ def _push(watched: Any, checkpoint: str, layout: tuple[int, int], version: int) 
     groups = [future.result(timeout=300) for future in [watched.fleet.submit(each) for each in orders]]
     gap = huggingface_gap(Path(checkpoint), {version % 2: weights}, orders, groups)
     return {"servers": report.servers, "digest": report.digest, "tensors": report.tensors, "gap": gap}
-
-
-def _learner(checkpoint: str, tensor: int, pipeline: int) -> Any:
-    from prorl_mega.config.recipe import KLConfig
-    from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, Precision, RecipeConfig
-    from prorl_mega.learner.learner import MegatronLearner
-    from prorl_mega.weights.load import load_weights
-
-    learner = MegatronLearner(
-        model=ModelConfig(path=checkpoint, precision=Precision.fp32),
-        parallel=ParallelConfig(tensor=tensor, pipeline=pipeline, max_tokens_per_microbatch=256),
-        optimizer=OptimizerConfig(),
-        recipe=RecipeConfig(prompts_per_step=2, prompts_per_update=1, kl=KLConfig(coef=0.0)),
-        temperature=TEMPERATURE,
-        valid_vocab=VALID_VOCABULARY,
-        seed=3,
-    )
-    load_weights(checkpoint, learner.parameters(), learner.description, learner.layout)
-    learner.adopt_parameters()
-    return learner
 
 
 @pytest.mark.parametrize("engine_size", [1, 2])

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.slurm_cluster import SlurmCluster, missing
+from helpers.slurm_cluster import SlurmCluster
 from helpers.toy_run import toy_config, toy_train
 
 from prorl_mega.config.keys import with_settings
@@ -45,14 +45,6 @@ class Failing(toy_run.Toy):
 toy_run.Toy = Failing
 sys.exit(toy_run.toy_train(toy_run.toy_config(Path(root), steps), Ranks.alone(), pause))
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    if reason := missing():
-        pytest.fail(reason, pytrace=False)
-    with SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster") as started:
-        yield started
 
 
 def submit(

@@ -5,22 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.slurm_cluster import SlurmCluster, missing
+from helpers.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    if reason := missing():
-        pytest.fail(reason, pytrace=False)
-    with SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster") as started:
-        yield started
 
 
 def test_the_learner_on_one_node_and_a_server_on_the_other(cluster: SlurmCluster, tmp_path: Path) -> None:

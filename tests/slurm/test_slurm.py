@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.settings import model_directory
-from helpers.slurm_cluster import SlurmCluster, missing
+from helpers.slurm_cluster import SlurmCluster
 
 from prorl_mega.errors import ExitCode
 
@@ -94,14 +93,6 @@ def main(config: RunConfig) -> ExitCode:
 if __name__ == "__main__":
     run_hydra(main, RunConfig)
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    if reason := missing():
-        pytest.fail(reason, pytrace=False)
-    with SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster") as started:
-        yield started
 
 
 @pytest.fixture

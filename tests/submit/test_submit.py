@@ -207,7 +207,9 @@ def test_a_sweep_is_one_array(programs: Path) -> None:
 
 
 def test_sweeps_take_each_value_with_each() -> None:
-    assert combinations(["a=1", "seed=1"]) == [["a=1", "seed=1"]]
+    assert combinations(["a=1", "seed=1"], []) == [["a=1", "seed=1"]]
+    found = combinations(["experiment=demo", "seed=1,2", "recipe.kl.coef=choice(0,1)"], [])
+    assert [each[-1] for each in found] == [f"name=demo--seed_{seed}--kl_coef_{kl}" for seed in (1, 2) for kl in (0, 1)]
 
 
 def test_own_configuration_files_are_copied(programs: Path) -> None:
@@ -219,6 +221,7 @@ def test_own_configuration_files_are_copied(programs: Path) -> None:
     words = (folder / "arguments.0").read_bytes().decode().split("\0")
     assert words[1:3] == ["--config-dir", str(folder / "config-dir")]
     assert (folder / "config-dir" / "experiment" / "mine.yaml").read_text() == text
+    assert main(["--dry-run", "--config-dir", "mine", *demo()[1:], "experiment=mine", "seed=1,2"]) == 0
 
 
 @pytest.mark.parametrize(
