@@ -16,7 +16,7 @@ from pathlib import Path
 from prorl_mega.errors import exit_status
 from prorl_mega.slurm import attempts
 
-_END_S = 120  # in which Slurm ends the job that it has put back into the queue
+_LOOK_S, _END_S = 1.0, 120.0  # in which Slurm ends the job that it has put back into the queue
 
 
 def begin(run: Path, most: int) -> int:
@@ -40,7 +40,10 @@ def end(run: Path, code: int) -> int:
         if attempts.is_running(job):
             print(f"job {job} goes back into the queue", flush=True)
             attempts.requeue(job)
-            time.sleep(_END_S)  # one that ended by itself now could be taken for a job that has failed
+            waited = 0.0  # one that ended by itself before that could be taken for a job that has failed
+            while waited < _END_S and attempts.is_running(job):
+                time.sleep(_LOOK_S)
+                waited += _LOOK_S
         else:
             print(f"job {job} was cancelled, or is in the queue already", flush=True)
     except (OSError, subprocess.SubprocessError) as error:

@@ -71,7 +71,7 @@ def _all_reduces_s(work: StepWork, tokens: float) -> float:
 
 
 def _engine(work: StepWork) -> Engine:
-    """With as many places as its cache has room for whole answers."""
+    """One engine, with as many places as its cache has room for whole answers."""
     shape = work.shape
     room = work.memory_share * work.gpu.memory * work.engine_tensor - 2 * shape.parameters
     fitting = int(room / (shape.kv_bytes * (work.prompt + work.mean_length)))

@@ -61,6 +61,7 @@ def test_one_process_leaves_a_complete_run_directory(uninterrupted: tuple[Finish
         "parity.jsonl",
         "report.html",
         "report.png",
+        "run_summary.json",
         "samples",
         "starts.jsonl",
         "tensorboard",

@@ -43,7 +43,8 @@ import os, sys
 with open("scontrol.log", "a") as file:
     print(*sys.argv[1:], file=file)
 if sys.argv[1] == "show":
-    print("JobId=7 JobState=" + os.environ.get("JOB_STATE", "RUNNING") + " Reason=None")
+    gone = "requeue" in open("scontrol.log").read()
+    print("JobId=7 JobState=" + ("PENDING" if gone else os.environ.get("JOB_STATE", "RUNNING")) + " Reason=None")
 """
 
 
