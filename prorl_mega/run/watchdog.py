@@ -34,7 +34,7 @@ _LARGEST = 1 << 16  # bytes of a heartbeat
 
 
 class Watchdog:
-    """Ends this process with ExitCode.HANG when its main thread has no pulse for `timeout_s` in a phase."""
+    """Ends this process with ExitCode.HANG when its main thread has no pulse for `timeout_s`."""
 
     def __init__(self, directory: Path, ranks: Ranks, console: Console, timeout_s: float) -> None:
         self._folder = directory / FOLDER
@@ -66,8 +66,8 @@ class Watchdog:
         seen, since = -1, time.monotonic()
         while not self._over.wait(self._tick_s):
             self._arm()
-            now, phase = time.monotonic(), self._console.current
-            if pulse.count() != seen or not phase:
+            now, phase = time.monotonic(), self._console.current or "between two phases"  # where ranks vote
+            if pulse.count() != seen:
                 seen, since = pulse.count(), now
             with contextlib.suppress(OSError):  # a full disk is no hang
                 self._write(phase, now - since)
