@@ -119,9 +119,7 @@ class OptimizerConfig:
     epsilon: float = bounded(1e-8, gt=0)
     momentum: float = bounded(0.95, ge=0, lt=1)  # of SGD and Muon
     max_grad_norm: float = bounded(1.0, gt=0)
-    max_skipped_updates: int = bounded(
-        0, ge=0
-    )  # in a row that are left out because they are not finite, until an error
+    max_skipped_updates: int = bounded(0, ge=0)  # in a row, left out because they are not finite, until an error
 
 
 @dataclass(kw_only=True, slots=True)

@@ -8,8 +8,9 @@ one layout to another and back is the same to the bit. A rank holds its own stat
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def read_other_layout(directory: Path, manifest: LearnerManifest, target: Target
 
 
 def _read(directory: Path, manifest: LearnerManifest, target: Target) -> LearnerState:
-    files = _Files(directory, manifest)
+    files = _Files(directory)
     registry = MappingRegistry(target.description)
     weights = {
         part: _Weights(files, part, manifest, registry, target.layout)
@@ -59,23 +60,33 @@ def _read(directory: Path, manifest: LearnerManifest, target: Target) -> Learner
         part: {name: found.shard(registry.mapping(name), live) for name, live in target.parameters.items()}
         for part, found in weights.items()
     }
-    optimizer = _optimizer(files, manifest, registry, target)
+    optimizer = _optimizer(files, weights["policy"], manifest, registry, target)
     return LearnerState(optimizer=optimizer, random={}, optimizer_steps=manifest.optimizer_steps, **parts)
 
 
 class _Files:
     """The open files of a checkpoint."""
 
-    def __init__(self, directory: Path, manifest: LearnerManifest) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._open: dict[str, Any] = {}
-        self.sizes = manifest.sizes
+        self._keys: dict[str, dict[str, None]] = {}  # by file; in order
 
     def has(self, part: str) -> bool:
         return (self._directory / file_names(0, 0, 0)[part]).exists()
 
-    def keys(self, part: str, tensor: int, pipeline: int, data: int = 0) -> list[str]:
-        return list(self._file(part, tensor, pipeline, data).keys())
+    def keys(self, part: str, tensor: int, pipeline: int, data: int = 0) -> dict[str, None]:
+        name = file_names(tensor, pipeline, data)[part]
+        if name not in self._keys:
+            self._keys[name] = dict.fromkeys(self._file(part, tensor, pipeline, data).keys())
+        return self._keys[name]
+
+    def shape(self, part: str, tensor: int, pipeline: int, key: str) -> list[int]:
+        """From the file's header."""
+        try:
+            return list(self._file(part, tensor, pipeline, 0).get_slice(key).get_shape())
+        except SafetensorError as error:
+            raise CheckpointError(f"{self._directory}: {part} {key!r} cannot be read: {error}") from None
 
     def tensor(self, part: str, tensor: int, pipeline: int, key: str, data: int = 0) -> Tensor:
         file = self._file(part, tensor, pipeline, data)
@@ -116,12 +127,20 @@ class _Weights:
         """This rank's shard of a parameter, in the shape and dtype of `live`, on the host."""
         source = _source(mapping, self._places, self._registry)
         stage, name = self._places[source.name]
-        shards = [self._files.tensor(self._part, rank, stage, name) for rank in range(self._tensor_size)]
-        return _cut(source, mapping, shards, tuple(live.shape), self._layout)
+
+        def read(rank: int) -> Tensor:
+            return self._files.tensor(self._part, rank, stage, name)
+
+        return _cut(source, mapping, read, self._tensor_size, tuple(live.shape), self._layout)
+
+    def saved_shape(self, mapping: ParamMapping, rank: int) -> list[int]:
+        """The shape of the shard that a tensor-parallel rank has saved."""
+        stage, name = self._places[mapping.name]
+        return self._files.shape(self._part, rank, stage, name)
 
 
 def _optimizer(
-    files: _Files, manifest: LearnerManifest, registry: MappingRegistry, target: Target
+    files: _Files, policy: _Weights, manifest: LearnerManifest, registry: MappingRegistry, target: Target
 ) -> dict[str, Tensor]:
     first_layers = [_first_layer(files.keys("policy", 0, stage)) for stage in range(manifest.pipeline)]
     places: dict[str, tuple[int, str]] = {}  # as of the weights: the mapping's name -> stage, the optimizer's own name
@@ -141,41 +160,31 @@ def _optimizer(
             stage, saved = places[source.name]
             shape = tuple(target.parameters[name].shape)
             for quantity in sorted(quantities[source.name]):
-                shards = [
-                    _whole(files, manifest, target, (rank, stage), f"{saved}/{quantity}", source, registry)
-                    for rank in range(manifest.tensor)
-                ]
-                cut = _cut(source, mapping, shards, shape, target.layout)
+                key = f"{saved}/{quantity}"
+
+                def read(rank: int, stage: int = stage, key: str = key, source: ParamMapping = source) -> Tensor:
+                    if not target.sharded_optimizer:
+                        return files.tensor("optimizer", rank, stage, key)
+                    return _whole(files, manifest.data, (rank, stage), key, policy.saved_shape(source, rank))
+
+                cut = _cut(source, mapping, read, manifest.tensor, shape, target.layout)
                 found[f"{own}/{quantity}"] = cut.flatten()[part].clone() if target.sharded_optimizer else cut
     return found
 
 
-def _whole(
-    files: _Files,
-    manifest: LearnerManifest,
-    target: Target,
-    place: tuple[int, int],
-    key: str,
-    mapping: ParamMapping,
-    registry: MappingRegistry,
-) -> Tensor:
-    """A quantity of the optimizer in the shape of a saved rank's parameter, from the parts of its replicas."""
-    tensor, stage = place
-    if not target.sharded_optimizer:
-        return files.tensor("optimizer", tensor, stage, key)
+def _whole(files: _Files, replicas: int, place: tuple[int, int], key: str, shape: list[int]) -> Tensor:
+    """A quantity of the optimizer in the `shape` of a saved rank's parameter, from the parts of its replicas."""
     parts = [
-        files.tensor("optimizer", tensor, stage, key, data)
-        for data in range(manifest.data)
-        if key in files.keys("optimizer", tensor, stage, data)
+        files.tensor("optimizer", *place, key, data)
+        for data in range(replicas)
+        if key in files.keys("optimizer", *place, data)
     ]
-    flat = torch.cat(parts)
-    names = {registry.mapping(name).name: name for name in files.keys("policy", tensor, stage)}
-    saved = files.tensor("policy", tensor, stage, names[mapping.name])
-    if flat.numel() != saved.numel():
+    flat = torch.cat(parts) if parts else torch.empty(0)
+    if flat.numel() != prod(shape):
         raise CheckpointError(
-            f"optimizer state {key} has {flat.numel()} elements on all replicas, the parameter has {saved.numel()}"
+            f"optimizer state {key} has {flat.numel()} elements on all replicas, the parameter has {prod(shape)}"
         )
-    return flat.view(saved.shape)
+    return flat.view(shape)
 
 
 def _source(mapping: ParamMapping, places: Mapping[str, Any], registry: MappingRegistry) -> ParamMapping:
@@ -190,15 +199,20 @@ def _source(mapping: ParamMapping, places: Mapping[str, Any], registry: MappingR
 
 
 def _cut(
-    source: ParamMapping, mapping: ParamMapping, shards: list[Tensor], shape: tuple[int, ...], layout: ParallelLayout
+    source: ParamMapping,
+    mapping: ParamMapping,
+    read: Callable[[int], Tensor],
+    saved_size: int,
+    shape: tuple[int, ...],
+    layout: ParallelLayout,
 ) -> Tensor:
-    """This rank's shard, from those of all ranks that saved it."""
-    if len(shards) == layout.tensor_size:
-        if tuple(shards[layout.tensor_rank].shape) != shape:
-            raise CheckpointError(
-                f"{mapping.name!r} in the checkpoint has shape {tuple(shards[layout.tensor_rank].shape)}, not {shape}"
-            )
-        return shards[layout.tensor_rank]
+    """This rank's shard; `read(rank)` is that of one of the `saved_size` tensor-parallel ranks that saved it."""
+    if saved_size == layout.tensor_size:
+        shard = read(layout.tensor_rank)
+        if tuple(shard.shape) != shape:
+            raise CheckpointError(f"{mapping.name!r} in the checkpoint has shape {tuple(shard.shape)}, not {shape}")
+        return shard
+    shards = [read(rank) for rank in range(saved_size)]
     shard = shards[0].new_zeros(shape)
     try:
         mapping.load(shard, source.join(shards), layout.tensor_rank, layout.tensor_size)
@@ -207,7 +221,7 @@ def _cut(
     return shard
 
 
-def _first_layer(names: list[str]) -> int:
+def _first_layer(names: Iterable[str]) -> int:
     return min((int(match[2]) for name in names if (match := _LAYER.match(name))), default=0)
 
 
