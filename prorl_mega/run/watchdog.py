@@ -71,7 +71,7 @@ class Watchdog:
                 seen, since = pulse.count(), now
             with contextlib.suppress(OSError):  # a full disk is no hang
                 self._write(phase, now - since)
-            if now - since > self._timeout_s:
+            if now - since > self._timeout_s - 4 * self._tick_s:  # a look, and the wait for the others, are part of it
                 self._end(phase, now - since)
 
     def _arm(self) -> None:
@@ -88,7 +88,7 @@ class Watchdog:
     def _end(self, phase: str, idle_s: float) -> None:
         faulthandler.dump_traceback(file=self._stacks)
         time.sleep(2 * self._tick_s)  # for the stacks of the others
-        cause = f"no progress for {idle_s:.0f} s in {phase!r}; {culprits(self._folder, 4 * self._tick_s)}"
+        cause = f"no progress for {idle_s:.1f} s in {phase!r}; {culprits(self._folder, 4 * self._tick_s)}"
         text = f"error: rank {self._rank}: {cause}; stacks are in {self._folder}\n"
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), text.encode())

@@ -66,7 +66,7 @@ def test_a_rank_that_stops_is_named(setup: Path) -> None:
         seconds = time.monotonic() - began
         finished = program.finish()
     print(f"the other rank ended {seconds:.2f} s after one was stopped; bound {HANG_S} s")
-    assert seconds <= 1.5 * HANG_S
+    assert seconds <= HANG_S + 1.0  # the poll of this test
     assert f"rank 1 (pid {stopped} on " in finished.output, finished.output
     assert "has given no sign of life" in finished.output
     assert read_summary(run)["exit_code"] == ExitCode.HANG
