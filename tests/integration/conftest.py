@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ RUN = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Model, mixture and experiments; programs are started in this directory."""
+    """Model, mixture and experiments; programs are started in this directory. Names of runs are a file's own."""
     return small_setup(tmp_path_factory.mktemp("programs"))
 
 
@@ -30,6 +31,13 @@ def run_arguments() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(setup: Path) -> tuple[Finished, Path]:
-    """One process from the first step to the last, and its run directory. Copy it before changing anything."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Path]:
+    """One process from the first step to the last, and its run directory."""
+    setup = small_setup(tmp_path_factory.mktemp("uninterrupted"))
     return run_program("prorl_mega.train", setup, *RUN, "name=uninterrupted"), setup / "runs" / "uninterrupted"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(setup: Path, finished: tuple[Finished, Path]) -> tuple[Finished, Path]:
+    """The same run in the `setup` of this file. Copy it before changing anything."""
+    return finished[0], Path(shutil.copytree(finished[1], setup / "runs" / "uninterrupted"))
