@@ -90,7 +90,9 @@ class MegatronLearner:
         self._skipped = SkippedUpdates(optimizer.max_skipped_updates)
         registry = MappingRegistry(self.description)
         for name, parameter in self._parameters.items():  # Muon has to know matrices apart that share a parameter
-            setattr(getattr(parameter, "main_param", parameter), "shard_rule", registry.mapping(name).rule)  # noqa: B010
+            optimized = getattr(parameter, "main_param", None)  # None as well where another replica optimises it
+            owner = parameter if optimized is None else optimized
+            setattr(owner, "shard_rule", registry.mapping(name).rule)  # noqa: B010
         self._weights = WeightStore(self._parameters, offload=offload_reference)
         self._packer = Packer(
             data_size=self.layout.data_size,

@@ -79,8 +79,8 @@ def small_setup(directory: Path, tasks: dict[str, Any] | None = None) -> Path:
             shutil.copyfile(file, model / file.name)
     for path, content in {
         "tasks/small": {"mixture": TASKS if tasks is None else tasks},
-        "experiment/small": TRAINING | {"model": {"path": str(model)}},
-        "experiment/small_base": WARMSTART | {"model": {"path": str(model)}},
+        "experiment/small": TRAINING | {"model": {"path": model.name}},  # programs are started in `directory`
+        "experiment/small_base": WARMSTART | {"model": {"path": model.name}},
     }.items():
         file = directory / "configs" / f"{path}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)

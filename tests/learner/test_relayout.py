@@ -21,6 +21,7 @@ from prorl_mega.types import StepHyperparams
 ALL = {1: [(1, 1)], 2: [(1, 1), (2, 1), (1, 2)], 4: [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)]}
 """By the number of ranks: tensor and pipeline; data is what is left."""
 SOME = {1: [(1, 1)], 4: [(2, 1), (1, 2), (2, 2)]}
+FEW = {1: [(1, 1)], 2: [(1, 1)]}
 COEFFICIENTS = StepHyperparams(kl=0.1, entropy=0.01, learning_rate=1e-2)
 
 
@@ -75,12 +76,13 @@ def content(directory: Path) -> dict[str, bytes]:
     ("family", "settings", "all_layouts"),
     [
         ("qwen2_tied", {}, SOME),
+        ("llama3", {"precision": Precision.bf16}, FEW),
         pytest.param("qwen2_tied", {}, ALL, marks=pytest.mark.slow),
         pytest.param("llama3", {"precision": Precision.bf16}, ALL, marks=pytest.mark.slow),
         pytest.param("qwen3", {"optimizer": {"kind": "muon"}}, ALL, marks=pytest.mark.slow),
         pytest.param("phi3", {}, ALL, marks=pytest.mark.slow),
     ],
-    ids=["some", "all", "bf16", "muon", "fused"],
+    ids=["some", "few_bf16", "all", "bf16", "muon", "fused"],
 )
 def test_every_layout_reads_every_other(
     family: str, settings: dict[str, Any], all_layouts: dict[int, list[tuple[int, int]]], tmp_path: Path
@@ -93,7 +95,8 @@ def test_every_layout_reads_every_other(
     for ranks, layouts in all_layouts.items():
         run_ranks(through, ranks, model, [str(trained)], layouts, str(first), settings, timeout_s=300)
     expected = {each.name: content(each) for each in (first / "trained").iterdir()}
-    assert expected["tp2-pp2-dp1"] == content(trained)
+    if "tp2-pp2-dp1" in expected:
+        assert expected["tp2-pp2-dp1"] == content(trained)
     sources = [str(first / "trained" / each) for each in sorted(expected)]
     for ranks, layouts in all_layouts.items():
         run_ranks(through, ranks, model, sources, layouts, str(second), settings, timeout_s=900)
