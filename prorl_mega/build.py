@@ -56,6 +56,7 @@ class Parts:
     controller: Controller
     next_groups: NextGroups
     """The groups of the next step, as `collect_informative` has them."""
+    ahead: GroupsAhead | None = None  # where they come from if they are sampled ahead
     beside: EvaluationBeside | None = None  # that goes on while steps do
     max_logprob_gap: float  # between engine and learner, on the first step of this start
     compared: bool = False
@@ -85,6 +86,15 @@ class Parts:
         except (Interrupted, NoInformativeGroupsError):
             self.problems.load_state_dict(before)
             raise
+
+    def go_back(self, state: dict[str, Any]) -> None:
+        """Be as when `save` returned `state`, as far as `restore` does not see to it, but for the problems: those that
+        were drawn since are gone, and those that are still open begin again. Collective."""
+        self.controller.load_state_dict(state["controller"])
+        if self.beside is not None:
+            self.beside.abandon()
+        if self.ahead is not None:
+            self.ahead.abandon()
 
     def apply(self, decision: Decision, step: int) -> None:
         """Carry out the controller's decision after `step`, as far as it concerns the policies."""
@@ -152,7 +162,7 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
         stream = partial(policy_stream, learner, bucket_mib=config.rollout.sync_bucket_mib)
         start = partial(start_rollout, config, tokenizer, ranks, fleet, stream, max_response_tokens=longest)
         collector = running.enter_context(start_collector(config, run, tokenizer, learner.layout, start))
-        next_groups, beside = running.enter_context(_ahead(config, collector, problems, ranks))
+        next_groups, ahead, beside = running.enter_context(_ahead(config, collector, problems, ranks))
         yield Parts(
             learner=learner,
             rollout=collector.rollout,
@@ -161,6 +171,7 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
             collector=collector,
             controller=controller,
             next_groups=next_groups,
+            ahead=ahead,
             beside=beside,
             companions=read_companions(config.model.path),
             max_logprob_gap=_largest_gap(config, learner),
@@ -176,10 +187,10 @@ def _largest_gap(config: RunConfig, learner: MegatronLearner) -> float:
 @contextlib.contextmanager
 def _ahead(
     config: RunConfig, collector: Collector, problems: Curriculum, ranks: Ranks
-) -> Iterator[tuple[NextGroups, EvaluationBeside | None]]:
+) -> Iterator[tuple[NextGroups, GroupsAhead | None, EvaluationBeside | None]]:
     """Groups that are sampled when a step begins, or ahead of it; evaluations that steps do not wait for."""
     if config.rollout.staleness is None:
-        yield partial(collect_informative, collector, problems), None
+        yield partial(collect_informative, collector, problems), None, None
         return
     assert isinstance(collector.rollout, FleetRollout), "settings were validated"
     with contextlib.ExitStack() as running:
@@ -197,7 +208,8 @@ def _ahead(
             last_step=config.schedule.steps,
         )
         is_beside = config.evaluation.beside_training
-        yield ahead.collect, EvaluationBeside(collector.rollout, judge, collector, ranks) if is_beside else None
+        beside = EvaluationBeside(collector.rollout, judge, collector, ranks) if is_beside else None
+        yield ahead.collect, ahead, beside
 
 
 def build_learner(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from prorl_mega import faults
 from prorl_mega.config.schema import RecipeConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.distributed.vote import StepwiseVote
@@ -130,6 +131,8 @@ class Collector:
         vote = StepwiseVote(self.engine_ranks, self.is_stopping)
         for finished in steps:
             yield finished
+            if finished:
+                faults.reach("rollout/answers")
             if vote():
                 raise Interrupted
 

@@ -60,6 +60,10 @@ class NumericsError(ProRLError, ArithmeticError):
     exit_code = ExitCode.NUMERICS
 
 
+class ReplicaError(NumericsError):
+    """Data-parallel replicas hold different weights: a rank computes wrong. The message names it."""
+
+
 class RolloutError(ProRLError, RuntimeError):
     """The inference engine cannot produce completions that may be trained on."""
 

@@ -88,6 +88,10 @@ class EvaluationBeside:
         groups = self._exchange(ended)
         return summarise(groups) | age_metrics(groups, step)
 
+    def abandon(self) -> None:
+        """Forget the open evaluation; what still arrives of it is nobody's."""
+        self._open = None
+
     def _submit(self, judge: GroupJudge, begun: _Open, sampling: Sampling) -> None:
         def failed(outcome: Future[Any]) -> None:
             if (error := outcome.exception()) is not None:

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from prorl_mega import faults
 from prorl_mega.collect import Collector, Sampling, collection_metrics, refuse_too_few
 from prorl_mega.config.recipe import RecipeConfig
 from prorl_mega.distributed.ranks import Ranks
@@ -90,6 +91,7 @@ class GroupsAhead:
         self._begin(self._lacking(recipe), sampling, drawn)
         while self._in_work() and not self._is_enough(recipe):
             for number, group in self._arrived():
+                faults.reach("rollout/answers")
                 judged[number] = group
                 if reason := why_dropped(group, recipe):
                     dropped[reason] += 1
@@ -114,6 +116,11 @@ class GroupsAhead:
         metrics |= {"groups/in_work": float(len(self._in_work())), "groups/ready": float(len(self._ready()))}
         still_open = [each.problem for each in self._open.values()]
         return groups, shown, metrics | self._problems.observe(sampled, still_open)
+
+    def abandon(self) -> None:
+        """Forget all groups that are not trained on; their problems are sampled anew by the next `collect`."""
+        self._open.clear()
+        self._problems.load_state_dict(self._problems.state_dict())  # open problems are drawn again, first
 
     def _in_work(self) -> list[OpenGroup]:
         return [each for each in self._open.values() if each.group is None]
@@ -190,7 +197,7 @@ class GroupsAhead:
         finished: list[tuple[int, list[Sample]]] = []
         with self._ranks.raise_on_all_ranks("sampling"):
             if self._judge is not None:
-                finished = self._judge.finished(WAIT_S)
+                finished = [each for each in self._judge.finished(WAIT_S) if each[0] in self._open]  # not abandoned
         self._rollout.serve_newcomers(has_work=True)
         numbers: list[int] = self._ranks.broadcast([number for number, _ in finished])
         if not numbers:

@@ -52,7 +52,7 @@ def collect_in_parts(
     """
     size = collector.problems_at_once(sampling.samples)
     parts = [problems[start : start + size] for start in range(0, len(problems), size)]
-    kept = run.kept_parts(_identity(problems, sampling, policy, size, config))
+    kept = run.evaluations.kept_parts(_identity(problems, sampling, policy, size, config))
     found = msgspec.msgpack.decode(broadcast_bytes(msgspec.msgpack.encode(kept.read())), type=list[bytes])
     groups: list[Group] = []
     for index, part in enumerate(parts):

@@ -13,6 +13,7 @@ thousands of steps. The controller may also begin the next stage of the schedule
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prorl_mega.collect import Sampling
@@ -23,6 +24,7 @@ from prorl_mega.recipe.parity import is_parity_due, parity_metrics
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
+from prorl_mega.rollback import with_rollbacks
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.step import StepLog
@@ -98,7 +100,7 @@ def improve(step: int, settings: RunConfig, parts: Parts, run: TrainingRun, log:
         run.interruption_point()
 
     log.begin_update()
-    with log.phase("update"):
+    with log.phase("update"), run.spikes.watching(log, step + 1, sequences):
         for part in split_updates(sequences, recipe):
             log.add(learner.update(part, hyperparams))
         parts.compare_engine(sequences, step)
@@ -123,7 +125,7 @@ def main(config: RunConfig) -> ExitCode:
     with TrainingRun(config, ranks, contradictions) as run:
         with build(config, run, ranks) as parts:
             try:
-                code = train(config, run, parts)
+                code = with_rollbacks(partial(train, config, run, parts), run, parts)
             except Interrupted as interruption:
                 code = run.interrupted(interruption)
             except NoInformativeGroupsError:

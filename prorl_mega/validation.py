@@ -105,7 +105,7 @@ def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Tra
     """
     settings = conditions(config, problems_per_task=config.evaluation.final_problems_per_task, max_tokens=None)
     what = f"the {label} policy"
-    known = run.evaluated(label, step=step, settings=settings)
+    known = run.evaluations.known(label, step=step, settings=settings)
     if known is not None:
         run.message(f"{what} was evaluated at step {step} before: {_scores(known)}")
         return []
@@ -113,7 +113,7 @@ def evaluate_as(label: str, step: int, parts: Parts, config: RunConfig, run: Tra
         limit = compared_response(config, stage_settings(config))
         metrics, groups = evaluate(parts, config, run, config.evaluation.final_problems_per_task, limit)
     header = store_header(config, policy=parts.sync.identity(), step=step, label=label)
-    run.evaluation(
+    run.evaluations.write(
         label,
         step=step,
         settings=settings,

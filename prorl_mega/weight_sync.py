@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from prorl_mega import faults
 from prorl_mega.checksum import Checksum
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import WeightSyncError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def policy_stream(learner: MegatronLearner, *, bucket_mib: int) -> Iterator[tuple[str, torch.Tensor]]:
     """The policy as full tensors with Hugging Face names, on every rank. Collective while it is consumed."""
-    return stream_weights(
+    tensors = stream_weights(
         learner.parameters(),
         learner.description,
         learner.layout,
@@ -29,6 +30,10 @@ def policy_stream(learner: MegatronLearner, *, bucket_mib: int) -> Iterator[tupl
         pipeline_group=learner.groups.pipeline,
         bucket_bytes=bucket_mib << 20,
     )
+    for name, tensor in tensors:
+        yield name, tensor
+        del tensor  # not to be kept alive while the next one is made
+        faults.reach("push/tensors")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -18,13 +18,14 @@ ENTRY_POINTS = {"train", "evaluate", "warmstart", "export", "plan", "boundary", 
 CALLED_BY_TRAIN = {"evaluate", "report"}
 """Entry points whose work the training loop does as well, on its way and at its end."""
 BASE = {"protocols", "types", "errors", "plugins", "checksum", "documents", "config", "distributed", "families",
-        "huggingface"}  # fmt: skip
+        "huggingface", "faults"}  # fmt: skip
 MAY_IMPORT = {
     "errors": {"errors"},
     "plugins": {"plugins", "errors"},
     "types": {"types"},
     "time_limit": {"time_limit"},
     "garbage": {"garbage"},
+    "faults": {"faults", "config"},
     "documents": {"documents"},
     "distributed": {"distributed", "errors"},
     "families": {"families", "errors"},
@@ -59,9 +60,9 @@ HOMES = {"megatron": {"learner"}, "vllm": {"rollout"}, "transformer_engine": {"l
          "pydivsufsort": {"evaluation"}}  # fmt: skip
 """Third-party packages that only these folders may import."""
 
-NO_TORCH = {"config", "data", "distributed", "documents", "errors", "families", "huggingface", "plan", "plugins",
-            "backtest", "creativity", "reporting", "run", "sample_requests", "sandbox", "serve", "served", "tasks",
-            "planning", "slurm", "submit", "attempt", "time_limit", "types", "verifiers", "view",
+NO_TORCH = {"config", "data", "distributed", "documents", "errors", "families", "faults", "huggingface", "plan",
+            "plugins", "backtest", "creativity", "reporting", "run", "sample_requests", "sandbox", "serve", "served",
+            "tasks", "planning", "slurm", "submit", "attempt", "time_limit", "types", "verifiers", "view",
             "viewing"}  # fmt: skip
 WITH_TORCH = {"prorl_mega/checksum.py", "prorl_mega/distributed/collectives.py"}
 """Files of these folders that only the processes of a job import: nothing that runs on a login node may import them."""

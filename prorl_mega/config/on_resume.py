@@ -57,6 +57,8 @@ ON_RESUME: dict[str, str] = {
     "optimizer.momentum": MAY,
     "optimizer.max_grad_norm": MAY,
     "optimizer.max_skipped_updates": MAY,
+    "optimizer.max_rollbacks": MAY,
+    "optimizer.spike_factor": MAY,
     "schedule": MAY,  # but stages that are over: see `refusal`
     "tasks.mixture": MAY,  # entries may be added
     "tasks.mixture.*": "its held-out problems belong to every evaluation of the run; weight 0 ends training on it",
@@ -82,6 +84,7 @@ ON_RESUME: dict[str, str] = {
     "tasks.serve": MAY,
     "evaluation": MAY,
     "cluster": MAY,
+    "faults": MAY,
 }
 
 PLACES = (

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from prorl_mega.config.bounds import bounded
+from prorl_mega.config.faults import FaultConfig
 from prorl_mega.config.recipe import RecipeConfig
 from prorl_mega.config.schedule import ScheduleConfig
 from prorl_mega.config.servers import ServersConfig
@@ -120,6 +121,9 @@ class OptimizerConfig:
     momentum: float = bounded(0.95, ge=0, lt=1)  # of SGD and Muon
     max_grad_norm: float = bounded(1.0, gt=0)
     max_skipped_updates: int = bounded(0, ge=0)  # in a row, left out because they are not finite, until an error
+    # Then, so many times without a new checkpoint between: go back to the last one, and on with other problems. 0: end.
+    max_rollbacks: int = bounded(0, ge=0)
+    spike_factor: float = bounded(10.0, ge=0)  # times the usual gradient norm, above which a batch is kept; 0: none is
 
 
 @dataclass(kw_only=True, slots=True)
@@ -271,6 +275,7 @@ class RunConfig:
     tasks: TasksConfig = field(default_factory=TasksConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    faults: list[FaultConfig] = field(default_factory=list)  # caused on purpose, to test what the run makes of them
 
 
 @dataclass(kw_only=True, slots=True)

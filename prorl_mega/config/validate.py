@@ -10,6 +10,7 @@ import math
 import re
 
 from prorl_mega.config.bounds import out_of_bounds
+from prorl_mega.config.faults import fault_problems
 from prorl_mega.config.placement_checks import placement_problems
 from prorl_mega.config.recipe_checks import known_or_own, recipe_problems
 from prorl_mega.config.schedule_checks import schedule_problems
@@ -61,6 +62,7 @@ def validate(config: RunConfig, world_size: int) -> None:
             *server_problems(config.evaluation.server),
             *_cluster(config.cluster),
             *known_or_own(config.optimizer.kind, OptimizerName, "optimizer", "optimizer.kind"),
+            *fault_problems(config.faults, world_size),
         ]
     )
     description = _model(config.model, config.parallel)

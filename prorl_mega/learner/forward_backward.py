@@ -18,6 +18,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 
 from prorl_kernels.linear_token_stats import TokenStats, linear_token_stats
 from prorl_mega.learner.batching import PackedBatch
+from prorl_mega.learner.harm import harm
 from prorl_mega.learner.packed_sequences import pack_lengths
 from prorl_mega.recipe.loss import LossOutputs
 from prorl_mega.run.pulse import beat
@@ -39,6 +40,7 @@ class TrainedMicrobatch(NamedTuple):
 
 def finalize_gradients(models: list[DistributedDataParallel], _: torch.Tensor | None, **groups: Any) -> None:
     """Megatron's reductions over data-parallel ranks and tied weights, without its division by a token count."""
+    harm("gradients", (parameter.main_grad for model in models for parameter in model.parameters()))
     finalize_model_grads(models, None, **groups)
 
 

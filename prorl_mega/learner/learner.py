@@ -10,8 +10,10 @@ import torch
 
 from prorl_kernels.linear_token_stats import TokenStats
 from prorl_kernels.linear_token_stats.verification import Verified, verified
+from prorl_mega import faults
 from prorl_mega.config.recipe import KLPlacement, LossAggregation
 from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, RecipeConfig
+from prorl_mega.distributed.collectives import job_ranks
 from prorl_mega.errors import NumericsError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.mapping_registry import MappingRegistry
@@ -29,6 +31,7 @@ from prorl_mega.learner.checkpoint import (
     set_random_state,
 )
 from prorl_mega.learner.forward_backward import ForwardBackward, Loss, TrainedMicrobatch, finalize_gradients
+from prorl_mega.learner.harm import harm
 from prorl_mega.learner.linear import row_multiple
 from prorl_mega.learner.model import build_model, global_names
 from prorl_mega.learner.optimizer import Optimizer, with_gradient_buffers
@@ -36,6 +39,7 @@ from prorl_mega.learner.optimizer_kinds import find_kind
 from prorl_mega.learner.parallel import initialize_parallel, process_groups
 from prorl_mega.learner.reduction import all_gather_rows, reduce_metrics
 from prorl_mega.learner.relayout import Target, read_other_layout
+from prorl_mega.learner.replicas import compare_replicas
 from prorl_mega.learner.skipped_updates import SkippedUpdates
 from prorl_mega.learner.weight_store import WeightStore
 from prorl_mega.recipe.importance_sampling import resolve_auto, rollout_mismatch
@@ -88,11 +92,7 @@ class MegatronLearner:
         self._parameters = global_names(policy)
         self._optimizer = Optimizer(self._model, optimizer, kind)
         self._skipped = SkippedUpdates(optimizer.max_skipped_updates)
-        registry = MappingRegistry(self.description)
-        for name, parameter in self._parameters.items():  # Muon has to know matrices apart that share a parameter
-            optimized = getattr(parameter, "main_param", None)  # None as well where another replica optimises it
-            owner = parameter if optimized is None else optimized
-            setattr(owner, "shard_rule", registry.mapping(name).rule)  # noqa: B010
+        self._tell_shard_rules()
         self._weights = WeightStore(self._parameters, offload=offload_reference)
         self._packer = Packer(
             data_size=self.layout.data_size,
@@ -114,6 +114,14 @@ class MegatronLearner:
             batch_invariant=batch_invariant and self.device.type == "cpu",
             logits_cache_bytes=parallel.logits_cache_mib << 20,
         )
+
+    def _tell_shard_rules(self) -> None:
+        """Muon has to know matrices apart that share a parameter: what it optimises has the rule as an attribute."""
+        registry = MappingRegistry(self.description)
+        for name, parameter in self._parameters.items():
+            optimized = getattr(parameter, "main_param", None)  # None as well where another replica optimises it
+            owner = parameter if optimized is None else optimized
+            setattr(owner, "shard_rule", registry.mapping(name).rule)  # noqa: B010
 
     def _verified_kernels(self) -> Verified | None:
         """None on a CPU, whose products are torch's own. On a GPU kernels are compiled; a wrong one raises nothing."""
@@ -181,7 +189,8 @@ class MegatronLearner:
         """One optimizer step on all `samples`; the order and the grouping into micro-batches do not matter.
 
         Samples without `old_logprobs` are taken to come from the policy as it is now, and get them. Raises
-        NumericsError on all ranks, and changes nothing, when the loss or the gradient is not finite.
+        NumericsError on all ranks, and changes nothing, when the loss or the gradient is not finite; ReplicaError when
+        ranks hold different weights that should hold the same.
         """
         recipe = self._recipe
         batches = self._pack(samples, recipe.loss.aggregation)
@@ -229,7 +238,13 @@ class MegatronLearner:
             self._optimizer.clear()
 
     def save(self, directory: Path) -> None:
-        """Write this rank's files into the existing `directory`; see `checkpoint.py` for their names."""
+        """Write this rank's files into the existing `directory`; see `checkpoint.py` for their names.
+
+        Raises NumericsError for a policy that is not finite: the checkpoint before it is the last good one.
+        """
+        for name, parameter in self.parameters().items():
+            if not torch.isfinite(parameter).all():
+                raise NumericsError(f"the policy is not finite ({name}) and is not saved")
         state = LearnerState(
             policy=self.parameters(),
             reference=self._weights.tensors(REFERENCE),
@@ -289,6 +304,8 @@ class MegatronLearner:
         self, batches: list[PackedBatch], loss: Loss, learning_rate: float
     ) -> tuple[Metrics, list[torch.Tensor]]:
         """Backward pass, reductions, check, optimizer. Returns metrics and the rows' log-probs before the step."""
+        harm("parameters", self.parameters().values())
+        compare_replicas(self.parameters(), self.layout, job_ranks().gather)
         self._model.zero_grad_buffer()
         self._optimizer.zero_grad()
         trained: list[TrainedMicrobatch] = self._forward_backward.train(batches, loss)
@@ -298,6 +315,7 @@ class MegatronLearner:
         metrics |= self._skipped.judge(metrics)
         if not self._skipped.is_skipped:
             self._optimizer.step(norm=norm, learning_rate=learning_rate)
+            faults.reach("update/stepped")
         return self._skipped.finite(metrics), [each.logprobs for each in trained]
 
     def _reduced(self, trained: list[TrainedMicrobatch], loss: Loss) -> Metrics:

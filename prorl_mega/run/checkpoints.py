@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prorl_mega import faults
 from prorl_mega.config.schema import Resume
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.documents import BrokenDocumentError, brief, read_content, read_json
@@ -108,11 +109,13 @@ class Checkpoints:
             names = self._names() if self._ranks.is_first else []
         refusals = []
         for name in reversed(self._ranks.broadcast(names)):
-            faults = self._faults(self.directory / name)
-            if not faults:
+            complaints = self._faults(self.directory / name)
+            if not complaints:
                 return self._load(self.directory / name)
             self._rejected.add(name)
-            refusals.append(f"{name}: {'; '.join(faults[:5])}" + (f"; and {len(faults) - 5} more" * (len(faults) > 5)))
+            refusals.append(
+                f"{name}: {'; '.join(complaints[:5])}" + (f"; and {len(complaints) - 5} more" * (len(complaints) > 5))
+            )
             self._report(f"checkpoint {refusals[-1]}: not used")
         if refusals:
             raise CheckpointError(
@@ -165,22 +168,27 @@ class Checkpoints:
         sealed: dict[str, Any] = {}
         with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             sealed = {name: asdict(manifest.seal(aside / name)) for name in names[ranks.rank :: ranks.world_size]}
+            faults.reach("save/sealed")
         entries = {name: FileEntry(**entry) for part in ranks.gather(sealed) for name, entry in part.items()}
         listing = Manifest(step=step, world_size=ranks.world_size, files=entries)
         with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             if ranks.is_first:
                 self._publish(listing, aside, final)
+                faults.reach("save/renamed")
         with ranks.raise_on_all_ranks(doing):
             share = names[ranks.rank :: ranks.world_size]
-            if faults := manifest.complaints(final, listing, share):
-                raise StorageError(f"{final} was written but reads back differently: {'; '.join(faults)}")
+            if complaints := manifest.complaints(final, listing, share):
+                raise StorageError(f"{final} was written but reads back differently: {'; '.join(complaints)}")
         with ranks.raise_on_all_ranks(doing), storage_errors(doing):
             if ranks.is_first:
+                faults.reach("save/read_back")
                 write_durably(self.directory / LATEST, final.name + "\n")
+                faults.reach("save/latest")
                 self._prune(final.name)
 
     def _publish(self, listing: Manifest, aside: Path, final: Path) -> None:
         write_durably(aside / manifest.NAME, listing.to_json())
+        faults.reach("save/manifest")
         for path in sorted((path for path in aside.rglob("*") if path.is_dir()), reverse=True):
             fsync_path(path)
         fsync_path(aside)
@@ -220,14 +228,14 @@ class Checkpoints:
         try:
             listing = manifest.read(directory)
             share = sorted(listing.files)[ranks.rank :: ranks.world_size]
-            faults = manifest.complaints(directory, listing, share)
+            complaints = manifest.complaints(directory, listing, share)
             if listing.step != _number(directory.name):
-                faults.append(f"{manifest.NAME} is of step {listing.step}")
+                complaints.append(f"{manifest.NAME} is of step {listing.step}")
             if STATE not in listing.files:
-                faults.append(f"{STATE} is not listed")
+                complaints.append(f"{STATE} is not listed")
         except BrokenManifestError as error:
-            faults = [str(error)]
-        found = list(dict.fromkeys(fault for part in ranks.gather(faults) for fault in part))
+            complaints = [str(error)]
+        found = list(dict.fromkeys(fault for part in ranks.gather(complaints) for fault in part))
         if found:
             return found
         with ranks.raise_on_all_ranks(f"looking at {directory}"):
@@ -242,13 +250,13 @@ class Checkpoints:
             return [str(error)]
         listed = {*manifest.read(directory).files, manifest.NAME}
         read = {each.name for each in directory.iterdir() if _READ_BACK.fullmatch(each.name)}
-        faults = [f"{name} is not listed in {manifest.NAME}" for name in sorted(read - listed)]
+        complaints = [f"{name} is not listed in {manifest.NAME}" for name in sorted(read - listed)]
         try:
             if text := checkpoint.unfinished():
                 read_unfinished(text)
         except ValueError as error:
-            faults.append(f"{UNFINISHED}: {error}")
-        return faults or self._audit(checkpoint)
+            complaints.append(f"{UNFINISHED}: {error}")
+        return complaints or self._audit(checkpoint)
 
     def _load(self, directory: Path) -> SavedCheckpoint:
         """Raises CheckpointError for a state that `TrainingRun.save` does not write."""

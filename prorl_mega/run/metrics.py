@@ -10,8 +10,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from prorl_mega.documents import brief
 from prorl_mega.errors import DataError
 from prorl_mega.run.jsonl import append_durably, has_step, read_lines, replace_rows
@@ -20,7 +18,6 @@ from prorl_mega.types import Metrics
 METRICS = "metrics.jsonl"
 RESETS = "reference/resets"  # since the run began
 _LARGEST = 1.7e308  # that a float can hold
-MEMORY_PREFIX = "memory/"  # like timings, not reproducible
 
 
 def append_metrics(path: Path, step: int, metrics: Metrics) -> None:
@@ -66,12 +63,6 @@ def _fault(row: dict[str, Any] | None, before: int) -> str:
     if resets is not None and not (0 <= resets <= row["step"] and resets == int(resets)):
         return f"{RESETS}={brief(resets)} must be a number of resets in {row['step']} steps"
     return ""
-
-
-def memory() -> Metrics:
-    """Resident memory of this rank's process, MiB; verifier processes are not counted. Shows a leak long before it
-    ends a run."""
-    return {f"{MEMORY_PREFIX}resident_mib": psutil.Process().memory_info().rss / 2**20}
 
 
 def mean_of_additions(additions: list[Metrics]) -> Metrics:

@@ -42,6 +42,7 @@ class RunProgress:
 
     def __init__(self, schedule: ScheduleConfig) -> None:
         self._schedule = schedule
+        self.current = 0  # the step that is being done, or was done last
         self._seconds: dict[str, deque[float]] = {name: deque(maxlen=RECENT) for name in ("step", EVALUATE, SAVE)}
 
     def step_done(self, seconds: Mapping[str, float]) -> None:

@@ -43,7 +43,8 @@ class Retention:
         )
 
     def resume(self, metrics: Iterable[dict[str, Any]], decisions: Iterable[dict[str, Any]]) -> None:
-        """Take in the rows of the steps so far."""
+        """Take in the rows of the steps so far, and forget all others."""
+        self.scores = {}
         for row in metrics:
             self.observe(row["step"], row)
         for row in decisions:

@@ -13,38 +13,35 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from prorl_mega import faults
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.validate import name_problems
 from prorl_mega.distributed.ranks import Ranks
-from prorl_mega.errors import ConfigError, ExitCode, NoInformativeGroupsError
-from prorl_mega.run import changes, evaluations
+from prorl_mega.errors import ConfigError, ExitCode, NoInformativeGroupsError, NumericsError
+from prorl_mega.run import changes
 from prorl_mega.run.checkpoints import AFTER, STATE, UNFINISHED, Audit, Checkpoints
 from prorl_mega.run.console import Console, counted, duration
-from prorl_mega.run.decisions import NAME as DECISIONS
-from prorl_mega.run.decisions import SettingChange, append_decisions, go_on, to_row
-from prorl_mega.run.jsonl import read_rows
-from prorl_mega.run.kept_parts import KeptParts, remove_kept_parts
+from prorl_mega.run.decisions import SettingChange, to_row
+from prorl_mega.run.evaluation_folder import EvaluationFolder
+from prorl_mega.run.leaks import Leaks
 from prorl_mega.run.lock import RunLock
-from prorl_mega.run.loggers import LoggerType, MetricsLogger, logger_types
-from prorl_mega.run.metrics import METRICS, append_metrics, cut_metrics, memory
-from prorl_mega.run.parity import PARITY, append_parity, cut_parity
 from prorl_mega.run.progress import SAVE, RunProgress, due
 from prorl_mega.run.provenance import record_start
+from prorl_mega.run.record import RunRecord
 from prorl_mega.run.retention import Retention
-from prorl_mega.run.samples import remove_samples_after, write_samples
 from prorl_mega.run.settings import write_settings
 from prorl_mega.run.signals import Interrupted
+from prorl_mega.run.spikes import Spikes
 from prorl_mega.run.step import StepLog
 from prorl_mega.run.stopping import Stopping
 from prorl_mega.run.storage import remove_unfinished, storage_errors, write_durably
 from prorl_mega.run.summary import remove_summary, told_by, write_summary
-from prorl_mega.types import Decision, Metrics
+from prorl_mega.types import Decision, Event, Metrics
 
 Save = Callable[[Path], dict[str, Any]]
 """Writes this rank's files of a checkpoint into a directory and returns the state that goes along, plain JSON."""
@@ -72,14 +69,13 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._schedule = config.schedule
         self._ranks = ranks
         self._lock = RunLock(directory / "LOCK")
-        self._logger_types: list[LoggerType] = []
-        self._loggers: list[MetricsLogger] = []
+        self._record: RunRecord | None = None  # rank 0's
         taken_over = ""
         self._changes: list[SettingChange] = []
         opening = f"opening {directory}"
         with ranks.raise_on_all_ranks(opening), storage_errors(f"creating {directory}"):
             if ranks.is_first:
-                self._logger_types = logger_types(config.loggers)
+                self._record = RunRecord(directory, config.loggers)
                 for part in ("checkpoints", "samples", "evaluation"):
                     (directory / part).mkdir(parents=True, exist_ok=True)
                 taken_over = self._lock.acquire(lambda text: print(text, flush=True))
@@ -89,41 +85,56 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             self.message(taken_over)
         self._stopping = Stopping(config, ranks, directory, self._console)
         self._retention = Retention.of(config)
+        self.evaluations = EvaluationFolder(directory / "evaluation", ranks)
+        self.spikes = Spikes(directory, config.optimizer.spike_factor, is_first=ranks.is_first)
+        """Keeps the batches of updates that have gone wrong."""
         try:
-            self._checkpoints = Checkpoints(
-                directory / "checkpoints",
-                ranks=ranks,
-                retention=self._retention,
-                report=self.message,
-                audit=audit,
-            )
-            with ranks.raise_on_all_ranks(opening), storage_errors(f"tidying {directory}"):
-                if ranks.is_first:
-                    self._checkpoints.sweep()
-                    remove_unfinished(directory)
-            self._newest = self._checkpoints.newest_valid()
-            self._unfinished = "" if self._newest is None else self._newest.unfinished()
-            with ranks.raise_on_all_ranks(opening), storage_errors(f"writing {directory}"):
-                if self._newest is not None:
-                    self._newest.check_resumable(config.resume)
-                if ranks.is_first:
-                    self._compare_settings()
+            self._find_checkpoints(audit)
         except BaseException as error:
             self._summarize(error)
             self.close()
             raise
         self._progress = RunProgress(config.schedule)
         self._stopping.install()
+        faults.arm(config.faults, ranks.rank, directory)
+        if config.faults:
+            self.message(f"faults are caused on purpose in this run: {len(config.faults)} (faults)")
+        faults.reach("open")
         self._saved_step = 0 if self._newest is None else self._newest.step
         self._given_up = 0  # the step that was interrupted before its update
         self._save_seconds: dict[str, float] = {}
-        self._resets = 0
+        self._resets = self._rollbacks = 0  # rollbacks since the last checkpoint
+        self._went_back: Event | None = None
+        self._leaks = Leaks()
+
+    def _find_checkpoints(self, audit: Audit) -> None:
+        """The checkpoint to go on from, and what has changed since. Collective."""
+        directory, ranks, config = self.directory, self._ranks, self._config
+        opening = f"opening {directory}"
+        self._checkpoints = Checkpoints(
+            directory / "checkpoints",
+            ranks=ranks,
+            retention=self._retention,
+            report=self.message,
+            audit=audit,
+        )
+        with ranks.raise_on_all_ranks(opening), storage_errors(f"tidying {directory}"):
+            if ranks.is_first:
+                self._checkpoints.sweep()
+                remove_unfinished(directory)
+        self._newest = self._checkpoints.newest_valid()
+        self._unfinished = "" if self._newest is None else self._newest.unfinished()
+        with ranks.raise_on_all_ranks(opening), storage_errors(f"writing {directory}"):
+            if self._newest is not None:
+                self._newest.check_resumable(config.resume)
+            if ranks.is_first:
+                self._compare_settings()
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         self._summarize(error)
         is_over = error is None and self.exit_code is ExitCode.FINISHED and not self._unfinished
-        if is_over and self._ranks.is_first:
-            remove_kept_parts(self.directory / "evaluation")
+        if is_over:
+            self.evaluations.remove_parts()
         self.close()
 
     def _summarize(self, error: BaseException | None) -> None:
@@ -158,27 +169,45 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         step = self._saved_step
         self._stopping.install()  # libraries that were started since may have put theirs in place
         if self._newest is not None:
+            faults.reach("load")
             with self.phase(f"resuming {'in the evaluation of' if self._unfinished else 'after'} step {step}"):
                 restore(self._newest.directory)
         last: Metrics = {}
         with self._ranks.raise_on_all_ranks("resuming"), storage_errors(f"writing {self.directory}"):
-            if self._ranks.is_first:
+            if self._record is not None:
                 finished = step - bool(self._unfinished)
                 done = -1 if self._newest is None else finished  # a fresh start keeps nothing, not even step 0
-                last = cut_metrics(self.directory / METRICS, done)
-                cut_parity(self.directory / PARITY, done)
-                go_on(self.directory / DECISIONS, finished, self._changes)
+                last = self._record.go_on(done, finished, self._changes, self._retention, self.spikes)
+                if self._went_back is not None:
+                    self._record.add_event(step, self._went_back)
                 write_settings(self.directory / changes.CONFIG, self._config)
                 record_start(self.directory)
-                self._retention.resume(read_rows(self.directory / METRICS), read_rows(self.directory / DECISIONS))
                 last_step = self._schedule.steps
                 kept = -1 if self._newest is None else step  # an unfinished step's policy is what it will be
-                evaluations.remove_after(self.directory / "evaluation", kept, is_last=finished >= last_step)
-                remove_samples_after(self.directory / "samples", finished)
-                for make in self._logger_types:
-                    self._loggers.append(make(self.directory, after=done))
+                self.evaluations.go_on(kept, is_last=finished >= last_step)
         self._resets = int(self._ranks.broadcast(last.get("reference/resets", 0.0)))
+        self._went_back, self._changes = None, []
         return step
+
+    def go_back(self, error: NumericsError) -> dict[str, Any]:
+        """Let `resume` go on from the newest checkpoint, a second time; returns its state. Collective.
+
+        Raises `error` where there is none, or where this has been done `optimizer.max_rollbacks` times without a new
+        checkpoint since.
+        """
+        self._rollbacks += 1
+        most = self._config.optimizer.max_rollbacks
+        newest = self._checkpoints.newest_valid() if self._rollbacks <= most else None
+        if newest is None:
+            raise error
+        failed = self._progress.current
+        text = f"back from step {failed} to the checkpoint after step {newest.step}, on with other problems: {error}"
+        numbers = {"step": float(failed), "to": float(newest.step), "rollbacks": float(self._rollbacks)}
+        limits = {"max_rollbacks": float(most)}
+        self._went_back = Event(trigger="numerics", action="roll_back", numbers=numbers, limits=limits, text=text)
+        self.message(text)
+        self._newest, self._unfinished, self._saved_step = newest, newest.unfinished(), newest.step
+        return newest.state
 
     def save(self, step: int, save: Save, unfinished: str = "") -> None:
         """Write a checkpoint: `save(directory)` puts this rank's files there and returns the state that goes along as
@@ -187,20 +216,24 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         if step == self._saved_step:
             return
         started = time.monotonic()
+        faults.reach("save")
         with self._ranks.raise_on_all_ranks(f"saving step {step}"):
             self._lock.check()
         self._console.status(f"saving step {step}")
         with self._checkpoints.writing(step) as directory:
             state = save(directory)
+            faults.reach("save/shards")
             if self._ranks.is_first:
                 changes.write_in_force(directory, self._in_force)
                 write_durably(directory / STATE, json.dumps({AFTER: step} | state, allow_nan=False))
                 if unfinished:
                     write_durably(directory / UNFINISHED, unfinished)
-        if self._ranks.is_first and not unfinished:
-            remove_kept_parts(self.directory / "evaluation")
+            faults.reach("save/state")
+        faults.reach("save/done")
+        if not unfinished:
+            self.evaluations.remove_parts()
         self._console.status("")
-        self._saved_step, self._unfinished = step, unfinished
+        self._saved_step, self._unfinished, self._rollbacks = step, unfinished, 0
         seconds = time.monotonic() - started
         self._progress.save_done(seconds)
         self._save_seconds = {SAVE: seconds}
@@ -226,6 +259,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         Interrupted before its update, or without groups to train on, it is given up and the step before it is saved;
         interrupted later it is saved itself.
         """
+        faults.begin_step(step)
+        self._progress.current = step
         heading = f"step {step}/{self._schedule.steps}"
         left = self._progress.seconds_left(step - 1)
         log = StepLog(
@@ -253,20 +288,18 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._resets = log.resets
         if "length/total" in log.metrics:  # sampled tokens over all that a step does, not over sampling alone
             seconds["tokens_per_second"] = log.metrics["length/total"] / seconds["step"]
-        metrics = log.all_metrics(seconds | self._save_seconds) | memory()
+        gathered = self._leaks.measure()
+        metrics = log.all_metrics(seconds | self._save_seconds) | gathered
+        for leak in self._leaks.observe(gathered):
+            self.message(f"warning: {leak}")
         self._retention.observe(step, metrics)
         for event in log.events:
             self._retention.decide(to_row(step, event))
         self._save_seconds = {}
         with self._ranks.raise_on_all_ranks(f"recording step {step}"):
             self._lock.check()
-            if self._ranks.is_first:
-                append_decisions(self.directory / DECISIONS, step, log.events)
-                append_parity(self.directory / PARITY, step, log.parity)
-                append_metrics(self.directory / METRICS, step, metrics)
-                write_samples(self.directory / "samples", step, log.rows)
-                for logger in self._loggers:
-                    logger.append(step, metrics)
+            if self._record is not None:
+                self._record.append(step, log, metrics)
         self._console.line(self._progress.line(step, metrics, seconds["step"]))
 
     def due(self, step: int, every: int) -> bool:
@@ -342,51 +375,11 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         total = duration(self._stopping.elapsed_s)
         self.message(f"{saved}{more} ({total}); start it again to go on")
 
-    # Held-out results
-
-    def evaluation(
-        self,
-        label: str,
-        *,
-        step: int,
-        settings: dict[str, Any],
-        metrics: Metrics,
-        problems: list[dict[str, Any]],
-        keep_answers: Callable[[Path], None] = lambda directory: None,
-    ) -> None:
-        """Write `evaluation/<label>.json`; see `prorl_mega.run.evaluations` for the fields of a problem. Before that,
-        `keep_answers(evaluation/<label>)`. On rank 0 only."""
-        if self._ranks.is_first:
-            with storage_errors(f"writing {self.directory}"):
-                keep_answers(self.directory / "evaluation" / label)
-                evaluations.write_evaluation(
-                    self.directory / "evaluation",
-                    label=label,
-                    step=step,
-                    settings=settings,
-                    metrics=metrics,
-                    problems=problems,
-                )
-
-    def evaluated(self, label: str, *, step: int, settings: dict[str, Any]) -> Metrics | None:
-        """The metrics of that evaluation if it exists already, of this step and under these settings. Collective."""
-        found = evaluations.read_evaluation(self.directory / "evaluation" / f"{label}.json")
-        is_same = found is not None and found["step"] == step and found["settings"] == settings
-        known = self._ranks.broadcast(found["metrics"] if found and is_same else None)
-        return known and {name: math.nan if value is None else float(value) for name, value in known.items()}
-
     def before_training(self, metrics: Metrics) -> None:
         """Record the numbers of the policy that training begins with, as those of step 0."""
         with self._ranks.raise_on_all_ranks("recording step 0"):
-            if self._ranks.is_first:
-                cut_metrics(self.directory / METRICS, -1)  # of an attempt that ended before the first step
-                append_metrics(self.directory / METRICS, 0, metrics)
-                for logger in self._loggers:
-                    logger.append(0, metrics)
-
-    def kept_parts(self, identity: str) -> KeptParts:
-        """The finished parts of an evaluation, until a checkpoint is written or the run has finished."""
-        return KeptParts(self.directory / "evaluation", identity, self._ranks)
+            if self._record is not None:
+                self._record.begin(metrics)
 
     def close(self) -> None:
         """Give signals, files and the directory back. May be called more than once."""
@@ -395,5 +388,5 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             if self._ranks.is_first:
                 closing.callback(self._lock.release)
             closing.callback(self._console.close)
-            while self._loggers:
-                closing.callback(self._loggers.pop().close)
+            if self._record is not None:
+                closing.callback(self._record.close)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from prorl_mega import faults
 from prorl_mega.documents import parse_json
 from prorl_mega.run.console import Console
 from prorl_mega.run.metrics import RESETS, mean_of_additions
@@ -58,7 +59,9 @@ class StepLog:
         """Report the seconds inside as `seconds/<name>`; a nested phase counts for itself only."""
         with self.timer.phase(name):
             self._console.status(f"{self._heading}: {name}")
+            faults.reach(name)
             yield
+            faults.reach(f"{name}/done")
         self._console.status(f"{self._heading}: {self.timer.current}" if self.timer.current else self._heading)
 
     def begin_update(self) -> None:
@@ -83,6 +86,10 @@ class StepLog:
         """Keep the report on the agreement of sampler and learner in this step."""
         self.parity = report
 
+    def say(self, text: str) -> None:
+        """Print a line about this step."""
+        self._console.line(f"{self._heading}: {text}")
+
     def decide(self, decision: Decision) -> None:
         """Take in a decision of the controller: a reset is a metric, the reasons go to the console and to disk."""
         self.events = decision.events
@@ -90,7 +97,7 @@ class StepLog:
         resets = {"reference/reset": float(decision.reset_reference), RESETS: float(self.resets)}
         self._decided = decision.metrics | resets
         for reason in decision.reasons:
-            self._console.line(f"{self._heading}: {reason}")
+            self.say(reason)
 
     @property
     def metrics(self) -> Metrics:

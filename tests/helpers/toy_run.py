@@ -40,6 +40,10 @@ class Toy:
         self.value = json.loads((directory / f"rank_{self.rank:05d}.json").read_text())
 
 
+PAUSING = "pausing"
+"""A file that says that a step has begun."""
+
+
 def toy_train(config: RunConfig, ranks: Ranks, pause: float = 0.0) -> ExitCode:
     toy = Toy(ranks.rank)
     with TrainingRun(config, ranks) as run:
@@ -48,6 +52,7 @@ def toy_train(config: RunConfig, ranks: Ranks, pause: float = 0.0) -> ExitCode:
         while step < config.schedule.steps and not run.should_stop():
             with run.step(step + 1) as log:
                 with log.phase("rollout"):
+                    (run.directory / PAUSING).touch()
                     time.sleep(pause)
                     log.add({"reward/mean": toy.advance(), "policy/kl": toy.advance()})
                 log.add({"policy/loss": toy.advance()})

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.thread_ranks import run_ranks
-from helpers.toy_run import Toy, toy_config, toy_train
+from helpers.toy_run import PAUSING, Toy, toy_config, toy_train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from prorl_mega.config.schema import Resume
@@ -21,7 +21,8 @@ from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import CheckpointError, ConfigError, ExitCode, RolloutError, StorageError
 from prorl_mega.run.decisions import read_decisions
 from prorl_mega.run.jsonl import read_rows
-from prorl_mega.run.metrics import MEMORY_PREFIX, append_metrics, cut_metrics
+from prorl_mega.run.leaks import MEMORY_PREFIX
+from prorl_mega.run.metrics import append_metrics, cut_metrics
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import TOGETHER_S
 from prorl_mega.run.timers import TIMING_PREFIX
@@ -174,7 +175,7 @@ def test_a_second_signal_ends_it_at_once(
     process = start(tmp_path, 5, pause=60.0)
     assert process.stdout is not None
     deadline = time.monotonic() + 30
-    while not (tmp_path / "toy" / "tensorboard").exists() or not any((tmp_path / "toy" / "tensorboard").iterdir()):
+    while not (tmp_path / "toy" / PAUSING).exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(process.pid, first)
@@ -256,13 +257,13 @@ def test_without_a_checkpoint_other_settings_start_afresh(tmp_path: Path) -> Non
         run.resume(Toy().restore)
         with run.step(1) as log:
             log.add({"reward/mean": 0.5})
-        run.evaluation("base", step=0, settings=SETTINGS, metrics={}, problems=[])
+        run.evaluations.write("base", step=0, settings=SETTINGS, metrics={}, problems=[])
         run.before_training({"evaluation/pass@1": 0.5})
     changed = toy_config(tmp_path, 5)
     changed.seed = 99
     with TrainingRun(changed, Ranks.alone()) as run:
         assert run.resume(Toy().restore) == 0
-        assert run.evaluated("base", step=0, settings=SETTINGS) is None
+        assert run.evaluations.known("base", step=0, settings=SETTINGS) is None
     assert reproducible_rows(tmp_path) == []
     assert "seed: 99" in (tmp_path / "toy" / "config.yaml").read_text()
 
@@ -340,14 +341,14 @@ def test_evaluations_are_bounded_and_found_again(tmp_path: Path) -> None:
     with TrainingRun(toy_config(tmp_path, 3), Ranks.alone()) as run:
         run.resume(Toy().restore)
         same: dict[str, Any] = {"step": 0, "settings": SETTINGS}
-        assert run.evaluated("base", **same) is None
-        run.evaluation("base", **same, metrics={"evaluation/pass@1": float("nan"), "x": 1.0}, problems=[problem])
-        known = run.evaluated("base", **same)
+        assert run.evaluations.known("base", **same) is None
+        run.evaluations.write("base", **same, metrics={"evaluation/pass@1": float("nan"), "x": 1.0}, problems=[problem])
+        known = run.evaluations.known("base", **same)
         assert known is not None
         assert (str(known["evaluation/pass@1"]), known["x"]) == ("nan", 1.0)
         others: list[dict[str, Any]] = [{"step": 1}, {"settings": {"evaluation.temperature": 1.0}}, {"settings": {}}]
         for other in others:
-            assert run.evaluated("base", **(same | other)) is None, other
+            assert run.evaluations.known("base", **(same | other)) is None, other
     content = json.loads((tmp_path / "toy" / "evaluation" / "base.json").read_text())
     assert content["metrics"] == {"evaluation/pass@1": None, "x": 1.0}
     assert len(content["problems"][0]["completion"]) < 5000
@@ -359,12 +360,12 @@ def test_a_final_evaluation_is_not_final_when_the_run_goes_on(tmp_path: Path) ->
     with TrainingRun(toy_config(tmp_path, 3), Ranks.alone()) as run:
         run.resume(Toy().restore)
         for label, step in (("base", 0), ("final", 3)):
-            run.evaluation(label, step=step, settings=SETTINGS, metrics={"x": 1.0}, problems=[])
+            run.evaluations.write(label, step=step, settings=SETTINGS, metrics={"x": 1.0}, problems=[])
     for steps, remain in ((3, True), (6, False)):
         with TrainingRun(toy_config(tmp_path, steps), Ranks.alone()) as run:
             run.resume(Toy().restore)
-            assert run.evaluated("base", step=0, settings=SETTINGS)
-            assert (run.evaluated("final", step=3, settings=SETTINGS) is not None) is remain
+            assert run.evaluations.known("base", step=0, settings=SETTINGS)
+            assert (run.evaluations.known("final", step=3, settings=SETTINGS) is not None) is remain
 
 
 def test_metrics_that_cannot_be_written_are_a_storage_error(tmp_path: Path) -> None:
