@@ -32,7 +32,7 @@ from prorl_mega.placement import start_rollout, starting_servers
 from prorl_mega.protocols import Controller, Rollout, Surroundings
 from prorl_mega.recipe.agreement import BOUNDS, check_agreement
 from prorl_mega.recipe.control import ProRLController
-from prorl_mega.recipe.curriculum import Curriculum
+from prorl_mega.recipe.curriculum import Curriculum, used
 from prorl_mega.recipe.parity import parity_report
 from prorl_mega.run.checkpoints import EVALUATION_BEGAN, MODEL
 from prorl_mega.run.console import counted
@@ -87,14 +87,18 @@ class Parts:
             self.problems.load_state_dict(before)
             raise
 
-    def go_back(self, state: dict[str, Any]) -> None:
+    def go_back(self, state: dict[str, Any]) -> int:
         """Be as when `save` returned `state`, as far as `restore` does not see to it, but for the problems: those that
-        were drawn since are gone, and those that are still open begin again. Collective."""
+        are still open begin again, and the others that were drawn since are gone; returns how many, on rank 0.
+
+        Collective.
+        """
         self.controller.load_state_dict(state["controller"])
         if self.beside is not None:
             self.beside.abandon()
         if self.ahead is not None:
             self.ahead.abandon()
+        return used(self.problems.state_dict()) - used(state["problems"])
 
     def apply(self, decision: Decision, step: int) -> None:
         """Carry out the controller's decision after `step`, as far as it concerns the policies."""

@@ -22,4 +22,5 @@ def with_rollbacks(train: Callable[[], ExitCode], run: TrainingRun, parts: Parts
         try:
             return train()
         except NumericsError as error:
-            parts.go_back(run.go_back(error))
+            state = run.last_good_state(error)
+            run.go_back(error, problems=parts.go_back(state))

@@ -34,6 +34,7 @@ UNITS: dict[CurriculumUnit, Callable[[Problem], str]] = {
 
 # Keys in the state of the source.
 STATE, WEIGHTS, OFFERED, OPEN = "curriculum", "weights", "offered", "open"
+DRAWN = "drawn"  # the source's own count
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -188,6 +189,11 @@ class Curriculum:
 def source_state(state: dict[str, Any]) -> dict[str, Any]:
     """The part of `Curriculum.state_dict` that is its source's."""
     return {key: value for key, value in state.items() if key not in (STATE, WEIGHTS, OFFERED, OPEN)}
+
+
+def used(state: dict[str, Any]) -> int:
+    """The problems of a `Curriculum.state_dict` that were drawn and are not still to be trained on; known on rank 0."""
+    return int(state.get(DRAWN, 0)) - len(state.get(OPEN, []))
 
 
 def read_open(state: dict[str, Any]) -> list[Problem]:

@@ -189,10 +189,10 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._went_back, self._changes = None, []
         return step
 
-    def go_back(self, error: NumericsError) -> dict[str, Any]:
-        """Let `resume` go on from the newest checkpoint, a second time; returns its state. Collective.
+    def last_good_state(self, error: NumericsError) -> dict[str, Any]:
+        """The state of the newest checkpoint, to go back to after `error`. Collective.
 
-        Raises `error` where there is none, or where this has been done `optimizer.max_rollbacks` times without a new
+        Raises `error` where there is none, or where the run has gone back `optimizer.max_rollbacks` times without a new
         checkpoint since.
         """
         self._rollbacks += 1
@@ -200,14 +200,22 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         newest = self._checkpoints.newest_valid() if self._rollbacks <= most else None
         if newest is None:
             raise error
-        failed = self._progress.current
-        text = f"back from step {failed} to the checkpoint after step {newest.step}, on with other problems: {error}"
-        numbers = {"step": float(failed), "to": float(newest.step), "rollbacks": float(self._rollbacks)}
-        limits = {"max_rollbacks": float(most)}
-        self._went_back = Event(trigger="numerics", action="roll_back", numbers=numbers, limits=limits, text=text)
-        self.message(text)
         self._newest, self._unfinished, self._saved_step = newest, newest.unfinished(), newest.step
         return newest.state
+
+    def go_back(self, error: NumericsError, problems: int) -> None:
+        """Let `resume` go on from the newest checkpoint, a second time, and write down why. `problems` that were drawn
+        since are not drawn again."""
+        failed, to = self._progress.current, self._saved_step
+        text = f"back from step {failed} to the checkpoint after step {to}, on with other problems: {error}"
+        self._went_back = Event(
+            trigger="numerics",
+            action="roll_back",
+            numbers={"step": float(failed), "to": float(to), "problems": float(problems), "in_a_row": self._rollbacks},
+            limits={"max_rollbacks": self._config.optimizer.max_rollbacks},
+            text=text,
+        )
+        self.message(text)
 
     def save(self, step: int, save: Save, unfinished: str = "") -> None:
         """Write a checkpoint: `save(directory)` puts this rank's files there and returns the state that goes along as
