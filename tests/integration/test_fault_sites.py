@@ -16,7 +16,7 @@ pytestmark = pytest.mark.faults
 DATA = {site for sites in AT_DATA.values() for site in sites}
 KILLED = [site for site in SITES if site not in DATA]
 BEFORE = ("open", "load")  # reached before the first step
-STEPS = 2 * len(KILLED)
+STEPS = 2 * len(KILLED) + 2
 RUN = (
     "experiment=small",
     f"schedule.steps={STEPS}",
@@ -34,7 +34,7 @@ def plan(ranks: int) -> str:
     """A kill at every site, each in a step of its own; evaluations and parity have their turn in even ones."""
     faults = []
     for index, site in enumerate(KILLED):
-        step, rank = 0 if site in BEFORE else 2 * index, index % ranks
+        step, rank = 0 if site in BEFORE else 2 * index + 2, index % ranks
         if site.startswith(("record", "save/manifest", "save/renamed", "save/read_back", "save/latest")):
             rank = 0  # the others do not come by
         faults.append(f"{{site: {site}, action: kill, step: {step}, rank: {rank}}}")
