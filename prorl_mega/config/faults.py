@@ -45,10 +45,9 @@ SITES = {
     "save": "a checkpoint is due",
     "save/shards": "this rank's files are written",
     "save/state": "the state that all ranks share is written",
-    "save/sealed": "this rank's share of the files is on disk, and hashed",
+    "save/sealed": "this rank's share of the files is on disk and hashed, and was not read back",
     "save/manifest": "the manifest is on disk, under the temporary name",
-    "save/renamed": "the checkpoint has its name, and was not read back",
-    "save/read_back": "it was read back, LATEST names the one before",
+    "save/renamed": "the checkpoint has its name, LATEST names the one before",
     "save/latest": "LATEST names it, older ones are still there",
     "save/done": "it is complete",
 }

@@ -146,6 +146,9 @@ class ScheduleConfig:
     # with 0 no other.
     parity_every: int = bounded(10, ge=0)
     save_every: int = bounded(10, ge=1)  # steps; a checkpoint is also written at the end and after a signal
+    # A checkpoint's files are written when it is due, and forced to the disk, hashed, read back and published while the
+    # next steps go on. What dies in between goes on from the checkpoint before.
+    save_in_background: bool = False
     keep_checkpoints: int = bounded(2, ge=1)  # the newest
     keep_every: int = bounded(0, ge=0)  # steps; checkpoints at multiples of it stay for good; 0: none
     keep_best: bool = False  # the one with the best `evaluation/pass@1` stays; it is saved when it is found

@@ -27,7 +27,6 @@ from safetensors.torch import load_file, save_file
 
 from prorl_mega.documents import read_json
 from prorl_mega.errors import CheckpointError
-from prorl_mega.run.storage import fsync_path
 from prorl_mega.types import ParallelLayout
 
 FORMAT = 1
@@ -101,12 +100,11 @@ def file_names(tensor_rank: int, pipeline_rank: int, data_rank: int) -> dict[str
 
 
 def save_state(directory: Path, layout: ParallelLayout, state: LearnerState) -> None:
-    """Write this rank's files into the existing `directory` and force them to disk."""
+    """Write this rank's files into the existing `directory`; who lists them in a manifest forces them to disk."""
     for part, name, writes in _files(layout):
         tensors = {key: value.detach().contiguous() for key, value in getattr(state, part).items()}
         if writes and (tensors or part != "best"):
             save_file(tensors, directory / name)
-            fsync_path(directory / name)
     if layout.rank == 0:
         manifest = LearnerManifest(
             tensor=layout.tensor_size,
@@ -115,8 +113,6 @@ def save_state(directory: Path, layout: ParallelLayout, state: LearnerState) -> 
             optimizer_steps=state.optimizer_steps,
         )
         (directory / MANIFEST).write_text(json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n")
-        fsync_path(directory / MANIFEST)
-    fsync_path(directory)
 
 
 def load_state(directory: Path, layout: ParallelLayout) -> LearnerState:

@@ -7,9 +7,10 @@
       LATEST                  the newest name, for people and scripts; resuming does not trust it
       BEST                    likewise the one that validated best, with `schedule.keep_best`
 
-Order of a save: every rank writes its files into the `.tmp` directory; they are forced to disk and hashed, each rank
-doing its share; rank 0 writes the manifest, forces the directories to disk, renames, forces the parent; all ranks read
-their share back; only then LATEST moves and old checkpoints go. A process may die between any two of these.
+Order of a save: every rank writes its files into the `.tmp` directory; they are forced to disk, hashed and read back,
+each rank doing its share; rank 0 writes the manifest, forces the directories to disk, renames, forces the parent; only
+then LATEST moves and old checkpoints go. A process may die between any two of these. Forcing, hashing and reading back
+may go on in a thread while the loop does (`begin` and `complete`): what the files hold is fixed once they are written.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,7 @@ class Checkpoints:
         self._retention = retention
         self._report = report
         self._rejected: set[str] = set()
+        self._sealing: _Sealing | None = None
 
     def newest_valid(self) -> SavedCheckpoint | None:
         """The newest checkpoint whose files are all intact and agree, or None when there are none at all.
@@ -130,22 +133,77 @@ class Checkpoints:
 
         Raises StorageError on every rank when one of them could not write; earlier checkpoints stay as they were.
         """
+        with self.begin(step) as aside:
+            yield aside
+        self.complete(wait=True)
+
+    @contextlib.contextmanager
+    def begin(self, step: int) -> Iterator[Path]:
+        """Yields the directory that every rank writes its files into; afterwards they are made a checkpoint in the
+        background, until `complete`. Raises StorageError as `writing` does."""
+        assert self._sealing is None, f"checkpoint {self.unfinished} is not complete"
         doing = f"writing checkpoint {step}"
         final = self.directory / f"step_{step:06d}"
         aside = final.with_name(f"{final.name}.tmp")
+        ranks = self._ranks
         try:
-            with self._ranks.raise_on_all_ranks(doing), storage_errors(doing):
-                if self._ranks.is_first:
+            with ranks.raise_on_all_ranks(doing), storage_errors(doing):
+                if ranks.is_first:
                     self.sweep()
                     aside.mkdir(parents=True)
-            with self._ranks.raise_on_all_ranks(doing), storage_errors(doing):
+            with ranks.raise_on_all_ranks(doing), storage_errors(doing):
                 yield aside
-            self._complete(step, aside, final)
+            with ranks.raise_on_all_ranks(doing), storage_errors(doing):
+                names = manifest.list_files(aside) if ranks.is_first else []
         except Exception:
-            if self._ranks.is_first and aside.exists():
-                with contextlib.suppress(OSError):
-                    remove_tree(aside)
+            self._give_up(aside)
             raise
+        names = ranks.broadcast(names)
+        self._sealing = _Sealing(step, aside, final, names[ranks.rank :: ranks.world_size])
+
+    @property
+    def unfinished(self) -> int | None:
+        """The step whose files are written and are no checkpoint yet; None if there is none."""
+        return None if self._sealing is None else self._sealing.step
+
+    def complete(self, *, wait: bool) -> bool:
+        """Finish what `begin` has begun; False if the files of a rank are not on disk yet, which it may `wait` for.
+
+        Collective. Raises StorageError on every rank when one of them has failed; the checkpoint is given up then.
+        """
+        sealing, ranks = self._sealing, self._ranks
+        assert sealing is not None, "no checkpoint was begun"
+        if not wait and not all(ranks.gather(sealing.is_done)):
+            return False
+        self._sealing = None
+        doing = f"writing checkpoint {sealing.step}"
+        sealed: dict[str, Any] = {}
+        try:
+            with ranks.raise_on_all_ranks(doing), storage_errors(doing):
+                sealed = sealing.result()
+            entries = {name: FileEntry(**entry) for part in ranks.gather(sealed) for name, entry in part.items()}
+            listing = Manifest(step=sealing.step, world_size=ranks.world_size, files=entries)
+            with ranks.raise_on_all_ranks(doing), storage_errors(doing):
+                if ranks.is_first:
+                    self._publish(listing, sealing.aside, sealing.final)
+                    faults.reach("save/renamed")
+                    write_durably(self.directory / LATEST, sealing.final.name + "\n")
+                    faults.reach("save/latest")
+                    self._prune(sealing.final.name)
+        except Exception:
+            self._give_up(sealing.aside)
+            raise
+        return True
+
+    def close(self) -> None:
+        """Wait until nothing is written any more; what is not complete stays none."""
+        if self._sealing is not None:
+            self._sealing.close()
+
+    def _give_up(self, aside: Path) -> None:
+        if self._ranks.is_first and aside.exists():
+            with contextlib.suppress(OSError):
+                remove_tree(aside)
 
     def sweep(self) -> None:
         """Remove the remains of interrupted saves and deletions. Rank 0 only, before anything is read."""
@@ -157,34 +215,6 @@ class Checkpoints:
                 os.replace(path, original)  # the new one had not arrived yet
             elif path.name.endswith((".tmp", ".deleted", _REPLACED)):
                 path.unlink() if path.is_symlink() or path.is_file() else remove_tree(path)
-
-    def _complete(self, step: int, aside: Path, final: Path) -> None:
-        """Finish a save: hash, list, rename, read back, prune."""
-        doing = f"writing checkpoint {step}"
-        ranks = self._ranks
-        with ranks.raise_on_all_ranks(doing), storage_errors(doing):
-            names = manifest.list_files(aside) if ranks.is_first else []
-        names = ranks.broadcast(names)
-        sealed: dict[str, Any] = {}
-        with ranks.raise_on_all_ranks(doing), storage_errors(doing):
-            sealed = {name: asdict(manifest.seal(aside / name)) for name in names[ranks.rank :: ranks.world_size]}
-            faults.reach("save/sealed")
-        entries = {name: FileEntry(**entry) for part in ranks.gather(sealed) for name, entry in part.items()}
-        listing = Manifest(step=step, world_size=ranks.world_size, files=entries)
-        with ranks.raise_on_all_ranks(doing), storage_errors(doing):
-            if ranks.is_first:
-                self._publish(listing, aside, final)
-                faults.reach("save/renamed")
-        with ranks.raise_on_all_ranks(doing):
-            share = names[ranks.rank :: ranks.world_size]
-            if complaints := manifest.complaints(final, listing, share):
-                raise StorageError(f"{final} was written but reads back differently: {'; '.join(complaints)}")
-        with ranks.raise_on_all_ranks(doing), storage_errors(doing):
-            if ranks.is_first:
-                faults.reach("save/read_back")
-                write_durably(self.directory / LATEST, final.name + "\n")
-                faults.reach("save/latest")
-                self._prune(final.name)
 
     def _publish(self, listing: Manifest, aside: Path, final: Path) -> None:
         write_durably(aside / manifest.NAME, listing.to_json())
@@ -271,6 +301,39 @@ class Checkpoints:
         if after != listing.step:
             raise CheckpointError(f"{STATE} was saved after step {brief(after)}, not {listing.step}")
         return SavedCheckpoint(directory=directory, step=listing.step, world_size=listing.world_size, state=state)
+
+
+class _Sealing:
+    """This rank's share of the files of a checkpoint on their way to the disk, in a thread."""
+
+    def __init__(self, step: int, aside: Path, final: Path, names: list[str]) -> None:
+        self.step, self.aside, self.final = step, aside, final
+        self._names = names
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sealing")
+        self._future = self._pool.submit(self._seal)
+
+    def _seal(self) -> dict[str, Any]:
+        """Entries of the manifest, of files that are on disk and were read back from there. Raises StorageError."""
+        entries = {name: manifest.seal(self.aside / name) for name in self._names}
+        faults.reach("save/sealed")
+        listing = Manifest(step=self.step, world_size=1, files=entries)
+        if complaints := manifest.complaints(self.aside, listing, self._names):
+            raise StorageError(f"{self.aside} was written but reads back differently: {'; '.join(complaints)}")
+        return {name: asdict(entry) for name, entry in entries.items()}
+
+    @property
+    def is_done(self) -> bool:
+        return self._future.done()
+
+    def result(self) -> dict[str, Any]:
+        """The entries that `_seal` returns, or its error; waits for them."""
+        try:
+            return self._future.result()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
 
 
 def _number(name: str) -> int:

@@ -51,6 +51,17 @@ def to_row(step: int, event: Event) -> dict[str, Any]:
     return {"step": step} | asdict(event)
 
 
+def rolled_back(error: Exception, failed: int, to: int, problems: int, in_a_row: int, most: int) -> Event:
+    """The event of going back from step `failed` to the checkpoint after step `to`; `problems` are lost by it."""
+    return Event(
+        trigger="numerics",
+        action="roll_back",
+        numbers={"step": failed, "to": to, "problems": problems, "in_a_row": in_a_row},
+        limits={"max_rollbacks": most},
+        text=f"back from step {failed} to the checkpoint after step {to}, on with other problems: {error}",
+    )
+
+
 def go_on(path: Path, step: int, changes: list[SettingChange]) -> None:
     """Remove everything beyond `step`, and add what has been changed for the steps that follow. Rank 0 only.
 

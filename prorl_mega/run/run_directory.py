@@ -26,7 +26,7 @@ from prorl_mega.errors import ConfigError, ExitCode, NoInformativeGroupsError, N
 from prorl_mega.run import changes
 from prorl_mega.run.checkpoints import AFTER, STATE, UNFINISHED, Audit, Checkpoints
 from prorl_mega.run.console import Console, counted, duration
-from prorl_mega.run.decisions import SettingChange, to_row
+from prorl_mega.run.decisions import SettingChange, rolled_back, to_row
 from prorl_mega.run.evaluation_folder import EvaluationFolder
 from prorl_mega.run.leaks import Leaks
 from prorl_mega.run.lock import RunLock
@@ -70,8 +70,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._ranks = ranks
         self._lock = RunLock(directory / "LOCK")
         self._record: RunRecord | None = None  # rank 0's
-        taken_over = ""
         self._changes: list[SettingChange] = []
+        taken_over = ""
         opening = f"opening {directory}"
         with ranks.raise_on_all_ranks(opening), storage_errors(f"creating {directory}"):
             if ranks.is_first:
@@ -85,11 +85,13 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             self.message(taken_over)
         self._stopping = Stopping(config, ranks, directory, self._console)
         self._retention = Retention.of(config)
+        self._checkpoints = Checkpoints(
+            directory / "checkpoints", ranks=ranks, retention=self._retention, report=self.message, audit=audit
+        )
         self.evaluations = EvaluationFolder(directory / "evaluation", ranks)
         self.spikes = Spikes(directory, config.optimizer.spike_factor, is_first=ranks.is_first)
-        """Keeps the batches of updates that have gone wrong."""
         try:
-            self._find_checkpoints(audit)
+            self._find_checkpoint()
         except BaseException as error:
             self._summarize(error)
             self.close()
@@ -101,23 +103,16 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             self.message(f"faults are caused on purpose in this run: {len(config.faults)} (faults)")
         faults.reach("open")
         self._saved_step = 0 if self._newest is None else self._newest.step
-        self._given_up = 0  # the step that was interrupted before its update
+        self._begun = ""  # as `_unfinished`, of the checkpoint that is being written
         self._save_seconds: dict[str, float] = {}
-        self._resets = self._rollbacks = 0  # rollbacks since the last checkpoint
+        # The step that was interrupted before its update; resets in all, and rollbacks since the last checkpoint.
+        self._given_up = self._resets = self._rollbacks = 0
         self._went_back: Event | None = None
         self._leaks = Leaks()
 
-    def _find_checkpoints(self, audit: Audit) -> None:
+    def _find_checkpoint(self) -> None:
         """The checkpoint to go on from, and what has changed since. Collective."""
-        directory, ranks, config = self.directory, self._ranks, self._config
-        opening = f"opening {directory}"
-        self._checkpoints = Checkpoints(
-            directory / "checkpoints",
-            ranks=ranks,
-            retention=self._retention,
-            report=self.message,
-            audit=audit,
-        )
+        directory, ranks, opening = self.directory, self._ranks, f"opening {self.directory}"
         with ranks.raise_on_all_ranks(opening), storage_errors(f"tidying {directory}"):
             if ranks.is_first:
                 self._checkpoints.sweep()
@@ -126,7 +121,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._unfinished = "" if self._newest is None else self._newest.unfinished()
         with ranks.raise_on_all_ranks(opening), storage_errors(f"writing {directory}"):
             if self._newest is not None:
-                self._newest.check_resumable(config.resume)
+                self._newest.check_resumable(self._config.resume)
             if ranks.is_first:
                 self._compare_settings()
 
@@ -195,6 +190,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         Raises `error` where there is none, or where the run has gone back `optimizer.max_rollbacks` times without a new
         checkpoint since.
         """
+        self.finish_saving(wait=True)
         self._rollbacks += 1
         most = self._config.optimizer.max_rollbacks
         newest = self._checkpoints.newest_valid() if self._rollbacks <= most else None
@@ -206,29 +202,23 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     def go_back(self, error: NumericsError, problems: int) -> None:
         """Let `resume` go on from the newest checkpoint, a second time, and write down why. `problems` that were drawn
         since are not drawn again."""
-        failed, to = self._progress.current, self._saved_step
-        text = f"back from step {failed} to the checkpoint after step {to}, on with other problems: {error}"
-        self._went_back = Event(
-            trigger="numerics",
-            action="roll_back",
-            numbers={"step": float(failed), "to": float(to), "problems": float(problems), "in_a_row": self._rollbacks},
-            limits={"max_rollbacks": self._config.optimizer.max_rollbacks},
-            text=text,
-        )
-        self.message(text)
+        most, failed = self._config.optimizer.max_rollbacks, self._progress.current
+        self._went_back = rolled_back(error, failed, self._saved_step, problems, self._rollbacks, most)
+        self.message(self._went_back.text)
 
     def save(self, step: int, save: Save, unfinished: str = "") -> None:
         """Write a checkpoint: `save(directory)` puts this rank's files there and returns the state that goes along as
         JSON (rank 0's is kept); `unfinished` is the record of a step that is not evaluated yet. Collective. Raises
-        StorageError on every rank when one of them cannot write."""
+        StorageError on every rank when one of them cannot write, also about the checkpoint before it."""
+        started = time.monotonic()
+        self.finish_saving(wait=True)
         if step == self._saved_step:
             return
-        started = time.monotonic()
         faults.reach("save")
         with self._ranks.raise_on_all_ranks(f"saving step {step}"):
             self._lock.check()
         self._console.status(f"saving step {step}")
-        with self._checkpoints.writing(step) as directory:
+        with self._checkpoints.begin(step) as directory:
             state = save(directory)
             faults.reach("save/shards")
             if self._ranks.is_first:
@@ -237,14 +227,22 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 if unfinished:
                     write_durably(directory / UNFINISHED, unfinished)
             faults.reach("save/state")
-        faults.reach("save/done")
-        if not unfinished:
-            self.evaluations.remove_parts()
+        self._begun = unfinished
+        self.finish_saving(wait=not self._schedule.save_in_background)
         self._console.status("")
-        self._saved_step, self._unfinished, self._rollbacks = step, unfinished, 0
         seconds = time.monotonic() - started
         self._progress.save_done(seconds)
         self._save_seconds = {SAVE: seconds}
+
+    def finish_saving(self, *, wait: bool) -> None:
+        """Make a checkpoint of what `save` has written, if anything, once it is on disk. Collective."""
+        step = self._checkpoints.unfinished
+        if step is None or not self._checkpoints.complete(wait=wait):
+            return
+        faults.reach("save/done")
+        self._saved_step, self._unfinished, self._rollbacks = step, self._begun, 0
+        if not self._unfinished:
+            self.evaluations.remove_parts()
 
     def _compare_settings(self) -> None:
         """Find the settings that are others than when the checkpoint was saved; `resume` says and records them. Rank 0
@@ -285,6 +283,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
                 self.save(step, save, unfinished=log.to_json())
             elif save is not None and step > 1:
                 self.save(step - 1, save)
+            self.finish_saving(wait=True)
             self._given_up = 0 if log.is_updated else step
             raise
         finally:
@@ -326,6 +325,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         None after the last step, and when the loop must end before it. A step that is begun is finished, also where the
         schedule has become shorter. Collective.
         """
+        self.finish_saving(wait=False)
         coming = step if self._unfinished else step + 1
         is_over = coming > self._schedule.steps and not self._unfinished
         return None if is_over or self.should_stop() else coming
@@ -350,17 +350,17 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
     def stop(self, decision: Decision) -> None:
         """End the loop after this step, which is saved; the exit code tells a scheduler not to requeue."""
         self.exit_code = ExitCode.STOPPED_BY_CONTROLLER
-        reasons = [event.text for event in decision.events if event.action == "stop"]
-        self._cause = "; ".join(reasons)
+        self._cause = "; ".join(event.text for event in decision.events if event.action == "stop")
         self.message(f"stopping: {self._cause}")
 
     def finish(self, step: int, save: Save) -> ExitCode:
         """Save the last step unless it is saved already. Returns the exit code of the process. Collective."""
         if step > 0:
             self.save(step, save, self._unfinished)
+            self.finish_saving(wait=True)
         if self.exit_code is ExitCode.FINISHED:
-            total = duration(self._stopping.elapsed_s)
-            self.message(f"finished {counted(step, 'step')} after {total}; everything is in {self.directory}")
+            total = f"{counted(step, 'step')} after {duration(self._stopping.elapsed_s)}"
+            self.message(f"finished {total}; everything is in {self.directory}")
         else:
             self.say_what_is_saved()
         return self.exit_code
@@ -380,8 +380,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             saved = f"saved after step {step} of {steps}" if step else "no step is done, so there is no checkpoint"
         if self._given_up:
             more = f"; step {self._given_up} was given up and will be done again{more}"
-        total = duration(self._stopping.elapsed_s)
-        self.message(f"{saved}{more} ({total}); start it again to go on")
+        self.message(f"{saved}{more} ({duration(self._stopping.elapsed_s)}); start it again to go on")
 
     def before_training(self, metrics: Metrics) -> None:
         """Record the numbers of the policy that training begins with, as those of step 0."""
@@ -396,5 +395,6 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             if self._ranks.is_first:
                 closing.callback(self._lock.release)
             closing.callback(self._console.close)
+            closing.callback(self._checkpoints.close)
             if self._record is not None:
                 closing.callback(self._record.close)

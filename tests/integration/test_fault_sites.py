@@ -35,7 +35,7 @@ def plan(ranks: int) -> str:
     faults = []
     for index, site in enumerate(KILLED):
         step, rank = 0 if site in BEFORE else 2 * index + 2, index % ranks
-        if site.startswith(("record", "save/manifest", "save/renamed", "save/read_back", "save/latest")):
+        if site.startswith(("record", "save/manifest", "save/renamed", "save/latest")):
             rank = 0  # the others do not come by
         faults.append(f"{{site: {site}, action: kill, step: {step}, rank: {rank}}}")
     return f"faults=[{', '.join(faults)}]"
