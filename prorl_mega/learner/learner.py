@@ -226,8 +226,8 @@ class MegatronLearner:
         if clear_optimizer:
             self._optimizer.clear()
 
-    def save(self, directory: Path) -> None:
-        """Write this rank's files into the existing `directory`; see `checkpoint.py` for their names."""
+    def save(self, directory: Path, step: int) -> None:
+        """Write this rank's files, of the state after `step`, into the existing `directory`; see `checkpoint.py`."""
         state = LearnerState(
             policy=self.parameters(),
             reference=self._weights.tensors(REFERENCE),
@@ -236,7 +236,7 @@ class MegatronLearner:
             random=random_state(self.device),
             optimizer_steps=self._optimizer.steps,
         )
-        save_state(directory, self.layout, state)
+        save_state(directory, self.layout, state, step)
 
     def load(self, directory: Path) -> None:
         """Restore what `save` wrote, bit for bit, in whichever layout. Raises CheckpointError when it does not fit this
