@@ -12,6 +12,7 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,40 +83,53 @@ class Pair:
 Damage = Callable[[Pair], None]
 
 
-def flip(path: Path, place: float) -> None:
-    content = bytearray(path.read_bytes())
+def truncate(name: str, part: float, pair: Pair) -> None:
+    path = pair.newest / name
+    os.truncate(path, int(part * path.stat().st_size))
+
+
+def flip(name: str, place: float, pair: Pair) -> None:
+    content = bytearray((pair.newest / name).read_bytes())
     content[int(place * (len(content) - 1))] ^= 4
-    path.write_bytes(content)
+    (pair.newest / name).write_bytes(content)
 
 
-def exchange(one: Path, other: Path, *, seal: bool) -> None:
-    """Let two files swap their names; `seal`: and the manifests their entries."""
-    first, second = one.read_bytes(), other.read_bytes()
-    if first == second:
+def remove(name: str, pair: Pair) -> None:
+    (pair.newest / name).unlink()
+
+
+def replace(name: str, make: Callable[[Path], bytes], seal: bool, pair: Pair) -> None:
+    (pair.newest / name).write_bytes(make(pair.canary))
+    if seal:
+        forged.seal(pair.newest, name)
+
+
+def exchange(name: str, other: str | None, seal: bool, pair: Pair) -> None:
+    """Let two files of the newest checkpoint swap their names, or one and that of the older checkpoint; `seal`: and the
+    manifests their entries."""
+    places = [(pair.newest, name), (pair.older, name) if other is None else (pair.newest, other)]
+    contents = [(checkpoint / each).read_bytes() for checkpoint, each in places]
+    if contents[0] == contents[1]:
         return
-    for path, content in ((one, second), (other, first)):
-        path.write_bytes(content)
-        checkpoint = next(each for each in path.parents if (each / manifest.NAME).exists())
+    for (checkpoint, each), content in zip(places, reversed(contents), strict=True):
+        (checkpoint / each).write_bytes(content)
         if seal:
-            forged.seal(checkpoint, str(path.relative_to(checkpoint)))
+            forged.seal(checkpoint, each)
 
 
 def with_one_file(pair: Pair) -> Iterator[tuple[str, str, Damage]]:
     """Kind, names of files, damage: to one file of the newest checkpoint."""
-    files = manifest.list_files(pair.newest)
-    for name in files:
-        yield "empty", name, lambda p, n=name: os.truncate(p.newest / n, 0)
+    for name in manifest.list_files(pair.newest):
+        yield "empty", name, partial(truncate, name, 0.0)
+        yield "missing", name, partial(remove, name)
         for part in (0.5, 0.99):
-            size = int(part * (pair.newest / name).stat().st_size)
-            yield "truncated", name, lambda p, n=name, s=size: os.truncate(p.newest / n, s)
-        for place in (0, 0.5, 1):
-            yield "a bit flipped", name, lambda p, n=name, at=place: flip(p.newest / n, at)
-        yield "missing", name, lambda p, n=name: (p.newest / n).unlink()
+            yield "truncated", name, partial(truncate, name, part)
+        for place in (0.0, 0.5, 1.0):
+            yield "a bit flipped", name, partial(flip, name, place)
         for make in (pickled, archived):
-            yield "a hostile pickle", name, lambda p, n=name, m=make: (p.newest / n).write_bytes(m(p.canary))
+            yield "a hostile pickle", name, partial(replace, name, make, False)
             if name != manifest.NAME:
-                damage = lambda p, n=name, m=make: forged.rewrite(p.newest, n, m(p.canary))  # noqa: E731
-                yield "a hostile pickle, listed", name, damage
+                yield "a hostile pickle, listed", name, partial(replace, name, make, True)
 
 
 def with_two_files(pair: Pair) -> Iterator[tuple[str, str, Damage]]:
@@ -125,15 +139,10 @@ def with_two_files(pair: Pair) -> Iterator[tuple[str, str, Damage]]:
         listed = ", listed" * seal
         for one, other in itertools.combinations(files, 2):
             of_ranks = re.sub(r"\d+", "", one) == re.sub(r"\d+", "", other)
-            kind = f"exchanged with {'another rank' if of_ranks else 'another file'}{listed}"
-            yield (
-                kind,
-                f"{one} {other}",
-                lambda p, a=one, b=other, s=seal: exchange(p.newest / a, p.newest / b, seal=s),
-            )
+            kind = f"exchanged with another {'rank' if of_ranks else 'file'}{listed}"
+            yield kind, f"{one} {other}", partial(exchange, one, other, seal)
         for name in files:
-            kind = f"exchanged with another step{listed}"
-            yield kind, name, lambda p, n=name, s=seal: exchange(p.newest / n, p.older / n, seal=s)
+            yield f"exchanged with another step{listed}", name, partial(exchange, name, None, seal)
 
 
 @pytest.fixture(scope="module")
