@@ -40,23 +40,26 @@ def _listen(launch: LaunchEnvironment) -> socket.socket | None:
     """A socket on the address that the ranks were given. None leaves the choice to torch, which listens on every
     interface: the name of a machine often stands for 127.0.1.1 on itself, where ranks of other nodes do not come.
 
-    Raises ConfigError for a port that is in use.
+    Raises ConfigError for an address that nobody knows, and for a port that is in use.
     """
-    family, _, _, _, place = socket.getaddrinfo(launch.master_address, launch.master_port, type=socket.SOCK_STREAM)[0]
-    is_alone = launch.local_world_size == launch.world_size
-    if ipaddress.ip_address(place[0]).is_loopback and not is_alone:
-        return None
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    where = f"MASTER_ADDR={launch.master_address} MASTER_PORT={launch.master_port}"
+    listening = None
     try:
+        family, _, _, _, place = socket.getaddrinfo(
+            launch.master_address, launch.master_port, type=socket.SOCK_STREAM
+        )[0]  # fmt: skip
+        if ipaddress.ip_address(place[0]).is_loopback and launch.local_world_size < launch.world_size:
+            return None
+        listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
         listening.listen(max(16, launch.world_size))
     except OSError as error:
-        listening.close()
+        if listening is not None:
+            listening.close()
         if error.errno == errno.EADDRNOTAVAIL:  # one that is translated on its way here
             return None
         raise ConfigError(
-            f"MASTER_ADDR={launch.master_address} MASTER_PORT={launch.master_port}: rank 0 cannot listen there: "
-            f"{error.strerror}; set MASTER_PORT to a port that is free"
+            f"{where}: rank 0 cannot listen there: {error.strerror}; an address of its machine and a free port work"
         ) from None
     return listening

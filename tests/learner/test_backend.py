@@ -165,13 +165,20 @@ def test_ranks_of_one_machine_listen_to_nobody_else(size: int) -> None:
         assert int(said.split()[1]) >= sockets
 
 
-def test_a_port_that_is_taken_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", LISTENING], env={**os.environ, **place}, capture_output=True,
-            text=True, timeout=120, check=False,
-        )  # fmt: skip
+def refusal(address: str, port: int) -> str:
+    """The words of a rank 0 that cannot listen where it should."""
+    place = {"MASTER_ADDR": address, "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LISTENING], env={**os.environ, **place}, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode != 0
-    assert f"MASTER_PORT={port}: rank 0 cannot listen there: Address already in use" in done.stderr
+    return done.stderr
+
+
+def test_a_place_where_nobody_can_listen_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refusal("127.0.0.1", port)
+        assert f"MASTER_PORT={port}: rank 0 cannot listen there: Address already in use" in said
+    assert "MASTER_ADDR=nowhere.invalid MASTER_PORT=1: rank 0 cannot listen there: " in refusal("nowhere.invalid", 1)
