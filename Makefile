@@ -57,7 +57,7 @@ test: setup lint types ## lint, types and all tests but those of the tiers below
 test-slow: setup ## tests that take long and rarely break: the GPU script, gpu.lock, bf16, real runs of tasks=logic, a study, Triton as interpreted and as compiled
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) -m slow tests
 
-test-faults: setup ## the sandbox for minutes: honest programs at full load, runs without a leak; signal to exit in every phase; runs killed again and again
+test-faults: setup ## the sandbox for minutes: honest programs at full load, runs without a leak; signal to exit in every phase; runs killed again and again; two hosts whose network loses packets and is cut
 	@$(PY) -m pytest -q -m faults tests/sandbox tests/tasks tests/integration
 
 mutants: setup ## the kernels broken on purpose, a line at a time: every mutant has to turn a test red (ten minutes)

@@ -33,6 +33,7 @@ from prorl_mega.config.messages import explain
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ConfigError, StorageError, exit_status
 from prorl_mega.planning.numbers import plan_lines
+from prorl_mega.run.provenance import without_secret
 from prorl_mega.run.settings import write_settings
 from prorl_mega.slurm.job import CODE, CONFIG_DIR, SlurmJob
 from prorl_mega.slurm.snapshot import copy_code
@@ -46,6 +47,7 @@ _CONFIG_DIR = ("--config-dir", "-cd")
 def submit(arguments: list[str], *, dry: bool) -> None:
     """Submit the run, or the sweep, of these overrides. Raises ConfigError, StorageError."""
     flags, overrides = divided(arguments)
+    _refuse_secrets(overrides)
     runs = [_composed(flags, each) for each in combinations(overrides, flags)]
     first = runs[0][1]
     if len({config.name for _, config in runs}) < len(runs):
@@ -66,6 +68,16 @@ def submit(arguments: list[str], *, dry: bool) -> None:
         return
     _write(job, [config for _, config in runs])
     print(f"submitted as job {_sbatch(job)}; what runs is in {job.submission}, logs are in {_logs(job)}")
+
+
+def _refuse_secrets(overrides: list[str]) -> None:
+    """Raise ConfigError for the value of a secret: the job's command lines can be read by everyone on its nodes."""
+    for override in overrides:
+        if without_secret(override) != override:
+            raise ConfigError(
+                f"{override.partition('=')[0].lstrip('+~')}: a secret on a command line can be read by all users of "
+                "the job's nodes; write it into a file of --config-dir, or let your code read an environment variable"
+            )
 
 
 def divided(arguments: list[str]) -> tuple[list[str], list[str]]:

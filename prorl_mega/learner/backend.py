@@ -27,6 +27,7 @@ import torch.distributed as dist
 
 from prorl_mega.distributed.launch import LaunchEnvironment, read_launch
 from prorl_mega.learner.host_memory import bound_host_memory
+from prorl_mega.learner.rendezvous import rendezvous
 
 MEGATRON_VERSION = "0.16.1"
 
@@ -96,7 +97,7 @@ def initialize_distributed(timeout_s: int) -> LaunchEnvironment:
         rank=launch.rank,
         world_size=launch.world_size,
         timeout=timedelta(seconds=timeout_s),
-        **({"init_method": "env://"} if launch.world_size > 1 else {"store": dist.HashStore()}),
+        **rendezvous(launch, timeout_s),
     )
     return launch
 

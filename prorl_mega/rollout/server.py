@@ -49,6 +49,7 @@ def main() -> None:
     stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 (the thread below reads it to the end)
     settings = read_settings(stdin)
     told = _keep_stdout()
+    os.umask(0o077)  # vLLM's own sockets lie in /tmp, and whoever may write to one speaks to the engine
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     address = settings.address if settings.learner is None else _towards(settings.learner)

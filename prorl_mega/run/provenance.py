@@ -48,10 +48,10 @@ def record_start(directory: Path) -> None:
 def _program() -> list[str]:
     specification = getattr(sys.modules.get("__main__"), "__spec__", None)
     name = specification.name if specification is not None else Path(sys.argv[0]).name
-    return [name, *map(_without_secret, sys.argv[1:])]
+    return [name, *map(without_secret, sys.argv[1:])]
 
 
-def _without_secret(argument: str) -> str:
+def without_secret(argument: str) -> str:
     """An argument as the settings on disk have it, too: the value of one whose name says that it is a secret is hidden,
     also in a group that is written out."""
     key, sign, _ = argument.partition("=")

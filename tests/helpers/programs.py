@@ -109,8 +109,7 @@ class Program:
 
     def __exit__(self, *exception: object) -> None:
         if self._process.poll() is None:
-            me = psutil.Process(self._process.pid)
-            for process in [*me.children(recursive=True), me]:  # torchrun puts its ranks into sessions of their own
+            for process in reversed(self.processes()):  # torchrun puts its ranks into sessions of their own
                 process.kill()
         self._process.wait()
         assert self._process.stdout is not None
@@ -119,6 +118,19 @@ class Program:
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+    def processes(self) -> list[psutil.Process]:
+        """It and all that it has started; none when it has ended."""
+        try:
+            me = psutil.Process(self._process.pid)
+            return [me, *me.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def line(self) -> str:
+        """The next line that it says."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

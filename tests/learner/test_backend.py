@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -123,27 +124,61 @@ def test_binds_megatron_and_starts_under_srun() -> None:
         assert found["layout"] == (rank, 1, 60.0)
 
 
-ALONE = """
+LISTENING = """
 import os, torch, torch.distributed as dist
 from pathlib import Path
 from prorl_mega.learner.backend import initialize_distributed
-assert initialize_distributed(60).world_size == dist.get_world_size() == 1
+assert initialize_distributed(60).world_size == dist.get_world_size()
 dist.all_reduce(torch.ones(1))
 mine = {os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
 rows = [row.split() for table in ("tcp", "tcp6") for row in Path("/proc/net", table).read_text().splitlines()[1:]]
 listening = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in mine]
-print([address for address in listening if not address.startswith("0100007F:")])
+dist.barrier()
+print(os.environ.get("RANK"), len(listening), [address for address in listening if not address.startswith("0100007F:")])
 """
 
 
-def test_a_single_process_listens_to_nobody_else() -> None:
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "MASTER_ADDR")}
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_ranks_of_one_machine_listen_to_nobody_else(size: int) -> None:
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(size)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", LISTENING],
+            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    for rank, process in enumerate(ranks):
+        said, errors = process.communicate(timeout=120)
+        sockets = size - rank if size > 1 else 1  # gloo's, and the store's of rank 0
+        assert said.split(maxsplit=2)[0] == str(rank), errors
+        assert said.split(maxsplit=2)[2].strip() == "[]", said
+        assert int(said.split()[1]) >= sockets
+
+
+def refusal(address: str, port: int) -> str:
+    """The words of a rank 0 that cannot listen where it should."""
+    place = {"MASTER_ADDR": address, "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ALONE],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stdout.strip() == "[]", done.stderr
+        [sys.executable, "-W", "ignore", "-c", LISTENING], env={**os.environ, **place}, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    return done.stderr
+
+
+def test_a_place_where_nobody_can_listen_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refusal("127.0.0.1", port)
+        assert f"MASTER_PORT={port}: rank 0 cannot listen there: Address already in use" in said
+    assert "MASTER_ADDR=nowhere.invalid MASTER_PORT=1: rank 0 cannot listen there: " in refusal("nowhere.invalid", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -160,6 +161,8 @@ def test_a_root_may_lie_behind_a_link(tmp_path: Path) -> None:
 BROKEN = {
     "short": b"GET\r\n\r\n",
     "bytes": b"\0\xff\r\n\r\n",
+    "pickle": pickle.dumps(os.getcwd),
+    "length": b"GET / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",  # and no Host
     "version": b"GET / HTTP/9.9\r\n\r\n",
     "long": b"GET /" + b"x" * 70_000,
     "address": b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",

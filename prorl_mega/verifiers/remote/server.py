@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import ipaddress
+import logging
 import queue
 import signal
 import socket
@@ -34,6 +35,9 @@ from prorl_mega.verifiers.remote.protocol import (
 )
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_SILENT = logging.getLogger(f"{__name__}.requests")  # aiohttp's: a traceback for whatever a stranger sends
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
 _WAITING = 2  # connections for each request that may be in hand: the others have sent no request yet
 
 
@@ -59,7 +63,9 @@ class RewardServer:
             # Verifier processes live as long as the thread that started them; as a daemon it ends with the program.
             threading.Thread(target=self._verify, daemon=True).start()
         seconds = self._serve.request_s
-        runner = web.AppRunner(self._application(), access_log=None, keepalive_timeout=seconds, lingering_time=seconds)
+        runner = web.AppRunner(
+            self._application(), access_log=None, logger=_SILENT, keepalive_timeout=seconds, lingering_time=seconds
+        )
         await runner.setup()
         listening = await loop.create_server(lambda: self._connect(runner), sock=_socket(self._serve))
         host, port = listening.sockets[0].getsockname()[:2]
@@ -100,6 +106,9 @@ class RewardServer:
             return _error(408, f"the request did not come within {self._serve.request_s:g} s")
         except web.HTTPException as error:
             return _error(error.status, error.reason)
+        except Exception as error:
+            print(f"error: {error!r}", file=sys.stderr, flush=True)
+            return _error(500, f"{type(error).__name__} in the server")
         finally:
             self._in_hand -= 1
 
