@@ -1,4 +1,4 @@
-"""What a setting did to the score in a set of runs, with an uncertainty that is honest for few runs.
+"""The effect of each setting on the score of a set of runs, with an uncertainty that is honest for few runs.
 
 Where at least half of the runs with the rarer value are in pairs that differ in this setting alone, and have the same
 seed, the effect is the mean of the paired differences. Its error has two parts: the pairs disagree, because of their

@@ -44,7 +44,7 @@ class Sweep:
         return f"goes with a difference, its own or that of what changed with it, {against}"
 
     def remarks(self) -> list[str]:
-        """What a reader should know of the comparison."""
+        """Sentences on what a reader should know of the comparison."""
         lines = []
         if without := [run for run in self.runs if run not in self.scored]:
             lines.append(f"Without a final evaluation, so not compared: {', '.join(each.name for each in without)}.")

@@ -123,7 +123,7 @@ def shared_problems(runs: list[SweptRun]) -> list[str]:
 
 
 def _ended(directory: Path) -> str:
-    """What `run_summary.json` says, in a few words; "" if it says nothing."""
+    """The words of `run_summary.json`, but few of them; "" if it says nothing."""
     summary = read_summary(directory)
     if not summary:
         return ""

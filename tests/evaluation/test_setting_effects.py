@@ -101,6 +101,19 @@ def test_chance_alone_is_taken_for_an_effect_as_seldom_as_promised(method: str) 
     assert alarms <= 20, alarms
 
 
+def test_a_setting_with_many_values_has_no_more_chances_than_others() -> None:
+    names, alarms = [str(value) for value in range(7)], 0
+    for trial in range(200):
+        random = np.random.default_rng(trial)
+        runs = [
+            Observed({"a": a}, {"a": a}, seed, np.full(PROBLEMS, 0.5 + 0.05 * random.normal()))
+            for a in names
+            for seed in range(5)
+        ]
+        alarms += setting_effects(runs, {"a": names})[0].mattered
+    assert alarms <= 20, alarms
+
+
 def test_a_search_finds_an_optimum_in_the_middle_and_leaves_the_category_alone() -> None:
     effects = searched(lambda x: 0.5 - 2 * (x - 0.5) ** 2)
     x, kind = named(effects, "x"), named(effects, "kind")
