@@ -11,6 +11,7 @@ import pytest
 from helpers.programs import Program, run_program, small_setup
 
 from prorl_mega.errors import ExitCode
+from prorl_mega.report import main as report
 
 STUDY = (
     "-m", "hydra/sweeper=optuna", "experiment=small", "schedule.steps=1", "schedule.evaluate_every=0",
@@ -19,7 +20,7 @@ STUDY = (
 
 
 @pytest.mark.slow
-def test_a_study_of_three_runs_of_which_one_is_interrupted(tmp_path: Path) -> None:
+def test_a_study_of_three_runs_of_which_one_is_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup = small_setup(tmp_path)
     storage = f"sqlite:///{tmp_path / 'runs' / 'studies' / 'small' / 'study.db'}"
     with Program("prorl_mega.train", setup, *STUDY, "hydra.sweeper.n_trials=3") as program:
@@ -39,4 +40,6 @@ def test_a_study_of_three_runs_of_which_one_is_interrupted(tmp_path: Path) -> No
         run = tmp_path / trial.user_attrs["run"]
         final = json.loads((run / "evaluation" / "final.json").read_text())
         assert trial.value == final["metrics"]["evaluation/pass@1"]
+    assert report([str(tmp_path / "runs" / "studies" / "small"), "--output", str(tmp_path / "page.html")]) == 0
+    assert "3 runs, 3 with a final evaluation" in capsys.readouterr().out
     assert f"best: evaluation/pass@1 {study.best_value:.4f}, {study.best_trial.user_attrs['run']}" in done.output
