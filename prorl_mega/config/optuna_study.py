@@ -6,12 +6,11 @@ proposed otherwise.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from prorl_mega.config.bounds import bounded
 from prorl_mega.config.search_space import SearchSpace
@@ -114,7 +113,7 @@ class OptunaStudy:
         from optuna.samplers import TPESampler
 
         number = len(self._study.get_trials(deepcopy=False))
-        seed = int(np.random.SeedSequence([self._settings.seed, number]).generate_state(1)[0])
+        seed = int.from_bytes(hashlib.sha256(f"{self._settings.seed} {number}".encode()).digest()[:4])
         self._study.sampler = TPESampler(seed=seed, n_startup_trials=self._settings.n_startup_trials)
         return self._study.ask(self.space.ranges)
 

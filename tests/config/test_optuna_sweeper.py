@@ -124,17 +124,15 @@ def finished(folder: Path, value: float) -> RunOutcome:
 
 def test_the_best_of_a_function_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = toy(tmp_path)
-    chosen = []
+    values = []
     while study.missing():
         trial = study.ask()
-        value = -((trial.params["x"] - 0.5) ** 2) + (trial.params["y"] == "high")
-        chosen.append((trial.params["x"], trial.params["y"]))
-        study.tell(trial, finished(tmp_path, value))
+        values.append(-((trial.params["x"] - 0.5) ** 2) + (trial.params["y"] == "high"))
+        study.tell(trial, finished(tmp_path, values[-1]))
     study.conclude()
-    assert "best: evaluation/pass@1 0.99" in (out := capsys.readouterr().out) or "best: evaluation/pass@1 1.00" in out
-    late = chosen[-10:]
-    assert sum(y == "high" for _, y in late) >= 8
-    assert sum(abs(x - 0.5) < 0.3 for x, _ in late) >= 6, late
+    assert f"best: evaluation/pass@1 {max(values):.4f}" in capsys.readouterr().out
+    assert max(values) > 0.98
+    assert sum(values[-10:]) > sum(values[:10]) + 2, "the first ten are chosen at random"
 
 
 def test_failures_are_no_scores_and_too_many_of_them_end_the_study(tmp_path: Path) -> None:
