@@ -24,7 +24,8 @@ setup(
         "prorl_mega.tasks.instruction": ["*.gz", "*.txt"],
     },
     entry_points={"vllm.general_plugins": ["prorl_mega = prorl_mega.rollout.plugin:register"]},
-    extras_require={  # for the setting `loggers`, each by itself
+    extras_require={  # for `hydra/sweeper=optuna`, and for the setting `loggers`, each by itself
+        "optuna": ["optuna>=4"],
         "mlflow": ["mlflow-skinny>=3.17"],
         "trackio": ["trackio>=0.43"],
         "wandb": ["wandb>=0.31"],

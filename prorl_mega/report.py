@@ -2,30 +2,33 @@
 
     python -m prorl_mega.report runs/demo                              curves, decisions, base against trained policy
     python -m prorl_mega.report runs/demo/evaluation/final             scores, curves over k, every problem's rate
-    python -m prorl_mega.report runs/kl--* --output sweep.html         several runs, the first one as the reference
+    python -m prorl_mega.report runs/kl--* --output sweep.html         several runs: which setting mattered?
+    python -m prorl_mega.report runs/studies/demo                      those of an Optuna study; or of a directory of
+                                                                       runs, of multirun/train/<time>, of a submission
 
 writes `report.html` and, of a run, `report.png` with the main curves into the run directory, or `<label>.html` beside
-the evaluation. It can be called at any time, also while the run is going on. Of several runs, those that differ in
-their seeds alone (`x--seed_1`, `x--seed_2`) are one line with the range of its seeds.
+the evaluation. It can be called at any time, also while the run is going on. Several runs are compared by their final
+evaluations, setting by setting; their seeds are the noise that a difference has to exceed. A name without a directory
+is a run of `--root`.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 from prorl_mega.errors import exit_status
 from prorl_mega.evaluation.sources import read_evaluated
-from prorl_mega.reporting.arms import Arm, compare_arms, read_finished_run
 from prorl_mega.reporting.charts import all_charts
-from prorl_mega.reporting.curves import read_curves
 from prorl_mega.reporting.drawing import write_picture
 from prorl_mega.reporting.evaluation_page import evaluation_page
 from prorl_mega.reporting.history import read_history
 from prorl_mega.reporting.run_page import run_page
-from prorl_mega.reporting.study_page import study_page
+from prorl_mega.reporting.run_sets import found_runs
+from prorl_mega.reporting.sweep import read_sweep
+from prorl_mega.reporting.sweep_page import sweep_page
+from prorl_mega.reporting.sweep_text import sweep_lines
 from prorl_mega.run.sample_store import HEADER
 from prorl_mega.run.storage import storage_errors, write_durably
 
@@ -52,24 +55,13 @@ def write_evaluation_page(evaluation: Path) -> Path:
     return target
 
 
-def write_comparison(directories: list[Path], target: Path) -> Path:
-    """Write the page of several runs, of which those of one name but for the seed are an arm; returns its path."""
-    runs: dict[str, list[Path]] = {}
-    for directory in directories:
-        read_history(directory)  # raises ConfigError for what is no run
-        runs.setdefault(re.sub(r"--seed_\d+|_seed\d+", "", directory.resolve().name), []).append(directory)
-    arms = {title: Arm(title=title) for title in runs}
-    outcomes = {
-        title: [found for each in paths if (found := read_finished_run(each)) is not None]
-        for title, paths in runs.items()
-    }
-    reference = next(iter(runs))
-    finished = {title: found for title, found in outcomes.items() if found}
-    results = compare_arms(arms, finished, reference)
+def write_comparison(directories: list[Path], target: Path) -> list[str]:
+    """Write the page of several runs; returns the comparison for a terminal. Raises ConfigError, StorageError."""
+    sweep = read_sweep(directories)
     with storage_errors(f"writing {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(target, study_page(target.stem, results, reference, read_curves(runs), "Comparison"))
-    return target
+        write_durably(target, sweep_page(f"Comparison {target.stem}", sweep))
+    return sweep_lines(sweep)
 
 
 def is_evaluation(path: Path) -> bool:
@@ -87,15 +79,21 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run, several runs, or an evaluation")
     parser.add_argument("--output", type=Path, help="page of several runs (default: comparison.html beside the first)")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="directory of named runs; default: %(default)s")
     options = parser.parse_args(arguments)
     first = options.paths[0]
 
     def write() -> None:
-        if len(options.paths) > 1:
-            page = write_comparison(options.paths, options.output or first.parent / "comparison.html")
-        else:
-            page = write_evaluation_page(first) if is_evaluation(first) else write_report(first)
-        print(f"wrote {page}")
+        if len(options.paths) == 1 and is_evaluation(first):
+            print(f"wrote {write_evaluation_page(first)}")
+            return
+        runs = found_runs(options.paths, options.root)
+        if len(options.paths) == 1 and runs[0].resolve() in (first.resolve(), (options.root / first).resolve()):
+            print(f"wrote {write_report(runs[0])}")
+            return
+        target = options.output or runs[0].parent / "comparison.html"
+        print("\n".join(write_comparison(runs, target)))
+        print(f"wrote {target}")
 
     return exit_status(write)
 

@@ -99,6 +99,12 @@ def combinations(overrides: list[str], flags: list[str]) -> list[list[str]]:
     swept = []
     try:
         for override in OverridesParser.create().parse_overrides(overrides):
+            if override.key_or_group == "hydra/sweeper" or override.is_interval_sweep():
+                raise ConfigError(
+                    f"{override.input_line}: an array has a run for each of several values (a=1,2). A search is one "
+                    "process that starts a job for each run: python -m prorl_mega.train -m hydra/sweeper=optuna "
+                    "hydra/launcher=slurm cluster=... on a login node"
+                )
             if override.is_sweep_override():
                 key = override.get_key_element()
                 choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])

@@ -25,6 +25,7 @@ from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
 from prorl_mega.report import write_report
 from prorl_mega.rollback import with_rollbacks
+from prorl_mega.run.evaluations import final_scores
 from prorl_mega.run.run_directory import TrainingRun
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.step import StepLog
@@ -137,4 +138,4 @@ def main(config: RunConfig) -> ExitCode:
 
 
 if __name__ == "__main__":
-    run_hydra(main, RunConfig, with_benchmarks)
+    run_hydra(main, RunConfig, with_benchmarks, final_scores)

@@ -39,8 +39,11 @@ from prorl_mega.config.command_line import flags_first, refuse_odd_choices, spel
 from prorl_mega.config.config_source import bound_config_files
 from prorl_mega.config.keys import Branch
 from prorl_mega.config.messages import explain, unknown_key
+from prorl_mega.config.optuna_study import RunOutcome
+from prorl_mega.config.optuna_sweeper import register_optuna
 from prorl_mega.config.renamed import RENAMED
 from prorl_mega.config.schema import EvaluateConfig, EvaluationConfig, RunConfig, TasksConfig, WarmstartConfig
+from prorl_mega.config.swept_runs import note_run
 from prorl_mega.config.validate import validate, validate_evaluation, validate_tasks, validate_warmstart
 from prorl_mega.distributed.launch import read_launch
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError
@@ -48,6 +51,8 @@ from prorl_mega.errors import ConfigError, ExitCode, ProRLError
 Settings = TypeVar("Settings", EvaluateConfig, RunConfig, WarmstartConfig)
 Completion = Callable[[Settings], Settings]
 """Adds what follows from the settings before they are checked: benchmarks, by `prorl_mega.tasks.benchmarks`."""
+Scores = Callable[[Path], dict[str, float]]
+"""The numbers of a run's final evaluation, by its directory; a search over settings goes by them."""
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch for tracebacks, kept as ours
 _LONGEST_NAME = 120  # characters; file systems end at 255 and checkpoints add to it
@@ -70,6 +75,7 @@ def root_config(schema: type) -> str:
 def register() -> None:
     """Make the settings classes known to Hydra, whose files name them in their defaults lists, and bound its files."""
     bound_config_files()
+    register_optuna()
     store = ConfigStore.instance()
     for schema in (RunConfig, EvaluateConfig, WarmstartConfig):
         store.store(name=f"{root_config(schema)}_schema", node=schema, provider="prorl_mega")
@@ -105,7 +111,10 @@ def to_tasks(settings: DictConfig, complete: Callable[[TasksConfig, EvaluationCo
 
 
 def run_hydra(
-    main: Callable[[Settings], ExitCode], schema: type[Settings], complete: Completion[Settings] | None = None
+    main: Callable[[Settings], ExitCode],
+    schema: type[Settings],
+    complete: Completion[Settings] | None = None,
+    scores: Scores = lambda run: {},
 ) -> NoReturn:
     """Compose, complete the settings, validate for the ranks of this launch, call `main`, and leave with an exit code.
 
@@ -119,10 +128,14 @@ def run_hydra(
         os.environ.update(launch.variables())
         return main(to_config(settings, schema, launch.world_size, complete))
 
-    run_composed(job, schema)
+    run_composed(job, schema, scores)
 
 
-def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig] | type[WarmstartConfig]) -> NoReturn:
+def run_composed(
+    main: Callable[[DictConfig], ExitCode],
+    schema: type[RunConfig] | type[WarmstartConfig],
+    scores: Scores = lambda run: {},
+) -> NoReturn:
     """`run_hydra` without validation, for entry points that start no ranks.
 
     Errors of ours and of the settings are shown as one message on stderr; a traceback only with HYDRA_FULL_ERROR=1.
@@ -135,19 +148,23 @@ def run_composed(main: Callable[[DictConfig], ExitCode], schema: type[RunConfig]
     failures: list[ProRLError] = []
 
     @functools.wraps(main)
-    def job(settings: DictConfig) -> None:
-        try:
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
-                _name_sweep_job(settings, schema, swept)
-                if str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher"):
-                    name, code = _run_in_own_process(settings, schema, debug)
-                    jobs[name] = code
-                    return
-            codes.append(main(settings))
-        except ProRLError as error:
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
-                raise  # the launcher has to know which job of the sweep failed
-            failures.append(error)
+    def job(settings: DictConfig) -> RunOutcome | None:
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            try:
+                codes.append(main(settings))
+            except ProRLError as error:
+                failures.append(error)
+            return None
+        _name_sweep_job(settings, schema, swept)
+        run = _note_sweep_job(settings, schema)
+        if str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher"):
+            name, code = _run_in_own_process(settings, schema, debug)
+            if not _is_search():  # which has an end of its own, whatever its runs come to
+                jobs[name] = code
+        else:
+            code = main(settings)  # errors are the launcher's, which has to know which job failed
+            codes.append(code)
+        return RunOutcome(code=int(code), run=run, scores=scores(run) if code == ExitCode.FINISHED else {})
 
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(sys.modules[main.__module__].__doc__)  # Hydra's own help, which follows, knows only the settings
@@ -234,11 +251,24 @@ def _name_sweep_job(settings: DictConfig, schema: type, swept: frozenset[str]) -
     key = _directory_key(settings, schema)
     if OmegaConf.is_missing(settings, key):
         return
+    swept |= set(HydraConfig.get().sweeper.params or ())  # of a configuration file
     overrides = [text for text in HydraConfig.get().overrides.task if _key(text) in swept]
     if key != "label":
         settings[key] = sweep_name(str(settings[key]), overrides)
     elif overrides := [text for text in overrides if _key(text) not in _TOLD_APART]:
         settings.label = sweep_name(settings.label or settings.step, overrides)
+
+
+def _is_search() -> bool:
+    return str(HydraConfig.get().sweeper["_target_"]).endswith(".OptunaSweeper")
+
+
+def _note_sweep_job(settings: DictConfig, schema: type) -> Path:
+    """Add the job's run to the list of the sweep's runs; returns its directory."""
+    run = Path(settings.root) / str(settings.name) if schema is RunConfig else Path()
+    if schema is RunConfig:
+        note_run(Path(HydraConfig.get().sweep.dir), run)
+    return run
 
 
 def _key(override: str) -> str:

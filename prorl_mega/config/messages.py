@@ -43,6 +43,10 @@ def explain(error: BaseException, schema: type) -> str:
         return where + unknown_key(f"tasks.mixture.{_full_key(text).removeprefix('tasks.mixture.')}", schema)
     if match := re.search(r"^(?:Value|Invalid type|While dereferencing|Interpolation).*", text, re.MULTILINE):
         return where + f"{_full_key(text)}: {match[0]}{_expected(_full_key(text), schema)}"
+    if "does not support sweep type" in text:
+        return (
+            "interval() is for a search: add hydra/sweeper=optuna. A sweep has single values: key=1,2 or key=range(1,9)"
+        )
     if "does not support deletion" in text:
         return where + f"{_full_key(text)}: a setting cannot be taken away with '~'; give it another value"
     if "missing mandatory value" in text.lower():

@@ -23,9 +23,13 @@ Curves = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
 
 def read_curves(arms: dict[str, list[Path]]) -> Curves:
     """The curves of `arms`, run directories by the title of their arm; missing runs and numbers are left out."""
-    histories = {
-        title: [read_history(run) for run in runs if (run / "metrics.jsonl").exists()] for title, runs in arms.items()
-    }
+    return curves_of(
+        {title: [read_history(run) for run in runs if (run / "metrics.jsonl").exists()] for title, runs in arms.items()}
+    )
+
+
+def curves_of(histories: dict[str, list[History]]) -> Curves:
+    """The curves of runs that have been read, by the title of their arm."""
     aligned = {name: {arm: _aligned(runs, name) for arm, runs in histories.items()} for name in PANELS}
     return {name: {arm: each for arm, each in of.items() if len(each[0])} for name, of in aligned.items()}
 

@@ -113,7 +113,10 @@ class Dot:
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class ScatterChart:
-    """Dots in groups by name, with lines (points by name), such as a fit or a diagonal, behind them."""
+    """Dots in groups by name, with lines (points by name), such as a fit or a diagonal, behind them.
+
+    `x_ticks`: names of places on the x axis, instead of its numbers.
+    """
 
     title: str
     about: str
@@ -123,12 +126,14 @@ class ScatterChart:
     lines: dict[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     x_bounds: Bounds = (None, None)
     y_bounds: Bounds = (None, None)
+    x_ticks: Sequence[tuple[float, str]] = ()
 
     def plain(self) -> dict[str, Any]:
         """JSON-able."""
         return {
             "kind": "scatter", "title": self.title, "about": self.about, "unit": self.y_label,
-            "x": {"label": self.x_label}, "y": {"label": self.y_label},
+            "x": {"label": self.x_label, "ticks": [[_number(x), name] for x, name in self.x_ticks]},
+            "y": {"label": self.y_label},
             "groups": [{"label": name, "dots": [_dot(dot) for dot in dots]} for name, dots in self.groups.items()],
             "lines": [
                 {"label": name, "points": [[_number(x), _number(y)] for x, y in points]}

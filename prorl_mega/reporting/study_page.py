@@ -10,28 +10,16 @@ from prorl_mega.reporting.curves import PANELS, Curves
 from prorl_mega.reporting.descriptions import LineChart, Series
 
 
-def study_page(name: str, results: list[ArmResult], reference: str, curves: Curves, kind: str = "Study") -> str:
+def study_page(name: str, results: list[ArmResult], reference: str, curves: Curves) -> str:
     """The HTML of the page; `reference` is the title of the arm that the others are compared with."""
-    arms = list(dict.fromkeys(arm for of in curves.values() for arm in of))
-    charts = {}
-    for metric, (title, unit) in PANELS.items():
-        if curves[metric]:
-            steps = sorted({int(step) for at, _ in curves[metric].values() for step in at})
-            # Smoothing would blur the resets in the distance to the reference.
-            series = [
-                _series(arm, steps, *curves[metric][arm], is_exact=metric == "policy/kl")
-                for arm in arms
-                if arm in curves[metric]
-            ]
-            about = "Mean over the runs of an arm, and their range"
-            charts[metric] = LineChart(title=title, about=about, unit=unit, x=steps, series=series).plain()
+    charts = {metric: curve_chart(metric, curves[metric]).plain() for metric in PANELS if curves[metric]}
     ks = sorted({k for each in results for k in each.final})
     differences = [each.difference[k] for each in results if each.difference for k in ks if k in each.difference]
     body = (
         kit.environment()
         .get_template("study_page.html.jinja")
         .render(
-            name=f"{kind} {name}",
+            name=f"Study {name}",
             results=results,
             reference=reference,
             ks=ks,
@@ -39,7 +27,27 @@ def study_page(name: str, results: list[ArmResult], reference: str, curves: Curv
             reach=max([0.01, *(abs(end) for each in differences for end in (each.low, each.high))]),
         )
     )
-    return kit.page(f"{kind} {name}", body, {"charts": charts})
+    return kit.page(f"Study {name}", body, {"charts": charts})
+
+
+def curve_chart(
+    metric: str,
+    arms: dict[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    about: str = "Mean over the runs of an arm",
+    by: str = "",
+) -> LineChart:
+    """A line per arm, the mean of its runs, and their range; `arms` are the `Curves` of a metric in PANELS.
+
+    `by`: what the arms are the values of.
+    """
+    title, unit = PANELS[metric]
+    steps = sorted({int(step) for at, _ in arms.values() for step in at})
+    # Smoothing would blur the resets in the distance to the reference.
+    series = [_series(arm, steps, *found, is_exact=metric == "policy/kl") for arm, found in arms.items()]
+    return LineChart(
+        title=f"{title} by {by}" if by else title, about=f"{about}, and their range", unit=unit, x=steps, series=series
+    )
 
 
 def _series(arm: str, steps: list[int], at: np.ndarray, values: np.ndarray, *, is_exact: bool) -> Series:

@@ -103,6 +103,12 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def final_scores(run: Path) -> dict[str, float]:
+    """The numbers of the final evaluation in a run directory that are finite; {} without one."""
+    found = read_evaluation(run / "evaluation" / f"{FINAL}.json") or {"metrics": {}}
+    return {name: float(value) for name, value in found["metrics"].items() if value is not None}
+
+
 def load_evaluation(path: Path) -> dict[str, Any]:
     """The content that `write_evaluation` wrote. Raises OSError, and ValueError that says what is wrong with it."""
     return _checked(read_json(path, LARGEST))

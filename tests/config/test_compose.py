@@ -20,6 +20,7 @@ from prorl_mega.config.messages import explain
 from prorl_mega.config.recipe import AdvantageEstimator, ImportanceSamplingKind, KLEstimator
 from prorl_mega.config.schema import RunConfig, WarmstartConfig
 from prorl_mega.config.stages import stage_settings
+from prorl_mega.config.swept_runs import noted_runs
 from prorl_mega.errors import ConfigError, ExitCode
 from prorl_mega.tasks import Mixture
 
@@ -290,6 +291,11 @@ def test_sweep_jobs_have_directories_of_their_own(tmp_path: Path, model: Path) -
     assert "chatter" not in done.stdout + done.stderr
     names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ran")]
     assert names == ["demo--seed_1", "demo--seed_2"]
+    (sweep,) = (tmp_path / "multirun").rglob("runs.jsonl")
+    assert [run.name for run in noted_runs(sweep.parent)] == names
+    interval = start(tmp_path, "-m", *base, "recipe.kl.coef=interval(0,1)")
+    assert interval.returncode == ExitCode.CONFIG
+    assert "interval() is for a search: add hydra/sweeper=optuna" in interval.stderr
 
 
 def test_a_sweep_goes_on_after_a_job_that_fails(tmp_path: Path, model: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ import pytest
 from helpers.browser import browser, hover, opened, overflow  # noqa: F401
 from helpers.recorded_run import HOSTILE, record_run
 
-from prorl_mega.errors import ExitCode
-from prorl_mega.report import main
 from prorl_mega.reporting.arms import Arm
 from prorl_mega.study import Study, run_name, write_study
 
@@ -50,29 +47,3 @@ def test_the_page_of_a_study(browser: Any, study: Path, width: int) -> None:  # 
         assert float(tip["everything"]) == pytest.approx((first["policy/entropy"] + 0.5) / 2, rel=1e-3)
         assert len(tip) == 3
         assert page.locator("img").count() == 0
-
-
-def test_the_page_of_several_runs(browser: Any, study: Path, tmp_path: Path) -> None:  # noqa: F811
-    runs = [str(study / run_name(arm, seed)) for arm in ("less", "all") for seed in (1, 2)]
-    target = tmp_path / "new" / "sweep.html"
-    assert main([*runs, "--output", str(target)]) == 0
-    with opened(browser, target) as page:
-        assert page.locator("h1").inner_text() == "Comparison sweep"
-        table = page.inner_text("#arms table")
-        assert table.count("pass@16") == 2
-        tip = hover(page, "policy/entropy", 12)
-        assert set(tip) == {"", "all", "less"}  # seeds are one line
-        assert float(tip["less"]) != float(tip["all"])
-
-
-def test_several_runs_of_which_none_has_finished_or_one_is_none(
-    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = [tmp_path / "a", tmp_path / "b"]
-    for run in runs:
-        shutil.copytree(study / run_name("all", 1), run)
-        (run / "evaluation" / "final.json").unlink()
-    assert main([str(run) for run in runs]) == 0
-    assert "0 arms" in (tmp_path / "comparison.html").read_text()
-    assert main([str(runs[0]), str(tmp_path / "nowhere")]) == ExitCode.CONFIG
-    assert "nowhere" in capsys.readouterr().err

@@ -281,3 +281,9 @@ def test_flags_that_make_no_sense_here() -> None:
     assert divided(["-m", "a=1", "--config-dir=/x", "b=2"]) == (["--config-dir", "/x"], ["a=1", "b=2"])
     with pytest.raises(ConfigError, match="--info"):
         divided(["--info", "a=1"])
+
+
+@pytest.mark.parametrize("search", ["hydra/sweeper=optuna", "recipe.kl.coef=interval(0,1)"])
+def test_a_search_is_no_array(search: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{re.escape(search)}: .*prorl_mega\.train -m hydra/sweeper=optuna"):
+        combinations(["experiment=demo", search], [])

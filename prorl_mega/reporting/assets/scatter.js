@@ -29,6 +29,11 @@ prorl.kinds.scatter = class extends prorl.ChartFrame {
     const { chart } = this, axes = prorl.ChartFrame.axes({ xIsWhole: false, format: prorl.shown });
     axes[0] = { ...axes[0], grid: { stroke: () => prorl.colour('--grid'), width: 1 }, label: chart.x.label, labelSize: 20, labelGap: 0,
       labelFont: axes[0].font };
+    const ticks = chart.x.ticks ?? [];
+    if (ticks.length) {
+      axes[0].splits = u => ticks.map(each => each[0]).filter(each => each >= u.scales.x.min && each <= u.scales.x.max);
+      axes[0].values = (u, splits) => splits.map(at => ticks.find(each => each[0] === at)?.[1] ?? '');
+    }
     const [xs, ys] = [this.ends('x'), this.ends('y')];
     this.plot = new uPlot({
       ...this.size, height: Math.max(300, this.size.height), legend: { show: false }, padding: [8, 14, 0, 0],
@@ -95,7 +100,8 @@ prorl.kinds.scatter = class extends prorl.ChartFrame {
     if (!dot) { this.hideTip(); return }
     const range = Number.isFinite(dot.low) ? ` [${shown(dot.low)}, ${shown(dot.high)}]` : '';
     this.showTip(this.plot.valToPos(dot.x, 'x'), [
-      make('b', '', {}, dot.label), make('div', 'row', {}, make('span', '', {}, chart.x.label), make('b', '', {}, shown(dot.x))),
+      make('b', '', {}, dot.label),
+      ...(chart.x.ticks?.length ? [] : [make('div', 'row', {}, make('span', '', {}, chart.x.label), make('b', '', {}, shown(dot.x)))]),
       make('div', 'row', {}, make('span', '', {}, chart.y.label), make('b', '', {}, shown(dot.y) + range)),
       ...(dot.note ? [make('div', 'mark', {}, dot.note)] : []), ...(dot.opens ? [make('div', 'hint', {}, 'click to open')] : [])]);
   }
