@@ -160,16 +160,6 @@ class ServeConfig:
 
 
 @dataclass(kw_only=True, slots=True)
-class SecondVerifierConfig:
-    """Another judge of the answers to an entry of the mixture."""
-
-    # A task, math_verify (that library alone, for `math`), or a function of your own, `my_file.py:judge`, of problem
-    # and answer, which returns whether it accepts; None: the entry's own task, with other options.
-    name: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)  # over those of the entry where both have the same ones
-
-
-@dataclass(kw_only=True, slots=True)
 class SecondOpinionsConfig:
     """Answers with full marks that another verifier judges as well, in a process of its own while the learner works.
 
@@ -177,7 +167,11 @@ class SecondOpinionsConfig:
     """
 
     answers: int = bounded(16, ge=0, le=4096)  # per step, of different problems first; 0: none
-    verifiers: dict[str, SecondVerifierConfig] = field(default_factory=dict)  # by entry; others have none
+    # By entry of the mixture; others have none. A task; math_verify, that library alone, for `math`; a function of your
+    # own, `my_file.py:judge`, of problem and answer, which returns whether it accepts; or own, the entry's own task
+    # with other options.
+    verifiers: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # by entry; over those of the entry where both have the same
 
 
 @dataclass(kw_only=True, slots=True)

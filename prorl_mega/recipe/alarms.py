@@ -191,7 +191,7 @@ class Alarms:
         limits = {"above": config.above, "patience": config.patience, "hysteresis": self._config.hysteresis}
         if sign == REWARD_JUMP:
             limits |= {"still": self._config.still, "noise": self._config.noise}
-        text = f"the alarm {sign} {what} at step {step}: {found.text}, alarms.{sign}.above={config.above:g}"
+        text = f"the alarm {sign} {what} at step {step}: {found.text}, schedule.alarms.{sign}.above={config.above:g}"
         return Event(trigger=sign, action=action, numbers=found.numbers, limits=limits, text=text)
 
 

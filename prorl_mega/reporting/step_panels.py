@@ -113,7 +113,7 @@ def answer_parts(row: dict[str, Any], budget: AnswerBudget) -> list[kit.Part]:
     says, tone = _verdict(row)
     length = f", {row['tokens']} tokens" if isinstance(row.get("tokens"), int) else ""
     cut = ", cut off" if row.get("truncated") is True else ""
-    alarms = "".join(f", behind the alarm {name}" for name in behind(row))
+    alarms = f", behind the alarm {', '.join(names)}" if (names := behind(row)) else ""
     return [
         kit.pre(prompt, f"{row.get('task', '')} · {row.get('key', '')}"[:300]),
         kit.pre(completion, f"answer{length}{cut}{alarms}", says, tone),

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from prorl_mega.config.schema import SecondVerifierConfig, TaskConfig, TasksConfig
+from prorl_mega.config.schema import TaskConfig, TasksConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.plugins import load
 from prorl_mega.tasks import extension
@@ -25,6 +25,7 @@ from prorl_mega.types import Problem, Verdict
 
 VERIFIERS: dict[str, type[Task]] = {"math_verify": MathVerify}
 """Verifiers that make no problems."""
+OWN = "own"  # name of the entry's own task
 
 
 class NoSecondOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,9 +38,10 @@ def second_verifiers(tasks: TasksConfig) -> TasksConfig:
     Raises ConfigError for one that does not exist, whose options are wrong, or that is the first one again.
     """
     extension.load(tasks.modules, "tasks.modules")
+    given = tasks.second_opinions
     second = {
-        entry: _second(entry, tasks.mixture[entry], config)
-        for entry, config in tasks.second_opinions.verifiers.items()
+        entry: _second(entry, tasks.mixture[entry], name, given.options.get(entry, {}))
+        for entry, name in given.verifiers.items()
         if entry in tasks.mixture  # config/ refuses others
     }
     return dataclasses.replace(tasks, mixture=second, workers=1, retries=0, servers=[])
@@ -85,15 +87,19 @@ def create_verifier(name: str, entry: str, options: Mapping[str, Any]) -> Task:
     return cls(entry, parse_options(cls.options_type, options, f"tasks.mixture.{entry}.options"))
 
 
-def _second(entry: str, first: TaskConfig, config: SecondVerifierConfig) -> TaskConfig:
-    where = f"tasks.second_opinions.verifiers.{entry}"
-    name = first.name if config.name is None else _absolute(config.name)
-    cls, own = verifier_class(name, f"{where}.name"), task_class(first.name, f"tasks.mixture.{entry}.name")
+def _second(entry: str, first: TaskConfig, name: str, given: Any) -> TaskConfig:
+    where, of_options = (f"tasks.second_opinions.{part}.{entry}" for part in ("verifiers", "options"))
+    name = first.name if name == OWN else _absolute(name)
+    cls, own = verifier_class(name, where), task_class(first.name, f"tasks.mixture.{entry}.name")
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{of_options}: must be options with their values, not {given!r}")
     shares_options = issubclass(cls.options_type, own.options_type)
-    options = dict(first.options if shares_options else {}) | dict(config.options)
-    parse_options(cls.options_type, options, f"{where}.options")
+    options = dict(first.options if shares_options else {}) | dict(given)
+    parse_options(cls.options_type, options, of_options)
     if cls is own and options == dict(first.options):
-        raise ConfigError(f"{where}: is the verifier of the entry again; name another one, or give it other options")
+        raise ConfigError(
+            f"{where}: is the verifier of the entry again; name another one, or give it other options in {of_options}"
+        )
     return TaskConfig(name=name, options=options)
 
 

@@ -161,7 +161,7 @@ if (location.pathname.startsWith('/run/')) (() => {
         out.push({ kind: 'pre', label: 'prompt', text: each.prompt });
       }
       const { text, label, tone } = part(each);
-      const alarms = each.behind.map(name => `, behind the alarm ${name}`).join('');
+      const alarms = each.behind.length ? `, behind the alarm ${each.behind.join(', ')}` : '';
       out.push({ kind: 'pre', label: `answer${alarms}`, verdict: label, tone, text });
     }
     return out;
