@@ -115,8 +115,9 @@ class SecondOpinions(contextlib.AbstractContextManager["SecondOpinions"]):
             failures, is_done = 0, not answers
             while not is_done and failures < MOST_FAILURES and not self._is_stopping.is_set():
                 is_done = batch.wait(WAIT_S)
-                for number, verdict in batch.drain():
-                    found[number] = verdict
+                for number, verdict in batch.drain():  # in the order of `add`, from one process that tries once
+                    if failures < MOST_FAILURES:
+                        found[number] = verdict
                     failures += verdict.outcome is Outcome.INFRA_ERROR
         return found
 

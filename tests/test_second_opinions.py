@@ -104,11 +104,15 @@ def test_without_second_verifiers_nothing_happens(config: TasksConfig) -> None:
 
 def test_a_verifier_that_hangs_is_asked_no_more_in_the_step() -> None:
     with opened(tasks("hostile", timeout_s=0.5)) as (opinions, said):
-        opinions.begin([group(number, "sleep") for number in range(12)])
-        assert numbers(opinions.end()) == (0, 12, None)
+        opinions.begin([group(number, "sleep" if 0 < number < 5 else "good") for number in range(12)])
+        assert numbers(opinions.end()) == (1, 11, 0.0)
         assert any("second opinions: verifiers fail" in line for line in said)
         opinions.begin([group(1, "good"), group(2, "bad")])
         assert numbers(opinions.end()) == (2, 0, 0.5), "and goes on with the next"
+        opinions.begin([group(number, "raise" if number < 4 else "good") for number in range(12)])
+        assert numbers(opinions.end()) == (0, 12, None), "however fast it fails"
+        opinions.begin([group(1, "half")])
+        assert numbers(opinions.end()) == (1, 0, 1.0), "less than full marks is a dispute"
 
 
 @pytest.mark.parametrize("answer", ["raise", "segfault", "kill", "nan", "forge", "exit"])

@@ -111,7 +111,7 @@ def test_disputed_answers_count_by_how_many_were_judged() -> None:
     def disputed(*pairs: tuple[float, float]) -> list[Metrics]:
         return [{"hack/disputed": share, "hack/second_opinions": judged} for share, judged in pairs]
 
-    patient = {"disputed": AlarmConfig(patience=1), "half_life": 10.0}
+    patient: dict[str, Any] = {"disputed": AlarmConfig(patience=1), "half_life": 10.0}
     assert raised(controller(**patient), disputed(*[(1.0, 1.0)] * 7)) == [], "too few to tell"
     many = disputed(*[(0.0, 16.0), (1.0, 1.0)] * 20)
     assert raised(controller(**patient), many) == [], "one of seventeen"
