@@ -38,6 +38,7 @@ from prorl_mega.run.checkpoints import EVALUATION_BEGAN, MODEL
 from prorl_mega.run.console import counted
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.sampler import build_problems, load_tokenizer, start_collector, tell_ignored
+from prorl_mega.second_opinions import SecondOpinions
 from prorl_mega.types import Decision, ParityReport, TrainSample
 from prorl_mega.weight_sync import WeightSync, policy_stream
 from prorl_mega.weights.directory import read_companions, write_companions
@@ -56,6 +57,7 @@ class Parts:
     controller: Controller
     next_groups: NextGroups
     """The groups of the next step, as `collect_informative` has them."""
+    second_opinions: SecondOpinions
     ahead: GroupsAhead | None = None  # where they come from if they are sampled ahead
     beside: EvaluationBeside | None = None  # that goes on while steps do
     max_logprob_gap: float  # between engine and learner, on the first step of this start
@@ -167,6 +169,7 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
         stream = partial(policy_stream, learner, bucket_mib=config.rollout.sync_bucket_mib)
         start = partial(start_rollout, config, tokenizer, ranks, fleet, stream, max_response_tokens=longest)
         collector = running.enter_context(start_collector(config, run, tokenizer, learner.layout, start))
+        second_opinions = running.enter_context(SecondOpinions(config.tasks, ranks, run.message))
         next_groups, ahead, beside = running.enter_context(_ahead(config, collector, problems, ranks))
         yield Parts(
             learner=learner,
@@ -176,6 +179,7 @@ def build(config: RunConfig, run: Surroundings, ranks: Ranks) -> Iterator[Parts]
             collector=collector,
             controller=controller,
             next_groups=next_groups,
+            second_opinions=second_opinions,
             ahead=ahead,
             beside=beside,
             companions=read_companions(config.model.path),

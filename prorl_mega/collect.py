@@ -23,6 +23,7 @@ from prorl_mega.errors import NoInformativeGroupsError
 from prorl_mega.huggingface.tokenizer import Tokenizer
 from prorl_mega.protocols import Finished, Rollout, Verifiers
 from prorl_mega.recipe.curriculum import Curriculum
+from prorl_mega.recipe.hack_signs import hack_metrics
 from prorl_mega.recipe.selection import keep_informative
 from prorl_mega.run.signals import Interrupted
 from prorl_mega.run.timers import VERIFIER_PREFIX
@@ -220,7 +221,7 @@ def collection_metrics(
 ) -> Metrics:
     """Metrics of what was sampled for a step, of which `kept` groups are trained on. `scoring` as `scoring_metrics` has
     it."""
-    metrics = group_metrics(sampled) | scoring_metrics(scoring)
+    metrics = group_metrics(sampled) | hack_metrics(sampled) | scoring_metrics(scoring)
     metrics |= {"groups/sampled": float(len(sampled)), "groups/kept": float(kept), "groups/rounds": float(rounds)}
     return metrics | {f"groups/dropped/{reason}": float(count) for reason, count in sorted(dropped.items())}
 

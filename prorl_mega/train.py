@@ -20,6 +20,7 @@ from prorl_mega.collect import Sampling
 from prorl_mega.config.compose import run_hydra
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import ExitCode, NoInformativeGroupsError
+from prorl_mega.recipe.hack_signs import DISPUTED, suspects
 from prorl_mega.recipe.parity import is_parity_due, parity_metrics
 from prorl_mega.recipe.shaping import shape_rewards
 from prorl_mega.recipe.train_samples import assign_advantages, split_updates, to_train_samples
@@ -91,6 +92,8 @@ def improve(step: int, settings: RunConfig, parts: Parts, run: TrainingRun, log:
             groups, sampled, counts = parts.next_groups(recipe, sampling)
         log.add(counts)
         log.samples(sampled)
+        log.suspects(suspects(sampled))
+        parts.second_opinions.begin(sampled)
         rollout.sleep()
 
         with log.phase("reference"):
@@ -114,6 +117,9 @@ def improve(step: int, settings: RunConfig, parts: Parts, run: TrainingRun, log:
         rollout.wake()
         parts.sync.update_weights(version=step + 1)
     log.add(rollout.metrics())
+    opinions = parts.second_opinions.end()
+    log.add(opinions.metrics)
+    log.suspects({DISPUTED: opinions.disputed})
 
 
 def main(config: RunConfig) -> ExitCode:

@@ -78,6 +78,22 @@ def test_a_filter_and_a_target_give_the_log(tmp_path: Path) -> None:
     assert backtested(tmp_path, "schedule.entropy.half_life=30") != logged
 
 
+def test_alarms_are_backtested(tmp_path: Path) -> None:
+    config = RunConfig(name="x", model=ModelConfig(path="absent"))
+    controller = ProRLController(config)
+    write_settings(tmp_path / "config.yaml", config)
+    for step in range(1, 41):
+        row = {"hack/identical": 0.9 if step > 30 else 0.0, "reward/mean": 0.5, "length/mean": 9.0}
+        decision = controller.observe(step, row)
+        append_decisions(tmp_path / "decisions.jsonl", step, decision.events)
+        append_metrics(tmp_path / "metrics.jsonl", step, row | decision.metrics)
+    logged = list(read_decisions(tmp_path / "decisions.jsonl"))
+    assert [(step, event.trigger, event.action) for step, event in logged] == [(32, "identical", "warn")]
+    assert backtested(tmp_path) == logged
+    assert backtested(tmp_path, "schedule.alarms.identical.above=0.95") == []
+    assert [event.action for _, event in backtested(tmp_path, "schedule.alarms.identical.action=stop")] == ["stop"] * 5
+
+
 def test_other_thresholds(run: Path) -> None:
     assert [step for step, event in backtested(run, "schedule.reset.patience=3") if event.action == "reset"] == [7, 10]
     assert [step for step, event in backtested(run, "schedule.reset.patience=0") if event.action == "reset"] == []

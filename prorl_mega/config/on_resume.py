@@ -79,6 +79,7 @@ ON_RESUME: dict[str, str] = {
     "tasks.timeout_s": MAY,
     "tasks.retries": MAY,
     "tasks.report_failures": MAY,
+    "tasks.second_opinions": MAY,  # they change no reward
     "tasks.servers": MAY,
     "tasks.token_file": MAY,
     "tasks.serve": MAY,

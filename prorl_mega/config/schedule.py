@@ -113,6 +113,51 @@ class KLControlConfig:
     max_factor: float = bounded(10.0, ge=1)
 
 
+ALARMS = ("unscorable", "identical", "disputed", "reward_jump")
+"""The alarms of `AlarmsConfig`, which are the triggers of their events."""
+
+
+class AlarmAction(Enum):
+    """The controller's action when an alarm begins."""
+
+    ignore = "ignore"
+    warn = "warn"  # once per alarm; the answers behind it are kept
+    stop = "stop"  # the same, and save and end the run
+
+
+@dataclass(kw_only=True, slots=True)
+class AlarmConfig:
+    """A bound of a number that rises when a reward is earned in another way than was meant."""
+
+    above: float = bounded(0.2, gt=0)
+    patience: int = bounded(2, ge=1)  # steps above the bound that begin an alarm
+    action: AlarmAction = AlarmAction.warn
+
+
+@dataclass(kw_only=True, slots=True)
+class AlarmsConfig:
+    """Alarms when answers look like a reward that is exploited (`recipe/hack_signs.py`).
+
+    Numbers of a step are noisy: what is judged are running means of the present. Some are compared with the past, the
+    same with a longer half-life, as soon as it is as many steps old. An alarm ends when its number has fallen below the
+    bound by the share `hysteresis`.
+    """
+
+    half_life: float = bounded(2.0, ge=0)  # steps after which a step counts half in the present; 0: the step alone
+    past_half_life: float = bounded(20.0, gt=0)  # the same in the past
+    hysteresis: float = bounded(0.25, ge=0, lt=1)
+    # Share of answers without one in the form that was asked for, over the least that it was in the past.
+    unscorable: AlarmConfig = field(default_factory=AlarmConfig)
+    # Share of the answers with full marks that are word for word answers to other problems.
+    identical: AlarmConfig = field(default_factory=AlarmConfig)
+    # Share of the answers with full marks that a second verifier rejects (`tasks.second_opinions`).
+    disputed: AlarmConfig = field(default_factory=AlarmConfig)
+    # Rise of the mean reward over the past while length and entropy stay where they were.
+    reward_jump: AlarmConfig = field(default_factory=AlarmConfig)
+    still: float = bounded(0.1, gt=0, le=1)  # relative change of length and of entropy up to which they have stayed
+    noise: float = bounded(4.0, ge=0)  # standard deviations of the present reward that a jump has to exceed as well
+
+
 @dataclass(kw_only=True, slots=True)
 class StageConfig:
     """A part of the run with settings of its own, on top of those of the stage before it.
@@ -140,6 +185,7 @@ class ScheduleConfig:
     reset: ResetConfig = field(default_factory=ResetConfig)
     entropy: EntropyConfig = field(default_factory=EntropyConfig)
     kl: KLControlConfig = field(default_factory=KLControlConfig)
+    alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
     stages: list[StageConfig] = field(default_factory=list)  # none: one stage with the settings of the run
     evaluate_every: int = bounded(10, ge=0)  # steps; 0: only at the end
     # Steps between reports on sampler and learner, token by token (`parity.jsonl`); the first step always has one, and

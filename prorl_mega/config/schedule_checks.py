@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prorl_mega.config.keys import get_setting
-from prorl_mega.config.schedule import EntropyAction, Knob, ResetTarget, StageEnd
+from prorl_mega.config.schedule import ALARMS, AlarmAction, EntropyAction, Knob, ResetTarget, StageEnd
 from prorl_mega.config.schema import RunConfig
 
 
 def schedule_problems(config: RunConfig, stages: list[RunConfig]) -> list[str]:
     """All contradictions inside `schedule`, and between it and `stages`, the settings of every stage."""
-    return [*_resets(config), *_kept(config), *_stages(config), *_entropy(config, stages), *_kl(config, stages)]
+    return [
+        *_resets(config),
+        *_kept(config),
+        *_stages(config),
+        *_entropy(config, stages),
+        *_kl(config, stages),
+        *_alarms(config),
+    ]
 
 
 def _resets(config: RunConfig) -> Iterator[str]:
@@ -158,3 +165,19 @@ def _kl(config: RunConfig, stages: list[RunConfig]) -> Iterator[str]:
 def _has_triggers(config: RunConfig) -> bool:
     reset = config.schedule.reset
     return bool(reset.every or reset.patience or reset.decline or reset.kl_bound)
+
+
+def _alarms(config: RunConfig) -> Iterator[str]:
+    alarms = config.schedule.alarms
+    if alarms.half_life >= alarms.past_half_life:
+        yield (
+            f"schedule.alarms.half_life={alarms.half_life:g} is not below past_half_life={alarms.past_half_life:g}: "
+            "the present would be no newer than the past that it is compared with"
+        )
+    for name in (each for each in ALARMS if each != "reward_jump"):
+        alarm = getattr(alarms, name)
+        if alarm.above >= 1 and alarm.action is not AlarmAction.ignore:
+            yield (
+                f"schedule.alarms.{name}.above={alarm.above:g} is never exceeded by a share of answers; take less than "
+                "1, or action=ignore"
+            )

@@ -164,6 +164,21 @@ class ServeConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class SecondOpinionsConfig:
+    """Answers with full marks that another verifier judges as well, in a process of its own while the learner works.
+
+    They change no reward: the share that is rejected is `hack/disputed`, and `schedule.alarms.disputed` looks at it.
+    """
+
+    answers: int = bounded(16, ge=0, le=4096)  # per step, of different problems first; 0: none
+    # By entry of the mixture; others have none. A task; math_verify, that library alone, for `math`; a function of your
+    # own, `my_file.py:judge`, of problem and answer, which returns whether it accepts; or own, the entry's own task
+    # with other options.
+    verifiers: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # by entry; over those of the entry where both have the same
+
+
+@dataclass(kw_only=True, slots=True)
 class TasksConfig:
     mixture: dict[str, TaskConfig] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)  # with tasks of your own: files (.py) or importable modules
@@ -173,6 +188,7 @@ class TasksConfig:
     retries: int = bounded(1, ge=0)  # after a crash or time-out of a verifier
     report_failures: float = bounded(0.05, ge=0, le=1)  # a larger share of answers without a verdict is said at once
     servers: list[str] = field(default_factory=list)  # host:port of reward servers; empty: processes of this machine
+    second_opinions: SecondOpinionsConfig = field(default_factory=SecondOpinionsConfig)
     token_file: str | None = None  # clients and servers sign with it; of mode 0600, a server makes it
     serve: ServeConfig = field(default_factory=ServeConfig)
 

@@ -256,6 +256,16 @@ def _tasks(tasks: TasksConfig) -> list[str]:
         for server in tasks.servers
         if not _SERVER.fullmatch(server)
     ]
+    problems += [
+        f"tasks.second_opinions.verifiers.{entry}: the mixture has no such entry; it has {', '.join(tasks.mixture)}"
+        for entry in tasks.second_opinions.verifiers
+        if entry not in tasks.mixture
+    ]
+    problems += [
+        f"tasks.second_opinions.options.{entry}: the entry has no second verifier; verifiers.{entry}=own is its task"
+        for entry in tasks.second_opinions.options
+        if entry not in tasks.second_opinions.verifiers
+    ]
     if tasks.servers and not tasks.token_file:
         problems.append("tasks.servers needs tasks.token_file, the file that the servers were started with")
     return problems

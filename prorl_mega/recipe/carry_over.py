@@ -6,7 +6,8 @@ Whatever the controller has adjusted stays adjusted and whatever it has counted 
   settings say, not at that times the factor of the adaptive KL. So does a value whose adjusting was switched off.
 - Steps and evaluations that were counted against a bound are counted anew when the bound is another.
 - Scores of other problems, other sampling or other limits are not compared: with changed evaluations the search for
-  the best score begins anew. So does it where the best policy was not kept until now (`schedule.reset.to`).
+  the best score begins anew, and with another mixture or limit the past that alarms compare with. So does that search
+  where the best policy was not kept until now (`schedule.reset.to`).
 
 Adjusted values are kept inside of changed bounds. The state says which settings it was made under, so the same holds
 for every checkpoint and for a backtest.
@@ -14,12 +15,16 @@ for every checkpoint and for a backtest.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from prorl_mega.config.keys import get_setting
-from prorl_mega.config.schedule import EntropyAction
+from prorl_mega.config.schedule import ALARMS, EntropyAction
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.scoring import SCORED_UNDER
+
+Forgotten = tuple[str, dict[str, Any], str]
+"""A part of the state, its fields as they are in the beginning, and what that is in words."""
 
 _RECORD = {"record": None, "record_step": 0, "record_at_reset": None}
 _SCORES = _RECORD | {"best": None, "best_step": 0, "latest": None, "stale": 0, "down": 0}
@@ -28,21 +33,30 @@ _KNOB = ("progress", {"knob": None, "entropy_integral": 0.0}, "the adjustment of
 _BAND = ("entropy", {"alarm": "", "side": "", "outside": 0}, "the steps outside of the band")
 _EVALUATIONS = ("triggers", _SCORES, "the scores so far")
 
-FORGETS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "recipe.kl.coef": _KL,
-    "schedule.kl.target": _KL,
-    "schedule.entropy.target": _KNOB,
-    "schedule.entropy.knob": _KNOB,
-    "schedule.entropy.on_low": _KNOB,
-    "schedule.entropy.low": _BAND,
-    "schedule.entropy.high": _BAND,
-    "schedule.reset.kl_bound": ("triggers", {"far": 0}, "the steps above the bound"),
-    "schedule.reset.decline": ("triggers", {"down": 0}, "the evaluations below the best"),
-    "schedule.reset.min_delta": ("triggers", {"stale": 0}, "the evaluations without improvement"),
-    "schedule.reset.to": ("triggers", _RECORD, "the best score so far"),
-    **dict.fromkeys(SCORED_UNDER, _EVALUATIONS),
+_NO_PAST = {"present": {}, "past": {}, "lowest": None, "reward": None, "squares": {"total": 0.0, "weight": 0.0}}
+_PAST: Forgotten = ("alarms", _NO_PAST, "the past that alarms compare with")
+_ALARMS: dict[str, Forgotten] = {
+    sign: ("alarms", {sign: {"lasts": False, "steps": 0}}, f"the alarm {sign}") for sign in ALARMS
 }
-"""Setting -> part of the state, its fields as they are in the beginning, and what that is in words."""
+
+FORGETS: dict[str, tuple[Forgotten, ...]] = {
+    "recipe.kl.coef": (_KL,),
+    "schedule.kl.target": (_KL,),
+    "schedule.entropy.target": (_KNOB,),
+    "schedule.entropy.knob": (_KNOB,),
+    "schedule.entropy.on_low": (_KNOB,),
+    "schedule.entropy.low": (_BAND,),
+    "schedule.entropy.high": (_BAND,),
+    "schedule.reset.kl_bound": (("triggers", {"far": 0}, "the steps above the bound"),),
+    "schedule.reset.decline": (("triggers", {"down": 0}, "the evaluations below the best"),),
+    "schedule.reset.min_delta": (("triggers", {"stale": 0}, "the evaluations without improvement"),),
+    "schedule.reset.to": (("triggers", _RECORD, "the best score so far"),),
+    **{f"schedule.alarms.{sign}.above": (_ALARMS[sign],) for sign in ALARMS},
+    **dict.fromkeys(SCORED_UNDER, (_EVALUATIONS,)),
+    "rollout.max_response_tokens": (_EVALUATIONS, _PAST),
+    "tasks.mixture": (_EVALUATIONS, _PAST),
+}
+"""Settings, and what they make the controller forget."""
 
 
 def watched(config: RunConfig, stage: RunConfig) -> dict[str, Any]:
@@ -61,6 +75,7 @@ def watched(config: RunConfig, stage: RunConfig) -> dict[str, Any]:
         "schedule.reset.decline": reset.decline,
         "schedule.reset.min_delta": reset.min_delta,
         "schedule.reset.to": reset.to.name,
+        **{f"schedule.alarms.{sign}.above": getattr(config.schedule.alarms, sign).above for sign in ALARMS},
         **scored,
         "tasks.mixture": sorted(config.tasks.mixture),
     }
@@ -76,12 +91,10 @@ def carried_over(
     state = {name: dict(part) for name, part in state.items()}
     notes: list[str] = []
     for key, value in watched(config, stage).items():
-        part, fresh, words = FORGETS[key]
-        if before.get(key, value) == value:
-            continue
-        if any(state[part][name] != each for name, each in fresh.items()):
-            notes.append(f"the controller begins anew with {words}, because {key} has changed")
-        state[part].update(fresh)
+        for part, fresh, words in FORGETS[key] if before.get(key, value) != value else ():
+            if any(state[part][name] != each for name, each in fresh.items()):
+                notes.append(f"the controller begins anew with {words}, because {key} has changed")
+            state[part].update(copy.deepcopy(fresh))
     _bound(state["progress"], config)
     return state, notes
 

@@ -6,7 +6,7 @@ in a backtest (`python -m prorl_mega.backtest`). Whatever it decides is an `Even
 It does not know which step is the last, so a run may end with a reset. That reset is not idle: with more steps the run
 goes on from there, and is then what it would have been with all its steps from the start.
 
-One step can end several things at once. Order: an action on entropy, then the end of the stage, then the triggers of a
+One step can end several things at once. Order: an action on entropy, alarms, the end of the stage, the triggers of a
 reset. There is one reset at most, and it never comes within `reset.min_distance` steps of the last one, except where a
 stage begins.
 """
@@ -23,11 +23,12 @@ from prorl_mega.config.schedule import Knob, ResetTarget, StageConfig, StageEnd
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.config.stages import stage_settings
 from prorl_mega.errors import CheckpointError
+from prorl_mega.recipe.alarms import Alarms
 from prorl_mega.recipe.carry_over import carried_over, watched
 from prorl_mega.recipe.coefficient import next_kl_factor, next_knob
-from prorl_mega.recipe.controller_state import SETTINGS, ProgressState, read_state
-from prorl_mega.recipe.entropy_band import ENTROPY, LOW, BandState, EntropyBand
-from prorl_mega.recipe.triggers import KL, SCORE, ResetTriggers, TriggerState
+from prorl_mega.recipe.controller_state import SETTINGS, ProgressState, read_state, to_parts
+from prorl_mega.recipe.entropy_band import ENTROPY, LOW, EntropyBand
+from prorl_mega.recipe.triggers import KL, SCORE, ResetTriggers
 from prorl_mega.types import Decision, Event, Metrics, StepHyperparams
 
 WARMUP_START = 0.1  # of the learning rate
@@ -47,6 +48,7 @@ class ProRLController:
         self._kl = schedule.kl
         self._triggers = ResetTriggers(schedule.reset)
         self._band = EntropyBand(schedule.entropy)
+        self._alarms = Alarms(schedule.alarms)
         self._progress = ProgressState()
         self.notes: list[str] = []
         """Sentences on what `load_state_dict` has not taken over, because settings have changed."""
@@ -82,11 +84,13 @@ class ProRLController:
         in_force = self._in_force()
         noticed = self._band.take(step, metrics)
         warnings, is_record = self._triggers.take(step, metrics)
+        alarms, judged = self._alarms.take(step, metrics)
+        in_force |= judged
         self._follow(metrics)
         if self._band.state.filtered is not None:
             in_force["controller/entropy_filtered"] = self._band.state.filtered
         keeps_best = is_record and self._reset.to is ResetTarget.best
-        events = [self._adjusted(event) for event in noticed if event.action != "reset"] + warnings
+        events = [self._adjusted(event) for event in noticed if event.action != "reset"] + warnings + alarms
         urgent = [event for event in noticed if event.action == "reset"]
         if any(event.action == "stop" for event in events):
             return Decision(stop=True, keep_best=keeps_best, metrics=in_force, events=tuple(events))
@@ -120,9 +124,9 @@ class ProRLController:
             )
         stage = self.stages[saved.progress.stage]
         parts, self.notes = carried_over(saved.parts(), saved.settings, self._config, stage)
-        self._triggers.state = TriggerState(**parts["triggers"])
-        self._band.state = BandState(**parts["entropy"])
-        self._progress = ProgressState(**parts["progress"])
+        now = to_parts(parts)
+        self._triggers.state, self._band.state = now.triggers, now.entropy
+        self._alarms.state, self._progress = now.alarms, now.progress
 
     def _in_force(self) -> Metrics:
         settings = self.settings()
@@ -136,7 +140,12 @@ class ProRLController:
         }
 
     def _parts(self) -> dict[str, Any]:
-        return {"triggers": self._triggers.state, "entropy": self._band.state, "progress": self._progress}
+        return {
+            "triggers": self._triggers.state,
+            "entropy": self._band.state,
+            "alarms": self._alarms.state,
+            "progress": self._progress,
+        }
 
     def _next_stage(self, step: int, triggers: list[Event]) -> Decision | None:
         """Enter the next stage if this one is over: after its steps, or at one of `triggers` if it waits for one."""
@@ -148,6 +157,7 @@ class ProRLController:
             return None
         why = f"{elapsed} steps, steps={stage.steps}" if counted else triggers[0].text
         self._progress = ProgressState(stage=progress.stage + 1, stage_start=step, last_clear=progress.last_clear)
+        self._alarms.begin_again()
         entered = self._stages[progress.stage + 1]
         called = f" ({entered.name})" if entered.name else ""
         event = Event(
@@ -181,6 +191,8 @@ class ProRLController:
         what = f"reset to the best policy (step {state.record_step})" if to_best else "reference reset"
         events = [dataclasses.replace(each, action="reset", text=f"{what}: {each.text}") for each in triggers]
         self._triggers.restart(step, to_best=to_best)
+        if to_best:
+            self._alarms.begin_again()
         if clears:
             self._progress.last_clear = step
         return dataclasses.replace(

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from prorl_mega.config.schedule import ALARMS
 from prorl_mega.errors import CheckpointError
+from prorl_mega.recipe.alarms import AlarmsState
 from prorl_mega.recipe.entropy_band import BandState
 from prorl_mega.recipe.triggers import Step, TriggerState
 
@@ -35,6 +37,7 @@ class ControllerState:
 
     triggers: TriggerState
     entropy: BandState
+    alarms: AlarmsState
     progress: ProgressState
     settings: dict[str, Any]
 
@@ -43,7 +46,12 @@ class ControllerState:
         return {name: asdict(getattr(self, name)) for name in _PARTS}
 
 
-_PARTS: dict[str, type] = {"triggers": TriggerState, "entropy": BandState, "progress": ProgressState}
+_PARTS: dict[str, type] = {
+    "triggers": TriggerState,
+    "entropy": BandState,
+    "alarms": AlarmsState,
+    "progress": ProgressState,
+}
 
 
 def read_state(state: Any) -> ControllerState:
@@ -53,14 +61,19 @@ def read_state(state: Any) -> ControllerState:
     if isinstance(state, dict) and isinstance(state.get(SETTINGS), dict):  # version 0.1 had none
         before, state = state[SETTINGS], {name: part for name, part in state.items() if name != SETTINGS}
     _check_keys(state, _PARTS, "controller state")
+    return to_parts(state, before)
+
+
+def to_parts(plain: dict[str, Any], settings: dict[str, Any] | None = None) -> ControllerState:
+    """The state from the plain values of its parts. Raises CheckpointError."""
     parts: dict[str, Any] = {}
     for name, kind in _PARTS.items():
-        _check_keys(state[name], [field.name for field in fields(kind)], f"controller state {name!r}")
+        _check_keys(plain[name], [field.name for field in fields(kind)], f"controller state {name!r}")
         try:
-            parts[name] = msgspec.convert(state[name], kind)
+            parts[name] = msgspec.convert(plain[name], kind)
         except msgspec.ValidationError as error:
             raise CheckpointError(f"controller state {name!r}: {error}") from None
-    return ControllerState(**parts, settings=before)
+    return ControllerState(**parts, settings=settings or {})
 
 
 def contradictions(state: ControllerState, step: int) -> Iterator[str]:
@@ -84,7 +97,7 @@ def contradictions(state: ControllerState, step: int) -> Iterator[str]:
         "triggers.futile": (triggers.futile, step),
         "entropy.outside": (state.entropy.outside, step),
         "progress.stage": (progress.stage, progress.stage_start),  # stages last a step or more
-    }
+    } | {f"alarms.{sign}.steps": (getattr(state.alarms, sign).steps, step) for sign in ALARMS}
     for name, (count, most) in counts.items():
         if count > max(0, most):
             yield f"controller {name}={count} cannot have come about; at most {max(0, most)} until step {step}"
@@ -108,7 +121,7 @@ def _current_form(state: Any) -> Any:
     """The current form of a controller state.
 
     Version 0.1 called the knob a lever. Until 0.3 an adaptive entropy coefficient had a place of its own beside the
-    knob, and entropy was not filtered.
+    knob, and entropy was not filtered. Earlier versions had no alarms.
     """
     if not isinstance(state, dict):
         return state
@@ -120,4 +133,5 @@ def _current_form(state: Any) -> Any:
         state = state | {"progress": progress}
     if isinstance(entropy, dict) and "outside" in entropy:
         state = state | {"entropy": {"filtered": None, "weight": 0.0} | entropy}
+        state = {"alarms": asdict(AlarmsState())} | state
     return state

@@ -88,8 +88,7 @@ def all_charts(history: History) -> list[Chart]:
             columns(truncated_at_the_limit="length/truncated"), bounds=FROM_ZERO,
         ),
         chart("Time per step", "Phases of the loop add up to the step", "seconds", history.phases(), stacked=True),
-        _idle(history),
-        _ages(history),
+        *(each(history) for each in (_signs, _idle, _ages)),
         chart("Engine against learner", mismatch, "nats", gap, logarithmic=True),
         _parity(history),
         chart("Groups left out", "By reason, per step", "groups", dropped, stacked=True),
@@ -122,6 +121,19 @@ def _parity(history: History) -> Chart:
     return Chart(
         PARITY, "At steps with a report; every token counts the same", "nats", lines, steps=history.steps,
         resets=tuple(history.resets()), exact=frozenset(lines), logarithmic=True,
+    )  # fmt: skip
+
+
+def _signs(history: History) -> Chart:
+    """The numbers that raise alarms."""
+    names = {
+        "unscorable": "unscorable", "identical to another problem's": "identical", "disputed": "disputed",
+        "rise of the reward": "reward_rise",
+    }  # fmt: skip
+    lines = {label: history.column(f"hack/{name}") for label, name in names.items()}
+    return Chart(
+        "Signs of an exploited reward", "Shares of answers, and the reward over its past mean", "share or reward",
+        lines, steps=history.steps, resets=tuple(history.resets()),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from prorl_mega.evaluation.comparison import ALL_TASKS, Comparison
 from prorl_mega.reporting.held_out import HeldOutResults
 from prorl_mega.reporting.history import History
+from prorl_mega.reporting.timeline import TimelineEntry
 from prorl_mega.run.console import duration
 
 
@@ -35,9 +36,12 @@ def tone(row: Comparison) -> str:
     return "good" if row.gain.low > 0 else "bad" if row.gain.high < 0 else ""
 
 
-def facts(history: History, held_out: HeldOutResults) -> list[Fact]:
-    """The numbers that there are."""
+def facts(history: History, held_out: HeldOutResults, alarms: list[TimelineEntry]) -> list[Fact]:
+    """The numbers that there are; `alarms` are those that were raised."""
     found = []
+    if alarms:
+        newest = f"{alarms[-1].trigger} after step {alarms[-1].step}; Decisions has the answers"
+        found.append(Fact("alarms", str(len(alarms)), newest, "bad"))
     rows = held_out.rows
     if held_out.obstacles:
         found.append(Fact("held-out problems", "not compared", "; ".join(held_out.obstacles), "bad"))

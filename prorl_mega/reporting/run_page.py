@@ -13,7 +13,7 @@ from prorl_mega.reporting.held_out import HeldOutResults, compared_problems, pas
 from prorl_mega.reporting.history import History
 from prorl_mega.reporting.parity_section import parity_section
 from prorl_mega.reporting.provenance_text import provenance_rows
-from prorl_mega.reporting.step_panels import PREFIX, KeptSamples, answer_lists, step_panels
+from prorl_mega.reporting.step_panels import PREFIX, KeptSamples, alarm_panels, answer_lists, step_panels
 from prorl_mega.reporting.timeline import marks, timeline
 from prorl_mega.run.decisions import shown
 
@@ -34,7 +34,7 @@ def run_page(history: History, charts: list[Chart]) -> str:
     parity = parity_section(history.directory)
     data: dict[str, Any] = {
         "charts": {each.name: described(each).plain() for each in shown_charts},
-        "panels": step_panels(samples, entries) | answer_panels | of_problems,
+        "panels": step_panels(samples, entries) | alarm_panels(samples, entries) | answer_panels | of_problems,
         "opens": {"step": PREFIX},
         "marks": {"step": marks(entries, PREFIX)},
         "notes": {"step": "This page has no answers of this step; samples/ beside it has those that were kept."},
@@ -49,7 +49,7 @@ def run_page(history: History, charts: list[Chart]) -> str:
         .render(
             history=history,
             heading=heading(history),
-            facts=facts(history, held_out),
+            facts=facts(history, held_out, [each for each in entries if each.alarm]),
             training=[each.name for each in shown_charts if not each.by_task and each.title != PARITY],
             by_task=[each.name for each in shown_charts if each.by_task],
             pass_curves=PASS_CURVES if curves is not None else "",

@@ -1,4 +1,5 @@
-"""Panels that open for a step of a run: its decisions and the answers kept of it, for as many steps as fit."""
+"""Panels that open for a step of a run, its decisions and the answers kept of it, and for an alarm, with those behind
+it; for as many of them as fit."""
 
 from __future__ import annotations
 
@@ -8,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prorl_mega.config.schedule import ALARMS
 from prorl_mega.reporting import kit
 from prorl_mega.reporting.answer_budget import AnswerBudget
 from prorl_mega.reporting.timeline import TimelineEntry
 from prorl_mega.run.jsonl import read_objects
 from prorl_mega.run.metrics import is_number
+from prorl_mega.run.samples import BEHIND
 
 PREFIX = "step-"
 CHARACTERS, LONGEST = 1_800_000, 2400
@@ -59,6 +62,24 @@ def step_panels(samples: KeptSamples, entries: list[TimelineEntry]) -> dict[str,
     return {f"{PREFIX}{step}": kit.panel(f"step {step}", each) for step, each in sorted(parts.items())}
 
 
+def alarm_panels(samples: KeptSamples, entries: list[TimelineEntry]) -> dict[str, Any]:
+    """A panel for each alarm that was raised, by id: why, and the answers behind it. The newest have theirs first."""
+    raised = [each for each in entries if each.alarm]
+    budget, panels = AnswerBudget(CHARACTERS, LONGEST), {}
+    for entry in reversed(raised):
+        parts = [kit.text(entry.text)]
+        for row in samples.rows(entry.step):
+            if entry.trigger in behind(row):
+                parts += answer_parts(row, budget)
+        if len(parts) == 1:
+            parts.append(kit.text("This page has no answers behind it; samples/ beside it has those that were kept."))
+        panels[entry.alarm] = kit.panel(
+            f"alarm {entry.trigger}, step {entry.step}",
+            [*parts, kit.opens(f"{PREFIX}{entry.step}", f"step {entry.step}")],
+        )
+    return panels
+
+
 def answer_lists(samples: KeptSamples) -> tuple[list[ListedAnswer], list[ListedAnswer], dict[str, Any]]:
     """The newest answers with full marks, the worst of the newest steps, and their panels by id."""
     rows = [(step, row) for step in reversed(samples.steps[-NEWEST:]) for row in samples.rows(step)]
@@ -92,10 +113,17 @@ def answer_parts(row: dict[str, Any], budget: AnswerBudget) -> list[kit.Part]:
     says, tone = _verdict(row)
     length = f", {row['tokens']} tokens" if isinstance(row.get("tokens"), int) else ""
     cut = ", cut off" if row.get("truncated") is True else ""
+    alarms = f", behind the alarm {', '.join(names)}" if (names := behind(row)) else ""
     return [
         kit.pre(prompt, f"{row.get('task', '')} · {row.get('key', '')}"[:300]),
-        kit.pre(completion, f"answer{length}{cut}", says, tone),
+        kit.pre(completion, f"answer{length}{cut}{alarms}", says, tone),
     ]
+
+
+def behind(row: dict[str, Any]) -> list[str]:
+    """The alarms that a kept answer is evidence for."""
+    names = row.get(BEHIND)
+    return [name for name in ALARMS if isinstance(names, list) and name in names]
 
 
 def _verdict(row: dict[str, Any]) -> tuple[str, str]:

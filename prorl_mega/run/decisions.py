@@ -23,6 +23,7 @@ from prorl_mega.run.storage import storage_errors, write_durably
 from prorl_mega.types import Event
 
 NAME = "decisions.jsonl"
+RAISED = ("warn", "stop")  # actions of an alarm that begins or goes on
 _CHANGE = {"trigger": "settings", "action": "change"}
 
 

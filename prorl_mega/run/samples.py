@@ -1,4 +1,4 @@
-"""A few answers per step for people to read: `samples/step_000123.jsonl`."""
+"""A few answers per step for people to read, and those behind its alarms: `samples/step_000123.jsonl`."""
 
 from __future__ import annotations
 
@@ -12,28 +12,43 @@ from prorl_mega.run.storage import storage_errors, write_durably
 from prorl_mega.types import FinishReason, Group, Sample
 
 GROUPS = 4  # problems that are shown per step, at most one per task while there are more tasks than that
+BEHIND = "behind"  # field of a row: the names of the alarms that it is evidence for
 LONGEST = 4000  # characters of a prompt or completion
 
 
 def sample_rows(groups: list[Group]) -> list[dict[str, Any]]:
     """The best and the worst answer of a few problems, spread over the tasks; JSON-able, bounded, printable."""
-    rows = []
-    for group in _spread(groups):
-        for sample in _extremes(group.samples):
-            rows.append(
-                {
-                    "key": printable(group.problem.key),
-                    "task": group.problem.task,
-                    **({"system": shortened(group.problem.system)} if group.problem.system else {}),
-                    "prompt": shortened(group.problem.prompt),
-                    "completion": shortened(sample.text),
-                    "reward": None if sample.verdict is None else sample.verdict.reward,
-                    "outcome": None if sample.verdict is None else sample.verdict.outcome.value,
-                    "tokens": len(sample.completion.tokens),
-                    "truncated": sample.completion.finish is FinishReason.LENGTH,
-                }
-            )
-    return rows
+    return [sample_row(group, sample) for group in _spread(groups) for sample in _extremes(group.samples)]
+
+
+def sample_row(group: Group, sample: Sample) -> dict[str, Any]:
+    """One answer with its problem; JSON-able, bounded, printable."""
+    return {
+        "key": printable(group.problem.key),
+        "task": group.problem.task,
+        **({"system": shortened(group.problem.system)} if group.problem.system else {}),
+        "prompt": shortened(group.problem.prompt),
+        "completion": shortened(sample.text),
+        "reward": None if sample.verdict is None else sample.verdict.reward,
+        "outcome": None if sample.verdict is None else sample.verdict.outcome.value,
+        "tokens": len(sample.completion.tokens),
+        "truncated": sample.completion.finish is FinishReason.LENGTH,
+    }
+
+
+def with_evidence(rows: list[dict[str, Any]], evidence: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of a step and those behind its alarms (`evidence`, by the alarm's name), which are marked and come
+    first: `"behind": ["identical"]`. An answer that is among several of them has one row."""
+    marked: list[dict[str, Any]] = []
+    for name, found in evidence.items():
+        for row in found:
+            known = next((each for each in marked if each | {BEHIND: 0} == row | {BEHIND: 0}), None)
+            if known is None:
+                marked.append(row | {BEHIND: [name]})
+            elif name not in known[BEHIND]:
+                known[BEHIND].append(name)
+    shown = [{name: value for name, value in row.items() if name != BEHIND} for row in marked]
+    return marked + [row for row in rows if row not in shown]
 
 
 def write_samples(directory: Path, step: int, rows: list[dict[str, Any]]) -> None:

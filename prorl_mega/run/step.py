@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,10 +13,11 @@ import msgspec
 from prorl_mega import faults
 from prorl_mega.documents import parse_json
 from prorl_mega.run.console import Console
+from prorl_mega.run.decisions import RAISED
 from prorl_mega.run.metrics import RESETS, mean_of_additions
-from prorl_mega.run.samples import sample_rows
+from prorl_mega.run.samples import sample_row, sample_rows, with_evidence
 from prorl_mega.run.timers import TIMING_PREFIX, PhaseTimer
-from prorl_mega.types import Decision, Event, Group, Metrics, ParityReport
+from prorl_mega.types import Decision, Event, Group, Metrics, ParityReport, Sample
 
 
 class UnfinishedStep(msgspec.Struct, forbid_unknown_fields=True):
@@ -24,6 +25,7 @@ class UnfinishedStep(msgspec.Struct, forbid_unknown_fields=True):
 
     additions: list[dict[str, float]] = []
     rows: list[dict[str, Any]] = []
+    suspects: dict[str, list[dict[str, Any]]] = {}
     parity: ParityReport | None = None
     seconds: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1e12)]] = {}
 
@@ -45,6 +47,7 @@ class StepLog:
         before = read_unfinished(earlier) if earlier else UnfinishedStep()
         self.timer = PhaseTimer(earlier=before.seconds)
         self.rows: list[dict[str, Any]] = before.rows
+        self._suspects = before.suspects
         self.parity: ParityReport | None = before.parity
         self.resets = resets  # reference resets since the run began
         self.is_updated = bool(earlier)
@@ -72,7 +75,8 @@ class StepLog:
         """Everything so far, as far as a step has it that is not yet evaluated. Values may be infinite or NaN."""
         additions = [{name: float(value) for name, value in each.items()} for each in self._additions]
         parity = {} if self.parity is None else {"parity": asdict(self.parity)}
-        return json.dumps({"additions": additions, "rows": self.rows, "seconds": self.timer.seconds()} | parity)
+        answers = {"rows": self.rows} | ({"suspects": self._suspects} if self._suspects else {})
+        return json.dumps({"additions": additions, "seconds": self.timer.seconds()} | answers | parity)
 
     def add(self, metrics: Metrics) -> None:
         """Take in metrics; several values under one name are averaged."""
@@ -81,6 +85,10 @@ class StepLog:
     def samples(self, groups: list[Group]) -> None:
         """Keep a few of these answers for people to read."""
         self.rows = sample_rows(groups)
+
+    def suspects(self, found: Mapping[str, Sequence[tuple[Group, Sample]]]) -> None:
+        """Remember answers by the alarm that they would be behind; `decide` keeps those of alarms that are raised."""
+        self._suspects |= {name: [sample_row(*each) for each in answers] for name, answers in found.items() if answers}
 
     def keep_parity(self, report: ParityReport) -> None:
         """Keep the report on the agreement of sampler and learner in this step."""
@@ -91,8 +99,11 @@ class StepLog:
         self._console.line(f"{self._heading}: {text}")
 
     def decide(self, decision: Decision) -> None:
-        """Take in a decision of the controller: a reset is a metric, the reasons go to the console and to disk."""
+        """Take in a decision of the controller: a reset is a metric, the reasons go to the console and to disk, and the
+        answers behind its alarms to those of the step."""
         self.events = decision.events
+        raised = {event.trigger for event in decision.events if event.action in RAISED}
+        self.rows = with_evidence(self.rows, {name: rows for name, rows in self._suspects.items() if name in raised})
         self.resets += decision.reset_reference
         resets = {"reference/reset": float(decision.reset_reference), RESETS: float(self.resets)}
         self._decided = decision.metrics | resets

@@ -29,6 +29,7 @@ from prorl_mega.tasks.held_out import HeldOut, check_splits
 from prorl_mega.tasks.objection import Check, leave_out_rows, probe_generators
 from prorl_mega.tasks.problem_stream import ProblemStream
 from prorl_mega.tasks.registry import Contents, Task, create, digest
+from prorl_mega.tasks.second_opinion import second_verifiers
 from prorl_mega.types import Metrics, Problem
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio
@@ -272,8 +273,10 @@ def describe(tasks: TasksConfig) -> list[str]:
 
 
 def create_all(tasks: TasksConfig) -> dict[str, Task]:
-    """The tasks of all entries, with checked options; nothing is read. Raises ConfigError."""
+    """The tasks of all entries, with checked options, also of their second verifiers; nothing is read. Raises
+    ConfigError."""
     extension.load(tasks.modules, "tasks.modules")
     made = {entry: create(config.name, entry, config.options) for entry, config in tasks.mixture.items()}
+    second_verifiers(tasks)
     check_splits(made, {entry: config.split for entry, config in tasks.mixture.items()})
     return made

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.errors import ConfigError
 from prorl_mega.tasks import extension
-from prorl_mega.tasks.registry import task_class
+from prorl_mega.tasks.second_opinion import verifier_class
 from prorl_mega.types import Outcome, Problem, Verdict
 from prorl_mega.verifiers.messages import LARGEST_REWARD, infra_error
 
@@ -62,7 +62,7 @@ class VerdictAudit:
 
 
 def _range(name: str, entry: str) -> tuple[float, float]:
-    cls = task_class(name, f"tasks.mixture.{entry}.name")
+    cls = verifier_class(name, f"tasks.mixture.{entry}.name")
     low, high = cls.rewards
     if not -LARGEST_REWARD <= low <= 0 < 1 <= high <= LARGEST_REWARD:
         raise ConfigError(

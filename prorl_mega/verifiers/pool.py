@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from prorl_mega.config.schema import TasksConfig
 from prorl_mega.sandbox.channel import BrokenMessageError, encode
 from prorl_mega.tasks import extension
-from prorl_mega.tasks.registry import task_class
+from prorl_mega.tasks.second_opinion import verifier_class
 from prorl_mega.types import Problem, Scoring, Verdict
 from prorl_mega.verifiers.audit import Say, VerdictAudit
 from prorl_mega.verifiers.batch import CHUNK, Answers
@@ -64,7 +64,7 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
         """A pool for `tasks`; `say` is told of failures. Raises ConfigError for an unknown task or a module that cannot
         be loaded."""
         extension.load(tasks.modules, "tasks.modules")
-        classes = [task_class(each.name, f"tasks.mixture.{entry}.name") for entry, each in tasks.mixture.items()]
+        classes = [verifier_class(each.name, f"tasks.mixture.{entry}.name") for entry, each in tasks.mixture.items()]
         setup = WorkerSetup(
             entries={entry: (each.name, dict(each.options)) for entry, each in tasks.mixture.items()},
             modules=sorted({cls.__module__ for cls in classes}),

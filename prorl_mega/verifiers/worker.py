@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 from prorl_mega.sandbox.channel import Inbox, pipes_to_parent, send
-from prorl_mega.tasks.registry import Task, create
+from prorl_mega.tasks.registry import Task
+from prorl_mega.tasks.second_opinion import create_verifier
 from prorl_mega.types import Grading, Outcome, Problem
 from prorl_mega.verifiers.messages import (
     MAX_DETAIL,
@@ -75,7 +76,7 @@ def start_tasks(setup: WorkerSetup) -> dict[str, Task]:
     """The tasks by entry, after they have started their processes; from now on memory and files are limited."""
     for module in setup.modules:
         importlib.import_module(module)
-    tasks = {entry: create(name, entry, options) for entry, (name, options) in setup.entries.items()}
+    tasks = {entry: create_verifier(name, entry, options) for entry, (name, options) in setup.entries.items()}
     for task in tasks.values():
         task.start()
     resource.setrlimit(resource.RLIMIT_AS, (setup.memory, setup.memory))

@@ -84,7 +84,13 @@ class OpenRun:
         contents: dict[str, Any] = {
             "run": listed,
             "decisions": [
-                {"step": each.step, "action": text(each.word), "kind": each.kind, "text": text(each.text)}
+                {
+                    "step": each.step,
+                    "action": text(each.word),
+                    "kind": each.kind,
+                    "text": text(each.text),
+                    "alarm": each.alarm,
+                }
                 for each in timeline(history)
             ],
             "evaluations": self._evaluations.look(),

@@ -9,11 +9,12 @@ from collections import deque
 from typing import Any
 
 from prorl_mega.documents import BrokenDocumentError, parse_json
+from prorl_mega.reporting.step_panels import behind
 from prorl_mega.run.decisions import NAME as DECISIONS
 from prorl_mega.run.decisions import SettingChange
 from prorl_mega.run.evaluations import parse_evaluation
 from prorl_mega.run.jsonl import has_step
-from prorl_mega.run.samples import LONGEST
+from prorl_mega.run.samples import BEHIND, LONGEST
 from prorl_mega.types import Event
 from prorl_mega.viewing.growing_file import GrowingFile
 from prorl_mega.viewing.places import Place
@@ -21,7 +22,7 @@ from prorl_mega.viewing.values import number, text
 
 MOST_EVENTS = 500  # the newest
 MOST_FILES = 100_000  # of a folder
-MOST_ANSWERS = 16  # of a step; a run writes eight
+MOST_ANSWERS = 40  # of a step; a run writes eight, and six more for each alarm
 MOST_EVALUATIONS = 20
 _LARGEST_SAMPLES = 4 << 20  # bytes
 _LARGEST_EVALUATION = 64 << 20  # bytes; a thousand problems with an answer each have a tenth
@@ -166,6 +167,7 @@ def _answer(row: dict[str, Any]) -> dict[str, Any]:
         "tokens": tokens if isinstance(tokens, int) else None,
         "outcome": text(str(row.get("outcome") or "")),
         "truncated": row.get("truncated") is True,
+        BEHIND: behind(row),
     }
 
 

@@ -7,11 +7,12 @@ import numpy as np
 
 from prorl_mega.config.schema import ModelConfig, RunConfig, ScheduleConfig, TaskConfig, TasksConfig
 from prorl_mega.evaluation.conditions import conditions
+from prorl_mega.run.decisions import append_decisions
 from prorl_mega.run.evaluations import write_evaluation
 from prorl_mega.run.jsonl import to_lines
 from prorl_mega.run.metrics import append_metrics
 from prorl_mega.run.settings import write_settings
-from prorl_mega.types import Metrics
+from prorl_mega.types import Event, Metrics
 
 TASKS = ("chain_sum", "gcd")
 HOSTILE = "</pre><script>alert('x')</script><img src=http://example.com/x.png onerror=alert(1)>\x1b[31m"
@@ -82,3 +83,17 @@ def metrics_of(step: int, steps: int, dice: np.random.Generator) -> Metrics:
     if step % 10 == 0:
         metrics |= {"evaluation/pass@1": share, "evaluation/pass@4": share + 0.1, "evaluation/pass@16": share + 0.2}
     return metrics
+
+
+def raise_alarm(directory: Path, step: int, alarm: str, completion: str) -> None:
+    """An alarm of a step, and the answers behind it: two of one text, beside one that has nothing to do with it."""
+    event = Event(trigger=alarm, action="warn", text=f"the alarm {alarm} begins at step {step}")
+    append_decisions(directory / "decisions.jsonl", step, (event,))
+    rows: list[dict[str, object]] = [
+        {"key": f"gcd/{number}", "task": "gcd", "prompt": f"problem {number}", "completion": completion, "reward": 1.0,
+         "outcome": "scored", "tokens": 40, "truncated": False, "behind": [alarm]}
+        for number in range(2)
+    ]  # fmt: skip
+    rows.append({"key": "gcd/9", "task": "gcd", "prompt": "problem 9", "completion": "honest work", "reward": 1.0})
+    (directory / "samples").mkdir(exist_ok=True)
+    (directory / "samples" / f"step_{step:06d}.jsonl").write_text(to_lines(rows, readable=True))

@@ -13,6 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prorl_mega.config.schedule import (
+    ALARMS,
+    AlarmAction,
+    AlarmConfig,
+    AlarmsConfig,
     EntropyAction,
     EntropyConfig,
     KLControlConfig,
@@ -25,8 +29,10 @@ from prorl_mega.config.schedule import (
 )
 from prorl_mega.config.schema import RunConfig
 from prorl_mega.errors import CheckpointError
+from prorl_mega.recipe.alarms import LENGTH, REWARD
 from prorl_mega.recipe.control import ProRLController
 from prorl_mega.recipe.entropy_band import ENTROPY
+from prorl_mega.recipe.hack_signs import SECOND_OPINIONS, SHARE
 from prorl_mega.recipe.triggers import KL, SCORE
 from prorl_mega.types import Metrics
 
@@ -36,7 +42,14 @@ def resetting(**reset: Any) -> ProRLController:
 
 
 numbers = st.sampled_from([0.05, 0.1, 0.2, 0.3, 0.5, math.nan])
-metrics = st.fixed_dictionaries({}, optional={SCORE: numbers, ENTROPY: numbers, KL: numbers})
+signs = dict.fromkeys((REWARD, LENGTH, SECOND_OPINIONS, *SHARE.values()), numbers)
+metrics = st.fixed_dictionaries({}, optional={SCORE: numbers, ENTROPY: numbers, KL: numbers} | signs)
+alarm = st.builds(
+    AlarmConfig,
+    above=st.sampled_from([0.1, 0.25]),
+    patience=st.integers(1, 3),
+    action=st.sampled_from(AlarmAction),
+)
 schedules = st.builds(
     ScheduleConfig,
     reset=st.builds(
@@ -71,6 +84,13 @@ schedules = st.builds(
         knob_rate=st.sampled_from([0.0, 0.02]),
     ),
     kl=st.builds(KLControlConfig, target=st.sampled_from([0.0, 0.1])),
+    alarms=st.builds(
+        AlarmsConfig,
+        half_life=st.sampled_from([0.0, 1.0]),
+        past_half_life=st.sampled_from([2.0, 4.0]),
+        noise=st.sampled_from([0.0, 1.0]),
+        **dict.fromkeys(ALARMS, alarm),
+    ),
     stages=st.lists(
         st.builds(
             StageConfig,

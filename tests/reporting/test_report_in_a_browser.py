@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.browser import browser, hover, opened, overflow  # noqa: F401
-from helpers.recorded_run import HOSTILE, record_run
+from helpers.recorded_run import HOSTILE, raise_alarm, record_run
 from helpers.rich_run import record_rich_run, resets
 
 from prorl_mega.report import write_report
@@ -142,3 +142,42 @@ def test_strange_numbers_draw_without_a_fault(browser: Any, tmp_path: Path) -> N
         for key in ("Home", "ArrowRight", "+", "-", "0", "Enter"):
             page.locator(".plot").first.press(key)
         assert page.inner_text(".panel h2").startswith("step ")
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_answers_behind_an_alarm_are_one_click_away(browser: Any, tmp_path: Path, width: int) -> None:  # noqa: F811
+    record_run(tmp_path / "run", 40)
+    raise_alarm(tmp_path / "run", 30, "identical", f"the way around {HOSTILE}")
+    (tmp_path / "run" / "decisions.jsonl").open("a").write(
+        '{"step": 33, "trigger": "disputed", "action": "stop", "text": "no answers of this one"}\n'
+        '{"step": 35, "trigger": "identical", "action": "over", "text": "the alarm identical is over"}\n'
+    )
+    report = write_report(tmp_path / "run")
+    with opened(browser, report, width=width) as page:
+        assert page.locator(".facts").get_by_text("alarms").count() == 1
+        alarm = page.locator("#decisions button", has_text="the alarm identical begins")
+        alarm.click()
+        panel = page.locator("dialog.panel")
+        assert page.inner_text(".panel h2") == "alarm identical, step 30"
+        assert panel.get_by_text("the way around").count() == 2
+        assert "behind the alarm identical" in panel.inner_text()
+        assert "<script>alert('x')</script>" in panel.inner_text()
+        assert "honest work" not in panel.inner_text()
+        assert overflow(page) <= 0
+        panel.get_by_role("button", name="step 30").click()
+        assert page.inner_text(".panel h2") == "step 30"
+        assert "honest work" in panel.inner_text()
+        page.keyboard.press("Escape")
+        assert page.locator("#decisions button", has_text="is over").get_attribute("data-opens") is None
+        page.locator("#decisions button", has_text="no answers of this one").click()
+        assert "no answers behind it" in panel.inner_text()
+    with opened(browser, f"{report.as_uri()}#alarm-30-identical", width=width) as page:
+        assert "the way around" in page.inner_text("dialog.panel")
+
+
+def test_a_mark_of_an_alarm_opens_its_answers(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    record_run(tmp_path / "run", 40)
+    raise_alarm(tmp_path / "run", 30, "reward_jump", "the way around")
+    with opened(browser, write_report(tmp_path / "run")) as page:
+        marks = page.evaluate("prorl.charts.get('reward').marks.filter(mark => mark.x === 30).map(mark => mark.opens)")
+        assert marks == ["alarm-30-reward_jump"]

@@ -232,9 +232,15 @@ def test_records(tmp_path: Path) -> None:
         parts = known(server, f"/api/run/{key}")["parts"]
         assert parts["answers"]["content"] == {"first": 20, "last": 60, "count": 2}
         assert parts["decisions"]["content"] == [
-            {"step": 20, "action": "reset", "kind": "reset", "text": "why"},
-            {"step": 40, "action": "reset", "kind": "reset", "text": "reference reset"},  # of the metrics alone
-            {"step": 60, "action": "reset", "kind": "reset", "text": "reference reset"},
+            {"step": 20, "action": "reset", "kind": "reset", "text": "why", "alarm": ""},
+            {
+                "step": 40,
+                "action": "reset",
+                "kind": "reset",
+                "text": "reference reset",
+                "alarm": "",
+            },  # of the metrics alone
+            {"step": 60, "action": "reset", "kind": "reset", "text": "reference reset", "alarm": ""},
         ]
         assert [(each["label"], each["step"]) for each in parts["evaluations"]["content"]] == [
             ("base", 0),

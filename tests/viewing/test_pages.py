@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers.browser import browser, opened, overflow  # noqa: F401 # a fixture
 from helpers.live_view import NOBODY, cut, go_on, key_of, record_live_run, served
-from helpers.recorded_run import HOSTILE, record_run
+from helpers.recorded_run import HOSTILE, raise_alarm, record_run
 
 from prorl_mega.viewing.server import ViewServer
 
@@ -135,6 +135,22 @@ def test_decisions_evaluations_and_answers_appear(browser: Any, runs: Path, serv
         assert "<script>alert('x')</script>" in panel.inner_text()
         panel.get_by_role("button", name="before").click()
         panel.get_by_text("step 60").wait_for(timeout=LONGEST_MS)
+
+
+def test_the_answers_behind_an_alarm_are_one_click_away(browser: Any, runs: Path, server: ViewServer) -> None:  # noqa: F811
+    run = runs / "sweep" / "lr_1e-6"
+    with opened(browser, address(server, f"/run/{key_of(run)}")) as page:
+        page.locator("#decisions").get_by_text("no gain").wait_for(timeout=LONGEST_MS)
+        raise_alarm(run, 30, "identical", f"the way around {HOSTILE}")
+        page.locator("#decisions").get_by_text("the alarm identical begins").click(timeout=LONGEST_MS)
+        panel = page.locator("dialog.panel")
+        panel.get_by_text("the way around").first.wait_for(timeout=LONGEST_MS)
+        text = panel.inner_text()
+        assert text.startswith("alarm identical, step 30")
+        assert (text.count("the way around"), "honest work" in text) == (2, False)
+        assert "answer, behind the alarm identical" in text
+        panel.get_by_role("button", name="step 30").click()
+        panel.get_by_text("honest work").wait_for(timeout=LONGEST_MS)
 
 
 def test_any_metric_is_drawn_when_asked_for(browser: Any, runs: Path, server: ViewServer) -> None:  # noqa: F811

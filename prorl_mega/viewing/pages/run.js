@@ -99,13 +99,15 @@ if (location.pathname.startsWith('/run/')) (() => {
   // Decisions, evaluations, settings
 
   function showDecisions(decisions) {
-    prorl.data.marks = { step: decisions.map(({ step, text, kind }) => ({ x: step, text, kind, opens: `step-${step}` })) };
+    prorl.data.marks = { step: decisions.map(({ step, text, kind, alarm }) => ({ x: step, text, kind, opens: alarm || `step-${step}` })) };
     for (const drawn of charts.values()) drawn.plot?.redraw(false);
     section.decisions.show(decisions.length);
     const list = make('div', 'list');
     for (const each of [...decisions].reverse()) {
-      list.append(make('button', each.kind === 'minor' ? '' : 'main', { type: 'button', 'data-jump': `step:${each.step}` }, make('span', 'when', {}, `step ${each.step}`),
-        make('span', '', {}, each.text || each.action), make('span', `badge push ${each.action === 'stop' ? 'bad' : ''}`, {}, each.action)));
+      const opens = each.alarm ? { 'data-opens': each.alarm } : {};
+      list.append(make('button', each.kind === 'minor' && !each.alarm ? '' : 'main', { type: 'button', 'data-jump': `step:${each.step}`, ...opens }, make('span', 'when', {}, `step ${each.step}`),
+        make('span', '', {}, each.text || each.action), ...(each.alarm ? [make('span', 'badge push', {}, 'answers →')] : []),
+        make('span', `badge ${each.alarm ? '' : 'push'} ${each.action === 'stop' || each.alarm ? 'bad' : ''}`, {}, each.action)));
     }
     section.decisions.box.replaceChildren(make('div', 'card', {}, list));
   }
@@ -148,10 +150,10 @@ if (location.pathname.startsWith('/run/')) (() => {
     const words = [each.reward === null ? 'not scored' : `reward ${shown(each.reward)}`, each.outcome, each.truncated ? 'truncated' : '', each.tokens === null ? '' : `${each.tokens} tokens`];
     return { text: each.completion, label: words.filter(Boolean).join(' · '), tone: each.reward === null ? '' : each.reward > .5 ? 'good' : 'bad' };
   }
-  function panelParts(found) {
+  function panelParts(rows) {
     const out = [];
     let problem = null;
-    for (const each of found.rows) {
+    for (const each of rows) {
       if (`${each.task}/${each.key}` !== problem) {
         problem = `${each.task}/${each.key}`;
         out.push({ kind: 'heading', text: `${each.task} · ${each.key}` });
@@ -159,12 +161,20 @@ if (location.pathname.startsWith('/run/')) (() => {
         out.push({ kind: 'pre', label: 'prompt', text: each.prompt });
       }
       const { text, label, tone } = part(each);
-      out.push({ kind: 'pre', label: 'answer', verdict: label, tone, text });
+      const alarms = each.behind.length ? `, behind the alarm ${each.behind.join(', ')}` : '';
+      out.push({ kind: 'pre', label: `answer${alarms}`, verdict: label, tone, text });
     }
     return out;
   }
+  function alarmPanel(step, alarm, found) {
+    const rows = String(found.step) === step ? found.rows.filter(each => each.behind.includes(alarm)) : [];
+    const why = (parts.decisions ?? []).filter(each => each.alarm === `alarm-${step}-${alarm}`).map(each => ({ kind: 'text', text: each.text }));
+    return { title: `alarm ${alarm}, step ${step}`, parts: [...why,
+      ...(rows.length ? panelParts(rows) : [{ kind: 'text', text: 'No answers behind it were kept.', tone: 'soft' }]),
+      { kind: 'opens', opens: `step-${step}`, text: `step ${step}` }] };
+  }
   prorl.makers.push(id => {
-    const step = /^step-([0-9]{1,10})$/.exec(id)?.[1];
+    const [, one, of, alarm] = /^(?:step-([0-9]{1,10})|alarm-([0-9]{1,10})-([a-z_]{1,40}))$/.exec(id) ?? [], step = one ?? of;
     if (!step) return null;
     const found = answersOf.get(step);
     if (!found) {
@@ -174,9 +184,10 @@ if (location.pathname.startsWith('/run/')) (() => {
       }).catch(() => {});
       return { title: `step ${step}`, parts: [{ kind: 'text', text: 'Reading the answers …', tone: 'soft' }] };
     }
+    if (alarm) return alarmPanel(step, alarm, found);
     if (!found.rows.length) return { title: `step ${step}`, parts: [{ kind: 'text', text: 'No answers were kept of this step.', tone: 'soft' }] };
     const other = String(found.step) === step ? [] : [{ kind: 'text', text: `Answers of step ${found.step}, the last one before that kept some:`, tone: 'soft' }];
-    return { title: `step ${step}`, parts: [...other, ...panelParts(found)], before: found.before === null ? null : `step-${found.before}`, after: found.after === null ? null : `step-${found.after}` };
+    return { title: `step ${step}`, parts: [...other, ...panelParts(found.rows)], before: found.before === null ? null : `step-${found.before}`, after: found.after === null ? null : `step-${found.after}` };
   });
 
   async function showAnswers(known) {
