@@ -18,8 +18,7 @@ class ProcessGroups:
 
     tensor: dist.ProcessGroup
     pipeline: dist.ProcessGroup
-    expert: dist.ProcessGroup  # the groups that share the experts
-    expert_tensor: dist.ProcessGroup  # the ranks that share each expert
+    experts: dist.ProcessGroup  # the ranks that together hold the experts of a layer once
 
 
 def initialize_parallel(config: ParallelConfig, *, seed: int) -> ParallelLayout:
@@ -66,8 +65,7 @@ def process_groups() -> ProcessGroups:
     return ProcessGroups(
         tensor=parallel_state.get_tensor_model_parallel_group(),
         pipeline=parallel_state.get_pipeline_model_parallel_group(),
-        expert=parallel_state.get_expert_model_parallel_group(),
-        expert_tensor=parallel_state.get_expert_tensor_parallel_group(),
+        experts=parallel_state.get_expert_tensor_and_model_parallel_group(),
     )
 
 
