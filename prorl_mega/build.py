@@ -109,9 +109,10 @@ class Parts:
         if decision.reset_to_best:
             self.sync.update_weights(version=step)  # the engine holds the former policy
 
-    def save(self, directory: Path) -> dict[str, Any]:
-        """Write this rank's files into `directory`; returns the rest of the state, which is equal on all ranks."""
-        self.learner.save(directory)
+    def save(self, directory: Path, step: int) -> dict[str, Any]:
+        """Write this rank's files of the state after `step` into `directory`; returns the rest of the state, which is
+        equal on all ranks."""
+        self.learner.save(directory, step)
         if self.learner.layout.rank == 0:
             write_companions(directory / MODEL, self.companions)
         state = {

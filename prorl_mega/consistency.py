@@ -12,7 +12,7 @@ from typing import Any
 
 from prorl_mega.documents import brief
 from prorl_mega.errors import CheckpointError, ConfigError
-from prorl_mega.learner.checkpoint import LearnerManifest, missing_files, read_manifest, refuse_odd_random_state
+from prorl_mega.learner.checkpoint import LearnerManifest, missing_files, read_manifest, refuse_odd_files
 from prorl_mega.recipe import controller_state, curriculum
 from prorl_mega.recipe.controller_state import ControllerState
 from prorl_mega.run import changes, manifest
@@ -48,7 +48,10 @@ def _contradictions(checkpoint: SavedCheckpoint) -> Iterator[str]:
     if type(began) is not int or not 0 <= began <= checkpoint.step:
         yield f"{STATE} has {EVALUATION_BEGAN}={brief(began)}; steps are from 0 to {checkpoint.step}"
     if (directory / changes.NAME).exists():  # those of version 0.1 have none
-        yield from _of_cursors(problems, changes.read_in_force(directory).settings)
+        saved = changes.read_in_force(directory)
+        if saved.after_step not in (None, checkpoint.step):
+            yield f"{changes.NAME} was saved after step {brief(saved.after_step)}, not {checkpoint.step}"
+        yield from _of_cursors(problems, saved.settings)
 
 
 def _read_problems(state: Any) -> MixtureState:
@@ -65,8 +68,10 @@ def _of_learner(checkpoint: SavedCheckpoint, learner: LearnerManifest) -> Iterat
         yield f"learner.json is of {tensor * pipeline * data} ranks, the checkpoint of {checkpoint.world_size}"
     elif missing := missing_files(learner, manifest.read(checkpoint.directory).files):
         yield f"{missing[0]} is missing ({len(missing)} files are)"
+    elif learner.after_step not in (None, checkpoint.step):
+        yield f"learner.json was saved after step {learner.after_step}, not {checkpoint.step}"
     else:
-        refuse_odd_random_state(checkpoint.directory)
+        refuse_odd_files(checkpoint.directory, learner, checkpoint.step)
 
 
 def _of_optimizer(

@@ -82,8 +82,8 @@ class Learner(Protocol):
     def parameters(self) -> dict[str, torch.Tensor]:
         """This rank's shards by Megatron name with global layer numbers; the live tensors, not copies."""
 
-    def save(self, directory: Path) -> None:
-        """Write this rank's files: parameters, optimizer, reference, random state."""
+    def save(self, directory: Path, step: int) -> None:
+        """Write this rank's files of the state after `step`: parameters, optimizer, reference, random state."""
 
     def load(self, directory: Path) -> None:
         """Restore what `save` wrote, bit for bit. Needs the layout that it was saved with."""

@@ -7,6 +7,8 @@
     optimizer-tp00-pp00-dp00.safetensors           one per rank: its part of the state
     random-tp00-pp00-dp00.safetensors              one per rank: generator states
 
+Every safetensors file says in its header which file of which step it is (`prorl_mega/run/label.py`).
+
 All ranks write to, and read from, one directory on a shared file system. Whoever calls `save` makes the directory
 appear at once or not at all and checks the files before `load`.
 """
@@ -27,6 +29,7 @@ from safetensors.torch import load_file, save_file
 
 from prorl_mega.documents import read_json
 from prorl_mega.errors import CheckpointError
+from prorl_mega.run.label import label, mislabelled
 from prorl_mega.types import ParallelLayout
 
 FORMAT = 1
@@ -43,6 +46,8 @@ class LearnerManifest(msgspec.Struct, kw_only=True):
     pipeline: _Size
     data: _Size
     optimizer_steps: Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # since the optimizer was last fresh
+    after_step: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
+    """The step that all files name in their headers; earlier versions wrote neither."""
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -99,18 +104,20 @@ def file_names(tensor_rank: int, pipeline_rank: int, data_rank: int) -> dict[str
     return shards | {part: f"{part}-{shard}-dp{data_rank:02d}.safetensors" for part in ("optimizer", "random")}
 
 
-def save_state(directory: Path, layout: ParallelLayout, state: LearnerState) -> None:
-    """Write this rank's files into the existing `directory`; who lists them in a manifest forces them to disk."""
+def save_state(directory: Path, layout: ParallelLayout, state: LearnerState, step: int) -> None:
+    """Write this rank's files, of the state after `step`, into the existing `directory`; who lists them in a manifest
+    forces them to disk."""
     for part, name, writes in _files(layout):
         tensors = {key: value.detach().contiguous() for key, value in getattr(state, part).items()}
         if writes and (tensors or part != "best"):
-            save_file(tensors, directory / name)
+            save_file(tensors, directory / name, metadata=label(name, step))
     if layout.rank == 0:
         manifest = LearnerManifest(
             tensor=layout.tensor_size,
             pipeline=layout.pipeline_size,
             data=layout.data_size,
             optimizer_steps=state.optimizer_steps,
+            after_step=step,
         )
         (directory / MANIFEST).write_text(json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n")
 
@@ -162,25 +169,40 @@ def read_manifest(directory: Path) -> LearnerManifest:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def refuse_odd_random_state(directory: Path) -> None:
-    """Raise CheckpointError for a file of generator states in which one is of another size than torch's."""
-    sizes = {"cpu": len(torch.get_rng_state()), "cuda": _CUDA_STATE}
-    for path in sorted(directory.glob("random-*.safetensors")):
+def refuse_odd_files(directory: Path, manifest: LearnerManifest, step: int) -> None:
+    """Raise CheckpointError for a tensor file of the checkpoint after `step` that is damaged, is another one than its
+    name says, or has generator states of another size than torch's. Reads headers alone."""
+    names = {path.name for path in directory.iterdir()}
+    for name in sorted(names.intersection(all_files(manifest))):
         try:
-            with safe_open(path, framework="pt") as file:
-                found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-                shapes = {name: (each.get_dtype(), list(each.get_shape())) for name, each in found.items()}
+            with safe_open(directory / name, framework="pt") as file:
+                metadata = file.metadata()
+                slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+                shapes = {key: (each.get_dtype(), list(each.get_shape())) for key, each in slices.items()}
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path.name} is damaged: {error}") from error
-        wanted = {name: ("U8", [sizes[name]]) for name in sizes if name == "cpu" or name in shapes}
-        if shapes != wanted:
-            raise CheckpointError(f"{path.name} has the random states {shapes}; {wanted} work")
+            raise CheckpointError(f"{name} is damaged: {error}") from error
+        if fault := mislabelled(metadata, name, step, must_have=manifest.after_step is not None):
+            raise CheckpointError(fault)
+        if name.startswith("random-"):
+            _refuse_odd_random_state(name, shapes)
+
+
+def _refuse_odd_random_state(name: str, shapes: dict[str, tuple[str, list[int]]]) -> None:
+    sizes = {"cpu": len(torch.get_rng_state()), "cuda": _CUDA_STATE}
+    wanted = {key: ("U8", [sizes[key]]) for key in sizes if key == "cpu" or key in shapes}
+    if shapes != wanted:
+        raise CheckpointError(f"{name} has the random states {shapes}; {wanted} work")
+
+
+def all_files(manifest: LearnerManifest) -> list[str]:
+    """The tensor files of all ranks, those that need not exist included."""
+    ranks = itertools.product(*map(range, manifest.sizes))
+    return sorted({name for place in ranks for name in file_names(*place).values()})
 
 
 def missing_files(manifest: LearnerManifest, found: Collection[str]) -> list[str]:
     """The files of all ranks that a checkpoint with this manifest must have and that are not among those `found`."""
-    ranks = itertools.product(*map(range, manifest.sizes))
-    names = [name for place in ranks for part, name in file_names(*place).items() if part != "best"]
+    names = [name for name in all_files(manifest) if not name.startswith("best-")]
     return sorted(set(names) - set(found))
 
 

@@ -237,8 +237,8 @@ class MegatronLearner:
         if clear_optimizer:
             self._optimizer.clear()
 
-    def save(self, directory: Path) -> None:
-        """Write this rank's files into the existing `directory`; see `checkpoint.py` for their names.
+    def save(self, directory: Path, step: int) -> None:
+        """Write this rank's files, of the state after `step`, into the existing `directory`; see `checkpoint.py`.
 
         Raises NumericsError for a policy that is not finite: the checkpoint before it is the last good one.
         """
@@ -253,7 +253,7 @@ class MegatronLearner:
             random=random_state(self.device),
             optimizer_steps=self._optimizer.steps,
         )
-        save_state(directory, self.layout, state)
+        save_state(directory, self.layout, state, step)
 
     def load(self, directory: Path) -> None:
         """Restore what `save` wrote, bit for bit, in whichever layout. Raises CheckpointError when it does not fit this

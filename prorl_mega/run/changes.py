@@ -31,6 +31,7 @@ from prorl_mega.run.settings import CONFIG, checked_tree, read_tree, to_plain, w
 from prorl_mega.run.storage import write_durably
 
 NAME = "settings.yaml"
+_AFTER = "after_step"
 _OWN_PLACE = ("name", "root")  # not kept in checkpoints: a run may be moved, and equal runs have equal checkpoints
 
 Key = tuple[str, ...]
@@ -42,6 +43,7 @@ class InForce:
 
     settings: dict[str, Any]
     inputs: Contents
+    after_step: int | None = None  # of the checkpoint that they were read from, if it says so
 
 
 def in_force(config: RunConfig) -> InForce:
@@ -49,10 +51,10 @@ def in_force(config: RunConfig) -> InForce:
     return InForce(settings=to_plain(config), inputs=read_inputs(config))
 
 
-def write_in_force(directory: Path, now: InForce) -> None:
-    """Write `settings.yaml` into the directory of a checkpoint."""
+def write_in_force(directory: Path, now: InForce, step: int) -> None:
+    """Write `settings.yaml` into the directory of the checkpoint after `step`."""
     settings = {key: value for key, value in now.settings.items() if key not in _OWN_PLACE}
-    content = {"settings": settings, "inputs": now.inputs}
+    content = {"settings": settings, "inputs": now.inputs, _AFTER: step}
     write_durably(directory / NAME, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
@@ -72,7 +74,8 @@ def read_in_force(checkpoint: Path) -> InForce:
     try:
         content = read_yaml(checkpoint / NAME)
         settings = checked_tree(content["settings"], checkpoint / NAME)
-        saved = InForce(settings=settings, inputs=msgspec.convert(content["inputs"], Contents))
+        inputs = msgspec.convert(content["inputs"], Contents)
+        saved = InForce(settings=settings, inputs=inputs, after_step=content.get(_AFTER))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint / NAME} cannot be read: {error}") from error
     with contextlib.suppress(ConfigError):  # missing or damaged, which hurts nobody: it is written anew

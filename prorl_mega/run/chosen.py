@@ -10,7 +10,8 @@ from pathlib import Path
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.documents import BrokenDocumentError, brief, read_content
 from prorl_mega.errors import CheckpointError, ConfigError, ProRLError
-from prorl_mega.run import manifest
+from prorl_mega.huggingface import identity
+from prorl_mega.run import changes, manifest
 from prorl_mega.run.checkpoints import BEST, MODEL, Checkpoints
 from prorl_mega.run.retention import Retention
 
@@ -77,7 +78,22 @@ def intact_checkpoint(checkpoint: Path) -> Path:
         raise CheckpointError(f"{checkpoint}: {error}") from None
     if faults := manifest.complaints(checkpoint, listing, list(listing.files)):
         raise CheckpointError(f"{checkpoint} is damaged: {'; '.join(faults)}")
+    _refuse_other_companions(checkpoint)
     return checkpoint.absolute()
+
+
+def _refuse_other_companions(checkpoint: Path) -> None:
+    """Raise CheckpointError where configuration or tokenizer are not those that the checkpoint's settings list. A run
+    that goes on does not read them."""
+    if not (checkpoint / MODEL).is_dir() or not (checkpoint / changes.NAME).is_file():
+        return
+    listed = changes.read_in_force(checkpoint).inputs.get("model.path", {})
+    found = identity.contents(checkpoint / MODEL, weights=False)
+    odd = [name for name in listed if name != identity.WEIGHTS and found.get(name) != listed[name]]
+    if odd:
+        raise CheckpointError(
+            f"{checkpoint / MODEL / odd[0]} is not the file that {changes.NAME} lists; put back the one that was there"
+        )
 
 
 def step_of(checkpoint: Path) -> int:
@@ -92,6 +108,7 @@ def _newest(run: Path, report: Callable[[str], None]) -> Path:
     newest = checkpoints.newest_valid()
     if newest is None:
         raise ConfigError(f"{run} has no checkpoints yet")
+    _refuse_other_companions(newest.directory)
     return newest.directory
 
 

@@ -43,8 +43,8 @@ from prorl_mega.run.storage import remove_unfinished, storage_errors, write_dura
 from prorl_mega.run.summary import remove_summary, told_by, write_summary
 from prorl_mega.types import Decision, Event, Metrics
 
-Save = Callable[[Path], dict[str, Any]]
-"""Writes this rank's files of a checkpoint into a directory and returns the state that goes along, plain JSON."""
+Save = Callable[[Path, int], dict[str, Any]]
+"""Writes this rank's files of the checkpoint after a step into a directory; returns the rest of the state as JSON."""
 
 
 class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
@@ -207,8 +207,8 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self.message(self._went_back.text)
 
     def save(self, step: int, save: Save, unfinished: str = "") -> None:
-        """Write a checkpoint: `save(directory)` puts this rank's files there and returns the state that goes along as
-        JSON (rank 0's is kept); `unfinished` is the record of a step that is not evaluated yet. Collective. Raises
+        """Write a checkpoint: `save(directory, step)` puts this rank's files there and returns the state of all ranks
+        as JSON (rank 0's is kept); `unfinished` is the record of a step that is not evaluated yet. Collective. Raises
         StorageError on every rank when one of them cannot write, also about the checkpoint before it."""
         started = time.monotonic()
         self.finish_saving(wait=True)
@@ -219,10 +219,10 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             self._lock.check()
         self._console.status(f"saving step {step}")
         with self._checkpoints.begin(step) as directory:
-            state = save(directory)
+            state = save(directory, step)
             faults.reach("save/shards")
             if self._ranks.is_first:
-                changes.write_in_force(directory, self._in_force)
+                changes.write_in_force(directory, self._in_force, step)
                 write_durably(directory / STATE, json.dumps({AFTER: step} | state, allow_nan=False))
                 if unfinished:
                     write_durably(directory / UNFINISHED, unfinished)

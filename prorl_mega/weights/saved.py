@@ -14,6 +14,8 @@ from torch import Tensor
 from prorl_mega.errors import CheckpointError, ModelError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.mapping_registry import MappingRegistry
+from prorl_mega.run import manifest
+from prorl_mega.run.label import mislabelled
 from prorl_mega.weights.load import Checkpoint
 
 _POLICY = re.compile(r"policy-tp(\d+)-pp(\d+)\.safetensors")  # named by prorl_mega/learner/checkpoint.py
@@ -54,7 +56,10 @@ def stream_saved(files: Sequence[Sequence[Path]], description: ModelDescription)
     """
     registry = MappingRegistry(description)
     stages = [[_open(file) for file in stage] for stage in files]
-    places = {registry.mapping(name).name: (stage, name) for stage in stages for name in list(stage[0].keys())}
+    try:
+        places = {registry.mapping(name).name: (stage, name) for stage in stages for name in list(stage[0].keys())}
+    except ModelError as error:
+        raise CheckpointError(f"{files[0][0].parent}: the policy's files are of another model: {error}") from None
     for mapping in registry.exported:
         if mapping.name not in places:
             raise CheckpointError(f"{files[0][0].parent}: no file has the parameter {mapping.name!r}")
@@ -72,6 +77,10 @@ def stream_saved(files: Sequence[Sequence[Path]], description: ModelDescription)
 
 def _open(file: Path) -> Any:
     try:
-        return safe_open(file, framework="pt")
+        opened = safe_open(file, framework="pt")
+        fault = mislabelled(opened.metadata(), file.name, manifest.read(file.parent).step, must_have=False)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file}: not a whole safetensors file: {error}") from None
+    if fault:
+        raise CheckpointError(f"{file.parent}: {fault}")
+    return opened

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from prorl_mega.config.recipe import CurriculumConfig, CurriculumUnit, RecipeConfig
@@ -68,8 +69,9 @@ def write_run(run: Path) -> None:
             state = LearnerState(
                 policy=weights, reference=weights, optimizer=moments, random=random, optimizer_steps=done
             )
-            save_state(directory, ALONE, state)
-            changes.write_in_force(directory, changes.InForce(settings=changes.to_plain(settings), inputs={}))
+            save_state(directory, ALONE, state, step)
+            in_force = changes.InForce(settings=changes.to_plain(settings), inputs={})
+            changes.write_in_force(directory, in_force, step)
             plain = {AFTER: step, "controller": controller.state_dict(), "problems": problems.state_dict()}
             (directory / STATE).write_text(json.dumps(plain | {"optimizer_steps": done}))
 
@@ -101,8 +103,10 @@ def change_yaml(directory: Path, name: str, change: Callable[[Any], Any]) -> Non
 
 def change_tensors(directory: Path, name: str, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
     tensors = load_file(directory / name)
+    with safe_open(directory / name, framework="pt") as file:
+        metadata = file.metadata()
     change(tensors)
-    save_file(tensors, directory / name)
+    save_file(tensors, directory / name, metadata=metadata)
     seal(directory, name)
 
 

@@ -74,6 +74,7 @@ def make_learner(
     optimizer: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
     precision: Precision = Precision.fp32,
+    valid_vocab: int = VALID_VOCAB,
 ) -> MegatronLearner:
     """A learner with the weights of `path`, in a process started by `run_ranks`."""
     initialize_distributed(60)
@@ -92,7 +93,7 @@ def make_learner(
         optimizer=OptimizerConfig(**({"max_grad_norm": 1e9} | (optimizer or {}))),
         recipe=with_settings(RecipeConfig(), ONE_UPDATE | {"kl.coef": 0.1} | (recipe or {})),
         temperature=TEMPERATURE,
-        valid_vocab=VALID_VOCAB,
+        valid_vocab=valid_vocab,
         seed=1,
     )
     load_weights(path, learner.parameters(), learner.description, learner.layout)

@@ -32,7 +32,7 @@ class Toy:
         self.value = self.value * 6364136223846793005 % (1 << 61)
         return self.value / (1 << 61)
 
-    def save(self, directory: Path) -> dict[str, Any]:
+    def save(self, directory: Path, step: int) -> dict[str, Any]:
         (directory / f"rank_{self.rank:05d}.json").write_text(json.dumps(self.value))
         return {"controller": {"value": self.value}}
 

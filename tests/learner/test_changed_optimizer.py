@@ -26,7 +26,7 @@ def go_on(path: Path, directory: Path) -> dict[str, list[bool]]:
         saved = directory / kind
         saved.mkdir(exist_ok=True)
         torch.distributed.barrier()
-        learner.save(saved)
+        learner.save(saved, 1)
         learner.sft_step(samples, 1e-3)
         straight = bits(learner)
         torch.distributed.barrier()
@@ -61,7 +61,7 @@ def other_sequences(path: Path, directory: Path) -> list[float]:
     saved = directory / "sequence"
     saved.mkdir(exist_ok=True)
     torch.distributed.barrier()
-    learner.save(saved)
+    learner.save(saved, 1)
     torch.distributed.barrier()
     for sequence, capacity in ((False, 10_000), (True, 60)):
         resumed = make_learner(path, tensor=2, sequence=sequence, capacity=capacity)

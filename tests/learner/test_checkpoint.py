@@ -36,7 +36,7 @@ def interrupted_and_not(path: Path, directory: Path, layouts: list[dict[str, Any
         one_update(learner, seed=1)
         learner.reset_reference(clear_optimizer=False)
         one_update(learner, seed=2)
-        learner.save(place)
+        learner.save(place, 2)
         saved, drawn = bits(learner), torch.rand(3)
         one_update(learner, seed=3)
         one_update(learner, seed=4)
@@ -80,7 +80,7 @@ def saved(tmp_path: Path) -> Path:
         random={"cpu": torch.get_rng_state()},
         optimizer_steps=3,
     )
-    save_state(tmp_path, layout(), state)
+    save_state(tmp_path, layout(), state, 3)
     return tmp_path
 
 
@@ -96,7 +96,7 @@ def test_files_are_plain_and_named_after_the_layout(saved: Path) -> None:
 
 def test_only_one_data_rank_writes_the_weights(tmp_path: Path) -> None:
     state = LearnerState(policy={}, reference={}, optimizer={}, random={}, optimizer_steps=0)
-    save_state(tmp_path, layout(world_size=2, rank=1, data_size=2, data_rank=1), state)
+    save_state(tmp_path, layout(world_size=2, rank=1, data_size=2, data_rank=1), state, 3)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "optimizer-tp00-pp00-dp01.safetensors",
         "random-tp00-pp00-dp01.safetensors",
@@ -133,5 +133,5 @@ def test_tensors_of_another_model_are_refused_before_anything_is_copied() -> Non
 
 def test_state_is_what_save_was_given(saved: Path) -> None:
     state = load_state(saved, layout())
-    save_state(saved, layout(), replace(state, optimizer_steps=4))
+    save_state(saved, layout(), replace(state, optimizer_steps=4), 4)
     assert load_state(saved, layout()).optimizer_steps == 4

@@ -76,7 +76,7 @@ def resume(path: Path, directory: Path) -> dict[str, list[bool]]:
         saved = directory / f"{len(found)}"
         saved.mkdir(exist_ok=True)
         torch.distributed.barrier()
-        learner.save(saved)
+        learner.save(saved, 1)
         learner.sft_step(samples, rate)
         straight = bits(learner)
         resumed = make_learner(path, tensor=2, optimizer=optimizer)

@@ -37,7 +37,7 @@ def learner_of(model: str, layout: tuple[int, int], settings: dict[str, Any]) ->
 def save(learner: Any, directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     torch.distributed.barrier()
-    learner.save(directory)
+    learner.save(directory, 3)
     torch.distributed.barrier()
 
 

@@ -37,7 +37,7 @@ def returned_to_best(path: Path, other: Path, directory: Path, layout: dict[str,
     moments = learner._optimizer.steps
     found["distance"] = one_update(learner, seed=2)
     one_update(learner, seed=3)
-    learner.save(directory)
+    learner.save(directory, 1)
 
     learner.reset_reference(clear_optimizer=False, to_best=True)
     found["policy is the best"] = same_bits(copies(learner), best)
@@ -65,7 +65,7 @@ def frozen_reference(path: Path, other: Path, directory: Path, layout: dict[str,
     learner = make_learner(path, **layout)
     load_weights(other, learner.reference_parameters(), learner.description, learner.layout)
     found: dict[str, Any] = {"far": one_update(learner, seed=1)}
-    learner.save(directory)
+    learner.save(directory, 1)
     found["next"] = one_update(learner, seed=2)
     torch.distributed.barrier()
     resumed = make_learner(path, **layout)  # whose reference is its policy, until it is told better

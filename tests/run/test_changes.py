@@ -61,7 +61,7 @@ def compare_saved(before: RunConfig, now: RunConfig, where: Path, stage: int = 1
     if not checkpoint.exists():
         checkpoint.mkdir(parents=True)
         write_settings(where / "config.yaml", before)
-        write_in_force(checkpoint, in_force(before))
+        write_in_force(checkpoint, in_force(before), 3)
     return changes(read_in_force(checkpoint), in_force(now), stage=stage, step=7, where=checkpoint)
 
 

@@ -31,13 +31,13 @@ def somewhere_in_the_update(how):
         time.sleep(60)
     if how == "interpreter":
         ctypes.PyDLL(None).sleep(60)  # without giving the interpreter to other threads
-    ends = time.monotonic() + 4
+    ends = time.monotonic() + 6
     while time.monotonic() < ends:
         run.is_stopping()
         time.sleep(0.05)
 
 config = toy_config(Path(sys.argv[1]), 5)
-config.cluster.hang_timeout_s = 1.0
+config.cluster.hang_timeout_s = 4.0
 with TrainingRun(config, Ranks.alone()) as run:
     run.resume(Toy().restore)
     with run.step(1) as log, log.phase("update"):
@@ -58,7 +58,7 @@ def test_a_rank_without_a_pulse_ends(tmp_path: Path) -> None:
     assert code == ExitCode.HANG == 25, said
     found = re.search(r"no progress for (\d\.\d) s in 'step 1/5: update'", said)
     assert found is not None, said
-    assert 0.2 <= float(found[1]) <= 1.0, "before the time-out, of which the stacks of the others take a part"
+    assert 2.4 <= float(found[1]) <= 4.0, "before the time-out, of which the stacks of the others take a part"
     stacks = (tmp_path / "toy" / FOLDER / "rank_00000.txt").read_text()
     assert "somewhere_in_the_update" in stacks
     assert seconds < 20

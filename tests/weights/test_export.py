@@ -34,7 +34,7 @@ def write_run(run: Path, base: Path, tensor: int, pipeline: int, *, travels: boo
                 load_weights(base, policy, described(base), layout)
                 policy = {name: shard * step for name, shard in policy.items()}
                 state = LearnerState(policy=policy, reference={}, optimizer={}, random={}, optimizer_steps=step)
-                save_state(directory, layout, state)
+                save_state(directory, layout, state, step)
             (directory / STATE).write_text("{}")
             if travels:
                 write_companions(directory / MODEL, read_companions(base))
