@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def is_of_expert(name: str) -> bool:
+    """Whether a parameter, by its Megatron name, belongs to one expert of a mixture."""
+    return ".experts." in name
+
+
 class Sliceable(Protocol):
     """A tensor, or a lazy slice of a safetensors file that reads what is asked for."""
 

@@ -142,11 +142,6 @@ def global_names(model: PolicyModel) -> dict[str, nn.Parameter]:
     return names
 
 
-def is_of_expert(name: str) -> bool:
-    """Whether a parameter belongs to one expert of a mixture."""
-    return ".experts." in name
-
-
 def _expert_name(layer: TransformerLayer, name: str) -> str:
     """A parameter's name within its layer, experts numbered over all groups that share them."""
     found = _LOCAL_EXPERT.match(name)

@@ -14,7 +14,7 @@ import torch
 
 from prorl_mega.checksum import Checksum
 from prorl_mega.errors import ReplicaError
-from prorl_mega.learner.model import is_of_expert
+from prorl_mega.families.param_mapping import is_of_expert
 from prorl_mega.types import ParallelLayout
 
 Gather = Callable[[Any], list[Any]]
