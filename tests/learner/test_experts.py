@@ -133,9 +133,9 @@ def test_what_does_not_fit_is_named(model: Path, tmp_path: Path) -> None:
     (text, _) = run_ranks(other_layout, 2, model, tmp_path / "two", {})
     assert "experts that are cut in their own way are read by the same only" in text
     assert "1 tensor × 1 pipeline × 2 data, 2 groups of experts" in text
-    (tmp_path / "two" / "policy-experts-ep01-etp01-pp00.safetensors").rename(tmp_path / "elsewhere")
+    (tmp_path / "two" / "policy-experts-ep01-etp00-pp00.safetensors").rename(tmp_path / "elsewhere")
     (_, text) = run_ranks(other_layout, 2, model, tmp_path / "two", {"expert": 2})
-    assert "policy-experts-ep01-etp01-pp00.safetensors cannot be read" in text
+    assert "policy-experts-ep01-etp00-pp00.safetensors cannot be read" in text
     (text,) = {*run_ranks(other_layout, 3, model, tmp_path / "two", {"expert": 3})}
     assert "parallel.expert=3 does not divide the model's 8 experts; these work: 1, 2, 4, 8" in text
     dense = tiny_checkpoint(tmp_path / "dense", "qwen3")
