@@ -176,6 +176,26 @@ class TrainSample:
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
+class ExpertLayout:
+    """The place of this process among those that share the experts of a pipeline stage.
+
+    Its ranks are those of the stage, cut in another way: `tensor_size` ranks share each expert, `size` of these groups
+    share the experts, and `data_size` replicas hold the same ones.
+    """
+
+    tensor_size: int
+    tensor_rank: int
+    size: int
+    rank: int
+    data_size: int
+    data_rank: int
+
+    def holds(self, expert: int, count: int) -> bool:
+        """Whether expert number `expert` of `count` in a layer is here: groups hold consecutive ones, equally many."""
+        return expert * self.size // count == self.rank
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
 class ParallelLayout:
     """The place of this process in the job. Data parallelism is the number of ranks divided by TP and PP.
 
@@ -190,6 +210,15 @@ class ParallelLayout:
     pipeline_rank: int
     data_size: int
     data_rank: int
+    expert: ExpertLayout | None = None  # None: experts are cut as everything else
+
+    @property
+    def experts(self) -> ExpertLayout:
+        """The cut of experts."""
+        return self.expert or ExpertLayout(
+            tensor_size=self.tensor_size, tensor_rank=self.tensor_rank, size=1, rank=0, data_size=self.data_size,
+            data_rank=self.data_rank,
+        )  # fmt: skip
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

@@ -28,6 +28,7 @@ def policy_stream(learner: MegatronLearner, *, bucket_mib: int) -> Iterator[tupl
         learner.layout,
         tensor_group=learner.groups.tensor,
         pipeline_group=learner.groups.pipeline,
+        experts_group=learner.groups.experts,
         bucket_bytes=bucket_mib << 20,
     )
     for name, tensor in tensors:

@@ -37,6 +37,8 @@ ON_RESUME: dict[str, str] = {
     "parallel.tensor": MAY,
     "parallel.pipeline": MAY,
     "parallel.sequence": MAY,
+    "parallel.expert": f"checkpoints hold the experts in the groups that saved them; {_BEGAN_WITH}",
+    "parallel.expert_tensor": f"checkpoints hold the experts in the parts that saved them; {_BEGAN_WITH}",
     "parallel.max_tokens_per_microbatch": MAY,
     "parallel.logits_cache_mib": MAY,
     "rollout": MAY,

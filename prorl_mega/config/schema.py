@@ -69,6 +69,8 @@ class ParallelConfig:
     tensor: int = bounded(1, ge=1)
     pipeline: int = bounded(1, ge=1)
     sequence: bool = False  # shard activations between tensor-parallel ranks as well
+    expert: int = bounded(1, ge=1)  # groups that share the experts of a layer, made of a stage's ranks
+    expert_tensor: int = bounded(0, ge=0)  # ranks of each that share every expert; 0: as `tensor`
     max_tokens_per_microbatch: int = bounded(16384, ge=1)  # tokens packed into one forward pass
     logits_cache_mib: int = bounded(0, ge=0)  # logits that a micro-batch keeps; the rest is recomputed
 

@@ -33,7 +33,7 @@ from prorl_mega.config.stages import longest_response, stage_settings
 from prorl_mega.errors import ConfigError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.huggingface.chat_template import read_chat_template
-from prorl_mega.huggingface.config import check_layout, describe
+from prorl_mega.huggingface.config import check_experts, check_layout, describe
 from prorl_mega.huggingface.tokenizer_files import TokenizerFiles
 from prorl_mega.huggingface.weights import check_weights
 
@@ -158,6 +158,15 @@ def _parallel(parallel: ParallelConfig, world_size: int) -> list[str]:
             f"parallel.tensor={tensor} × parallel.pipeline={pipeline} = {model_ranks} does not divide the "
             f"{world_size} rank{'s' * (world_size > 1)} of this job; tensor×pipeline may be {', '.join(splits)}, "
             f"or start a multiple of {model_ranks} ranks"
+        )
+    expert_tensor = parallel.expert_tensor or tensor
+    expert_ranks = expert_tensor * parallel.expert * pipeline
+    if not problems and (parallel.expert > 1 or parallel.expert_tensor) and world_size % max(1, expert_ranks):
+        stage = world_size // max(1, pipeline)
+        works = [f"{n}×{t}" for t in _divisors(stage) for n in _divisors(stage // t)]
+        problems.append(
+            f"parallel.expert={parallel.expert} × parallel.expert_tensor={expert_tensor} does not divide the {stage} "
+            f"ranks of a pipeline stage; expert×expert_tensor may be {', '.join(works)}"
         )
     if parallel.sequence and tensor == 1:
         problems.append(
@@ -297,6 +306,11 @@ def _cluster(cluster: ClusterConfig) -> list[str]:
 def _model(model: ModelConfig, parallel: ParallelConfig, *, reads_weights: bool = True) -> ModelDescription:
     description = describe(model.path, model.family)
     check_layout(description, parallel.tensor, parallel.pipeline)
+    check_experts(description, parallel.expert, parallel.expert_tensor or parallel.tensor)
+    if description.experts is not None and parallel.tensor > 1 and not parallel.sequence:
+        raise ConfigError(
+            "parallel.sequence=false: a mixture of experts with tensor parallelism needs parallel.sequence=true"
+        )
     read_chat_template(TokenizerFiles(model.path), **dataclasses.asdict(model.chat))
     if model.weights is WeightSource.pretrained and reads_weights:
         check_weights(model.path, description)

@@ -24,6 +24,7 @@ class Family:
     after_layers: Callable[[ModelDescription], list[ParamMapping]]
     qkv_bias: bool = False
     qk_norm: bool = False
+    experts: bool = False  # a mixture of them is the MLP of every layer
     head_dim: int | None = None  # where config.json has none; None: hidden_size / heads
     window: int | None = None  # `sliding_window` where config.json has none
     window_has_switch: bool = False  # `sliding_window` counts only with `use_sliding_window: true`
@@ -31,6 +32,16 @@ class Family:
     rope_types: tuple[str, ...] = ("default", "linear", "llama3", "yarn")
     partial_rotary: bool = False  # `partial_rotary_factor` counts
     original_max_positions: int | None = None  # `original_max_position_embeddings` where config.json has none
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class ExpertsDescription:
+    """The mixture of experts in a layer: a token goes to the `active` of `count` that its router prefers."""
+
+    count: int
+    active: int  # per token
+    ffn_size: int  # width of an expert's gate and of its up projection, each
+    normalized: bool  # the weights of a token's experts sum to 1; otherwise they are their share among all experts
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -52,6 +63,7 @@ class ModelDescription:
     rotary_dim: int  # channels of each head that are rotated, the first ones
     norm_eps: float
     tied_embeddings: bool  # the LM head is the embedding
+    experts: ExpertsDescription | None = None  # then `ffn_size` is no layer's
     ignored: tuple[str, ...] = ()  # fields of config.json that neither this project nor transformers knows
 
     @property

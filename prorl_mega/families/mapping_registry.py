@@ -29,6 +29,8 @@ class MappingRegistry:
             *family.after_layers(description),
         )
         self._architecture = family.architecture
+        self.experts = 0 if description.experts is None else description.experts.count
+        """Experts in every layer."""
 
     def mapping(self, name: str) -> ParamMapping:
         """The mapping of a Megatron parameter, in either spelling of the norms. Raises `ModelError` if unknown."""

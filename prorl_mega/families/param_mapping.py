@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prorl_mega.families.shard_rules import ShardRule
+from prorl_mega.types import ParallelLayout
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def is_of_expert(name: str) -> bool:
+    """Whether a parameter, by its Megatron name, belongs to one expert of a mixture."""
+    return ".experts." in name
 
 
 class Sliceable(Protocol):
@@ -27,18 +33,25 @@ class ParamMapping:
     rule: ShardRule
     copy: bool = False
     stored: str | None = None  # the one tensor that a checkpoint stores the `tensors` in, one below the other
+    expert: int | None = None  # of a mixture, to which it belongs; experts are cut by their own parallelism
 
     def within_layer(self, layer: int) -> ParamMapping:
         """This mapping, named relative to a layer, as a mapping of the whole model."""
         prefix = f"model.layers.{layer}."
         tensors = {prefix + name: shape for name, shape in self.tensors.items()}
         stored = self.stored and prefix + self.stored
-        return ParamMapping(f"decoder.layers.{layer}.{self.name}", tensors, self.rule, self.copy, stored)
+        return replace(self, name=f"decoder.layers.{layer}.{self.name}", tensors=tensors, stored=stored)
 
     @property
     def checkpoint_tensors(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of what a Hugging Face checkpoint has for this parameter."""
         return dict(self.tensors) if self.stored is None else {self.stored: self._full_shape()}
+
+    def place(self, layout: ParallelLayout) -> tuple[int, int]:
+        """The rank and the number of the ranks that cut this parameter."""
+        if self.expert is None:
+            return layout.tensor_rank, layout.tensor_size
+        return layout.experts.tensor_rank, layout.experts.tensor_size
 
     def shard_shape(self, tensor_size: int, vocabulary_rows: int) -> tuple[int, ...]:
         """Shape of the parameter on each rank; `vocabulary_rows` are a rank's rows of a padded vocabulary."""

@@ -8,5 +8,7 @@ from prorl_mega.families.mistral import MISTRAL
 from prorl_mega.families.phi3 import PHI3
 from prorl_mega.families.qwen2 import QWEN2
 from prorl_mega.families.qwen3 import QWEN3
+from prorl_mega.families.qwen3_moe import QWEN3_MOE
 
-FAMILIES: dict[str, Family] = {family.architecture: family for family in (QWEN2, QWEN3, LLAMA, MISTRAL, PHI3)}
+_ALL = (QWEN2, QWEN3, QWEN3_MOE, LLAMA, MISTRAL, PHI3)
+FAMILIES: dict[str, Family] = {family.architecture: family for family in _ALL}

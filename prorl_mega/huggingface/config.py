@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prorl_mega.documents import brief
 from prorl_mega.errors import ConfigError, ModelError
-from prorl_mega.families.family import Family, ModelDescription
+from prorl_mega.families.family import ExpertsDescription, Family, ModelDescription
 from prorl_mega.families.registry import FAMILIES
 from prorl_mega.families.rope import LongRopeScaling, RopeScaling, YarnScaling
 from prorl_mega.huggingface.config_fields import refuse_other_arithmetic, unknown_fields
@@ -57,7 +57,26 @@ def describe(path: str | Path, family: str | None = None) -> ModelDescription:
         rotary_dim=rotary_dim,
         norm_eps=config.number("rms_norm_eps"),
         tied_embeddings=config.flag("tie_word_embeddings", False),
-        ignored=unknown_fields(config),
+        experts=_experts(config) if of.experts else None,
+        ignored=unknown_fields(config, of),
+    )
+
+
+def _experts(config: ConfigFile) -> ExpertsDescription:
+    """The mixture of experts, which has to be in every layer."""
+    if config.names("mlp_only_layers") or config.integer("decoder_sparse_step", 1) != 1:
+        raise config.error(
+            "mlp_only_layers, decoder_sparse_step: only models with experts in every layer are supported"
+        )
+    key = "num_experts" if config.fields.get("num_experts") is not None else "num_local_experts"
+    count, active = config.integer(key, most=_MOST_HEADS), config.integer("num_experts_per_tok", most=_MOST_HEADS)
+    if active > count:
+        raise config.error(f"num_experts_per_tok={active} is more than {key}={count}")
+    return ExpertsDescription(
+        count=count,
+        active=active,
+        ffn_size=config.integer("moe_intermediate_size", most=_WIDEST),
+        normalized=config.flag("norm_topk_prob", False),
     )
 
 
@@ -76,6 +95,27 @@ def check_layout(description: ModelDescription, tensor: int, pipeline: int) -> N
         )
 
 
+def check_experts(description: ModelDescription, expert: int, expert_tensor: int) -> None:
+    """Raise `ModelError` unless the experts can be cut that way: `expert` groups of `expert_tensor` ranks each."""
+    experts = description.experts
+    if experts is None:
+        if expert > 1:
+            raise ModelError(f"parallel.expert={expert}: the model has no experts; 1 works")
+        return
+    if experts.count % expert:
+        works = [n for n in range(1, experts.count + 1) if experts.count % n == 0]
+        raise ModelError(
+            f"parallel.expert={expert} does not divide the model's {experts.count} experts; these work: "
+            f"{_listed(works)}"
+        )
+    if experts.ffn_size % expert_tensor:
+        works = [n for n in range(1, experts.ffn_size + 1) if experts.ffn_size % n == 0]
+        raise ModelError(
+            f"parallel.expert_tensor={expert_tensor} does not divide moe_intermediate_size={experts.ffn_size}; these "
+            f"work: {_listed(works)}"
+        )
+
+
 def _undivided(description: ModelDescription, tensor: int) -> list[str]:
     """The sizes that `tensor` ranks cannot share; key/value heads that are fewer than the ranks are replicated."""
     if tensor < 1:
@@ -85,8 +125,9 @@ def _undivided(description: ModelDescription, tensor: int) -> list[str]:
         f"attention heads ({description.heads})": description.heads % tensor,
         f"key/value heads ({kv_heads}), nor they it": kv_heads % tensor and tensor % kv_heads,
         f"rows of keys and values ({rows})": rows % tensor,
-        f"intermediate_size ({description.ffn_size})": description.ffn_size % tensor,
     }
+    if description.experts is None:
+        rests[f"intermediate_size ({description.ffn_size})"] = description.ffn_size % tensor
     return [name for name, rest in rests.items() if rest]
 
 

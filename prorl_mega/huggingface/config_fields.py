@@ -21,6 +21,12 @@ READ = {
     "max_window_layers",
 }  # fmt: skip
 
+EXPERTS = {
+    "num_experts", "num_local_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob",
+    "mlp_only_layers", "decoder_sparse_step", "router_aux_loss_coef", "output_router_logits",
+}  # fmt: skip
+"""Fields of a family with experts. The last two are about a loss that its authors' training had; ours has settings."""
+
 NEUTRAL: dict[str, Any] = {
     "hidden_act": "silu", "hidden_activation": "silu",
     "attention_bias": False, "mlp_bias": False, "attention_out_bias": False, "bias": False, "use_bias": False,
@@ -69,15 +75,16 @@ def refuse_other_arithmetic(config: ConfigFile, family: Family) -> None:
     own = {"qkv_bias": family.qkv_bias, "use_qk_norm": family.qk_norm, "qk_layernorm": family.qk_norm}
     for key, neutral in (NEUTRAL | own).items():
         value = config.fields.get(key)
-        if value is not None and value != neutral:
+        if value is not None and value != neutral and not (family.experts and key in EXPERTS):
             works = "leaving it out works" if neutral is None else f"only {_spelled(neutral)} works"
             raise config.error(f"{key}={_spelled(value)} is not supported; {works}")
 
 
-def unknown_fields(config: ConfigFile) -> tuple[str, ...]:
+def unknown_fields(config: ConfigFile, family: Family) -> tuple[str, ...]:
     """Fields that hold something and are in no table, in the order of the file."""
     # Code that a checkpoint brings along is not run; transformers and the engine use their own for the same name.
     known = READ - {"auto_map"} | NEUTRAL.keys() | BOOKKEEPING | {"qkv_bias", "use_qk_norm", "qk_layernorm"}
+    known |= EXPERTS if family.experts else set()
     return tuple(key for key, value in config.fields.items() if key not in known and value is not None)
 
 

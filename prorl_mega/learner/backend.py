@@ -119,11 +119,69 @@ def _bind_to_host() -> None:
     # Copies the tied embedding to the last stage with `weight.data.cuda()`; on the host that is `cpu()`.
     language_module = importlib.import_module("megatron.core.models.common.language_module.language_module")
     respell_method(language_module.LanguageModule.setup_embeddings_and_output_layer, "cuda", "cpu")
+    _bind_experts()
     host_torch = _HostTorch()
     for name, module in list(sys.modules.items()):
         if name.startswith("megatron.core.") and getattr(module, "torch", None) is torch:
             module.torch = host_torch  # type: ignore[attr-defined]
     _silence_generators(importlib.import_module("megatron.core.tensor_parallel.random"))
+
+
+def _bind_experts() -> None:
+    """Mixtures of experts without Transformer Engine: a name that 0.16.1 asks for all the same, and sizes as lists."""
+    moe = importlib.import_module("megatron.core.transformer.moe.moe_utils")
+    dispatcher = importlib.import_module("megatron.core.transformer.moe.token_dispatcher")
+    if not hasattr(moe, "te_general_gemm"):
+        moe.te_general_gemm = None  # type: ignore[attr-defined]
+    before = vars(dispatcher)["maybe_move_tensor_to_cpu"]
+
+    def moved(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
+        if torch.is_tensor(tensor) and as_numpy:
+            return tensor.numpy()  # split sizes of an exchange, which must not be a tensor
+        return before(tensor, as_numpy=as_numpy, record_stream=record_stream)
+
+    vars(dispatcher)["maybe_move_tensor_to_cpu"] = moved
+    mappings = vars(importlib.import_module("megatron.core.tensor_parallel.mappings"))
+    gather, scatter = mappings["_gather_along_first_dim"], mappings["_reduce_scatter_along_first_dim"]
+
+    def gathered(
+        tensor: torch.Tensor, group: Any, output_split_sizes: Any = None, use_global_buffer: bool = False
+    ) -> torch.Tensor:
+        """gloo gathers tensors of one size only."""
+        if output_split_sizes is None or group.size() == 1:
+            return gather(tensor, group, output_split_sizes, use_global_buffer)
+        sizes = [int(size) for size in output_split_sizes]
+        padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded, group=group)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    def scattered(
+        tensor: torch.Tensor, group: Any, input_split_sizes: Any = None, use_global_buffer: bool = False
+    ) -> torch.Tensor:
+        if input_split_sizes is None or group.size() == 1:
+            return scatter(tensor, group, input_split_sizes, use_global_buffer)
+        total = tensor.clone()
+        dist.all_reduce(total, group=group)
+        return total.split([int(size) for size in input_split_sizes])[group.rank()].contiguous()
+
+    mappings["_gather_along_first_dim"], mappings["_reduce_scatter_along_first_dim"] = gathered, scattered
+
+
+class _HostStream:
+    """A stream, an event, and the context of one: nothing on the host runs beside it."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def wait_stream(self, stream: _HostStream) -> None: ...
+
+    def record_event(self) -> _HostStream:
+        return self
+
+    def synchronize(self) -> None: ...
 
 
 class _HostCuda(ModuleType):
@@ -135,6 +193,8 @@ class _HostCuda(ModuleType):
         self.is_available = lambda: False
         self.device_count = lambda: 0
         self.is_current_stream_capturing = lambda: False
+        self.Stream = self.Event = _HostStream
+        self.current_stream = self.stream = lambda *arguments: _HostStream()
         for name in ("synchronize", "empty_cache", "set_device", "manual_seed"):
             setattr(self, name, lambda *args, **kwargs: None)
 

@@ -4,6 +4,8 @@
     policy-tp00-pp00.safetensors                   one per model shard, written by data rank 0
     reference-tp00-pp00.safetensors                likewise
     best-tp00-pp00.safetensors                     likewise, where the best policy so far is kept
+    policy-experts-ep00-etp00-pp00.safetensors     experts that are cut in their own way, written by their data rank 0;
+                                                   reference and best likewise
     optimizer-tp00-pp00-dp00.safetensors           one per rank: its part of the state
     random-tp00-pp00-dp00.safetensors              one per rank: generator states
 
@@ -29,6 +31,7 @@ from safetensors.torch import load_file, save_file
 
 from prorl_mega.documents import read_json
 from prorl_mega.errors import CheckpointError
+from prorl_mega.families.param_mapping import is_of_expert
 from prorl_mega.run.label import label, mislabelled
 from prorl_mega.types import ParallelLayout
 
@@ -45,6 +48,8 @@ class LearnerManifest(msgspec.Struct, kw_only=True):
     tensor: _Size  # ranks, as of the other two
     pipeline: _Size
     data: _Size
+    expert: _Size = 1  # groups that share the experts
+    expert_tensor: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0  # ranks of each; 0: cut as everything else
     optimizer_steps: Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # since the optimizer was last fresh
     after_step: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
     """The step that all files name in their headers; earlier versions wrote neither."""
@@ -52,6 +57,11 @@ class LearnerManifest(msgspec.Struct, kw_only=True):
     @property
     def sizes(self) -> tuple[int, int, int]:
         return self.tensor, self.pipeline, self.data
+
+    @property
+    def expert_sizes(self) -> tuple[int, int]:
+        """Groups, and ranks of each, of experts that are cut in their own way; (1, 0) otherwise."""
+        return self.expert, self.expert_tensor
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -91,10 +101,36 @@ def set_random_state(states: dict[str, torch.Tensor], device: torch.device) -> N
         raise CheckpointError(f"the random state in the checkpoint is not one of torch's: {error}") from None
 
 
-def _files(layout: ParallelLayout) -> Iterator[tuple[str, str, bool]]:
-    """(part of the state, file name, whether this rank writes it)."""
+@dataclass(kw_only=True, slots=True, frozen=True)
+class _File:
+    part: str  # of the state
+    name: str
+    is_written: bool  # by this rank
+    experts: bool | None = None  # whether it holds the experts' tensors, or those of everything else; None: both
+
+
+def _files(layout: ParallelLayout) -> Iterator[_File]:
+    experts, own = layout.experts, _own_cut(layout) != (1, 0)
     for part, name in file_names(layout.tensor_rank, layout.pipeline_rank, layout.data_rank).items():
-        yield part, name, part in ("optimizer", "random") or layout.data_rank == 0
+        if part in ("optimizer", "random"):
+            yield _File(part=part, name=name, is_written=True)
+            continue
+        yield _File(part=part, name=name, is_written=layout.data_rank == 0, experts=False if own else None)
+        if own:
+            name = expert_file(part, experts.rank, experts.tensor_rank, layout.pipeline_rank)
+            yield _File(part=part, name=name, is_written=experts.data_rank == 0, experts=True)
+
+
+def _own_cut(layout: ParallelLayout) -> tuple[int, int]:
+    """As `LearnerManifest.expert_sizes`."""
+    experts = layout.experts
+    is_own = experts.size > 1 or experts.tensor_size != layout.tensor_size
+    return (experts.size, experts.tensor_size) if is_own else (1, 0)
+
+
+def expert_file(part: str, group: int, tensor_rank: int, pipeline_rank: int) -> str:
+    """The file with the experts of one group, where they are cut in their own way."""
+    return f"{part}-experts-ep{group:02d}-etp{tensor_rank:02d}-pp{pipeline_rank:02d}.safetensors"
 
 
 def file_names(tensor_rank: int, pipeline_rank: int, data_rank: int) -> dict[str, str]:
@@ -107,15 +143,21 @@ def file_names(tensor_rank: int, pipeline_rank: int, data_rank: int) -> dict[str
 def save_state(directory: Path, layout: ParallelLayout, state: LearnerState, step: int) -> None:
     """Write this rank's files, of the state after `step`, into the existing `directory`; who lists them in a manifest
     forces them to disk."""
-    for part, name, writes in _files(layout):
-        tensors = {key: value.detach().contiguous() for key, value in getattr(state, part).items()}
-        if writes and (tensors or part != "best"):
-            save_file(tensors, directory / name, metadata=label(name, step))
+    for file in _files(layout):
+        tensors = {
+            key: value.detach().contiguous()
+            for key, value in getattr(state, file.part).items()
+            if file.experts in (None, is_of_expert(key))
+        }
+        if file.is_written and (tensors or file.part != "best"):
+            save_file(tensors, directory / file.name, metadata=label(file.name, step))
     if layout.rank == 0:
         manifest = LearnerManifest(
             tensor=layout.tensor_size,
             pipeline=layout.pipeline_size,
             data=layout.data_size,
+            expert=_own_cut(layout)[0],
+            expert_tensor=_own_cut(layout)[1],
             optimizer_steps=state.optimizer_steps,
             after_step=step,
         )
@@ -126,17 +168,17 @@ def load_state(directory: Path, layout: ParallelLayout) -> LearnerState:
     """Read this rank's files, of the same layout. Raises CheckpointError when one is missing or broken."""
     manifest = read_manifest(directory)
     assert is_of(manifest, layout), f"{directory} is of another layout; relayout.py reads it"
-    parts = {
-        part: _tensors(directory / name)
-        for part, name, _ in _files(layout)
-        if part != "best" or (directory / name).exists()
-    }
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for file in _files(layout):
+        if file.part != "best" or (directory / file.name).exists():
+            parts.setdefault(file.part, {}).update(_tensors(directory / file.name))
     return LearnerState(optimizer_steps=manifest.optimizer_steps, **parts)
 
 
 def is_of(manifest: LearnerManifest, layout: ParallelLayout) -> bool:
     """Whether a checkpoint was saved by ranks that stand as these do."""
-    return manifest.sizes == (layout.tensor_size, layout.pipeline_size, layout.data_size)
+    sizes = (layout.tensor_size, layout.pipeline_size, layout.data_size)
+    return manifest.sizes == sizes and manifest.expert_sizes == _own_cut(layout)
 
 
 def copy_into(live: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], what: str) -> None:
@@ -197,7 +239,11 @@ def _refuse_odd_random_state(name: str, shapes: dict[str, tuple[str, list[int]]]
 def all_files(manifest: LearnerManifest) -> list[str]:
     """The tensor files of all ranks, those that need not exist included."""
     ranks = itertools.product(*map(range, manifest.sizes))
-    return sorted({name for place in ranks for name in file_names(*place).values()})
+    names = {name for place in ranks for name in file_names(*place).values()}
+    if manifest.expert_tensor:
+        places = itertools.product(*map(range, (*manifest.expert_sizes, manifest.pipeline)))
+        names |= {expert_file(part, *place) for place in places for part in ("policy", "reference", "best")}
+    return sorted(names)
 
 
 def missing_files(manifest: LearnerManifest, found: Collection[str]) -> list[str]:

@@ -7,6 +7,8 @@ hidden states and this rank's rows of the LM head, so that a `[tokens, vocabular
 from __future__ import annotations
 
 import importlib.util
+import re
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +21,8 @@ from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubm
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.identity_op import IdentityOp
 from megatron.core.transformer.mlp import MLP, MLPSubmodules
+from megatron.core.transformer.moe.experts import SequentialMLP
+from megatron.core.transformer.moe.moe_layer import MoELayer, MoESubmodules
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -27,7 +31,7 @@ from torch import Tensor, nn
 
 from prorl_mega.config.schema import ParallelConfig, Precision, Recompute
 from prorl_mega.families.family import ModelDescription
-from prorl_mega.huggingface.config import check_layout, check_vocabulary
+from prorl_mega.huggingface.config import check_experts, check_layout, check_vocabulary
 from prorl_mega.invariant import check_exact
 from prorl_mega.learner.attention import PackedAttention
 from prorl_mega.learner.backend import activate
@@ -37,6 +41,8 @@ from prorl_mega.learner.linear import HostColumnParallelLinear, HostRowParallelL
 from prorl_mega.learner.norm import RMSNorm
 from prorl_mega.learner.packed_sequences import PackedSequences
 from prorl_mega.learner.rotary import RotaryPositions
+
+_LOCAL_EXPERT = re.compile(r"(mlp\.experts\.local_experts\.)(\d+)(?=\.)")
 
 
 class PolicyModel(GPTModel):
@@ -109,6 +115,7 @@ def build_model(
     be cut that way and `ConfigError` if `valid_vocab` does not fit.
     """
     check_layout(description, parallel.tensor, parallel.pipeline)
+    check_experts(description, parallel.expert, parallel.expert_tensor or parallel.tensor)
     check_vocabulary(valid_vocab, description)
     device = activate()
     config = _transformer_config(description, parallel, _dtype(precision, device), recompute, device)
@@ -129,9 +136,16 @@ def global_names(model: PolicyModel) -> dict[str, nn.Parameter]:
     for name, parameter in model.named_parameters():
         if name.startswith("decoder.layers."):
             local, rest = name.removeprefix("decoder.layers.").split(".", 1)
-            name = f"decoder.layers.{model.decoder.layers[int(local)].layer_number - 1}.{rest}"
+            layer = model.decoder.layers[int(local)]
+            name = f"decoder.layers.{layer.layer_number - 1}.{_expert_name(layer, rest)}"
         names[name] = parameter
     return names
+
+
+def _expert_name(layer: TransformerLayer, name: str) -> str:
+    """A parameter's name within its layer, experts numbered over all groups that share them."""
+    found = _LOCAL_EXPERT.match(name)
+    return f"{found[1]}{layer.mlp.local_expert_indices[int(found[2])]}{name[found.end() :]}" if found else name
 
 
 def spec_name() -> str:
@@ -157,9 +171,24 @@ def _transformer_config(
     device: torch.device,
 ) -> TransformerConfig:
     gpu = device.type == "cuda"
-    checkpointing: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
     if recompute is Recompute.full:
-        checkpointing = {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
+        optional = {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
+    if experts := description.experts:
+        optional |= {
+            "num_moe_experts": experts.count,
+            "moe_router_topk": experts.active,
+            "moe_ffn_hidden_size": experts.ffn_size,
+            "moe_router_score_function": "softmax",
+            # The softmax of the chosen logits is that of all, divided by the sum over the chosen ones.
+            "moe_router_pre_softmax": not experts.normalized,
+            "moe_router_load_balancing_type": "none",
+            "moe_router_dtype": "fp32",
+            "moe_aux_loss_coeff": 0.0,
+            "moe_grouped_gemm": False,
+            "expert_model_parallel_size": parallel.expert,
+            "expert_tensor_parallel_size": parallel.expert_tensor or parallel.tensor,
+        }
     return TransformerConfig(
         num_layers=description.layers,
         hidden_size=description.hidden_size,
@@ -195,8 +224,18 @@ def _transformer_config(
         # Megatron's own linear layers (the LM head is one) need Apex's kernel for it, with Transformer Engine too.
         gradient_accumulation_fusion=gpu and importlib.util.find_spec("fused_weight_gradient_mlp_cuda") is not None,
         persist_layer_norm=False,
-        **checkpointing,
+        **optional,
     )
+
+
+def _mlp_spec(config: TransformerConfig, parts: MLPSubmodules) -> ModuleSpec:
+    """An MLP of these parts, or a mixture of such MLPs."""
+    if not config.num_moe_experts:
+        return ModuleSpec(module=MLP, submodules=parts)
+    if parts.linear_fc1 is HostColumnParallelLinear:  # the rows of an expert differ from call to call: `row_multiple`
+        parts = replace(parts, linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear)
+    experts = ModuleSpec(module=SequentialMLP, submodules=parts)
+    return ModuleSpec(module=MoELayer, submodules=MoESubmodules(experts=experts))
 
 
 def _block_spec(config: TransformerConfig, *, batch_invariant: bool) -> TransformerBlockSubmodules:
@@ -227,10 +266,7 @@ def _block_spec(config: TransformerConfig, *, batch_invariant: bool) -> Transfor
         ),
         self_attn_bda=get_bias_dropout_add,
         pre_mlp_layernorm=norm,
-        mlp=ModuleSpec(
-            module=MLP,
-            submodules=MLPSubmodules(linear_fc1=column, linear_fc2=row, activation_func=activation),
-        ),
+        mlp=_mlp_spec(config, MLPSubmodules(linear_fc1=column, linear_fc2=row, activation_func=activation)),
         mlp_bda=get_bias_dropout_add,
     )
     layers = [ModuleSpec(module=TransformerLayer, submodules=layer)] * get_num_layers_to_build(config)

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 
 from prorl_mega.config.schema import ParallelConfig
-from prorl_mega.types import ParallelLayout
+from prorl_mega.types import ExpertLayout, ParallelLayout
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -18,6 +18,7 @@ class ProcessGroups:
 
     tensor: dist.ProcessGroup
     pipeline: dist.ProcessGroup
+    experts: dist.ProcessGroup  # the ranks that together hold the experts of a layer once
 
 
 def initialize_parallel(config: ParallelConfig, *, seed: int) -> ParallelLayout:
@@ -32,6 +33,8 @@ def initialize_parallel(config: ParallelConfig, *, seed: int) -> ParallelLayout:
         parallel_state.initialize_model_parallel(
             tensor_model_parallel_size=config.tensor,
             pipeline_model_parallel_size=config.pipeline,
+            expert_model_parallel_size=config.expert,
+            expert_tensor_parallel_size=config.expert_tensor or config.tensor,
             create_gloo_process_groups=True,
             distributed_timeout_minutes=_world_timeout_minutes(),
         )
@@ -44,6 +47,14 @@ def initialize_parallel(config: ParallelConfig, *, seed: int) -> ParallelLayout:
         pipeline_rank=parallel_state.get_pipeline_model_parallel_rank(),
         data_size=parallel_state.get_data_parallel_world_size(),
         data_rank=parallel_state.get_data_parallel_rank(),
+        expert=ExpertLayout(
+            tensor_size=parallel_state.get_expert_tensor_parallel_world_size(),
+            tensor_rank=parallel_state.get_expert_tensor_parallel_rank(),
+            size=config.expert,
+            rank=parallel_state.get_expert_model_parallel_rank(),
+            data_size=parallel_state.get_expert_data_parallel_world_size(),
+            data_rank=parallel_state.get_expert_data_parallel_rank(),
+        ),
     )
     _seed(seed, layout)
     return layout
@@ -54,13 +65,17 @@ def process_groups() -> ProcessGroups:
     return ProcessGroups(
         tensor=parallel_state.get_tensor_model_parallel_group(),
         pipeline=parallel_state.get_pipeline_model_parallel_group(),
+        experts=parallel_state.get_expert_tensor_and_model_parallel_group(),
     )
 
 
 def _is_split_like(config: ParallelConfig) -> bool:
-    return parallel_state.is_initialized() and (config.tensor, config.pipeline) == (
+    asked = (config.tensor, config.pipeline, config.expert, config.expert_tensor or config.tensor)
+    return parallel_state.is_initialized() and asked == (
         parallel_state.get_tensor_model_parallel_world_size(),
         parallel_state.get_pipeline_model_parallel_world_size(),
+        parallel_state.get_expert_model_parallel_world_size(),
+        parallel_state.get_expert_tensor_parallel_world_size(),
     )
 
 

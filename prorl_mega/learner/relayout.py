@@ -42,6 +42,12 @@ class Target:
 
 def read_other_layout(directory: Path, manifest: LearnerManifest, target: Target) -> LearnerState:
     """This rank's state from files of the layout in `manifest`, generators left out. Raises CheckpointError."""
+    if manifest.expert_tensor or target.layout.experts.size > 1:
+        raise CheckpointError(
+            f"{directory} was saved by other ranks; experts that are cut in their own way are read by the same only: "
+            f"{manifest.tensor} tensor × {manifest.pipeline} pipeline × {manifest.data} data, {manifest.expert} groups "
+            "of experts"
+        )
     try:
         return _read(directory, manifest, target)
     except ModelError as error:

@@ -23,11 +23,20 @@ class Memory:
 
 
 def parameter_count(model: ModelDescription) -> int:
-    """Weights of embedding, attention, MLP and norms; biases and query/key norms are negligible and left out."""
+    """Weights of embedding, attention, MLP or experts, and norms; biases, routers and query/key norms are negligible
+    and left out."""
     attention = model.hidden_size * model.head_dim * (2 * model.heads + 2 * model.kv_heads)
-    layer = attention + 3 * model.hidden_size * model.ffn_size + 2 * model.hidden_size
+    layer = attention + 2 * model.hidden_size
+    if model.experts is None:
+        layer += 3 * model.hidden_size * model.ffn_size
     embeddings = model.vocab_size * model.hidden_size * (1 if model.tied_embeddings else 2)
-    return model.layers * layer + embeddings + model.hidden_size
+    return model.layers * layer + embeddings + model.hidden_size + expert_count(model)
+
+
+def expert_count(model: ModelDescription) -> int:
+    """Weights of all experts of all layers."""
+    experts = model.experts
+    return 0 if experts is None else model.layers * experts.count * 3 * model.hidden_size * experts.ffn_size
 
 
 def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int) -> Memory:
@@ -36,8 +45,13 @@ def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int)
     """
     parallel = config.parallel
     size = 4 if config.model.precision is Precision.fp32 else 2
-    shard = parameter_count(model) / (parallel.tensor * parallel.pipeline)
+    experts = expert_count(model)
+    others = (parameter_count(model) - experts) / (parallel.tensor * parallel.pipeline)
+    experts_ways = parallel.expert * (parallel.expert_tensor or parallel.tensor) * parallel.pipeline
+    shard = others + experts / experts_ways
     replicas = world_size // (parallel.tensor * parallel.pipeline)
+    # The distributed optimizer shares out a shard over those that hold it: of experts over fewer ranks.
+    optimized = others / replicas + experts / experts_ways / (world_size // experts_ways)
     keeps_best = config.schedule.reset.to is ResetTarget.best
     per_layer = 2 if config.model.recompute is Recompute.full else 34
     tokens = parallel.max_tokens_per_microbatch
@@ -49,7 +63,7 @@ def estimate_memory(config: RunConfig, model: ModelDescription, world_size: int)
     return Memory(
         weights=size * shard,
         gradients=4 * shard,
-        optimizer=(8 if size == 4 else 12) * shard / replicas,
+        optimizer=(8 if size == 4 else 12) * optimized,
         reference=0 if config.reference.offload else snapshots,
         activations=per_layer * size / 2 * tokens * model.hidden_size * layers / parallel.tensor
         + (parallel.logits_cache_mib << 20),

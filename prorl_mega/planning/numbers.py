@@ -44,7 +44,8 @@ def derived(config: RunConfig, model: ModelDescription, world_size: int) -> dict
     architecture = model.family.architecture
     return {
         "model": f"{parameter_count(model) / 1e6:,.1f} M parameters, {model.layers} layers, {architecture}",
-        "ranks": f"{world_size} = tensor {parallel.tensor} × pipeline {parallel.pipeline} × data {replicas}",
+        "ranks": f"{world_size} = tensor {parallel.tensor} × pipeline {parallel.pipeline} × data {replicas}"
+        + (f"; experts in {parallel.expert} groups" if model.experts else ""),
         "engines": f"{servers or world_size // rollout.tensor} with tensor {rollout.tensor}"
         + (", servers beside the learner" if servers else ""),
         "samples per step": f"{samples:,} = {recipe.prompts_per_step} prompts × {recipe.samples_per_prompt}",

@@ -24,9 +24,12 @@ class ModelShape:
 
     @classmethod
     def of(cls, model: ModelDescription) -> ModelShape:
+        experts = model.experts
         return cls(
             layers=model.layers, hidden=model.hidden_size, heads=model.heads, kv_heads=model.kv_heads,
-            head_dim=model.head_dim, ffn=model.ffn_size, vocab=model.vocab_size, tied=model.tied_embeddings,
+            head_dim=model.head_dim, ffn=model.ffn_size if experts is None else experts.ffn_size,
+            vocab=model.vocab_size, tied=model.tied_embeddings,
+            experts=0 if experts is None else experts.count, active_experts=1 if experts is None else experts.active,
         )  # fmt: skip
 
     @property

@@ -11,12 +11,24 @@ from prorl_mega.errors import WeightSyncError
 
 
 def checkpoint_names(model: torch.nn.Module) -> frozenset[str]:
-    """The tensors of a checkpoint of `model`: vLLM's own parameters, with fused projections taken apart."""
+    """The tensors of a checkpoint of `model`: vLLM's own parameters, with fused projections and experts taken apart."""
     packed: dict[str, list[str]] = getattr(model, "packed_modules_mapping", {})
     names: set[str] = set()
+    of_experts: set[str] = set()  # vLLM's own names
+    for path, module in model.named_modules():
+        if hasattr(module, "get_expert_mapping"):
+            layer = path.rpartition(".experts")[0]
+            for name, _ in module.named_parameters():
+                of_experts.add(f"{path}.{name}")
+                names.update(
+                    f"{layer}.{theirs}{f'experts.{name}'.removeprefix(ours)}"
+                    for ours, theirs, *_ in module.get_expert_mapping()
+                    if f"experts.{name}".startswith(ours)
+                )
     for name, _ in model.named_parameters():
-        *path, module, kind = name.split(".")
-        names.update(".".join([*path, part, kind]) for part in packed.get(module, [module]))
+        if name not in of_experts:
+            *place, last, kind = name.split(".")
+            names.update(".".join([*place, part, kind]) for part in packed.get(last, [last]))
     return frozenset(names)
 
 
@@ -35,7 +47,7 @@ def load_into_engine(engine: Any, weights: Iterator[tuple[str, torch.Tensor]], e
             yield name, tensor
 
     _reload(engine, received)
-    engine.apply_model(repack_shared)
+    engine.apply_model(repack)
     if remaining:
         raise WeightSyncError(
             f"{len(remaining)} of {len(expected)} tensors were not sent to the engine, first {min(remaining)}"
@@ -51,14 +63,16 @@ def _reload(engine: Any, received: Callable[[], Iterator[tuple[str, torch.Tensor
         raise WeightSyncError(f"the engine does not take the weights: {error!r}") from error
 
 
-def repack_shared(model: torch.nn.Module) -> None:
-    """Prepare a tied output projection for its new weights.
+def repack(model: torch.nn.Module) -> None:
+    """Prepare what vLLM's reload forgets for its new weights, which would stay the old ones or be read wrongly.
 
-    It shares its parameter with the embedding, so vLLM's reload sees nothing to load for it; on a CPU it multiplies by
-    a packed copy, which would stay the old one.
+    A tied output projection shares its parameter with the embedding, so the reload sees nothing to load for it; on a
+    CPU it multiplies by a packed copy. Experts on a CPU are packed when they are loaded first, and not again.
     """
     owners: dict[int, torch.nn.Module] = {}
     for module in model.modules():
         weight = module._parameters.get("weight")
         if weight is not None and owners.setdefault(id(weight), module) is not module:
             module.quant_method.process_weights_after_loading(module)
+        if hasattr(module, "get_expert_mapping") and module.w13_weight.device.type == "cpu":
+            module.quant_method.moe_kernel.fused_experts.process_weights_after_loading(module)

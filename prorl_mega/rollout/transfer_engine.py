@@ -21,7 +21,7 @@ from vllm.model_executor.model_loader.mtp_validation import disable_mtp_complete
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
 from prorl_mega.errors import WeightSyncError
-from prorl_mega.rollout.loading import checkpoint_names, repack_shared
+from prorl_mega.rollout.loading import checkpoint_names, repack
 from prorl_mega.rollout.startup import forbid_padding
 from prorl_mega.transfer.bucket import BucketManifest, PushDigest
 from prorl_mega.transfer.receiver import Receiver, open_receiver
@@ -106,7 +106,7 @@ class BucketEngine(WeightTransferEngine[BucketInit, BucketUpdate]):
                 f"first {min(self._remaining)}"
             )
         finalize_layerwise_reload(self.model, self.model_config)
-        repack_shared(self.model)
+        repack(self.model)
         self.receipt = {"digest": self._digest.hexdigest(), "tensors": len(self._expected)}
 
     def shutdown(self) -> None:

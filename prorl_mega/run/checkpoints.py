@@ -38,7 +38,10 @@ from prorl_mega.run.storage import fsync_path, remove_tree, storage_errors, writ
 STATE, MODEL = "state.json", "model"
 AFTER = "after_step"  # key of the state; checkpoints of earlier versions have none
 EVALUATION_BEGAN = "evaluation_began"  # another: the step that an evaluation began after that had not ended
-_READ_BACK = re.compile(r"(state|unfinished|learner)\.json|settings\.yaml|[a-z]+-tp\d+-pp\d+(-dp\d+)?\.safetensors")
+_READ_BACK = re.compile(
+    r"(state|unfinished|learner)\.json|settings\.yaml"
+    r"|[a-z]+-tp\d+-pp\d+(-dp\d+)?\.safetensors|[a-z]+-experts-ep\d+-etp\d+-pp\d+\.safetensors"
+)
 """Files that are read from a checkpoint: each must be in its manifest. Others, of people or systems, do not matter."""
 UNFINISHED = "unfinished.json"
 """The record of a step in the checkpoint that was written in its evaluation; see `StepLog.to_json`."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from prorl_mega.errors import ModelError
 from prorl_mega.families.family import ModelDescription
 from prorl_mega.families.mapping_registry import MappingRegistry
+from prorl_mega.families.param_mapping import ParamMapping
 from prorl_mega.huggingface.weights import check_weights
 from prorl_mega.types import ParallelLayout
 
@@ -37,12 +38,13 @@ def load_weights(
         for name, parameter in parameters.items():
             mapping = registry.mapping(name)
             rows = parameter.shape[0]
-            expected = mapping.shard_shape(layout.tensor_size, rows)
+            rank, size = mapping.place(layout)
+            expected = mapping.shard_shape(size, rows)
             assert tuple(parameter.shape) == expected, f"{name}: {tuple(parameter.shape)} in the model, not {expected}"
             assert not mapping.rule.padded or rows * layout.tensor_size >= description.vocab_size, name
             slices = {tensor: checkpoint.slice(tensor) for tensor in mapping.checkpoint_tensors}
             try:
-                mapping.load(parameter, slices, layout.tensor_rank, layout.tensor_size)
+                mapping.load(parameter, slices, rank, size)
             except SafetensorError as error:
                 raise ModelError(f"{path}: {', '.join(slices)} cannot be read: {error}") from None
 
@@ -53,13 +55,18 @@ def _check_parameters(parameters: Mapping[str, Tensor], registry: MappingRegistr
     layers = {name.split(".")[2] for name in present if name.startswith("decoder.layers.")}
     for mapping in registry.mappings:
         if mapping.name.startswith("decoder.layers."):
-            wanted = mapping.name.split(".")[2] in layers
+            wanted = mapping.name.split(".")[2] in layers and _is_here(mapping, registry, layout)
         elif mapping.name.startswith("embedding."):
             wanted = layout.pipeline_rank == 0
         else:
             wanted = layout.pipeline_rank == layout.pipeline_size - 1 and (not mapping.copy or layout.pipeline_size > 1)
         if wanted and mapping.name not in present:
             raise ModelError(f"the model of pipeline stage {layout.pipeline_rank} has no parameter {mapping.name!r}")
+
+
+def _is_here(mapping: ParamMapping, registry: MappingRegistry, layout: ParallelLayout) -> bool:
+    """Whether it is no expert's, or one of an expert that this rank holds."""
+    return mapping.expert is None or layout.experts.holds(mapping.expert, registry.experts)
 
 
 class Checkpoint:

@@ -31,6 +31,7 @@ def stream_weights(
     *,
     tensor_group: ProcessGroup | None,
     pipeline_group: ProcessGroup | None,
+    experts_group: ProcessGroup | None = None,
     bucket_bytes: int,
 ) -> Iterator[tuple[str, Tensor]]:
     """(Hugging Face name, full tensor) of the whole model, on every rank and in the same order on all of them.
@@ -49,7 +50,8 @@ def stream_weights(
     shards = {registry.mapping(name).name: parameter.detach() for name, parameter in parameters.items()}
     dtypes = {shard.dtype for shard in shards.values()}
     assert len(dtypes) == 1, f"parameters of one dtype can be streamed, not {dtypes}"
-    if layout.tensor_size == layout.pipeline_size == 1:
+    experts = layout.experts
+    if layout.tensor_size == layout.pipeline_size == experts.size == experts.tensor_size == 1:
         for mapping in registry.exported:
             shard = _owned(shards, mapping)
             if mapping.stored is not None:
@@ -59,19 +61,27 @@ def stream_weights(
             for (name, shape), piece in zip(mapping.tensors.items(), pieces, strict=True):
                 yield name, piece.reshape(-1, *shape[1:])[: shape[0]]
         return
-    exchange = _Exchange(shards, layout, tensor_group, pipeline_group)
-    plan = exchange.pieces(registry.exported)
-    for bucket in _buckets(plan, layout.tensor_size, bucket_bytes // dtypes.pop().itemsize):
+    exchange = _Exchange(shards, layout, tensor_group, pipeline_group, experts_group)
+    plan = exchange.pieces(_with_siblings(registry, experts.size))
+    for bucket in _buckets(plan, bucket_bytes // dtypes.pop().itemsize):
         yield from exchange.run(bucket)
+
+
+_Siblings = tuple[ParamMapping, ...]
+"""A parameter: one mapping, or those of the experts that stand at the same place in each of the groups that share them,
+in the order of the groups: each rank has one of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """The part of one rank in one Hugging Face tensor, or its whole shard where the shards have to be joined first."""
+    """The part of one rank in one Hugging Face tensor, or its whole shard where the shards have to be joined first.
 
-    mapping: ParamMapping
+    Experts at the same place in their groups are one piece with several names."""
+
+    siblings: _Siblings
     index: int | None  # among the mapping's tensors; None: the shard
-    name: str
+    names: tuple[str, ...]  # one for each sibling
+    ways: int  # ranks that divide each tensor
     rows: int  # of the full tensor, without padding
     shape: tuple[int, ...]  # of the piece, the divided dimension first
     axis: int | None  # the divided dimension; None: every rank has the whole tensor
@@ -81,14 +91,39 @@ class _Piece:
     def elements(self) -> int:
         return prod(self.shape)
 
+    @property
+    def is_of_experts(self) -> bool:
+        return self.siblings[0].expert is not None
 
-def _buckets(pieces: Sequence[_Piece], tensor_size: int, limit: int) -> Iterator[list[_Piece]]:
-    """Consecutive pieces of one stage. A bucket of several needs room for one assembled tensor as well."""
-    limit = max(limit, max(piece.elements for piece in pieces) * tensor_size)
+    @property
+    def ranks(self) -> int:
+        """The ranks that exchange it."""
+        return self.ways * len(self.siblings)
+
+
+def _with_siblings(registry: MappingRegistry, groups: int) -> list[_Siblings]:
+    """The parameters to stream when `groups` share the experts, in Hugging Face order of those of the first group."""
+    each = registry.experts // groups
+    by_place: dict[tuple[str, int], list[ParamMapping]] = {}
+    for mapping in registry.exported:
+        if mapping.expert is None:
+            by_place[mapping.name, 0] = [mapping]
+        else:
+            pattern = mapping.name.replace(f".{mapping.expert}.linear", ".*.linear")
+            by_place.setdefault((pattern, mapping.expert % each), []).append(mapping)
+    return [tuple(mappings) for mappings in by_place.values()]
+
+
+def _buckets(pieces: Sequence[_Piece], limit: int) -> Iterator[list[_Piece]]:
+    """Consecutive pieces of one stage that the same ranks exchange. A bucket of several needs room for one assembled
+    tensor as well."""
+    limit = max(limit, max(piece.elements * piece.ranks for piece in pieces))
     bucket: list[_Piece] = []
     for piece in pieces:
         sizes = [each.elements for each in (*bucket, piece)]
-        if bucket and (piece.stage != bucket[0].stage or (sum(sizes) + max(sizes)) * tensor_size > limit):
+        full = sum(sizes) * piece.ranks + max(sizes) * piece.ways > limit
+        apart = bucket and (piece.stage, piece.is_of_experts) != (bucket[0].stage, bucket[0].is_of_experts)
+        if bucket and (apart or full):
             yield bucket
             bucket = []
         bucket.append(piece)
@@ -104,60 +139,74 @@ class _Exchange:
         layout: ParallelLayout,
         tensor_group: ProcessGroup | None,
         pipeline_group: ProcessGroup | None,
+        experts_group: ProcessGroup | None,
     ) -> None:
         self._shards = shards
         self._layout = layout
         self._tensor_group = tensor_group
         self._pipeline_group = pipeline_group
+        self._experts_group = experts_group
         self._like = next(iter(shards.values()))  # dtype and device of everything that is sent
 
-    def pieces(self, mappings: Sequence[ParamMapping]) -> list[_Piece]:
+    def pieces(self, parameters: Sequence[_Siblings]) -> list[_Piece]:
         """The plan, identical on all ranks; the ranks exchange which stage owns each parameter."""
-        stages, vocabulary_rows = self._owners(mappings)
-        size = self._layout.tensor_size
+        own = [self._own(siblings) for siblings in parameters]
+        stages, vocabulary_rows = self._owners(own)
         plan = []
-        for mapping, stage in zip(mappings, stages, strict=True):
+        for siblings, mapping, stage in zip(parameters, own, stages, strict=True):
+            size = mapping.place(self._layout)[1]
             if mapping.stored is not None or not mapping.rule.splits(size):
                 shape = mapping.shard_shape(size, vocabulary_rows)
-                plan.append(_Piece(mapping, None, mapping.name, shape[0] * size, shape, 0, stage))
+                plan.append(_Piece(siblings, None, (mapping.name,), size, shape[0] * size, shape, 0, stage))
                 continue
-            for index, (name, shape) in enumerate(mapping.tensors.items()):
+            for index, shape in enumerate(mapping.tensors.values()):
                 axis = mapping.rule.axis if size > 1 else 0
                 piece = shape if axis is None else (shape[axis] // size, *shape[:axis], *shape[axis + 1 :])
                 if mapping.rule.padded:
                     piece = (vocabulary_rows, *shape[1:])
-                plan.append(_Piece(mapping, index, name, shape[0], piece, axis, stage))
+                names = tuple(list(sibling.tensors)[index] for sibling in siblings)
+                plan.append(_Piece(siblings, index, names, size, shape[0], piece, axis, stage))
         return plan
+
+    def _own(self, siblings: _Siblings) -> ParamMapping:
+        """The mapping of the parameter that this rank has, if its stage has one."""
+        return siblings[self._layout.experts.rank if len(siblings) > 1 else 0]
 
     def run(self, bucket: Sequence[_Piece]) -> Iterator[tuple[str, Tensor]]:
         """Exchange one bucket and yield its tensors. The bucket is released when the last one has been taken."""
-        layout = self._layout
-        buffer = self._like.new_empty(layout.tensor_size, sum(piece.elements for piece in bucket))
-        own = buffer[layout.tensor_rank]
-        if layout.pipeline_rank == bucket[0].stage:
+        layout, first = self._layout, bucket[0]
+        experts = layout.experts
+        rank, group = layout.tensor_rank, self._tensor_group
+        if first.is_of_experts:
+            rank, group = experts.rank * experts.tensor_size + experts.tensor_rank, self._experts_group
+        buffer = self._like.new_empty(first.ranks, sum(piece.elements for piece in bucket))
+        own = buffer[rank]
+        if layout.pipeline_rank == first.stage:
             self._pack(bucket, own)
         if layout.pipeline_size > 1:
-            dist.broadcast(own, group=self._pipeline_group, group_src=bucket[0].stage)
-        if layout.tensor_size > 1:
-            dist.all_gather_into_tensor(buffer.view(-1), own, group=self._tensor_group)
-        if len(bucket) == 1 and bucket[0].index is not None:
-            yield bucket[0].name, _view(buffer, bucket[0])
+            dist.broadcast(own, group=self._pipeline_group, group_src=first.stage)
+        if first.ranks > 1:
+            dist.all_gather_into_tensor(buffer.view(-1), own, group=group)
+        if len(bucket) == len(first.names) == 1 and first.index is not None:
+            yield first.names[0], _view(buffer, first)
             return
         offset = 0
         for piece in bucket:
             columns = buffer[:, offset : offset + piece.elements]
             if piece.index is None:
-                yield from piece.mapping.join(_shards(columns, piece)).items()
+                yield from piece.siblings[0].join(_shards(columns, piece)).items()
             else:
-                yield piece.name, _copy(columns, piece)
+                for name, rows in zip(piece.names, columns.split(piece.ways), strict=True):
+                    yield name, _copy(rows, piece)
             offset += piece.elements
 
     def _pack(self, bucket: Sequence[_Piece], own: Tensor) -> None:
         offset = 0
         for piece in bucket:
-            source = self._shards[piece.mapping.name]
+            mapping = self._own(piece.siblings)
+            source = self._shards[mapping.name]
             if piece.index is not None:
-                source = piece.mapping.rule.pieces(source)[piece.index].movedim(piece.axis or 0, 0)
+                source = mapping.rule.pieces(source)[piece.index].movedim(piece.axis or 0, 0)
             own[offset : offset + piece.elements].view(source.shape).copy_(source)
             offset += piece.elements
 
@@ -201,7 +250,7 @@ def _copy(columns: Tensor, piece: _Piece) -> Tensor:
 
 def _shards(columns: Tensor, piece: _Piece) -> list[Tensor]:
     """The shards of all ranks, or the whole parameter where these are its rows."""
-    if piece.mapping.rule.splits(len(columns)):
+    if piece.siblings[0].rule.splits(len(columns)):
         return [row.view(piece.shape) for row in columns]
     return [columns.reshape(-1, *piece.shape[1:])]
 

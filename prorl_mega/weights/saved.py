@@ -3,8 +3,9 @@ Face directory."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,35 @@ from prorl_mega.weights.load import Checkpoint
 _POLICY = re.compile(r"policy-tp(\d+)-pp(\d+)\.safetensors")  # named by prorl_mega/learner/checkpoint.py
 
 
+_EXPERTS = re.compile(r"policy-experts-ep(\d+)-etp(\d+)-pp(\d+)\.safetensors")
+
+
 def policy_files(checkpoint: Path) -> list[list[Path]]:
-    """The files with the policy's shards, as `[stage][tensor rank]`. Raises `CheckpointError` if some are missing."""
-    found = {
-        (int(match[2]), int(match[1])): path
-        for path in checkpoint.iterdir()
-        if (match := _POLICY.fullmatch(path.name)) is not None
-    }
-    stages, ranks = ({place[i] for place in found} for i in (0, 1))
-    wanted = [[(stage, rank) for rank in range(len(ranks))] for stage in range(len(stages))]
-    if not found or {place for row in wanted for place in row} != set(found):
-        raise CheckpointError(f"{checkpoint}: files of the policy are missing; it has {len(found)} of them")
-    return [[found[place] for place in row] for row in wanted]
+    """The files with the policy's shards: a list of those of all ranks that cut the same parameters, for every stage
+    and for every group of experts that are cut in their own way. Raises `CheckpointError` if some are missing."""
+    shards: dict[tuple[int, ...], Path] = {}  # by stage and tensor rank
+    experts: dict[tuple[int, ...], Path] = {}  # by stage, group and tensor rank
+    for path in checkpoint.iterdir():
+        if (match := _POLICY.fullmatch(path.name)) is not None:
+            shards[int(match[2]), int(match[1])] = path
+        elif (match := _EXPERTS.fullmatch(path.name)) is not None:
+            experts[int(match[3]), int(match[1]), int(match[2])] = path
+    stages = len({place[0] for place in shards})
+    complete = all(_is_complete(found) for found in (shards, experts) if found)
+    if not shards or not complete or (experts and len({place[0] for place in experts}) != stages):
+        count = len(shards) + len(experts)
+        raise CheckpointError(f"{checkpoint}: files of the policy are missing; it has {count} of them")
+    rows: dict[tuple[int, ...], list[Path]] = {}
+    for found in (shards, experts):
+        for place in sorted(found):
+            rows.setdefault(place[:-1], []).append(found[place])
+    return list(rows.values())
+
+
+def _is_complete(found: Collection[tuple[int, ...]]) -> bool:
+    """Whether places fill a box from 0 on."""
+    sizes = [len(set(axis)) for axis in zip(*found, strict=True)]
+    return set(found) == set(itertools.product(*map(range, sizes)))
 
 
 def stream_directory(path: Path, description: ModelDescription) -> Iterator[tuple[str, Tensor]]:
@@ -51,8 +69,8 @@ def stream_directory(path: Path, description: ModelDescription) -> Iterator[tupl
 def stream_saved(files: Sequence[Sequence[Path]], description: ModelDescription) -> Iterator[tuple[str, Tensor]]:
     """(Hugging Face name, full tensor) of the whole model, in the order of `stream_weights`.
 
-    `files[stage][tensor rank]` are safetensors with the shards of that rank by Megatron name. One parameter is in
-    memory at a time. Raises `CheckpointError` for files that are damaged or are not of this model.
+    `files[i][tensor rank]`, as `policy_files` has them, are safetensors with shards by Megatron name. One parameter is
+    in memory at a time. Raises `CheckpointError` for files that are damaged or are not of this model.
     """
     registry = MappingRegistry(description)
     stages = [[_open(file) for file in stage] for stage in files]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from megatron.core.parallel_state import get_data_parallel_group
+from megatron.core.parallel_state import get_data_parallel_group, get_expert_data_parallel_group
 
 from prorl_mega.config.keys import with_settings
 from prorl_mega.config.schema import ModelConfig, OptimizerConfig, ParallelConfig, Precision, RecipeConfig
@@ -67,6 +67,8 @@ def make_learner(
     tensor: int = 1,
     pipeline: int = 1,
     sequence: bool = False,
+    expert: int = 1,
+    expert_tensor: int = 0,
     capacity: int = 10_000,
     logits_cache_mib: int = 0,
     optimizer: dict[str, Any] | None = None,
@@ -80,6 +82,8 @@ def make_learner(
         tensor=tensor,
         pipeline=pipeline,
         sequence=sequence,
+        expert=expert,
+        expert_tensor=expert_tensor,
         max_tokens_per_microbatch=capacity,
         logits_cache_mib=logits_cache_mib,
     )
@@ -106,6 +110,7 @@ def full_tensors(learner: MegatronLearner, shards: dict[str, torch.Tensor]) -> d
         learner.layout,
         tensor_group=groups.tensor,
         pipeline_group=groups.pipeline,
+        experts_group=groups.experts,
         bucket_bytes=1 << 24,
     )
     return {name: tensor.clone() for name, tensor in stream}
@@ -113,18 +118,19 @@ def full_tensors(learner: MegatronLearner, shards: dict[str, torch.Tensor]) -> d
 
 def full_gradients(learner: MegatronLearner, *, beta1: float = 0.9) -> dict[str, torch.Tensor]:
     """The gradient of the learner's first step by Hugging Face name, read off Adam's first moment, (1 - β₁) g."""
-    (sharded,) = learner._optimizer._chain.chained_optimizers
     state = learner._optimizer.state()
     names = {parameter: name for name, parameter in learner._model.module.named_parameters()}
-    data = get_data_parallel_group()
-    shards = {}
-    for name, parameter in learner._parameters.items():
-        full = torch.zeros_like(parameter)
-        if parameter in sharded.model_param_group_index_map:
-            part = sharded._get_model_param_range_map(parameter)["param"]
-            full.view(-1)[part.start : part.end] = state[f"{names[parameter]}/exp_avg"] / (1 - beta1)
-        torch.distributed.all_reduce(full, group=data)
-        shards[name] = full
+    shards = {name: torch.zeros_like(parameter) for name, parameter in learner._parameters.items()}
+    for sharded in learner._optimizer._chain.chained_optimizers:
+        for name, parameter in learner._parameters.items():
+            if parameter in sharded.model_param_group_index_map:
+                part = sharded._get_model_param_range_map(parameter)["param"]
+                moment = state[f"{names[parameter]}/exp_avg"] / (1 - beta1)
+                shards[name].view(-1)[part.start : part.end] = moment
+    for name, shard in shards.items():
+        is_of_experts = ".experts." in name
+        torch.distributed.all_reduce(shard, group=get_expert_data_parallel_group() if is_of_experts else
+                                     get_data_parallel_group())  # fmt: skip
     return full_tensors(learner, shards)
 
 

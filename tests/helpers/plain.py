@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def plain_step(
     path: Path, sequences: list[TrainSample], recipe: RecipeConfig, coefficients: StepHyperparams
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of the clipped objective with k3 penalty and entropy bonus, written down from the papers."""
-    model = AutoModelForCausalLM.from_pretrained(path).double()
+    model = AutoModelForCausalLM.from_pretrained(path, experts_implementation="eager").double()
     tokens = sum(sequence.completion_length for sequence in sequences)
     total = torch.zeros((), dtype=torch.float64)
     for sequence in sequences:
@@ -44,12 +45,26 @@ def plain_step(
         else:
             total = total + per_token.mean() / len(sequences)
     total.backward()
-    return float(total), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return float(total), {key: value for name, each in gradients.items() for key, value in as_stored(name, each)}
+
+
+def as_stored(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """A parameter under the names of a checkpoint, which has every expert by itself."""
+    if name.endswith("experts.gate_up_proj"):
+        for expert, both in enumerate(tensor):
+            for part, value in zip(("gate", "up"), both.chunk(2), strict=True):
+                yield name.replace("gate_up_proj", f"{expert}.{part}_proj.weight"), value
+    elif name.endswith("experts.down_proj"):
+        for expert, value in enumerate(tensor):
+            yield name.replace("down_proj", f"{expert}.down_proj.weight"), value
+    else:
+        yield name, tensor
 
 
 def plain_annotation(path: Path, sequences: list[TrainSample]) -> list[np.ndarray]:
     """Log-probabilities `[T]` float64 of every completion."""
-    model = AutoModelForCausalLM.from_pretrained(path).double()
+    model = AutoModelForCausalLM.from_pretrained(path, experts_implementation="eager").double()
     with torch.no_grad():
         return [plain_logprobs(model, sequence)[0].numpy() for sequence in sequences]
 

@@ -71,9 +71,9 @@ WARMSTART: dict[str, Any] = {
 }
 
 
-def small_setup(directory: Path, tasks: dict[str, Any] | None = None) -> Path:
+def small_setup(directory: Path, tasks: dict[str, Any] | None = None, family: str = "qwen2_tied", **shape: Any) -> Path:
     """A model with random weights in `directory`/model, and experiments `small` and `small_base` on a mixture."""
-    model = tiny_checkpoint(directory / "model", "qwen2_tied", **_SHAPE)
+    model = tiny_checkpoint(directory / "model", family, **_SHAPE | shape)
     for file in TOKENIZER.iterdir():
         if file.name != "config.json":
             shutil.copyfile(file, model / file.name)

@@ -17,6 +17,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 FAMILIES = ("qwen2", "qwen2_tied", "qwen3", "llama3", "mistral", "yarn", "phi3", "phi3_long")
@@ -24,6 +26,7 @@ FAMILIES = ("qwen2", "qwen2_tied", "qwen3", "llama3", "mistral", "yarn", "phi3",
 _CLASSES = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    "qwen3_moe": (Qwen3MoeConfig, Qwen3MoeForCausalLM),
     "llama3": (LlamaConfig, LlamaForCausalLM),
     "mistral": (MistralConfig, MistralForCausalLM),
     "yarn": (Qwen2Config, Qwen2ForCausalLM),
@@ -68,6 +71,9 @@ def tiny_checkpoint(directory: str | Path, family: str, *, seed: int = 0, **over
     family = family.removesuffix("_tied")
     if family == "qwen3":
         settings |= {"head_dim": 16}  # unlike hidden_size / heads
+    if family == "qwen3_moe":
+        settings |= {"head_dim": 16, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+        settings |= {"norm_topk_prob": True}
     if family == "mistral":
         settings |= {"sliding_window": None}
     if family == "yarn":

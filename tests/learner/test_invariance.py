@@ -30,6 +30,16 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "tp2 pp2": {"tensor": 2, "pipeline": 2, "capacity": 10_000},
     "tp2 pp2 sequence": {"tensor": 2, "pipeline": 2, "sequence": True, "capacity": 60},
 }
+EXPERT_LAYOUTS: dict[str, dict[str, Any]] = {
+    "dp4": {"capacity": 60},
+    "dp4 ep2": {"expert": 2, "capacity": 60},
+    "dp4 ep4": {"expert": 4, "capacity": 100},
+    "pp2 dp2 ep2": {"pipeline": 2, "expert": 2, "capacity": 60},
+    "tp2 dp2": {"tensor": 2, "sequence": True, "capacity": 100},
+    "tp2 dp2 ep2": {"tensor": 2, "sequence": True, "expert": 2, "capacity": 60},
+    "tp2 dp2 ep4 etp1": {"tensor": 2, "sequence": True, "expert": 4, "expert_tensor": 1, "capacity": 100},
+    "tp2 pp2 ep2 etp1": {"tensor": 2, "pipeline": 2, "sequence": True, "expert": 2, "expert_tensor": 1, "capacity": 60},
+}
 PACKINGS: dict[str, dict[str, Any]] = {
     "one pack": {"capacity": 10_000},
     "many packs": {"capacity": 40},
@@ -50,16 +60,23 @@ def prepare(directory: Path, family: str) -> tuple[Path, list[TrainSample], list
     return path, sequences, truth
 
 
-@pytest.mark.parametrize(("ranks", "cases"), [(1, PACKINGS), (4, LAYOUTS)], ids=["packings", "layouts"])
+EXPERTS = ("qwen3_moe",)
+
+
+@pytest.mark.parametrize(
+    ("families", "ranks", "cases"),
+    [(FAMILIES, 1, PACKINGS), (FAMILIES, 4, LAYOUTS), (EXPERTS, 1, PACKINGS), (EXPERTS, 4, EXPERT_LAYOUTS)],
+    ids=["packings", "layouts", "packings of experts", "layouts of experts"],
+)
 def test_every_cut_gives_what_hugging_face_and_autograd_give(
-    tmp_path: Path, ranks: int, cases: dict[str, dict[str, Any]]
+    tmp_path: Path, families: tuple[str, ...], ranks: int, cases: dict[str, dict[str, Any]]
 ) -> None:
-    prepared = [prepare(tmp_path, family) for family in FAMILIES]
+    prepared = [prepare(tmp_path, family) for family in families]
     by_rank = run_ranks(measure_steps, ranks, [each[:2] for each in prepared], cases, COEFFICIENTS, timeout_s=400)
     for index, (path, sequences, truth) in enumerate(prepared):
         expected: dict[LossAggregation, tuple[float, dict[str, torch.Tensor]]] = {}
         for name, settings in cases.items():
-            where = f"{FAMILIES[index]}, {name}"
+            where = f"{families[index]}, {name}"
             aggregation = settings.get("recipe", {}).get("loss.aggregation", LossAggregation.token_mean)
             if aggregation not in expected:
                 expected[aggregation] = plain_step(

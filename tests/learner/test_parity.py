@@ -34,9 +34,13 @@ class Cut:
     pipeline: int
     sequence: bool = False
     recompute: bool = False
+    expert: int = 1
+    expert_tensor: int = 0
 
     def __str__(self) -> str:
-        return f"{self.tensor}x{self.pipeline}" + " SP" * self.sequence + " recompute" * self.recompute
+        text = f"{self.tensor}x{self.pipeline}" + " SP" * self.sequence + " recompute" * self.recompute
+        experts = f" EP {self.expert}" * (self.expert > 1)
+        return text + experts + f" ETP {self.expert_tensor}" * bool(self.expert_tensor)
 
 
 CUTS = (
@@ -48,6 +52,20 @@ CUTS = (
     Cut(2, 1, sequence=True),
     Cut(2, 2, sequence=True, recompute=True),
 )
+
+
+EXPERT_CUTS = (
+    Cut(1, 1),
+    Cut(1, 1, expert=2),
+    Cut(1, 1, expert=4),
+    Cut(1, 2, expert=2),
+    Cut(2, 1, sequence=True),
+    Cut(2, 1, sequence=True, expert=2),
+    Cut(2, 1, sequence=True, expert=4, expert_tensor=1),
+    Cut(2, 1, sequence=True, expert=2, expert_tensor=1, recompute=True),
+    Cut(2, 2, sequence=True, expert=2, expert_tensor=1),
+)
+EXPERTS = "qwen3_moe"
 
 
 def sequences() -> list[torch.Tensor]:
@@ -77,8 +95,8 @@ def measure(directories: dict[str, str]) -> dict[str, float]:
     backend.initialize_distributed(60)
     return {
         f"{family}, {cut}, {packing}": difference
-        for cut in CUTS
         for family, directory in directories.items()
+        for cut in (EXPERT_CUTS if family == EXPERTS else CUTS)
         for packing, difference in measure_cut(Path(directory), cut)
     }
 
@@ -89,7 +107,10 @@ def measure_cut(directory: Path, cut: Cut) -> Iterator[tuple[str, float]]:
     from prorl_mega.learner.parallel import initialize_parallel
     from prorl_mega.weights.load import load_weights
 
-    parallel = ParallelConfig(tensor=cut.tensor, pipeline=cut.pipeline, sequence=cut.sequence)
+    parallel = ParallelConfig(
+        tensor=cut.tensor, pipeline=cut.pipeline, sequence=cut.sequence, expert=cut.expert,
+        expert_tensor=cut.expert_tensor,
+    )  # fmt: skip
     layout = initialize_parallel(parallel, seed=1)
     description = described(directory)
     (model,) = build_model(
@@ -159,7 +180,7 @@ def statistics(model: torch.nn.Module, packs: tuple[tuple[int, ...], ...], multi
 @pytest.fixture(scope="module")
 def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     root = tmp_path_factory.mktemp("checkpoints")
-    directories = {family: str(tiny_checkpoint(root / family, family)) for family in FAMILIES}
+    directories = {family: str(tiny_checkpoint(root / family, family)) for family in (*FAMILIES, EXPERTS)}
     for directory in directories.values():
         save_file(reference(Path(directory)), Path(directory) / "expected.safetensors")
     ranks = run_ranks(measure, 4, directories)
@@ -173,6 +194,8 @@ def test_logprobs_equal_hugging_face(differences: dict[str, float]) -> None:
             for family in FAMILIES
         ]
         print(f"TPxPP {cut!s:<18} max abs of log-probs and entropies: {', '.join(cells)}")
-    assert len(differences) == len(CUTS) * len(FAMILIES) * len(PACKINGS)
+    for cut in EXPERT_CUTS:
+        print(f"experts {cut!s:<25} {max(differences[f'{EXPERTS}, {cut}, {packing}'] for packing in PACKINGS):.1e}")
+    assert len(differences) == (len(CUTS) * len(FAMILIES) + len(EXPERT_CUTS)) * len(PACKINGS)
     worst = max(differences, key=differences.__getitem__)
     assert 0.0 < differences[worst] <= BOUND, worst
