@@ -66,7 +66,7 @@ def test_a_restored_learner_goes_on_bit_for_bit(tmp_path: Path, ranks: int, layo
 
 def layout(**changes: int) -> ParallelLayout:
     single = {"tensor": 1, "pipeline": 1, "data": 1}
-    sizes = {f"{name}_{what}": value for name in single for what, value in (("size", 1), ("rank", 0))}
+    sizes: dict[str, Any] = {f"{name}_{what}": value for name in single for what, value in (("size", 1), ("rank", 0))}
     return ParallelLayout(**({"world_size": 1, "rank": 0} | sizes | changes))
 
 

@@ -47,7 +47,8 @@ def streamed(learner: Any) -> tuple[dict[str, torch.Tensor], int]:
         return made
 
     found: dict[str, torch.Tensor] = {}
-    torch.Tensor.new_empty, before = lambda self, *shape: counted(*shape, dtype=self.dtype), torch.Tensor.new_empty  # type: ignore[method-assign, assignment]
+    before = torch.Tensor.new_empty
+    torch.Tensor.new_empty = lambda self, *shape: counted(*shape, dtype=self.dtype)
     try:
         for name, tensor in stream_weights(
             learner.parameters(), learner.description, learner.layout, tensor_group=groups.tensor,
@@ -56,7 +57,7 @@ def streamed(learner: Any) -> tuple[dict[str, torch.Tensor], int]:
             assert name not in found
             found[name] = tensor.clone()
     finally:
-        torch.Tensor.new_empty = before  # type: ignore[method-assign]
+        torch.Tensor.new_empty = before
     return found, most
 
 
