@@ -43,6 +43,7 @@ from prorl_mega.config.renamed import RENAMED
 from prorl_mega.config.schema import EvaluateConfig, EvaluationConfig, RunConfig, TasksConfig, WarmstartConfig
 from prorl_mega.config.validate import validate, validate_evaluation, validate_tasks, validate_warmstart
 from prorl_mega.distributed.launch import read_launch
+from prorl_mega.distributed.parent import end_with_launcher
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError
 
 Settings = TypeVar("Settings", EvaluateConfig, RunConfig, WarmstartConfig)
@@ -115,6 +116,7 @@ def run_hydra(
 
     @functools.wraps(main)
     def job(settings: DictConfig) -> ExitCode:
+        end_with_launcher(os.environ)
         launch = read_launch(os.environ)
         os.environ.update(launch.variables())
         return main(to_config(settings, schema, launch.world_size, complete))

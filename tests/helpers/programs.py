@@ -109,8 +109,7 @@ class Program:
 
     def __exit__(self, *exception: object) -> None:
         if self._process.poll() is None:
-            me = psutil.Process(self._process.pid)
-            for process in [*me.children(recursive=True), me]:  # torchrun puts its ranks into sessions of their own
+            for process in [*self.started(), psutil.Process(self._process.pid)]:
                 process.kill()
         self._process.wait()
         assert self._process.stdout is not None
@@ -119,6 +118,10 @@ class Program:
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+    def started(self) -> list[psutil.Process]:
+        """The processes below it; torchrun puts its ranks into sessions of their own."""
+        return psutil.Process(self._process.pid).children(recursive=True)
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
