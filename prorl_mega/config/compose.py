@@ -37,6 +37,7 @@ from omegaconf.errors import OmegaConfBaseException
 import prorl_mega
 from prorl_mega.config.command_line import flags_first, refuse_odd_choices, spelled_out
 from prorl_mega.config.config_source import bound_config_files
+from prorl_mega.config.hydra_parts import guard_hydra
 from prorl_mega.config.keys import Branch
 from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.renamed import RENAMED
@@ -69,8 +70,10 @@ def root_config(schema: type) -> str:
 
 
 def register() -> None:
-    """Make the settings classes known to Hydra, whose files name them in their defaults lists, and bound its files."""
+    """Make the settings classes known to Hydra, whose files name them in their defaults lists; bound its files, and
+    what it calls."""
     bound_config_files()
+    guard_hydra()
     store = ConfigStore.instance()
     for schema in (RunConfig, EvaluateConfig, WarmstartConfig):
         store.store(name=f"{root_config(schema)}_schema", node=schema, provider="prorl_mega")
