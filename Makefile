@@ -10,7 +10,7 @@ SMOKE := $(LOOP)::test_one_process_leaves_a_complete_run_directory $(LOOP)::test
 	tests/evaluation tests/huggingface tests/run tests/test_architecture.py tests/test_collect.py tests/test_plugins.py
 READY := .venv/.ready-$(VARIANT)-$(shell cat requirements/$(VARIANT).lock requirements/install.sh setup.py | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo view study boundary soak smollm smoke test test-slow test-faults mutants test-slurm test-gpu bench lint types format clean
+.PHONY: help setup demo view study boundary soak smollm smoke test test-slow test-faults faults-table mutants test-slurm test-gpu bench lint types format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -59,6 +59,9 @@ test-slow: setup ## tests that take long and rarely break: the GPU script, gpu.l
 
 test-faults: setup ## the sandbox for minutes: honest programs at full load, runs without a leak; signal to exit in every phase; runs killed again and again; two hosts whose network loses packets and is cut
 	@$(PY) -m pytest -q -m faults tests/sandbox tests/tasks tests/integration
+
+faults-table: setup ## the cases of tests/fault_cases.yaml, run here and now: docs/faults.md (an hour or two)
+	@OMP_NUM_THREADS=1 $(PY) tests/fault_table.py
 
 mutants: setup ## the kernels broken on purpose, a line at a time: every mutant has to turn a test red (ten minutes)
 	@$(PY) tests/kernels/mutants.py

@@ -312,6 +312,7 @@ def test_root_configs_fit_on_a_screen() -> None:
         "test",
         "test-slow",
         "test-faults",
+        "faults-table",
         "test-slurm",
         "test-gpu",
         "bench",

@@ -37,6 +37,7 @@ from omegaconf.errors import OmegaConfBaseException
 import prorl_mega
 from prorl_mega.config.command_line import flags_first, refuse_odd_choices, spelled_out
 from prorl_mega.config.config_source import bound_config_files
+from prorl_mega.config.hydra_parts import guard_hydra
 from prorl_mega.config.keys import Branch
 from prorl_mega.config.messages import explain, unknown_key
 from prorl_mega.config.optuna_study import RunOutcome
@@ -46,6 +47,7 @@ from prorl_mega.config.schema import EvaluateConfig, EvaluationConfig, RunConfig
 from prorl_mega.config.swept_runs import note_run
 from prorl_mega.config.validate import validate, validate_evaluation, validate_tasks, validate_warmstart
 from prorl_mega.distributed.launch import read_launch
+from prorl_mega.distributed.parent import end_with_launcher
 from prorl_mega.errors import ConfigError, ExitCode, ProRLError
 
 Settings = TypeVar("Settings", EvaluateConfig, RunConfig, WarmstartConfig)
@@ -73,9 +75,11 @@ def root_config(schema: type) -> str:
 
 
 def register() -> None:
-    """Make the settings classes known to Hydra, whose files name them in their defaults lists, and bound its files."""
+    """Make the settings classes known to Hydra, whose files name them in their defaults lists; bound its files, and
+    what it calls."""
     bound_config_files()
     register_optuna()
+    guard_hydra()
     store = ConfigStore.instance()
     for schema in (RunConfig, EvaluateConfig, WarmstartConfig):
         store.store(name=f"{root_config(schema)}_schema", node=schema, provider="prorl_mega")
@@ -124,6 +128,7 @@ def run_hydra(
 
     @functools.wraps(main)
     def job(settings: DictConfig) -> ExitCode:
+        end_with_launcher(os.environ)
         launch = read_launch(os.environ)
         os.environ.update(launch.variables())
         return main(to_config(settings, schema, launch.world_size, complete))

@@ -17,7 +17,7 @@ from typing import Any
 
 from prorl_mega.errors import ExitCode, NoProgressError
 from prorl_mega.run.jsonl import append_durably, read_rows
-from prorl_mega.run.summary import read_summary
+from prorl_mega.run.summary import CRASHED, read_summary
 
 FILE = "attempts.jsonl"
 _STEP = re.compile(r"step_(\d{6,})")
@@ -80,7 +80,8 @@ def outcome(run: Path, code: int) -> tuple[int, str]:
     """The exit code of the attempt that has just ended, and its cause in a line.
 
     srun says the highest code of all ranks, which may be that of one that was ended for another's failure: what the
-    run says itself comes first, if it is of this attempt.
+    run says itself comes first, if it is of this attempt. A run that has finished has said so: without its word a
+    status of 0 is that of a program which something has ended early.
     """
     rows = list(read_rows(run / FILE))
     summary: Mapping[str, Any] = read_summary(run)
@@ -88,7 +89,7 @@ def outcome(run: Path, code: int) -> tuple[int, str]:
         return int(summary["exit_code"]), str(summary["cause"])
     if code > 128:
         return code, f"signal {code - 128} ended a rank"
-    return code, "the run has not said why" if code else "finished"
+    return code or CRASHED, "the run has not said why" if code else "the run has not said that it is finished"
 
 
 def is_to_run_again(code: int) -> bool:

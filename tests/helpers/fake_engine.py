@@ -3,7 +3,8 @@
 It takes the settings of `rollout.server` on stdin and answers with its port on stdout. With `"receives": true` it
 receives weights for real, which takes torch; without, it believes what it is told.
 What it samples is a function of prompt, seed and weights, so that a test can tell what was sampled from what.
-`POST /fake` changes its behaviour: `{"status": "hang", "generate": "die", "/pause": "refuse", "seconds": 0.5}`.
+`POST /fake` changes its behaviour: `{"status": "hang", "generate": "die", "/pause": "refuse", "seconds": 0.5}`, and
+`{"loses": 1}` lets it forget a bucket of weights and say that all is well.
 """
 
 from __future__ import annotations
@@ -119,6 +120,12 @@ class FakeEngine:
                 return web.Response(body=b"{" * 100)
             case "huge":
                 return web.Response(body=b" " * (1 << 16))
+            case "truncated":
+                return web.Response(body=json.dumps({"choices": [choice]}).encode()[:-40])
+            case "twice":
+                return web.json_response({"choices": [choice, choice]})
+            case "not finite":
+                content[-1]["logprob"] = -9999.0  # vLLM's way to write NaN and minus infinity
             case dict(changes):
                 choice |= changes
         return web.json_response({"choices": [choice]})
@@ -144,6 +151,8 @@ class FakeEngine:
     async def update_weights(self, body: dict[str, Any]) -> dict[str, Any]:
         info = body["update_info"]
         await asyncio.sleep(self.behaviour.get("update_seconds", 0.0))
+        if info["index"] == self.behaviour.get("loses"):
+            return {}
         for name, *_, digest in info["tensors"]:
             self._digest.update(f"{name}\0{digest}\0".encode())
             self._tensors += 1

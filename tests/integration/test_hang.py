@@ -38,19 +38,32 @@ def rank_process(setup: Path, rank: int) -> int:
     raise AssertionError(f"no process of rank {rank}")
 
 
-def test_a_rank_that_dies_is_noticed_at_once(setup: Path) -> None:
-    run = setup / "runs" / "dies"
-    with Program("prorl_mega.train", setup, *RUN, "name=dies", ranks=2) as program:
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT], ids=lambda way: way.name)
+def test_a_rank_that_dies_is_noticed_at_once(setup: Path, way: signal.Signals) -> None:
+    run = setup / "runs" / way.name
+    with Program("prorl_mega.train", setup, *RUN, f"name={run.name}", ranks=2) as program:
         program.wait_until(lambda: len(metrics(run)) >= 2)
-        os.kill(rank_process(setup, 1), signal.SIGKILL)
+        os.kill(rank_process(setup, 1), way)
         began = time.monotonic()
         other = rank_process(setup, 0)
         program.wait_until(lambda: not Path(f"/proc/{other}").exists())
         seconds = time.monotonic() - began
         assert program.finish().code != 0
-    print(f"the other rank ended {seconds:.2f} s after one was killed")
+    print(f"seen: the other rank ended {seconds:.2f} s after {way.name}")
     assert seconds <= 5.0
-    goes_on(setup, "dies")
+    goes_on(setup, run.name)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_ends_with_status_0_is_a_failure(setup: Path, rank: int) -> None:
+    run = setup / "runs" / f"ends_{rank}"
+    fault = f"faults=[{{site: update, action: exit, step: 3, rank: {rank}}}]"
+    ended = run_program("prorl_mega.train", setup, *RUN, f"name={run.name}", fault, ranks=2)
+    assert [path.name for path in (run / "faults").iterdir()] == ["00-update-1.json"]
+    assert ended.code != 0
+    assert len(metrics(run)) == 2
+    assert read_summary(run).get("exit_code") != 0
+    goes_on(setup, run.name)
 
 
 def test_a_rank_that_stops_is_named(setup: Path) -> None:
@@ -65,7 +78,7 @@ def test_a_rank_that_stops_is_named(setup: Path) -> None:
         program.wait_until(lambda: not Path(f"/proc/{other}").exists())
         seconds = time.monotonic() - began
         finished = program.finish()
-    print(f"the other rank ended {seconds:.2f} s after one was stopped; bound {HANG_S} s")
+    print(f"seen: the other rank ended {seconds:.2f} s after one was stopped, with a bound of {HANG_S} s")
     assert seconds <= HANG_S + 1.0  # the poll of this test
     assert f"rank 1 (pid {stopped} on " in finished.output, finished.output
     assert "has given no sign of life" in finished.output

@@ -46,6 +46,8 @@ def test_a_nan_on_one_rank_brings_all_of_them_back(setup: Path, rank: int) -> No
     assert "not finite: optimizer/grad_norm=nan" in ended.output
     assert read_summary(run)["exit_code"] == ExitCode.NUMERICS
     assert len(metrics(run)) == 5
+    saved = sorted(each.name for each in (run / "checkpoints").iterdir())
+    assert saved == ["LATEST", "step_000002", "step_000004"], "a checkpoint was due after the step with the NaN"
     assert len(read_batch(run / "spikes" / "step_000006.safetensors")) == 16
     assert sorted(each.name for each in (run / "faults").iterdir()) == ["00-gradients-1.json"]
     before = keys(run)

@@ -1,5 +1,6 @@
 """Checkpoints survive what happens to them: processes that die, disks that fill up, bits that flip."""
 
+import errno
 import json
 import os
 import random
@@ -174,14 +175,6 @@ def test_damaged_checkpoints_do_not_count_among_those_that_are_kept(tmp_path: Pa
     assert assert_consistent(checkpoints.newest_valid()) == 1
     write_step(checkpoints, 3)
     assert names_in(tmp_path) == [LATEST, "step_000001", "step_000003"]
-
-
-@pytest.mark.parametrize("content", ["", "garbage\0", "step_000099\n", "../../etc\n"])
-def test_latest_is_only_a_hint(tmp_path: Path, content: str) -> None:
-    checkpoints = checkpoints_in(tmp_path)
-    write_step(checkpoints, 7)
-    (tmp_path / LATEST).write_text(content)
-    assert assert_consistent(checkpoints.newest_valid()) == 7
 
 
 @pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "nested/../../secret.txt", "", "./x", "a//b"])
@@ -360,7 +353,17 @@ def test_damage_that_one_rank_finds_is_known_to_all(tmp_path: Path) -> None:
     assert all(isinstance(each, CheckpointError) and "rank_00001" in str(each) for each in found)
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RolloutError("gone")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            OSError(each, os.strerror(each))
+            for each in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.ESTALE)
+        ),
+        RolloutError("gone"),
+    ],
+    ids=str,
+)
 def test_a_rank_that_cannot_write_stops_all_of_them(tmp_path: Path, error: Exception) -> None:
     def work(ranks: Ranks) -> None:
         with checkpoints_in(tmp_path, ranks=ranks).writing(1):

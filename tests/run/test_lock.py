@@ -37,6 +37,30 @@ def test_a_living_holder_is_named_and_a_dead_one_is_replaced(tmp_path: Path) -> 
     assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
+def test_of_several_that_come_at_once_one_gets_it(tmp_path: Path) -> None:
+    path, dead = tmp_path / "LOCK", Holder.this_process()
+    path.write_text(json.dumps({"host": dead.host, "pid": dead.pid, "started": 1, "job": ""}))  # to be taken over
+    waiting = "import sys; print('ready', flush=True); input(); " + HOLD + "print('held', flush=True); input()"
+    command = [sys.executable, "-c", waiting, str(path)]
+    started = [subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) for _ in range(8)]
+    try:
+        assert [process.stdout.readline() for process in started if process.stdout] == ["ready\n"] * 8
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        said = [process.stdout.readline() for process in started if process.stdout]
+        assert sorted(said) == [""] * 7 + ["held\n"]
+        holder = started[said.index("held\n")].pid
+        for process in started:
+            if process.pid != holder:
+                assert f"in use by process {holder}" in process.communicate(timeout=60)[1]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
 def test_release_frees_it_for_another_process(tmp_path: Path) -> None:
     path = tmp_path / "LOCK"
     lock = RunLock(path)

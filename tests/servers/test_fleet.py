@@ -139,6 +139,11 @@ def test_a_server_whose_engine_hangs(tmp_path: Path) -> None:
         ({"token_ids": [10, 11, 12, 13, 14, 400]}, "which have to be of them"),
         ({"weight_versions": [{"version": "7", "start": 0, "end": 6}]}, "from weights '7'; pushed were 1 to 1"),
         ({"finish_reason": "stop"}, "finish_reason=stop"),
+        ("truncated", "not a reply"),
+        ("twice", "not a reply"),
+        ({"token_ids": [10, 11]}, "2 tokens and 6 log-probabilities"),
+        ({"logprobs": {"content": []}}, "6 tokens and 0 log-probabilities"),
+        ("not finite", "log-probabilit"),
     ],
 )
 def test_a_server_that_lies(tmp_path: Path, lie: Any, reason: str) -> None:

@@ -107,6 +107,8 @@ def test_aborted_samples_are_sampled_again_without_blame(tmp_path: Path) -> None
         ({"/update_weights": "refuse"}, r"update_weights \(bucket 0\): .*HTTP 500: it does not want to"),
         ({"/finish_weight_update": "refuse"}, "finish_weight_update: "),
         ({"/prorl/verify": "refuse"}, "prorl/verify: "),
+        ({"loses": 0}, "prorl/verify: .*workers hold something else"),
+        ({"loses": 2}, "prorl/verify: .*workers hold something else"),
         ({"reset": False}, "reset_prefix_cache: the cache was not cleared"),
         ({"/resume": "hang"}, "resume: .*no answer within 3 s"),
     ],

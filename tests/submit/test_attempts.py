@@ -94,3 +94,14 @@ def test_the_run_s_own_word_comes_before_srun_s(tmp_path: Path) -> None:
     assert outcome(tmp_path, 137) == (137, "signal 9 ended a rank"), "the summary is of the attempt before"
     remove_summary(tmp_path)
     assert outcome(tmp_path, 1) == (1, "the run has not said why")
+
+
+def test_a_run_that_has_not_said_that_it_is_finished_has_failed(tmp_path: Path) -> None:
+    """Something in it has ended the process with status 0."""
+    begin(tmp_path, environment(1), most=3)
+    assert outcome(tmp_path, 0) == (1, "the run has not said that it is finished")
+    assert is_to_run_again(outcome(tmp_path, 0)[0])
+    write_summary(tmp_path, ExitCode.FINISHED, "finished", step=9, rank=0)
+    assert outcome(tmp_path, 0) == (ExitCode.FINISHED, "finished")
+    begin(tmp_path, environment(2), most=3)
+    assert outcome(tmp_path, 0)[0] == 1, "the summary is of the attempt before"

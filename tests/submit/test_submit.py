@@ -33,9 +33,14 @@ with open("sbatch.json", "w") as file:
 print("4711;cluster")
 """
 SRUN = """#!{python}
-import json, os, sys
+import json, os, sys, time
+from pathlib import Path
 with open("srun.json", "w") as file:
     json.dump(dict(argv=sys.argv[1:], path=os.environ["PYTHONPATH"], cwd=os.getcwd()), file)
+if "SRUN_CODE" not in os.environ:
+    for attempts in Path().rglob("attempts.jsonl"):  # what the program says at its end
+        summary = dict(exit_code=0, cause="finished", time=time.time())
+        attempts.with_name("run_summary.json").write_text(json.dumps(summary))
 sys.exit(int(os.environ.get("SRUN_CODE", "0")))
 """
 SCONTROL = """#!{python}
@@ -147,6 +152,15 @@ def test_what_follows_an_attempt(programs: Path, code: str, state: str, left: in
     assert done.returncode == left
     log = programs / "scontrol.log"
     assert ("requeue 7" in (log.read_text() if log.exists() else "")) is requeued
+
+
+def test_a_program_that_ends_early_with_0_is_put_back_into_the_queue(programs: Path) -> None:
+    assert main(demo()) == 0
+    done = attempt(programs, submission(programs), SRUN_CODE="0")
+    assert done.returncode == 1
+    assert "requeue 7" in (programs / "scontrol.log").read_text()
+    log = (programs / "runs" / "demo" / "slurm" / "7-1.log").read_text()
+    assert "exit code 1: the run has not said that it is finished" in log
 
 
 def test_an_attempt_without_progress_starts_no_rank(programs: Path) -> None:

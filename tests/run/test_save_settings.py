@@ -1,0 +1,80 @@
+"""Every setting that is about saving, keeping and resuming does something: another value, another end on disk."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.toy_run import toy_config, toy_train
+
+from prorl_mega.config.keys import setting_keys
+from prorl_mega.config.schema import Resume, RunConfig
+from prorl_mega.distributed.ranks import Ranks
+from prorl_mega.errors import ConfigError, NumericsError
+from prorl_mega.run.run_directory import TrainingRun
+
+ABOUT = re.compile(r"save|keep_|resume|rollback|checkpoint")
+OTHERS = {
+    "recipe.selection.keep_uniform_groups",  # of groups, not of checkpoints
+    "model.keep_special_tokens",  # of answers
+}
+STEPS = 12
+KEPT: dict[str, dict[str, Any]] = {
+    "schedule.save_every": {"save_every": 6},
+    "schedule.keep_checkpoints": {"keep_checkpoints": 4},
+    "schedule.keep_every": {"keep_every": 3},
+    "schedule.keep_best": {"keep_best": True},
+}
+
+
+def kept(root: Path, steps: int = STEPS, **schedule: Any) -> list[str]:
+    """The names in `checkpoints/` after a run."""
+    config = toy_config(root, steps, **({"save_every": 1, "keep_checkpoints": 1, "evaluate_every": 4} | schedule))
+    toy_train(config, Ranks.alone())
+    return sorted(path.name for path in (root / "toy" / "checkpoints").iterdir())
+
+
+def test_every_such_setting_has_a_test_here() -> None:
+    found = {key for key in setting_keys(RunConfig) if ABOUT.search(key)} - OTHERS
+    assert found == {*KEPT, "resume", "optimizer.max_rollbacks"}
+
+
+@pytest.mark.parametrize("key", [key for key in KEPT if key != "schedule.save_every"])
+def test_what_is_kept(key: str, tmp_path: Path) -> None:
+    without = kept(tmp_path / "without")
+    assert without == ["LATEST", f"step_{STEPS:06d}"]
+    assert set(kept(tmp_path / "with", **KEPT[key])) > set(without)
+
+
+def test_how_often_is_saved(tmp_path: Path) -> None:
+    often = kept(tmp_path / "often", keep_checkpoints=9)
+    rarely = kept(tmp_path / "rarely", keep_checkpoints=9, **KEPT["schedule.save_every"])
+    assert len(often) - 1 == 9
+    assert rarely == ["LATEST", "step_000006", "step_000012"]
+
+
+def test_resume(tmp_path: Path) -> None:
+    kept(tmp_path, 3)
+    config = toy_config(tmp_path, 4)
+    config.resume = Resume.never
+    with pytest.raises(ConfigError, match="resume=never"):
+        toy_train(config, Ranks.alone())
+    config.resume = Resume.auto
+    toy_train(config, Ranks.alone())
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_rollbacks(most: int, tmp_path: Path) -> None:
+    """As often as the setting says, the last checkpoint is offered after an error; then the error stands."""
+    kept(tmp_path, 3)
+    config = toy_config(tmp_path, 6)
+    config.optimizer.max_rollbacks = most
+    error = NumericsError("not finite")
+    with TrainingRun(config, Ranks.alone()) as run:
+        run.resume(lambda directory: None)
+        for _ in range(most):
+            assert run.last_good_state(error)["controller"]
+        with pytest.raises(NumericsError, match="not finite"):
+            run.last_good_state(error)
