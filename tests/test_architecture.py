@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "faults": {"faults", "config"},
     "documents": {"documents"},
     "distributed": {"distributed", "errors"},
-    "families": {"families", "errors"},
+    "families": {"families", "errors", "types"},
     "huggingface": {"huggingface", "families", "documents", "errors", "plugins", "time_limit"},
     "config": {"config", "families", "huggingface", "distributed", "documents", "errors", "plugins"},
     "checksum": {"checksum"},

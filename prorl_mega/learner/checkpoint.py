@@ -122,7 +122,7 @@ def _files(layout: ParallelLayout) -> Iterator[_File]:
 
 
 def _own_cut(layout: ParallelLayout) -> tuple[int, int]:
-    """As `LearnerManifest.expert_sizes`."""
+    """The value of `LearnerManifest.expert_sizes`."""
     experts = layout.experts
     is_own = experts.size > 1 or experts.tensor_size != layout.tensor_size
     return (experts.size, experts.tensor_size) if is_own else (1, 0)

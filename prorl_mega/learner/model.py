@@ -174,21 +174,7 @@ def _transformer_config(
     optional: dict[str, Any] = {}
     if recompute is Recompute.full:
         optional = {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
-    if experts := description.experts:
-        optional |= {
-            "num_moe_experts": experts.count,
-            "moe_router_topk": experts.active,
-            "moe_ffn_hidden_size": experts.ffn_size,
-            "moe_router_score_function": "softmax",
-            # The softmax of the chosen logits is that of all, divided by the sum over the chosen ones.
-            "moe_router_pre_softmax": not experts.normalized,
-            "moe_router_load_balancing_type": "none",
-            "moe_router_dtype": "fp32",
-            "moe_aux_loss_coeff": 0.0,
-            "moe_grouped_gemm": False,
-            "expert_model_parallel_size": parallel.expert,
-            "expert_tensor_parallel_size": parallel.expert_tensor or parallel.tensor,
-        }
+    optional |= _experts_config(description, parallel)
     return TransformerConfig(
         num_layers=description.layers,
         hidden_size=description.hidden_size,
@@ -226,6 +212,27 @@ def _transformer_config(
         persist_layer_norm=False,
         **optional,
     )
+
+
+def _experts_config(description: ModelDescription, parallel: ParallelConfig) -> dict[str, Any]:
+    """The mixture of experts in Megatron's terms; nothing for a dense model."""
+    experts = description.experts
+    if experts is None:
+        return {}
+    return {
+        "num_moe_experts": experts.count,
+        "moe_router_topk": experts.active,
+        "moe_ffn_hidden_size": experts.ffn_size,
+        "moe_router_score_function": "softmax",
+        # The softmax of the chosen logits is that of all, divided by the sum over the chosen ones.
+        "moe_router_pre_softmax": not experts.normalized,
+        "moe_router_load_balancing_type": "none",
+        "moe_router_dtype": "fp32",
+        "moe_aux_loss_coeff": 0.0,
+        "moe_grouped_gemm": False,
+        "expert_model_parallel_size": parallel.expert,
+        "expert_tensor_parallel_size": parallel.expert_tensor or parallel.tensor,
+    }
 
 
 def _mlp_spec(config: TransformerConfig, parts: MLPSubmodules) -> ModuleSpec:
