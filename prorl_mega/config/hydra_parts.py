@@ -13,6 +13,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from prorl_mega.config.optuna_study import OptunaSweeperConfig
 from prorl_mega.errors import ConfigError
 
 _SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher"
@@ -22,7 +23,10 @@ _TARGETS = {
         f"{_SUBMITIT}.SlurmLauncher",
         f"{_SUBMITIT}.LocalLauncher",
     ),
-    "hydra.sweeper._target_": ("hydra._internal.core_plugins.basic_sweeper.BasicSweeper",),
+    "hydra.sweeper._target_": (
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+        OptunaSweeperConfig._target_,
+    ),
 }
 _LOGGING = ("hydra.hydra_logging.", "hydra.job_logging.")
 _HANDLERS = ("logging.StreamHandler", "logging.FileHandler")
