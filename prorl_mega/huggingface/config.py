@@ -64,7 +64,7 @@ def describe(path: str | Path, family: str | None = None) -> ModelDescription:
 
 def _experts(config: ConfigFile) -> ExpertsDescription:
     """The mixture of experts, which has to be in every layer."""
-    if config.names("mlp_only_layers") or config.integer("decoder_sparse_step", 1) != 1:
+    if config.fields.get("mlp_only_layers") or config.integer("decoder_sparse_step", 1) != 1:
         raise config.error(
             "mlp_only_layers, decoder_sparse_step: only models with experts in every layer are supported"
         )

@@ -14,12 +14,12 @@ import pytest
 from helpers.shards import MY_FAMILY
 
 from prorl_mega.errors import ConfigError, ModelError
-from prorl_mega.families.family import ModelDescription
+from prorl_mega.families.family import ExpertsDescription, ModelDescription
 from prorl_mega.families.qwen2 import QWEN2
 from prorl_mega.families.registry import FAMILIES
 from prorl_mega.families.rope import Llama3Scaling
 from prorl_mega.huggingface.config import check_layout, describe
-from prorl_mega.huggingface.config_fields import BOOKKEEPING, NEUTRAL, READ
+from prorl_mega.huggingface.config_fields import BOOKKEEPING, EXPERTS, NEUTRAL, READ
 from prorl_mega.huggingface.weights import read_headers
 
 # As published with the models; spelled by transformers 4.
@@ -316,6 +316,39 @@ def test_unknown_fields_are_reported_and_those_without_a_value_are_not(tmp_path:
     assert describe(write(tmp_path, DEEPSEEK_1P5B, **changes)).ignored == ("brand_new_multiplier", "aux")
 
 
+MIXTURE = {
+    "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "num_experts": 128, "num_experts_per_tok": 8,
+    "moe_intermediate_size": 768, "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [],
+    "router_aux_loss_coef": 0.001, "output_router_logits": False,
+}  # fmt: skip
+
+
+def test_a_mixture_of_experts(tmp_path: Path) -> None:
+    found = describe(write(tmp_path, DEEPSEEK_1P5B, **MIXTURE))
+    assert found.experts == ExpertsDescription(count=128, active=8, ffn_size=768, normalized=True)
+    assert found.ignored == ()
+    renamed = {"num_experts": None, "num_local_experts": 64, "norm_topk_prob": None}  # as transformers writes it
+    found = describe(write(tmp_path, DEEPSEEK_1P5B, **MIXTURE | renamed))
+    assert found.experts == ExpertsDescription(count=64, active=8, ffn_size=768, normalized=False)
+    assert describe(write(tmp_path, DEEPSEEK_1P5B)).experts is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mlp_only_layers": [3]}, "mlp_only_layers"),
+        ({"decoder_sparse_step": 2}, "only models with experts in every layer"),
+        ({"num_experts": None}, "lacks num_local_experts"),
+        ({"num_experts_per_tok": 129}, "num_experts_per_tok=129 is more than num_experts=128"),
+        ({"moe_intermediate_size": 0}, "moe_intermediate_size=0 must be a positive integer"),
+        ({"n_routed_experts": 8}, "n_routed_experts=8 is not supported"),
+    ],
+)
+def test_mixtures_that_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=message):
+        describe(write(tmp_path, DEEPSEEK_1P5B, **MIXTURE | changes))
+
+
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_every_field_of_transformers_has_its_rule_and_its_default(tmp_path: Path, architecture: str) -> None:
     """A version of transformers with another field, or another default for what config.json lacks, is seen here."""
@@ -323,11 +356,12 @@ def test_every_field_of_transformers_has_its_rule_and_its_default(tmp_path: Path
     family = FAMILIES[architecture]
     config_class = getattr(transformers, architecture.replace("ForCausalLM", "Config"))
     fields = {field.name: field.default for field in dataclasses.fields(config_class)}
-    assert set(fields) <= READ | NEUTRAL.keys() | BOOKKEEPING
+    own = EXPERTS if family.experts else set()
+    assert set(fields) <= READ | NEUTRAL.keys() | BOOKKEEPING | own
     assert config_class.model_type == family.model_type
     assert config_class.default_theta == 10_000.0
     for name, value in fields.items():
-        if name in NEUTRAL:
+        if name in NEUTRAL and name not in own:
             assert value in (None, NEUTRAL[name]), name
     assert fields["tie_word_embeddings"] is False
     assert fields.get("sliding_window") == family.window
