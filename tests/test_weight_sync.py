@@ -73,7 +73,9 @@ def test_what_arrived_is_known_by_its_checksum() -> None:
 
 @pytest.mark.parametrize("broken", [0, 1])
 @pytest.mark.parametrize(
-    ("harm", "is_idle"), [(loses, False), (flips, False), (exchanges, False), (takes, True)], ids=str
+    ("harm", "is_idle"),
+    [(loses, False), (flips, False), (exchanges, False), (takes, True)],
+    ids=["lost", "flipped", "exchanged", "idle"],
 )
 def test_what_did_not_arrive_is_refused_by_every_rank(
     harm: Callable[[Stream], Stream], is_idle: bool, broken: int

@@ -36,7 +36,7 @@ def lost(run: Path) -> float:
     return float(state["drawn"]) - told - len(state.get("open", []))
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_nan_on_one_rank_brings_all_of_them_back(setup: Path, rank: int) -> None:
     """Of two data-parallel ranks. With no rollback left the error stands, and the checkpoint is as it was."""
     name = f"nan_{rank}"

@@ -150,7 +150,7 @@ def test_ranks_of_one_machine_listen_to_nobody_else(size: int) -> None:
     ranks = [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", LISTENING],
-            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -167,7 +167,8 @@ def test_ranks_of_one_machine_listen_to_nobody_else(size: int) -> None:
 
 def refusal(address: str, port: int) -> str:
     """The words of a rank 0 that cannot listen where it should."""
-    place = {"MASTER_ADDR": address, "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    place = {"MASTER_ADDR": address, "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0",
+             "LOCAL_WORLD_SIZE": "2"}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LISTENING], env={**os.environ, **place}, capture_output=True, text=True,
         timeout=120, check=False,

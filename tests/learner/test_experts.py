@@ -26,6 +26,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "own tensor": {"tensor": 2, "sequence": True, "expert": 2, "expert_tensor": 1},
     "all": {"tensor": 2, "pipeline": 2, "sequence": True, "expert": 2, "expert_tensor": 1},
 }
+OFTEN_ENOUGH = ("groups", "pipeline", "tensor")  # what they show, "all" shows together
 BUCKET = 40_000  # bytes; the model has 600,000
 
 
@@ -94,7 +95,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("model"), "qwen3_moe")
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in OFTEN_ENOUGH else name for name in LAYOUTS]
+)
 def test_weights_come_out_as_they_went_in_and_a_resumed_learner_goes_on(name: str, model: Path, tmp_path: Path) -> None:
     """Streamed, saved, loaded and read from the files, to the bit."""
     found = run_ranks(course, 4 if name != "alone" else 1, model, tmp_path, name, LAYOUTS[name], timeout_s=240)
