@@ -107,16 +107,19 @@ def test_two_signals_in_a_save_end_it_at_once(site: str, tmp_path: Path, expecte
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent), *filter(None, sys.path)])}
     command = [sys.executable, "-c", HANGING, str(tmp_path), site]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        witness = tmp_path / "toy" / "faults" / f"00-{site.replace('/', '_')}-1.json"
-        deadline = time.monotonic() + 60
-        while not witness.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        assert "SIGINT: stopping" in "".join(process.stderr.readline() for _ in range(2))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 128 + signal.SIGINT
+        try:
+            witness = tmp_path / "toy" / "faults" / f"00-{site.replace('/', '_')}-1.json"
+            deadline = time.monotonic() + 60
+            while not witness.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            assert "SIGINT: stopping" in "".join(process.stderr.readline() for _ in range(2))
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 128 + signal.SIGINT
+        finally:
+            process.kill()
     names = {path.name for path in (tmp_path / "toy" / "checkpoints").iterdir()}
     assert {f"step_{SAVED:06d}", f"step_{FAULTY:06d}"} & names
     assert (tmp_path / "toy" / "checkpoints" / f"step_{SAVED:06d}" / NAME).exists()

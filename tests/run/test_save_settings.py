@@ -13,6 +13,7 @@ from prorl_mega.config.keys import setting_keys
 from prorl_mega.config.schema import Resume, RunConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, NumericsError
+from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.run_directory import TrainingRun
 
 ABOUT = re.compile(r"save|keep_|resume|rollback|checkpoint")
@@ -41,11 +42,21 @@ def test_every_such_setting_has_a_test_here() -> None:
     assert found == {*KEPT, "resume", "optimizer.max_rollbacks"}
 
 
-@pytest.mark.parametrize("key", [key for key in KEPT if key != "schedule.save_every"])
-def test_what_is_kept(key: str, tmp_path: Path) -> None:
-    without = kept(tmp_path / "without")
-    assert without == ["LATEST", f"step_{STEPS:06d}"]
-    assert set(kept(tmp_path / "with", **KEPT[key])) > set(without)
+@pytest.mark.parametrize(
+    ("key", "steps"), [("schedule.keep_checkpoints", [9, 10, 11, 12]), ("schedule.keep_every", [3, 6, 9, 12])]
+)
+def test_what_is_kept(key: str, steps: list[int], tmp_path: Path) -> None:
+    assert kept(tmp_path / "without") == ["LATEST", f"step_{STEPS:06d}"]
+    assert kept(tmp_path / "with", **KEPT[key]) == ["LATEST", *(f"step_{step:06d}" for step in steps)]
+
+
+def test_the_best_is_kept(tmp_path: Path) -> None:
+    names = kept(tmp_path, **KEPT["schedule.keep_best"])
+    rows = read_rows(tmp_path / "toy" / "metrics.jsonl")
+    scores = {row["step"]: row["evaluation/pass@1"] for row in rows if "evaluation/pass@1" in row}
+    best = max(scores, key=lambda step: scores[step])
+    assert best < STEPS, "or nothing is shown"
+    assert names == ["BEST", "LATEST", f"step_{best:06d}", f"step_{STEPS:06d}"]
 
 
 def test_how_often_is_saved(tmp_path: Path) -> None:

@@ -69,6 +69,21 @@ def test_no_attack_earns_more_than_an_honest_wrong_answer(rows: list[list[Any]])
     assert {row[0] for row in overpaid(rows)} <= {name for name, _ in RIGHT_AFTER_ALL}
 
 
+def test_no_answer_is_run_as_code(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    result = subprocess.run(
+        [sys.executable, str(TESTS / "helpers" / "gym_code.py"), str(canary)],
+        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=600,
+    )
+    found, count = json.loads(result.stdout.decode().strip().splitlines()[-1])
+    assert found == []
+    assert count >= 15 * len(GENERATORS)
+    assert not canary.exists()
+
+
 def test_right_answers_in_other_marks_earn_everything(rows: list[list[Any]]) -> None:
     found = [row for row in refused(rows) if not (row[2].endswith("case") and row[0] in CASE_MATTERS)]
     assert found == []
