@@ -30,6 +30,7 @@ from prorl_mega.learner.checkpoint import (
     save_state,
     set_random_state,
 )
+from prorl_mega.learner.expert_load import ExpertLoad
 from prorl_mega.learner.forward_backward import ForwardBackward, Loss, TrainedMicrobatch, finalize_gradients
 from prorl_mega.learner.harm import harm
 from prorl_mega.learner.linear import row_multiple
@@ -90,6 +91,8 @@ class MegatronLearner:
         policy.config.finalize_model_grads_func = finalize_gradients
         policy.config.no_sync_func = self._model.no_sync
         self._parameters = global_names(policy)
+        experts = 0 if self.description.experts is None else self.description.experts.count
+        self._load = ExpertLoad(policy.decoder.layers, self.description.layers, experts, self.device)
         self._optimizer = Optimizer(self._model, optimizer, kind)
         self._skipped = SkippedUpdates(optimizer.max_skipped_updates)
         self._tell_shard_rules()
@@ -309,7 +312,7 @@ class MegatronLearner:
         self._model.zero_grad_buffer()
         self._optimizer.zero_grad()
         trained: list[TrainedMicrobatch] = self._forward_backward.train(batches, loss)
-        metrics = self._reduced(trained, loss)
+        metrics = self._reduced(trained, loss) | self._load.take()
         norm = self._optimizer.gradient_norm()
         metrics |= {"optimizer/grad_norm": norm, "optimizer/learning_rate": learning_rate}
         metrics |= self._skipped.judge(metrics)

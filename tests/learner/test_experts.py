@@ -118,6 +118,33 @@ def test_weights_come_out_as_they_went_in_and_a_resumed_learner_goes_on(name: st
     assert all(torch.equal(read[key], value) for key, value in trained.items())
 
 
+def loads(path: Path, layout: dict[str, Any]) -> list[dict[str, float]]:
+    """The metrics of experts of two updates; before the second the first router sends every token to experts 2, 5."""
+    learner = make_learner(path, **layout)
+    found = []
+    for seed in (1, 2):
+        sequences = make_sequences(8, seed=seed)
+        learner.compute_log_probs(sequences)
+        metrics = learner.update(sequences, COEFFICIENTS)
+        found.append({name: value for name, value in metrics.items() if name.startswith("experts/")})
+        for name, parameter in learner.parameters().items():
+            if name == "decoder.layers.0.mlp.router.weight":
+                parameter.zero_()  # all logits are equal, and the first experts win
+    return found
+
+
+def test_the_load_of_experts_is_the_same_in_every_layout(model: Path) -> None:
+    (alone,) = run_ranks(loads, 1, model, {})
+    for layout in ({"expert": 4}, LAYOUTS["all"]):
+        for found in run_ranks(loads, 4, model, layout, timeout_s=240):
+            assert found == [pytest.approx(each, rel=0.2) for each in alone], "but for padding"
+    spread, concentrated = alone
+    assert 1.0 < spread["experts/load_max"] < 4.0
+    assert spread["experts/unused"] == 0.0
+    assert concentrated["experts/load_max"] == pytest.approx(4.0, rel=1e-3), "two of eight get everything"
+    assert concentrated["experts/unused"] == pytest.approx(6 / 8 / 4), "in one of four layers"
+
+
 def other_layout(path: Path, directory: Path, layout: dict[str, Any]) -> str:
     try:
         make_learner(path, **layout).load(directory)
