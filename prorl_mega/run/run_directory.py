@@ -6,6 +6,7 @@ tensorboard/      the same, by `loggers`           checkpoints/   complete state
 decisions.jsonl   the controller's decisions       starts.jsonl   versions, commit and command of every start
 parity.jsonl      sampler against learner          console.log    the lines of the console
 LOCK              the process that writes here     servers/       logs of vLLM servers, where there are any
+spikes/           batches of harmful updates       faults/        witnesses of faults on purpose
 run_summary.json  how the last job ended, and why  slurm/         logs of attempts, `prorl_mega.submit`
 """
 
@@ -65,8 +66,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
             raise ConfigError(problem)
         self.directory = directory = Path(config.root) / config.name
         self.exit_code, self._cause, self._saved_step = ExitCode.FINISHED, "", 0
-        self._config = config
-        self._schedule = config.schedule
+        self._config, self._schedule = config, config.schedule
         self._ranks = ranks
         self._lock = RunLock(directory / "LOCK")
         self._record: RunRecord | None = None  # rank 0's
@@ -105,7 +105,7 @@ class TrainingRun(contextlib.AbstractContextManager["TrainingRun"]):
         self._saved_step = 0 if self._newest is None else self._newest.step
         self._begun = ""  # as `_unfinished`, of the checkpoint that is being written
         self._save_seconds: dict[str, float] = {}
-        # The step that was interrupted before its update; resets in all, and rollbacks since the last checkpoint.
+        # The step interrupted before its update; resets in all; rollbacks since the last checkpoint.
         self._given_up = self._resets = self._rollbacks = 0
         self._went_back: Event | None = None
         self._leaks = Leaks()
