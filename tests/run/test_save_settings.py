@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.toy_run import toy_config, toy_train
+from helpers.toy_run import Toy, toy_config, toy_train
 
 from prorl_mega.config.keys import setting_keys
 from prorl_mega.config.schema import Resume, RunConfig
 from prorl_mega.distributed.ranks import Ranks
 from prorl_mega.errors import ConfigError, NumericsError
+from prorl_mega.run import manifest
 from prorl_mega.run.jsonl import read_rows
 from prorl_mega.run.run_directory import TrainingRun
 
@@ -39,7 +41,7 @@ def kept(root: Path, steps: int = STEPS, **schedule: Any) -> list[str]:
 
 def test_every_such_setting_has_a_test_here() -> None:
     found = {key for key in setting_keys(RunConfig) if ABOUT.search(key)} - OTHERS
-    assert found == {*KEPT, "resume", "optimizer.max_rollbacks"}
+    assert found == {*KEPT, "schedule.save_in_background", "resume", "optimizer.max_rollbacks"}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,25 @@ def test_how_often_is_saved(tmp_path: Path) -> None:
     rarely = kept(tmp_path / "rarely", keep_checkpoints=9, **KEPT["schedule.save_every"])
     assert len(often) - 1 == 9
     assert rarely == ["LATEST", "step_000006", "step_000012"]
+
+
+def test_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on while the disk does not answer, and its end waits for the disk."""
+    answers = threading.Event()
+    seal = manifest.seal
+    monkeypatch.setattr(manifest, "seal", lambda path: answers.wait(30) and seal(path))
+    toy, folder = Toy(), tmp_path / "toy" / "checkpoints"
+    with TrainingRun(toy_config(tmp_path, 3, save_in_background=True), Ranks.alone()) as run:
+        run.resume(toy.restore)
+        with run.step(1):
+            toy.advance()
+        run.save(1, toy.save)
+        assert [path.name for path in folder.iterdir()] == ["step_000001.tmp"]
+        assert run.next_step(1) == 2
+        assert [path.name for path in folder.iterdir()] == ["step_000001.tmp"]
+        answers.set()
+        run.finish(1, toy.save)
+        assert sorted(path.name for path in folder.iterdir()) == ["LATEST", "step_000001"]
 
 
 def test_resume(tmp_path: Path) -> None:
