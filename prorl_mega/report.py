@@ -60,7 +60,7 @@ def write_comparison(directories: list[Path], target: Path) -> list[str]:
     sweep = read_sweep(directories)
     with storage_errors(f"writing {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(target, sweep_page(f"Comparison {target.stem}", sweep))
+        write_durably(target, sweep_page(f"{len(directories)} runs compared", sweep))
     return sweep_lines(sweep)
 
 

@@ -190,7 +190,7 @@ def test_runs_that_were_noted_and_are_not_there_or_have_not_begun(sweep: Path) -
 def test_the_command(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "new" / "page.html"
     assert main([str(sweep), "--output", str(target)]) == 0
-    assert "Comparison page" in target.read_text()
+    assert " runs compared" in target.read_text()
     assert "8 runs, 6 with a final evaluation" in capsys.readouterr().out
     assert main(["demo--0.0--1", "--root", str(sweep)]) == 0
     assert (sweep / "demo--0.0--1" / "report.html").is_file()
