@@ -155,7 +155,7 @@ def runs(setup: Path, uninterrupted: tuple[Finished, Path], run_arguments: tuple
 
 
 @pytest.mark.parametrize("damages", [with_one_file, with_two_files])
-@pytest.mark.parametrize("layout", ["one rank", "two ranks"])
+@pytest.mark.parametrize("layout", [pytest.param("one rank", marks=pytest.mark.slow), "two ranks"])
 def test_whatever_is_damaged_is_named_and_skipped(
     runs: dict[str, Path], layout: str, damages: Callable[[Pair], Iterator[tuple[str, str, Damage]]], tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_flipped_bit_is_named_and_taken_back(setup: Path) -> None:
     assert [row["step"] for row in metrics(setup / "runs" / "flipped")] == list(range(1, 7))
 
 
+@pytest.mark.slow
 def test_with_groups_ahead_each_problem_has_one_end(setup: Path) -> None:
     """The groups that are being sampled are given up, and their problems sampled anew."""
     ahead = ("placement=disaggregated", "rollout.staleness=1", "evaluation.beside_training=true")

@@ -116,7 +116,9 @@ class Stranger:
             return
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "layout", [pytest.param(name, marks=pytest.mark.slow) if name == "servers" else name for name in LAYOUTS]
+)
 def test_strangers_reach_little_and_achieve_nothing(
     setup: Path, uninterrupted: tuple[Finished, Path], run_arguments: tuple[str, ...], layout: str, tmp_path: Path
 ) -> None:

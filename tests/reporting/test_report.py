@@ -246,7 +246,7 @@ def test_a_long_run_stays_small(tmp_path: Path) -> None:
 
 def test_what_is_not_a_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 20
-    assert "is not a run directory" in capsys.readouterr().err
+    assert f"{tmp_path}: neither a run nor a directory of runs: it has no config.yaml" in capsys.readouterr().err
 
 
 def test_missing_values_are_gaps(tmp_path: Path) -> None:

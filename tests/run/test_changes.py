@@ -36,6 +36,8 @@ REFUSED = {
     "model.precision": "weights and optimizer are saved in the precision",
     "reference.path": "the reference policy that the run began with",
     "optimizer.kind": "the optimizer's state in the checkpoint is of this kind",
+    "parallel.expert": "checkpoints hold the experts in the groups that saved them",
+    "parallel.expert_tensor": "checkpoints hold the experts in the parts that saved them",
     "model.chat.system": "the prompts of all steps and evaluations were made with it",
     "model.chat.arguments": "the prompts of all steps and evaluations were made with it",
     "model.chat.today": "the prompts of all steps and evaluations were made with it",
