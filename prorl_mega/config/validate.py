@@ -62,6 +62,7 @@ def validate(config: RunConfig, world_size: int) -> None:
             *server_problems(config.evaluation.server),
             *_cluster(config.cluster),
             *known_or_own(config.optimizer.kind, OptimizerName, "optimizer", "optimizer.kind"),
+            *_expert_optimizer(config.parallel, config.optimizer.kind),
             *fault_problems(config.faults, world_size),
         ]
     )
@@ -84,6 +85,7 @@ def validate_warmstart(config: WarmstartConfig, world_size: int) -> None:
         *_tasks(config.tasks),
         *_cluster(config.cluster),
         *known_or_own(config.optimizer.kind, OptimizerName, "optimizer", "optimizer.kind"),
+        *_expert_optimizer(config.parallel, config.optimizer.kind),
     ]
     if longest > fits:
         problems.append(
@@ -173,6 +175,14 @@ def _parallel(parallel: ParallelConfig, world_size: int) -> list[str]:
             "parallel.sequence=true shards between tensor-parallel ranks; it needs parallel.tensor of 2 or more"
         )
     return problems
+
+
+def _expert_optimizer(parallel: ParallelConfig, kind: str) -> list[str]:
+    """Other optimizers take the norm of the gradient over ranks that then hold different experts, and clip apart."""
+    is_own_cut = parallel.expert > 1 or parallel.expert_tensor not in (0, parallel.tensor)
+    if not is_own_cut or kind == OptimizerName.adamw:
+        return []
+    return [f"optimizer.kind={kind}: experts that are cut in their own way (parallel.expert) need optimizer.kind=adamw"]
 
 
 def _engines(config: RunConfig, world_size: int) -> list[str]:
